@@ -1,0 +1,12 @@
+"""The contract: the words every part of Forebay shares, with no I/O of any kind.
+
+Nothing here opens a socket, a file or an event loop; whatever imports it stays testable without
+a server. The gateway, the lanes and the workers know one another only through these types.
+
+    errors      what can go wrong, by kind
+    model       what `models.toml` says about a model
+    manifest    what a built artifact says about itself
+    rows        the units a batch is made of, and what comes out of them
+    messages    what travels on lanes and reply channels
+    prediction  the job object and its state machine
+"""

@@ -1,0 +1,131 @@
+"""The manifest of an artifact: what it is, what it takes, and what every file must hash to.
+
+The digest covers what changes answers (files, task, limits), not the report, so the same source
+and versions give the same digest however fast the machine was.
+"""
+
+import hashlib
+
+import msgspec
+
+from forebay.contract.model import Precision
+from forebay.contract.rows import Task
+
+FORMAT_VERSION = 1
+
+
+class FileEntry(msgspec.Struct, frozen=True):
+    """One file of the artifact; `path` is relative to its folder."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+class TextLimits(msgspec.Struct, frozen=True):
+    """What a text model takes and gives.
+
+    Attributes:
+        max_tokens: longest row, special tokens included.
+        dimensions: length of an embedding.
+        vocabulary: number of token ids.
+        pad_id: id used for padding.
+        prefix: special ids put before a row's own, for rows given as ids.
+        suffix: special ids put after them.
+    """
+
+    max_tokens: int
+    dimensions: int
+    vocabulary: int
+    pad_id: int
+    prefix: tuple[int, ...]
+    suffix: tuple[int, ...]
+
+
+class Versions(msgspec.Struct, frozen=True):
+    """Versions of the libraries that made the artifact."""
+
+    forebay: str
+    torch: str
+    transformers: str
+    onnx: str
+    onnxruntime: str
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """Describes one artifact.
+
+    Attributes:
+        model: the name it was built for.
+        source: where the weights came from, as `models.toml` says it.
+        source_sha256: hash of the source's weights.
+        samples: texts run before a worker reports ready.
+        files: every file but the manifest and the report.
+    """
+
+    model: str
+    task: Task
+    precision: Precision
+    source: str
+    source_sha256: str
+    limits: TextLimits
+    samples: tuple[str, ...]
+    files: tuple[FileEntry, ...]
+    versions: Versions
+    format: int = FORMAT_VERSION
+
+    @property
+    def digest(self) -> str:
+        """Content address: hex SHA-256 over everything that changes an answer."""
+        told = (
+            self.format,
+            self.task,
+            self.precision,
+            self.limits,
+            [(f.path, f.sha256) for f in sorted(self.files, key=lambda f: f.path)],
+        )
+        return hashlib.sha256(msgspec.json.encode(told, order="deterministic")).hexdigest()
+
+    @property
+    def version(self) -> str:
+        """The digest's first 12 characters: what clients see as the version."""
+        return self.digest[:12]
+
+
+class Accuracy(msgspec.Struct, frozen=True):
+    """How close an artifact's embeddings are to full precision, on texts it was not tuned on.
+
+    Attributes:
+        texts: size of the sample.
+        mean_cosine: mean cosine to the FP32 embedding of the same text.
+        min_cosine: the lowest of them.
+        neighbour_agreement: share of texts whose nearest other text is the same in both.
+        invariance: lowest cosine between a text run alone and run among others.
+    """
+
+    texts: int
+    mean_cosine: float
+    min_cosine: float
+    neighbour_agreement: float
+    invariance: float
+
+
+class Speed(msgspec.Struct, frozen=True):
+    """Rows per second of both graphs in one run, bucketed by length, and their ratio."""
+
+    fp32_rows_s: float
+    rows_s: float
+    ratio: float
+    threads: int
+
+
+class BuildReport(msgspec.Struct, frozen=True):
+    """What a build measured; kept beside the manifest as `report.json`."""
+
+    accuracy: Accuracy
+    speed: Speed
+    fp32_bytes: int
+    bytes: int
+    smoothing: float
+    kept_fp32: tuple[str, ...]
+    seconds: float

@@ -1,0 +1,134 @@
+"""What travels on lanes and reply channels: frozen, versioned msgpack maps with short keys.
+
+Gateway and worker of neighbouring releases read each other's messages: fields are only added,
+with defaults, and unknown ones are ignored. `WIRE_VERSION` changes when that can't hold; a
+message of another version is refused, never guessed at. The bytes are pinned by golden files.
+"""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from forebay.contract.errors import ErrorInfo
+from forebay.contract.prediction import Lane, Status, Timing
+from forebay.contract.rows import Output, Row
+
+WIRE_VERSION = 1
+
+
+def _wire_version() -> int:
+    """Default of the version field; a factory, because plain defaults are left out on the wire."""
+    return WIRE_VERSION
+
+
+class Computation(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A lane entry: rows for one model with one set of parameters.
+
+    Attributes:
+        prediction: id of the prediction it belongs to.
+        rows: 1..256 rows.
+        part: which part of the prediction this is, from 0.
+        first_row: index in the prediction of this part's first row, so errors can name it.
+        truncate: cut an over-long row instead of refusing it.
+        enqueued_at_ms: Unix time in ms, by the gateway's clock.
+        deadline_at_ms: dropped when a batch is formed after this.
+        traceparent: W3C trace context, if the request is sampled.
+    """
+
+    prediction: str = msgspec.field(name="p")
+    rows: tuple[Row, ...] = msgspec.field(name="r")
+    enqueued_at_ms: int = msgspec.field(name="e")
+    deadline_at_ms: int = msgspec.field(name="d")
+    part: int = msgspec.field(name="k", default=0)
+    first_row: int = msgspec.field(name="f", default=0)
+    lane: Lane = msgspec.field(name="l", default=Lane.REALTIME)
+    truncate: bool = msgspec.field(name="t", default=False)
+    traceparent: str | None = msgspec.field(name="tp", default=None)
+    wire: int = msgspec.field(name="v", default_factory=_wire_version)
+
+
+class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How one part of a prediction ended. The record keeps these very bytes.
+
+    Attributes:
+        prediction: id of the prediction.
+        status: `succeeded`, or why not.
+        outputs: one a row, in order; empty unless succeeded, or where `spilled`.
+        version: short digest of the artifact that ran.
+        started_at_ms: Unix time in ms at which the first row began to run.
+        completed_at_ms: Unix time in ms at which the last row was done.
+        spilled: key that holds the outputs (a msgpack array), where they are too big to publish.
+    """
+
+    prediction: str = msgspec.field(name="p")
+    status: Status = msgspec.field(name="s")
+    completed_at_ms: int = msgspec.field(name="ct")
+    part: int = msgspec.field(name="k", default=0)
+    outputs: tuple[Output, ...] = msgspec.field(name="o", default=())
+    error: ErrorInfo | None = msgspec.field(name="er", default=None)
+    version: str | None = msgspec.field(name="mv", default=None)
+    started_at_ms: int | None = msgspec.field(name="st", default=None)
+    timing: Timing | None = msgspec.field(name="tm", default=None)
+    spilled: str | None = msgspec.field(name="sp", default=None)
+    wire: int = msgspec.field(name="v", default_factory=_wire_version)
+
+
+class UnknownWireVersionError(ValueError):
+    """The message was written by a release whose wire format this one does not know."""
+
+
+_encoder = msgspec.msgpack.Encoder()
+_computations = msgspec.msgpack.Decoder(Computation)
+_reply = msgspec.msgpack.Decoder(Reply)
+_replies = msgspec.msgpack.Decoder(tuple[Reply, ...])
+_outputs = msgspec.msgpack.Decoder(tuple[Output, ...])
+
+
+def encode(message: Computation | Reply) -> bytes:
+    """The message as msgpack."""
+    return _encoder.encode(message)
+
+
+def encode_outputs(outputs: Iterable[Output]) -> bytes:
+    """Outputs alone, as they are stored beside a reply that is too big to publish."""
+    return _encoder.encode(tuple(outputs))
+
+
+def decode_outputs(data: bytes) -> tuple[Output, ...]:
+    """Inverse of `encode_outputs`."""
+    return _outputs.decode(data)
+
+
+def decode_computation(data: bytes) -> Computation:
+    """Read a lane entry.
+
+    Raises:
+        msgspec.MsgspecError: these bytes are no computation.
+        UnknownWireVersionError: they are one of another release.
+    """
+    message = _computations.decode(data)
+    if message.wire != WIRE_VERSION:
+        raise UnknownWireVersionError(f"computation has wire version {message.wire}")
+    return message
+
+
+def decode_reply(data: bytes) -> Reply:
+    """Read one reply, as a record keeps it.
+
+    Raises:
+        msgspec.MsgspecError: these bytes are no reply.
+        UnknownWireVersionError: they are one of another release.
+    """
+    message = _reply.decode(data)
+    if message.wire != WIRE_VERSION:
+        raise UnknownWireVersionError(f"reply has wire version {message.wire}")
+    return message
+
+
+def decode_replies(data: bytes) -> tuple[Reply, ...]:
+    """Read what a reply channel carries: a msgpack array of replies.
+
+    Raises:
+        msgspec.MsgspecError: these bytes are no array of replies.
+    """
+    return _replies.decode(data)

@@ -1,0 +1,119 @@
+"""What `models.toml` says about a model."""
+
+import re
+from enum import StrEnum
+
+import msgspec
+
+from forebay.contract.errors import ConfigurationError
+from forebay.contract.rows import Task
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+
+
+class BackendName(StrEnum):
+    """What executes a model."""
+
+    ONNX = "onnx"
+    ECHO = "echo"
+
+
+class Precision(StrEnum):
+    """Number format a build aims at.
+
+    `int8` quantizes weights per channel and activations per token, so that a row's result does
+    not depend on who shares its batch.
+    """
+
+    FP32 = "fp32"
+    INT8 = "int8"
+
+
+class BatchLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How large one micro-batch may get.
+
+    Attributes:
+        max_rows: rows in one forward pass.
+        max_tokens: padded tokens (rows x the longest row) in one forward pass.
+        max_padding: largest share of a batch's padded tokens that may be padding, 0..1.
+        max_wait_ms: how long an executor that is free waits for company; 0 takes what is there.
+        prefetch_rows: rows a replica holds beyond the batch that runs, to sort them by length.
+    """
+
+    max_rows: int = 32
+    max_tokens: int = 16_384
+    max_padding: float = 0.15
+    max_wait_ms: float = 0.0
+    prefetch_rows: int = 64
+
+
+class LaneLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Bounds of one lane.
+
+    Attributes:
+        max_rows: rows the lane holds, leased ones included; beyond it enqueueing is refused.
+        deadline_s: how long a prediction may take before it expires.
+    """
+
+    max_rows: int = 4_096
+    deadline_s: float = 30.0
+
+
+class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One `[models.NAME]` table.
+
+    Attributes:
+        task: what it does with a row.
+        backend: what executes it.
+        source: where a build takes the weights: a folder, or `package:NAME/FOLDER` for weights
+            inside an installed Python package. Empty for backends that have none.
+        precision: what a build aims at.
+        threads: threads of one forward pass; 0 takes the number of cores.
+        description: one line for people.
+    """
+
+    task: Task
+    backend: BackendName
+    source: str = ""
+    precision: Precision = Precision.INT8
+    threads: int = 0
+    description: str = ""
+    batch: BatchLimits = BatchLimits()
+    realtime: LaneLimits = LaneLimits()
+    bulk: LaneLimits = LaneLimits(max_rows=1_000_000, deadline_s=86_400.0)
+    name: str = ""
+
+    def checked(self, name: str) -> "ModelSpec":
+        """This spec under its name.
+
+        Raises:
+            ConfigurationError: the name or a value is out of range; the message names the field.
+        """
+        if not _NAME.fullmatch(name):
+            raise ConfigurationError(
+                f"models.{name}: a model's name is 1 to 63 of a-z, 0-9, '.', '_' and '-', "
+                "and starts with a letter or digit."
+            )
+        where = f"models.{name}"
+        batch = self.batch
+        for field, ok, rule in (
+            ("batch.max_rows", batch.max_rows >= 1, "at least 1"),
+            ("batch.max_tokens", batch.max_tokens >= 1, "at least 1"),
+            ("batch.max_padding", 0 <= batch.max_padding < 1, "from 0 up to, not including, 1"),
+            ("batch.max_wait_ms", batch.max_wait_ms >= 0, "0 or more"),
+            ("batch.prefetch_rows", batch.prefetch_rows >= 1, "at least 1"),
+            ("realtime.max_rows", self.realtime.max_rows >= 1, "at least 1"),
+            ("realtime.deadline_s", self.realtime.deadline_s > 0, "more than 0"),
+            ("bulk.max_rows", self.bulk.max_rows >= 1, "at least 1"),
+            ("bulk.deadline_s", self.bulk.deadline_s > 0, "more than 0"),
+            ("threads", self.threads >= 0, "0 or more"),
+            ("source", self.backend is BackendName.ECHO or bool(self.source), "given"),
+            (
+                "backend",
+                (self.backend is BackendName.ECHO) == (self.task is Task.ECHO),
+                f"one that runs the task {self.task.value!r}",
+            ),
+        ):
+            if not ok:
+                raise ConfigurationError(f"{where}.{field}: must be {rule}.")
+        return msgspec.structs.replace(self, name=name)

@@ -1,0 +1,130 @@
+"""The prediction, Forebay's job object, and the one state machine that owns its status.
+
+    starting ──▶ processing ──▶ succeeded
+        │             ├───────▶ failed
+        │             ├───────▶ canceled
+        └─────────────┴───────▶ expired
+
+The first terminal status wins; a later one is dropped. Inside Redis the same rule is kept by
+`settle.lua` and `finish.lua`, which the property tests hold against `Status.may_become`.
+"""
+
+import re
+import secrets
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from forebay.contract.errors import ErrorInfo, NotFound
+from forebay.contract.rows import Output
+
+
+class Lane(StrEnum):
+    """A model's two queues: `realtime`, where somebody waits, and `bulk`, where nobody does."""
+
+    REALTIME = "realtime"
+    BULK = "bulk"
+
+
+class Status(StrEnum):
+    """Where a prediction is in its life."""
+
+    STARTING = "starting"
+    PROCESSING = "processing"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+    EXPIRED = "expired"
+
+    @property
+    def terminal(self) -> bool:
+        """Whether nothing can follow."""
+        return self in TERMINAL
+
+    def may_become(self, other: "Status") -> bool:
+        """Whether `other` is a legal next status."""
+        if self.terminal:
+            return False
+        if self is Status.STARTING:
+            return other is not Status.STARTING
+        return other.terminal
+
+
+TERMINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELED, Status.EXPIRED})
+
+MAX_PART_ROWS = 256
+"""A prediction with more rows than this is enqueued in parts, so that no worker owns it whole."""
+
+_ID = re.compile(r"(?P<model>[a-z0-9][a-z0-9._-]*)-(?P<shard>[0-9]+)-[0-9a-f]{20}")
+
+
+class PredictionId(msgspec.Struct, frozen=True):
+    """A prediction's id, taken apart. Clients treat the text as opaque.
+
+    The id carries model and shard, so any gateway finds the record without an index.
+    """
+
+    text: str
+    model: str
+    shard: int
+
+    @classmethod
+    def new(cls, model: str, shard: int = 0) -> "PredictionId":
+        """A fresh id with 80 random bits."""
+        return cls(f"{model}-{shard}-{secrets.token_hex(10)}", model, shard)
+
+    @classmethod
+    def parse(cls, text: str) -> "PredictionId":
+        """Take an id apart.
+
+        Raises:
+            NotFound: the text is no id of Forebay's.
+        """
+        match = _ID.fullmatch(text)
+        if match is None:
+            raise NotFound(f"There is no prediction {text[:80]!r}: that is not a prediction id.")
+        return cls(text, match["model"], int(match["shard"]))
+
+
+class Timing(msgspec.Struct, frozen=True):
+    """Where a computation's time went, in milliseconds.
+
+    Attributes:
+        queue_ms: from enqueue until a worker held it.
+        batch_ms: from then until its first micro-batch began.
+        compute_ms: from then until its last row was done.
+    """
+
+    queue_ms: float = msgspec.field(name="q")
+    batch_ms: float = msgspec.field(name="b")
+    compute_ms: float = msgspec.field(name="c")
+
+
+class Prediction(msgspec.Struct, frozen=True):
+    """One request for a model's output, as read back from its record.
+
+    Attributes:
+        id: the opaque id.
+        model: the name in `models.toml`.
+        version: short digest of the artifact that answered, once one has.
+        status: see the module docstring.
+        created_at_ms: Unix time in ms; likewise the other `_at_ms` fields.
+        input: the input as the client sent it; None where no id was given out.
+        outputs: one output a row, in the order of the rows, once succeeded.
+        error: what went wrong, for `failed`, `canceled` and `expired`.
+        timing: None until a worker has run it.
+    """
+
+    id: str
+    model: str
+    status: Status
+    created_at_ms: int
+    deadline_at_ms: int
+    version: str | None = None
+    started_at_ms: int | None = None
+    completed_at_ms: int | None = None
+    input: Any = None
+    outputs: tuple[Output, ...] = ()
+    error: ErrorInfo | None = None
+    timing: Timing | None = None

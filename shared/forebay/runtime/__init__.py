@@ -1,0 +1,1 @@
+"""Process plumbing: settings, the model catalog, Redis clients, logging, lifespan."""

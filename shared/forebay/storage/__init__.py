@@ -1,0 +1,1 @@
+"""Files and artifacts, through fsspec."""

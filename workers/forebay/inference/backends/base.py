@@ -1,0 +1,60 @@
+"""The protocol between the worker and whatever executes a model."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from forebay.contract.errors import InvalidInput
+from forebay.contract.rows import Output, Row
+
+
+class PreparedRow(msgspec.Struct, frozen=True):
+    """A row that passed its checks and is ready to run.
+
+    Attributes:
+        length: its cost along the padded axis (tokens for text, 1 where nothing is padded).
+        data: what the backend's `run` needs; no one else looks inside.
+    """
+
+    length: int
+    data: Any
+
+
+class Backend(Protocol):
+    """Executes one model. Made by `load`, warm before it reports ready, closed on drain.
+
+    `prepare` runs on the prepare thread while `run` runs on the device thread; a backend shares
+    no mutable state between the two.
+    """
+
+    @property
+    def version(self) -> str:
+        """Short digest of the artifact, or the backend's own name where there is none."""
+        ...
+
+    def warm(self) -> None:
+        """Run the manifest's samples, so that the first request pays for nothing."""
+        ...
+
+    def prepare(
+        self, rows: Sequence[Row], *, truncate: bool
+    ) -> list[PreparedRow | InvalidInput]:
+        """Check and tokenize rows, before anything runs.
+
+        Args:
+            rows: rows of one computation.
+            truncate: cut a row that is over the model's limit instead of refusing it.
+
+        Returns:
+            For each row, in order, either the row ready to run or why it is refused.
+        """
+        ...
+
+    def run(self, rows: Sequence[PreparedRow]) -> list[Output]:
+        """One forward pass. Result i belongs to row i and does not depend on the other rows."""
+        ...
+
+    def close(self) -> None:
+        """Free what the model holds."""
+        ...
