@@ -1,15 +1,15 @@
 """Everything that can go wrong, by kind. Only the gateway turns a kind into an HTTP status.
 
-    ForebayError
-    ├── InvalidInput       the request itself is wrong: shape, type, size, over the model's limit
-    ├── NotFound           no such model, prediction or artifact
-    ├── LaneFull           the lane's bound is reached; try again after `retry_after_s`
-    ├── Unavailable        Redis or every worker is out of reach; try again after `retry_after_s`
-    ├── DeadlineExceeded   the prediction did not end before its deadline
-    ├── BackendFailed      the model raised on this row
-    ├── ArtifactError      an artifact is missing, damaged or not what its manifest says
-    ├── BuildFailed        a build step failed, or its result is under the bar
-    └── ConfigurationError settings or `models.toml` are wrong
+ForebayError
+├── InvalidInput       the request itself is wrong: shape, type, size, over the model's limit
+├── NotFound           no such model, prediction or artifact
+├── LaneFull           the lane's bound is reached; try again after `retry_after_s`
+├── Unavailable        Redis or every worker is out of reach; try again after `retry_after_s`
+├── DeadlineExceeded   the prediction did not end before its deadline
+├── BackendFailed      the model raised on this row
+├── ArtifactError      an artifact is missing, damaged or not what its manifest says
+├── BuildFailed        a build step failed, or its result is under the bar
+└── ConfigurationError settings or `models.toml` are wrong
 """
 
 from enum import StrEnum

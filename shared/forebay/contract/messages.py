@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import msgspec
 
 from forebay.contract.errors import ErrorInfo
-from forebay.contract.prediction import Lane, Status, Timing
+from forebay.contract.prediction import Status, Timing
 from forebay.contract.rows import Output, Row
 
 WIRE_VERSION = 1
@@ -22,26 +22,21 @@ def _wire_version() -> int:
 
 
 class Computation(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A lane entry: rows for one model with one set of parameters.
+    """Rows for one model with one set of parameters. Does not know who subscribes to it.
 
     Attributes:
-        prediction: id of the prediction it belongs to.
         rows: 1..256 rows.
-        part: which part of the prediction this is, from 0.
-        first_row: index in the prediction of this part's first row, so errors can name it.
+        enqueued_at_ms: Unix time in ms, by the Redis server's clock.
+        deadline_at_ms: likewise; dropped when a batch is formed after this.
+        first_row: index in the prediction of the first row, so that errors can name a row.
         truncate: cut an over-long row instead of refusing it.
-        enqueued_at_ms: Unix time in ms, by the gateway's clock.
-        deadline_at_ms: dropped when a batch is formed after this.
         traceparent: W3C trace context, if the request is sampled.
     """
 
-    prediction: str = msgspec.field(name="p")
     rows: tuple[Row, ...] = msgspec.field(name="r")
     enqueued_at_ms: int = msgspec.field(name="e")
     deadline_at_ms: int = msgspec.field(name="d")
-    part: int = msgspec.field(name="k", default=0)
     first_row: int = msgspec.field(name="f", default=0)
-    lane: Lane = msgspec.field(name="l", default=Lane.REALTIME)
     truncate: bool = msgspec.field(name="t", default=False)
     traceparent: str | None = msgspec.field(name="tp", default=None)
     wire: int = msgspec.field(name="v", default_factory=_wire_version)
@@ -78,7 +73,7 @@ class UnknownWireVersionError(ValueError):
 
 
 _encoder = msgspec.msgpack.Encoder()
-_computations = msgspec.msgpack.Decoder(Computation)
+_computation = msgspec.msgpack.Decoder(Computation)
 _reply = msgspec.msgpack.Decoder(Reply)
 _replies = msgspec.msgpack.Decoder(tuple[Reply, ...])
 _outputs = msgspec.msgpack.Decoder(tuple[Output, ...])
@@ -106,7 +101,7 @@ def decode_computation(data: bytes) -> Computation:
         msgspec.MsgspecError: these bytes are no computation.
         UnknownWireVersionError: they are one of another release.
     """
-    message = _computations.decode(data)
+    message = _computation.decode(data)
     if message.wire != WIRE_VERSION:
         raise UnknownWireVersionError(f"computation has wire version {message.wire}")
     return message

@@ -1,0 +1,18 @@
+"""The lanes: Forebay's protocol on Redis, and the only place that knows it.
+
+    gateway ──enqueue──▶ lane (stream) ──read──▶ worker ──settle──▶ record + reply channel
+                                         ▲         │ renew                       │
+                                         └─reclaim─┘                  inbox ◀────┘ pub/sub
+
+    keys      every key: type, writer, reader, time to live
+    scripts   one atomic operation each (`scripts/*.lua`) behind a typed stub
+    lane      enqueue, through the write coalescer
+    consumer  read, renew, reclaim, settle: what a worker does
+    replies   the inbox: one subscription per gateway process
+    records   read a prediction back
+    sweeps    what time does to lanes: deadlines, orphans, dead letters past retention
+    clock     the one clock, which is the server's
+
+Redis keeps the truth: a result is stored before it is published, and whoever missed the message
+re-reads the record.
+"""

@@ -1,0 +1,257 @@
+"""What a worker does with its lanes: join, read, renew, reclaim, settle, leave.
+
+A lease is the entry in the group's pending list plus an attempt number. Settle carries the
+attempt and is refused if a peer has taken the entry over since.
+"""
+
+import logging
+import time
+from collections.abc import Iterable, Sequence
+
+import msgspec
+from redis.exceptions import ResponseError
+
+from forebay.contract.messages import Computation, Reply, decode_computation, encode
+from forebay.contract.messages import UnknownWireVersionError as UnknownWireVersion
+from forebay.contract.prediction import Lane
+from forebay.lanes import scripts
+from forebay.lanes.keys import GROUP, LaneKeys
+from forebay.lanes.scripts import Arg, SettleOutcome
+from forebay.runtime.clock import Clock
+from forebay.runtime.redis import Commands
+
+log = logging.getLogger(__name__)
+
+RELEASED_IDLE_MS = 86_400_000
+"""Idle time given to an entry that is let go: more than any lease, so a peer takes it at once."""
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """A lane entry leased to this worker.
+
+    Attributes:
+        entry: id in the stream.
+        prediction: id of the prediction it is part of.
+        part: which part.
+        attempt: 1 for the first delivery; settle must carry it.
+        computation: what to run; None where the bytes can't be read by this release.
+        received_at_ms: when this worker got it, by the server's clock.
+    """
+
+    entry: bytes
+    lane: Lane
+    prediction: str
+    part: int
+    attempt: int
+    computation: Computation | None
+    received_at_ms: int
+
+
+class Settlement(msgspec.Struct, frozen=True):
+    """How a delivery ended.
+
+    Attributes:
+        spilled: outputs kept beside the record (msgpack), where `reply.spilled` names their key.
+        dead: reason, if the computation becomes a dead letter.
+    """
+
+    delivery: Delivery
+    rows: int
+    reply: Reply
+    spilled: bytes | None = None
+    dead: str = ""
+
+
+class ConsumerLimits(msgspec.Struct, frozen=True):
+    """Times and bounds of a consumer, from the settings of the same names."""
+
+    lease_ms: int
+    presence_ms: int
+    dead_letter_max: int
+    retention_ms: int
+
+
+class Consumer:
+    """One worker's end of a model's lanes.
+
+    Args:
+        redis: client whose commands are not retried.
+        blocking: client for blocking reads.
+        keys: of the model's shard.
+        worker: unique name of this worker process.
+    """
+
+    def __init__(
+        self,
+        redis: Commands,
+        blocking: Commands,
+        keys: LaneKeys,
+        *,
+        worker: str,
+        limits: ConsumerLimits,
+        clock: Clock,
+    ) -> None:
+        self.worker = worker
+        self.keys = keys
+        self.limits = limits
+        self._redis = redis
+        self._blocking = blocking
+        self._clock = clock
+        self._last_beat = float("-inf")
+        self._steady_since = time.monotonic()
+
+    async def join(self) -> None:
+        """Make sure that the lanes and their group exist, and say that this worker is present."""
+        for lane in Lane:
+            try:
+                await self._redis.execute_command(
+                    "XGROUP", "CREATE", self.keys.lane(lane), GROUP, "0", "MKSTREAM"
+                )
+            except ResponseError as error:
+                if not str(error).startswith("BUSYGROUP"):
+                    raise
+        await self.beat()
+
+    async def beat(self) -> None:
+        """Say that this worker is present; follow the server's clock."""
+        sent = time.monotonic()
+        server_us = await scripts.beat(
+            self._redis, self.keys, worker=self.worker, presence_ms=self.limits.presence_ms
+        )
+        now = time.monotonic()
+        self._clock.follow(server_us, sent, now)
+        if now - self._last_beat > self.limits.presence_ms / 1000:
+            # Somebody was out of reach, server or worker: leases that look lapsed may not be.
+            self._steady_since = now
+        self._last_beat = now
+
+    @property
+    def steady(self) -> bool:
+        """Whether this worker has been connected for a whole lease, and so may judge others."""
+        return time.monotonic() - self._steady_since >= self.limits.lease_ms / 1000
+
+    async def read(self, count: int) -> list[Delivery]:
+        """Lease up to `count` entries that are ready now: realtime first, then bulk."""
+        realtime, bulk = await scripts.read(self._redis, self.keys, worker=self.worker, count=count)
+        return self._deliveries(Lane.REALTIME, realtime) + self._deliveries(Lane.BULK, bulk)
+
+    async def wait(self, count: int, *, block_ms: int) -> list[Delivery]:
+        """Wait until something is ready and lease up to `count` entries of each lane.
+
+        Args:
+            count: most entries of each lane.
+            block_ms: how long to wait at most.
+        """
+        reply = await self._blocking.execute_command(
+            "XREADGROUP", "GROUP", GROUP, self.worker, "COUNT", count, "BLOCK", block_ms,
+            "STREAMS", self.keys.lane(Lane.REALTIME), self.keys.lane(Lane.BULK), ">", ">",
+        )  # fmt: skip
+        deliveries: list[Delivery] = []
+        for key, entries in reply or ():
+            lane = Lane.REALTIME if key == self.keys.lane(Lane.REALTIME).encode() else Lane.BULK
+            deliveries += self._deliveries(lane, entries)
+        return deliveries
+
+    async def reclaim(self, count: int) -> list[Delivery]:
+        """Take over leases that lapsed or whose worker is gone; nothing while not `steady`."""
+        if not self.steady:
+            return []
+        deliveries: list[Delivery] = []
+        for lane in Lane:
+            room = count - len(deliveries)
+            if room <= 0:
+                break
+            taken = await scripts.reclaim(
+                self._redis,
+                self.keys,
+                lane=lane,
+                worker=self.worker,
+                lease_ms=self.limits.lease_ms,
+                count=room,
+            )
+            now = self._clock.now_ms()
+            deliveries += [
+                self._delivery(lane, entry, fields, attempt, now)
+                for entry, attempt, fields in taken
+            ]
+        return deliveries
+
+    async def renew(self, deliveries: Iterable[Delivery]) -> set[bytes]:
+        """Renew leases; returns the entries that are no longer this worker's."""
+        return await self._set_idle(deliveries, 0)
+
+    async def release(self, deliveries: Iterable[Delivery]) -> None:
+        """Let leases go, so that a peer takes them over at once."""
+        await self._set_idle(deliveries, RELEASED_IDLE_MS)
+
+    async def _set_idle(self, deliveries: Iterable[Delivery], idle_ms: int) -> set[bytes]:
+        lanes: dict[Lane, list[bytes]] = {}
+        for delivery in deliveries:
+            lanes.setdefault(delivery.lane, []).append(delivery.entry)
+        lost: set[bytes] = set()
+        for lane, entries in lanes.items():
+            lost.update(
+                await scripts.renew(
+                    self._redis,
+                    self.keys,
+                    lane=lane,
+                    worker=self.worker,
+                    idle_ms=idle_ms,
+                    entries=entries,
+                )
+            )
+        return lost
+
+    async def settle(self, settlements: Sequence[Settlement]) -> list[SettleOutcome]:
+        """Record how deliveries ended. Safe to repeat: what is recorded stays as it is."""
+        pairs: list[str] = []
+        args: list[Arg] = []
+        for settlement in settlements:
+            delivery = settlement.delivery
+            outputs = self.keys.outputs(delivery.prediction, delivery.part, delivery.attempt)
+            if settlement.spilled is not None:
+                await self._redis.execute_command(
+                    "SET", outputs, settlement.spilled, "PX", self.limits.retention_ms
+                )
+            pairs += (self.keys.record(delivery.prediction), outputs)
+            args += (
+                delivery.lane.value,
+                delivery.entry,
+                delivery.prediction,
+                delivery.part,
+                settlement.rows,
+                delivery.attempt,
+                settlement.reply.status.value,
+                encode(settlement.reply),
+                int(settlement.spilled is not None),
+                settlement.dead,
+            )
+        return await scripts.settle(
+            self._redis, self.keys, pairs=pairs, dead_max=self.limits.dead_letter_max, args=args
+        )
+
+    async def leave(self) -> None:
+        """Say that this worker is gone. Its consumer goes too if it holds nothing."""
+        await self._redis.execute_command("ZREM", self.keys.workers, self.worker)
+        for lane in Lane:
+            key = self.keys.lane(lane)
+            held = await self._redis.execute_command(
+                "XPENDING", key, GROUP, "-", "+", 1, self.worker
+            )
+            if not held:
+                await self._redis.execute_command("XGROUP", "DELCONSUMER", key, GROUP, self.worker)
+
+    def _deliveries(self, lane: Lane, entries: Sequence[scripts.RawEntry]) -> list[Delivery]:
+        now = self._clock.now_ms()
+        return [self._delivery(lane, entry, fields, 1, now) for entry, fields in entries]
+
+    def _delivery(
+        self, lane: Lane, entry: bytes, fields: Sequence[bytes], attempt: int, now: int
+    ) -> Delivery:
+        prediction, _, part = fields[1].decode().rpartition(".")
+        try:
+            computation = decode_computation(fields[3])
+        except (msgspec.MsgspecError, UnknownWireVersion):
+            log.exception("lane entry %s of %s can't be read", entry, prediction)
+            computation = None
+        return Delivery(entry, lane, prediction, int(part), attempt, computation, now)

@@ -1,0 +1,112 @@
+"""Every Redis key Forebay uses; no other module builds one.
+
+| key, after `P:{model:shard}:`  | type   | written by              | read by     | lives     |
+|--------------------------------|--------|-------------------------|-------------|-----------|
+| `lane:LANE`                    | stream | enqueue; settle, finish | workers     | for ever  |
+| `record:ID`                    | hash   | enqueue; settle, finish | gateways    | retention |
+| `out:ID:PART:ATTEMPT`          | string | worker, before settle   | gateways    | and 1 day |
+| `deadlines`                    | zset   | enqueue; settle, finish | sweep       | for ever  |
+| `demand`                       | hash   | enqueue; settle, finish | admission   | for ever  |
+| `workers`                      | zset   | worker's beat           | reclaim     | swept     |
+| `absences`                     | hash   | sweep                   | sweep       | swept     |
+| `counters`                     | hash   | settle, finish          | metrics     | for ever  |
+| `dead`                         | stream | settle                  | operators   | retention |
+
+Without a tag: the pub/sub channels `P:reply:GATEWAY`, written by settle and finish and read by
+that gateway, and `P:celery:…`, Celery's own queues.
+
+P is `settings.key_prefix`. Everything of one model's shard carries the hash tag
+`{model:shard}`, so one script call stays in one Redis Cluster slot.
+
+A record's fields: `st` status (a lane entry being leased is not written here), `ct` created and
+`dl` deadline and `ft` ended (Unix ms), `ln` lane, `n` parts, `left` parts not settled, `rp` reply
+channel, `tt` retention in ms, `in` the input as the client sent it, `en` lane entries as
+`id:rows …`, `oN` reply of part N, `aN` attempt of part N if not the first, `er` reply of a finish.
+
+A lane entry's fields: `c` computation as `prediction.part`, `m` the message.
+"""
+
+from typing import Final
+
+import msgspec
+
+from forebay.contract.prediction import Lane, PredictionId
+
+GROUP: Final = "workers"
+"""The one consumer group of every lane."""
+
+
+class LaneKeys(msgspec.Struct, frozen=True):
+    """Keys of one shard of one model. `base` is `P:{model:shard}`."""
+
+    base: str
+
+    def lane(self, lane: Lane) -> str:
+        """The lane's stream."""
+        return f"{self.base}:lane:{lane.value}"
+
+    @property
+    def records(self) -> str:
+        """What every record's key begins with; the id follows."""
+        return f"{self.base}:record:"
+
+    def record(self, prediction: str) -> str:
+        """A prediction's record."""
+        return f"{self.base}:record:{prediction}"
+
+    def outputs(self, prediction: str, part: int, attempt: int) -> str:
+        """Outputs too big to publish, by attempt, so a zombie can't overwrite its successor's."""
+        return f"{self.base}:out:{prediction}:{part}:{attempt}"
+
+    @property
+    def deadlines(self) -> str:
+        """Predictions by deadline."""
+        return f"{self.base}:deadlines"
+
+    @property
+    def demand(self) -> str:
+        """Rows waiting, ready and leased, by lane."""
+        return f"{self.base}:demand"
+
+    @property
+    def workers(self) -> str:
+        """Workers by the time until which they are present."""
+        return f"{self.base}:workers"
+
+    @property
+    def absences(self) -> str:
+        """Workers by the time since which a sweep has found them absent."""
+        return f"{self.base}:absences"
+
+    @property
+    def counters(self) -> str:
+        """How many predictions ended how, and how many results were dropped."""
+        return f"{self.base}:counters"
+
+    @property
+    def dead(self) -> str:
+        """Dead letters."""
+        return f"{self.base}:dead"
+
+
+class Keys:
+    """Builds keys under one prefix.
+
+    Args:
+        prefix: `settings.key_prefix`.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+
+    def of(self, model: str, shard: int = 0) -> LaneKeys:
+        """Keys of one shard of a model."""
+        return LaneKeys(f"{self.prefix}:{{{model}:{shard}}}")
+
+    def of_prediction(self, prediction: PredictionId) -> LaneKeys:
+        """Keys of the shard that holds a prediction."""
+        return self.of(prediction.model, prediction.shard)
+
+    def reply_channel(self, gateway: str) -> str:
+        """The pub/sub channel of one gateway process."""
+        return f"{self.prefix}:reply:{gateway}"

@@ -1,0 +1,172 @@
+"""Read predictions back from their records."""
+
+from collections.abc import Sequence
+from typing import cast
+
+import msgspec
+from redis.exceptions import ResponseError
+
+from forebay.contract.errors import ErrorInfo, ErrorKind
+from forebay.contract.messages import Reply, decode_outputs, decode_reply
+from forebay.contract.prediction import Lane, Prediction, PredictionId, Status, Timing
+from forebay.contract.rows import Output
+from forebay.lanes.keys import GROUP, Keys, LaneKeys
+from forebay.runtime.redis import Commands
+
+
+class Record(msgspec.Struct, frozen=True):
+    """What a record says so far.
+
+    Attributes:
+        status: as recorded; `starting` also while a worker has it.
+        parts: number of parts.
+        replies: those of settled parts, in order of part, or the one that ended the prediction.
+        entries: lane entry of each part.
+    """
+
+    status: Status
+    lane: Lane
+    parts: int
+    created_at_ms: int
+    deadline_at_ms: int
+    completed_at_ms: int | None
+    replies: tuple[Reply, ...]
+    entries: tuple[str, ...]
+    input: bytes | None
+
+
+class Records:
+    """Reads records.
+
+    Args:
+        redis: client whose commands are not retried.
+        keys: key builder.
+    """
+
+    def __init__(self, redis: Commands, keys: Keys) -> None:
+        self._redis = redis
+        self._keys = keys
+
+    async def record(self, id_: PredictionId) -> Record | None:
+        """A prediction's record, or None where there is none (any more).
+
+        Raises:
+            redis.exceptions.RedisError: Redis is out of reach.
+        """
+        keys = self._keys.of_prediction(id_)
+        flat = cast(
+            list[bytes] | dict[bytes, bytes],
+            await self._redis.execute_command("HGETALL", keys.record(id_.text)),
+        )
+        fields = dict(flat) if isinstance(flat, dict) else dict(_pairs(flat))
+        return _parse(fields) if fields else None
+
+    async def prediction(self, id_: PredictionId) -> Prediction | None:
+        """A prediction as its client sees it, or None where there is none (any more).
+
+        Raises:
+            redis.exceptions.RedisError: Redis is out of reach.
+        """
+        record = await self.record(id_)
+        if record is None:
+            return None
+        status = record.status
+        if status is Status.STARTING and await self._leased(self._keys.of_prediction(id_), record):
+            status = Status.PROCESSING
+        failure = next((r for r in record.replies if r.status is not Status.SUCCEEDED), None)
+        outputs: tuple[Output, ...] = ()
+        if status is Status.SUCCEEDED:
+            outputs = await self.outputs(record.replies)
+        started = [r.started_at_ms for r in record.replies if r.started_at_ms is not None]
+        return Prediction(
+            id=id_.text,
+            model=id_.model,
+            status=status,
+            created_at_ms=record.created_at_ms,
+            deadline_at_ms=record.deadline_at_ms,
+            version=next((r.version for r in record.replies if r.version), None),
+            started_at_ms=min(started, default=None),
+            completed_at_ms=record.completed_at_ms,
+            input=msgspec.json.decode(record.input) if record.input else None,
+            outputs=outputs,
+            error=failure.error if failure else None,
+            timing=combined_timing(record.replies),
+        )
+
+    async def outputs(self, replies: Sequence[Reply]) -> tuple[Output, ...]:
+        """Outputs of all parts in order, those kept beside the record fetched.
+
+        Raises:
+            LookupError: outputs beside the record are gone.
+            redis.exceptions.RedisError: Redis is out of reach.
+        """
+        outputs: list[Output] = []
+        for reply in sorted(replies, key=lambda reply: reply.part):
+            if reply.spilled is None:
+                outputs += reply.outputs
+                continue
+            data = cast(bytes | None, await self._redis.execute_command("GET", reply.spilled))
+            if data is None:
+                raise LookupError(f"outputs of {reply.prediction} part {reply.part} are gone")
+            outputs += decode_outputs(data)
+        return tuple(outputs)
+
+    async def _leased(self, keys: LaneKeys, record: Record) -> bool:
+        for entry in record.entries:
+            try:
+                pending = await self._redis.execute_command(
+                    "XPENDING", keys.lane(record.lane), GROUP, entry, entry, 1
+                )
+            except ResponseError:
+                return False  # no worker has ever come: there is no group yet
+            if pending:
+                return True
+        return False
+
+
+def combined_timing(replies: Sequence[Reply]) -> Timing | None:
+    """Timing of a prediction whose parts ran side by side: the longest of each."""
+    timings = [reply.timing for reply in replies if reply.timing is not None]
+    if not timings:
+        return None
+    return Timing(
+        queue_ms=max(t.queue_ms for t in timings),
+        batch_ms=max(t.batch_ms for t in timings),
+        compute_ms=max(t.compute_ms for t in timings),
+    )
+
+
+def missing_reply(id_: PredictionId, at_ms: int) -> Reply:
+    """What a waiter is told whose record has disappeared."""
+    return Reply(
+        prediction=id_.text,
+        status=Status.FAILED,
+        completed_at_ms=at_ms,
+        error=ErrorInfo(
+            ErrorKind.INTERNAL, "The prediction's record is gone from Redis. Send it again."
+        ),
+    )
+
+
+def _pairs(flat: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
+    return list(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _parse(fields: dict[bytes, bytes]) -> Record:
+    parts = int(fields[b"n"])
+    if b"er" in fields:
+        replies: tuple[Reply, ...] = (decode_reply(fields[b"er"]),)
+    else:
+        settled = (fields.get(b"o%d" % part) for part in range(parts))
+        replies = tuple(decode_reply(data) for data in settled if data is not None)
+    return Record(
+        status=Status(fields[b"st"].decode()),
+        lane=Lane(fields[b"ln"].decode()),
+        parts=parts,
+        created_at_ms=int(fields[b"ct"]),
+        deadline_at_ms=int(fields[b"dl"]),
+        completed_at_ms=int(fields[b"ft"]) if b"ft" in fields else None,
+        replies=replies,
+        entries=tuple(pair.split(":")[0] for pair in fields[b"en"].decode().split()),
+        input=fields.get(b"in"),
+    )

@@ -1,0 +1,189 @@
+"""The inbox: one subscription per gateway process, demultiplexed by prediction.
+
+Pub/sub delivers at most once, so it is only the fast way: results are stored before they are
+published, and the inbox re-reads the records of whatever it waits for after each reconnect, and
+of what has been waiting long, now and then.
+"""
+
+import asyncio
+import logging
+import time
+
+import msgspec
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from forebay.contract.errors import ForebayError
+from forebay.contract.messages import Reply, decode_replies
+from forebay.contract.prediction import PredictionId, Status
+from forebay.lanes.lane import unavailable
+from forebay.lanes.records import Records, missing_reply
+from forebay.runtime.clock import Clock
+from forebay.runtime.redis import Link
+
+log = logging.getLogger(__name__)
+
+RECHECK_S = 0.5
+"""How often records of overdue waiters are re-read."""
+
+OVERDUE_S = 2.0
+"""A waiter older than this may have missed its message."""
+
+RECHECK_MAX = 256
+"""Most records re-read in one go, oldest first."""
+
+OUTAGE_GRACE_S = 1.0
+"""Waiters survive an absence of Redis this long before they are told."""
+
+
+class Waiter:
+    """Somebody waiting for a prediction's replies. Await `future` for them, one a part.
+
+    The future holds all parts' replies once all have succeeded, or just the reply that ended the
+    prediction otherwise. It raises what the inbox or the lane refused it with.
+    """
+
+    __slots__ = ("enqueued", "future", "id", "parts", "replies", "since")
+
+    def __init__(self, id_: PredictionId, parts: int) -> None:
+        self.id = id_
+        self.parts = parts
+        self.since = time.monotonic()
+        self.replies: dict[int, Reply] = {}
+        self.enqueued = False
+        self.future: asyncio.Future[tuple[Reply, ...]] = asyncio.get_running_loop().create_future()
+
+    def take(self, reply: Reply) -> bool:
+        """Add a reply; True when the wait is over."""
+        if self.future.done():
+            return True
+        if reply.status is not Status.SUCCEEDED:
+            self.future.set_result((reply,))
+            return True
+        self.replies[reply.part] = reply
+        if len(self.replies) < self.parts:
+            return False
+        self.future.set_result(tuple(self.replies[part] for part in range(self.parts)))
+        return True
+
+    def submitted(self, error: ForebayError | None) -> None:
+        """What became of the submission; the `Done` of `LaneWriter.submit`."""
+        if error is None:
+            self.enqueued = True
+        elif not self.future.done():
+            self.future.set_exception(error)
+
+
+class Inbox:
+    """Receives what workers publish for this gateway.
+
+    Args:
+        redis: client whose commands are not retried.
+        channel: this gateway's reply channel.
+        records: to re-read what may have been missed.
+        link: whether Redis is within reach.
+        clock: the server's clock.
+    """
+
+    def __init__(
+        self, redis: Redis, channel: str, *, records: Records, link: Link, clock: Clock
+    ) -> None:
+        self.channel = channel
+        self._link = link
+        self._redis = redis
+        self._records = records
+        self._clock = clock
+        self._waiters: dict[str, Waiter] = {}
+        self._listening = asyncio.Event()
+
+    def __len__(self) -> int:
+        """How many predictions are waited for."""
+        return len(self._waiters)
+
+    @property
+    def listening(self) -> bool:
+        """Whether the subscription stands."""
+        return self._listening.is_set()
+
+    def expect(self, id_: PredictionId, parts: int) -> Waiter:
+        """Start waiting; call before the prediction is submitted, and `forget` in the end."""
+        waiter = Waiter(id_, parts)
+        self._waiters[id_.text] = waiter
+        return waiter
+
+    def forget(self, waiter: Waiter) -> None:
+        """Stop waiting."""
+        self._waiters.pop(waiter.id.text, None)
+
+    async def run(self) -> None:
+        """Listen until cancelled, through any number of reconnects."""
+        recheck = asyncio.create_task(self._look_after_waiters(), name="inbox-recheck")
+        try:
+            while True:
+                try:
+                    await self._listen()
+                except (RedisError, OSError) as error:
+                    log.warning("the reply channel is interrupted: %s", error)
+                    self._link.suspect(error)
+                self._listening.clear()
+                await self._link.returned()
+        finally:
+            recheck.cancel()
+
+    async def _listen(self) -> None:
+        async with self._redis.pubsub(ignore_subscribe_messages=False) as pubsub:
+            await pubsub.subscribe(self.channel)
+            async for message in pubsub.listen():
+                kind = message["type"]
+                if kind == "message":
+                    self._receive(message["data"])
+                elif kind == "subscribe":
+                    self._listening.set()
+                    await self._recheck(list(self._waiters.values()))
+
+    def _receive(self, data: bytes) -> None:
+        try:
+            replies = decode_replies(data)
+        except msgspec.MsgspecError:
+            log.exception("a reply of %d bytes can't be read", len(data))
+            return
+        waiters = self._waiters
+        for reply in replies:
+            waiter = waiters.get(reply.prediction)
+            if waiter is not None and waiter.take(reply):
+                del waiters[reply.prediction]
+
+    def _give_up(self) -> None:
+        waiters, self._waiters = self._waiters, {}
+        for waiter in waiters.values():
+            if not waiter.future.done():
+                waiter.future.set_exception(unavailable())
+
+    async def _look_after_waiters(self) -> None:
+        while True:
+            await asyncio.sleep(RECHECK_S)
+            if self._link.down_s > OUTAGE_GRACE_S:
+                self._give_up()
+            if not (self._link.up and self.listening):
+                continue
+            before = time.monotonic() - OVERDUE_S
+            overdue = [w for w in self._waiters.values() if w.enqueued and w.since < before]
+            try:
+                await self._recheck(overdue[:RECHECK_MAX])
+            except (RedisError, OSError) as error:
+                log.debug("re-reading overdue records failed: %s", error)
+
+    async def _recheck(self, waiters: list[Waiter]) -> None:
+        for waiter in waiters:
+            record = await self._records.record(waiter.id)
+            waiter.since = time.monotonic()
+            if record is None:
+                replies: tuple[Reply, ...] = (missing_reply(waiter.id, self._clock.now_ms()),)
+                if not waiter.enqueued:
+                    continue
+            else:
+                replies = record.replies
+            for reply in replies:
+                if waiter.take(reply):
+                    self.forget(waiter)
+                    break

@@ -1,0 +1,84 @@
+"""What time does to lanes: deadlines pass, workers vanish, dead letters grow old.
+
+The background calls these on a schedule. Each is idempotent and takes a bounded bite, so two at
+once do no harm and none holds the server up.
+"""
+
+from typing import cast
+
+from redis.exceptions import ResponseError
+
+from forebay.contract.errors import ErrorInfo, ErrorKind
+from forebay.contract.messages import Reply, encode
+from forebay.contract.prediction import Lane, Status
+from forebay.lanes import scripts
+from forebay.lanes.keys import LaneKeys
+from forebay.lanes.scripts import Arg, FinishOutcome
+from forebay.runtime.redis import Commands
+
+BITE = 100
+"""Predictions ended in one script call."""
+
+
+async def expire_overdue(redis: Commands, keys: LaneKeys, *, most: int = 10_000) -> int:
+    """End predictions whose deadline has passed; returns how many."""
+    expired = 0
+    while expired < most:
+        seconds, micros = await redis.execute_command("TIME")
+        now_ms = int(seconds) * 1000 + int(micros) // 1000
+        overdue = cast(
+            list[bytes],
+            await redis.execute_command(
+                "ZRANGEBYSCORE", keys.deadlines, "-inf", now_ms, "LIMIT", 0, BITE
+            ),
+        )
+        if not overdue:
+            break
+        args: list[Arg] = []
+        for id_ in (raw.decode() for raw in overdue):
+            reply = Reply(
+                prediction=id_,
+                status=Status.EXPIRED,
+                completed_at_ms=now_ms,
+                error=ErrorInfo(
+                    ErrorKind.DEADLINE_EXCEEDED,
+                    "The prediction was not done before its deadline. Try again, or give it "
+                    "more time on the bulk lane.",
+                ),
+            )
+            args += (id_, Status.EXPIRED.value, encode(reply))
+        outcomes = await scripts.finish(
+            redis, keys, records=[keys.record(raw.decode()) for raw in overdue], args=args
+        )
+        expired += sum(outcome is FinishOutcome.ENDED for outcome in outcomes)
+        if len(overdue) < BITE:
+            break
+    return expired
+
+
+async def lapse_orphans(
+    redis: Commands, keys: LaneKeys, *, grace_ms: int, lease_ms: int
+) -> tuple[int, int]:
+    """Let go what vanished workers held, and remove their empty consumers.
+
+    Returns:
+        Leases lapsed and consumers removed.
+    """
+    lapsed = removed = 0
+    for lane in Lane:
+        some, gone = await scripts.tidy(
+            redis, keys, lane=lane, grace_ms=grace_ms, lease_ms=lease_ms
+        )
+        lapsed += some
+        removed += gone
+    return lapsed, removed
+
+
+async def drop_old_dead_letters(redis: Commands, keys: LaneKeys, *, older_than_ms: int) -> int:
+    """Drop dead letters past their retention; returns how many."""
+    seconds, micros = await redis.execute_command("TIME")
+    before = int(seconds) * 1000 + int(micros) // 1000 - older_than_ms
+    try:
+        return int(await redis.execute_command("XTRIM", keys.dead, "MINID", max(before, 0)))
+    except ResponseError as error:
+        raise RuntimeError(f"dead letters at {keys.dead} can't be trimmed: {error}") from error

@@ -1,0 +1,162 @@
+"""Redis clients as Forebay uses them, and the watch over whether the server is within reach.
+
+redis-py retries commands and times out blocking ones by default; both are wrong here. A repeated
+write must be a decision (the scripts are idempotent, so the caller may), and a blocking read has
+a time of its own. Replies stay raw: the scripts' stubs know their shape.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable
+from typing import Any, Protocol
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import BusyLoadingError, RedisError
+
+from forebay.contract.errors import ConfigurationError
+from forebay.runtime.clock import Clock
+
+log = logging.getLogger(__name__)
+
+WATCH_S = 1.0
+"""How often a healthy server is asked for the time."""
+
+RETURN_S = 0.1
+"""How often an absent server is asked."""
+
+
+class Commands(Protocol):
+    """The one method of a Redis client that the lanes need."""
+
+    def execute_command(self, *args: Any, **options: Any) -> Awaitable[Any]:
+        """Send a command and wait for its raw answer."""
+        ...
+
+
+def connect(url: str, *, timeout_s: float) -> Redis:
+    """A client whose commands fail after `timeout_s` and are never repeated behind our back.
+
+    Args:
+        url: `redis://`, `rediss://` or `unix://`.
+        timeout_s: for connecting and for each answer, seconds.
+
+    Raises:
+        ConfigurationError: the URL can't be understood.
+    """
+    return _client(url, timeout_s, timeout_s)
+
+
+def connect_blocking(url: str, *, timeout_s: float) -> Redis:
+    """A client for subscriptions and blocking reads, whose answers may take for ever."""
+    return _client(url, timeout_s, None)
+
+
+def _client(url: str, connect_s: float, answer_s: float | None) -> Redis:
+    try:
+        client = Redis.from_url(
+            url,
+            protocol=2,
+            retry=Retry(NoBackoff(), 0),
+            retry_on_timeout=False,
+            socket_connect_timeout=connect_s,
+            socket_timeout=answer_s,
+            socket_keepalive=True,
+            socket_read_size=262_144,
+        )
+    except ValueError as error:
+        raise ConfigurationError(
+            f"The Redis URL {mask(url)!r} can't be understood: {error}. "
+            "Write it as redis://HOST:PORT/DB."
+        ) from error
+    client.response_callbacks.clear()
+    return client
+
+
+def mask(url: str) -> str:
+    """The URL without its password, fit for logs and errors."""
+    scheme, separator, rest = url.partition("://")
+    credentials, at, host = rest.rpartition("@")
+    if not at:
+        return url
+    user = credentials.partition(":")[0]
+    return f"{scheme}{separator}{user}:***@{host}"
+
+
+class Link:
+    """Watches one Redis server: whether it answers, and what time it is there.
+
+    Args:
+        redis: client with a timeout.
+        clock: follows the server's time.
+    """
+
+    def __init__(self, redis: Redis, clock: Clock) -> None:
+        self._redis = redis
+        self._commands: Commands = redis
+        self._clock = clock
+        self._up = True
+        self._changed_at = time.monotonic()
+        self._returned = asyncio.Event()
+        self._returned.set()
+        self._look = asyncio.Event()
+        self.outages = 0
+
+    @property
+    def up(self) -> bool:
+        """False while the server is known to be out of reach."""
+        return self._up
+
+    @property
+    def down_s(self) -> float:
+        """For how long the server has been out of reach, seconds."""
+        return 0.0 if self._up else time.monotonic() - self._changed_at
+
+    def suspect(self, error: Exception) -> None:
+        """Report a failed command: the link counts as down until the server answers again."""
+        self._set(False, error)
+        self._look.set()
+
+    async def returned(self) -> None:
+        """Wait until the server is within reach."""
+        await self._returned.wait()
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        while True:
+            await self.check()
+            try:
+                async with asyncio.timeout(WATCH_S if self._up else RETURN_S):
+                    await self._look.wait()
+            except TimeoutError:
+                pass
+            self._look.clear()
+
+    async def check(self) -> None:
+        """Ask the server for the time, once."""
+        sent = time.monotonic()
+        try:
+            seconds, micros = await self._commands.execute_command("TIME")
+        except (RedisError, OSError) as error:
+            self._set(False, error)
+            if not isinstance(error, BusyLoadingError):
+                # A connection that failed may still be in the pool; the next try takes a new one.
+                await self._redis.connection_pool.disconnect(inuse_connections=False)
+            return
+        self._clock.follow(int(seconds) * 1_000_000 + int(micros), sent, time.monotonic())
+        self._set(True, None)
+
+    def _set(self, up: bool, error: Exception | None) -> None:
+        if up == self._up:
+            return
+        self._up = up
+        self._changed_at = time.monotonic()
+        if up:
+            self._returned.set()
+            log.info("redis is within reach again")
+        else:
+            self.outages += 1
+            self._returned.clear()
+            log.warning("redis is out of reach: %s", error)

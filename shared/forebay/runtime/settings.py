@@ -1,0 +1,181 @@
+"""The one frozen settings object of a process, and where each value came from.
+
+Layers, the first that names a field wins: command-line flag, environment (`FOREBAY_…`), the file
+`forebay.toml` (or `$FOREBAY_CONFIG`), default. `forebay config` prints the result.
+
+msgspec does the typing and the checks: pydantic-settings would add 0.2 s and 20 MB to every
+worker's cold start (decision 0004).
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+from forebay.contract.errors import ConfigurationError
+
+Seconds = Annotated[float, Meta(gt=0)]
+Count = Annotated[int, Meta(ge=1)]
+
+
+class Durability(StrEnum):
+    """What Redis promises before a client gets its 2xx; see docs/operations.md."""
+
+    MEMORY = "memory"
+    DISK = "disk"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Every setting, with its default."""
+
+    home: Annotated[
+        str, Meta(description="Folder for artifacts, files and the embedded server")
+    ] = ".forebay"
+    models_file: Annotated[str, Meta(description="The model catalog")] = "models.toml"
+    redis_url: Annotated[
+        str, Meta(description="Redis or Valkey to use; empty: `forebay up` starts its own")
+    ] = ""
+    key_prefix: Annotated[
+        str, Meta(description="First part of every Redis key", pattern="^[a-z0-9_-]+$")
+    ] = "forebay"
+    durability: Annotated[
+        Durability, Meta(description="`memory`, or `disk` (append-only file) for the own server")
+    ] = Durability.DISK
+    host: Annotated[str, Meta(description="Address the gateway listens on")] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=1, le=65535, description="Port the gateway listens on")] = 8000
+    max_body_bytes: Annotated[Count, Meta(description="Largest request body, bytes")] = 10_000_000
+    max_inputs: Annotated[Count, Meta(description="Most inputs in one request")] = 2_048
+    sync_wait_s: Annotated[
+        Seconds, Meta(description="Longest a request waits for its result, seconds")
+    ] = 60.0
+    redis_timeout_s: Annotated[
+        Seconds, Meta(description="A Redis command slower than this counts as failed, seconds")
+    ] = 2.0
+    result_retention_s: Annotated[
+        Seconds, Meta(description="Keep results whose id a client has, seconds")
+    ] = 86_400.0
+    unseen_retention_s: Annotated[
+        Seconds, Meta(description="Keep results whose id no client has, seconds")
+    ] = 60.0
+    lease_s: Annotated[
+        Seconds, Meta(description="A worker's ownership of queued rows lapses after, seconds")
+    ] = 15.0
+    presence_s: Annotated[
+        Seconds, Meta(description="A silent worker counts as gone after, seconds")
+    ] = 3.0
+    max_deliveries: Annotated[
+        Count, Meta(description="Deliveries of one computation before it is a dead letter")
+    ] = 4
+    drain_s: Annotated[
+        Seconds, Meta(description="Grace for finishing work after SIGTERM, seconds")
+    ] = 30.0
+    sweep_s: Annotated[
+        Seconds, Meta(description="Period of the sweeps for deadlines and orphans, seconds")
+    ] = 5.0
+    retention_s: Annotated[
+        Seconds, Meta(description="Period of the retention of files and dead letters, seconds")
+    ] = 300.0
+    dead_letter_retention_s: Annotated[
+        Seconds, Meta(description="Keep dead letters for, seconds")
+    ] = 604_800.0
+    dead_letter_max: Annotated[Count, Meta(description="Most dead letters kept a model")] = 10_000
+    file_retention_s: Annotated[
+        Seconds, Meta(description="Keep uploaded and produced files for, seconds")
+    ] = 2_592_000.0
+    log_level: Annotated[
+        str, Meta(pattern="^(debug|info|warning|error)$", description="Least severity logged")
+    ] = "info"
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """Where a setting's value came from: `default`, or the flag, variable or file that set it."""
+
+    field: str
+    value: object
+    source: str
+    description: str
+
+
+class Configuration(msgspec.Struct, frozen=True):
+    """Settings together with the origin of each."""
+
+    settings: Settings
+    origins: tuple[Origin, ...]
+
+
+def load(
+    *,
+    flags: Mapping[str, object] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Configuration:
+    """Read the layers and check every value.
+
+    Args:
+        flags: values given on the command line, by field name; None means not given.
+        environ: the environment; the process's own by default.
+
+    Raises:
+        ConfigurationError: a value is of the wrong type or out of range, or a name is unknown;
+            the message names the setting and where it was set.
+    """
+    env = os.environ if environ is None else environ
+    fields = {field.name: field for field in msgspec.structs.fields(Settings)}
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+
+    def set_(name: str, value: object, source: str) -> None:
+        if name not in fields:
+            raise ConfigurationError(
+                f"{source} sets {name!r}, which is no setting. `forebay config` lists them all."
+            )
+        values[name], sources[name] = value, source
+
+    path = Path(env.get("FOREBAY_CONFIG", "forebay.toml"))
+    if path.is_file():
+        try:
+            for name, value in tomllib.loads(path.read_text("utf-8")).items():
+                set_(name, value, str(path))
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigurationError(f"{path} is not valid TOML: {error}.") from error
+    elif "FOREBAY_CONFIG" in env:
+        raise ConfigurationError(f"FOREBAY_CONFIG names {path}, which does not exist.")
+    for name in fields:
+        variable = f"FOREBAY_{name.upper()}"
+        if env.get(variable):
+            set_(name, env[variable], variable)
+    for name, value in (flags or {}).items():
+        if value is not None:
+            set_(name, value, f"--{name.replace('_', '-')}")
+
+    typed: dict[str, Any] = {}
+    for name, value in values.items():
+        try:
+            typed[name] = msgspec.convert(value, fields[name].type, strict=False)
+        except msgspec.ValidationError as error:
+            raise ConfigurationError(
+                f"{sources[name]} sets {name} to {value!r}: {error}."
+            ) from error
+    settings = Settings(**typed)
+    hints = get_type_hints(Settings, include_extras=True)
+    return Configuration(
+        settings,
+        tuple(
+            Origin(
+                name,
+                getattr(settings, name),
+                sources.get(name, "default"),
+                _description(hints[name]),
+            )
+            for name in fields
+        ),
+    )
+
+
+def _description(hint: object) -> str:
+    metas = (meta for meta in get_args(hint)[1:] if isinstance(meta, Meta))
+    return next((meta.description for meta in metas if meta.description), "")
