@@ -49,9 +49,16 @@ def connect(url: str, *, timeout_s: float) -> Redis:
     return _client(url, timeout_s, timeout_s)
 
 
-def connect_blocking(url: str, *, timeout_s: float) -> Redis:
-    """A client for subscriptions and blocking reads, whose answers may take for ever."""
-    return _client(url, timeout_s, None)
+def connect_blocking(url: str, *, timeout_s: float, block_s: float | None = None) -> Redis:
+    """A client for subscriptions and blocking reads.
+
+    Args:
+        url: as for `connect`.
+        timeout_s: for connecting, and for an answer beyond what the read itself may block.
+        block_s: longest that a read blocks, seconds; None for subscriptions, which may wait for
+            ever.
+    """
+    return _client(url, timeout_s, None if block_s is None else block_s + timeout_s)
 
 
 def _client(url: str, connect_s: float, answer_s: float | None) -> Redis:

@@ -28,7 +28,7 @@ class Script:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.source = (resources.files(__package__) / f"{name}.lua").read_text("utf-8")
+        self.source = (resources.files(__name__) / f"{name}.lua").read_text("utf-8")
         self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
     async def call(self, redis: Commands, keys: Sequence[str], args: Sequence[Arg]) -> Any:

@@ -37,9 +37,7 @@ class Backend(Protocol):
         """Run the manifest's samples, so that the first request pays for nothing."""
         ...
 
-    def prepare(
-        self, rows: Sequence[Row], *, truncate: bool
-    ) -> list[PreparedRow | InvalidInput]:
+    def prepare(self, rows: Sequence[Row], *, truncate: bool) -> list[PreparedRow | InvalidInput]:
         """Check and tokenize rows, before anything runs.
 
         Args:

@@ -1,0 +1,59 @@
+"""Turns a model's spec into its backend. Only the chosen backend is imported."""
+
+import os
+from collections.abc import Sequence
+
+from forebay.contract.errors import ArtifactError
+from forebay.contract.model import BackendName, ModelSpec
+from forebay.inference.backends.base import Backend
+from forebay.storage.artifacts import ArtifactStore
+
+CPU = "CPUExecutionProvider"
+
+
+def load(spec: ModelSpec, store: ArtifactStore, *, providers: Sequence[str] = (CPU,)) -> Backend:
+    """The backend that executes `spec`, loaded but not yet warm.
+
+    Args:
+        spec: the model.
+        store: where its artifact is.
+        providers: ONNX Runtime execution providers, the first one first. Only the CPU's has been
+            run; others (`CUDAExecutionProvider`) are passed on by name.
+
+    Raises:
+        ArtifactError: the artifact is missing or damaged, or was built from another source,
+            precision or task than the spec now asks for.
+        ConfigurationError: a provider isn't in this machine's ONNX Runtime.
+    """
+    match spec.backend:
+        case BackendName.ECHO:
+            from forebay.inference.backends.echo import Echo
+
+            return Echo()
+        case BackendName.ONNX:
+            from forebay.inference.backends.onnx import OnnxEmbedding
+
+            artifact = store.open(spec.name)
+            for field, built, wanted in (
+                ("task", artifact.manifest.task, spec.task),
+                ("source", artifact.manifest.source, spec.source),
+                ("precision", artifact.manifest.precision, spec.precision),
+            ):
+                if built != wanted:
+                    raise ArtifactError(
+                        f"Model {spec.name!r} was built with {field} {str(built)!r} and is now "
+                        f"asked to have {str(wanted)!r}: run `forebay models build {spec.name}`."
+                    )
+            return OnnxEmbedding(
+                artifact.folder,
+                artifact.manifest,
+                threads=spec.threads or _cores(),
+                providers=tuple(providers),
+            )
+
+
+def _cores() -> int:
+    """Cores this process may use, which a container can make fewer than the machine's."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,182 @@
+"""The worker process: load, warm, join, work, drain.
+
+    map artifact ▶ warm on its samples ▶ join lanes, announce presence ▶ pipeline
+                                                         SIGTERM ▶ finish or release ▶ leave
+
+A worker that is present is ready: presence is announced only once the model has answered its
+samples.
+"""
+
+import asyncio
+import logging
+import os
+import secrets
+import signal
+import socket
+import time
+from pathlib import Path
+
+import uvloop
+from redis.exceptions import RedisError
+
+from forebay.contract.model import ModelSpec
+from forebay.inference.backends.base import Backend
+from forebay.inference.backends.load import load
+from forebay.inference.pipeline import BLOCK_MS, Pipeline
+from forebay.lanes.consumer import Consumer, ConsumerLimits
+from forebay.lanes.keys import Keys
+from forebay.runtime.clock import Clock
+from forebay.runtime.redis import connect, connect_blocking
+from forebay.runtime.settings import Settings
+from forebay.storage.artifacts import ArtifactStore
+
+log = logging.getLogger(__name__)
+
+BEATS_A_PRESENCE = 3
+"""Beats, and renewals, in the time after which a silent worker or lease lapses."""
+
+RELEASE_MARGIN_S = 2.0
+"""Part of the drain's grace kept for letting go what could not be finished."""
+
+
+class Worker:
+    """One replica of one model.
+
+    Args:
+        settings: the process's settings.
+        spec: the model.
+        backend: loaded and warm.
+    """
+
+    def __init__(self, settings: Settings, spec: ModelSpec, backend: Backend) -> None:
+        self._settings = settings
+        self._backend = backend
+        self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        self._redis = connect(settings.redis_url, timeout_s=settings.redis_timeout_s)
+        self._blocking = connect_blocking(
+            settings.redis_url, timeout_s=settings.redis_timeout_s, block_s=BLOCK_MS / 1000
+        )
+        clock = Clock()
+        self._consumer = Consumer(
+            self._redis,
+            self._blocking,
+            Keys(settings.key_prefix).of(spec.name),
+            worker=self.name,
+            limits=ConsumerLimits(
+                lease_ms=int(settings.lease_s * 1000),
+                presence_ms=int(settings.presence_s * 1000),
+                dead_letter_max=settings.dead_letter_max,
+                retention_ms=int((settings.result_retention_s + spec.bulk.deadline_s) * 1000),
+            ),
+            clock=clock,
+        )
+        self._pipeline = Pipeline(
+            self._consumer,
+            backend,
+            spec.batch,
+            clock=clock,
+            max_deliveries=settings.max_deliveries,
+            reclaim_s=settings.presence_s,
+        )
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT, then drain."""
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(signum, stop.set)
+        joined = await self._join(stop)
+        try:
+            if joined:
+                await self._serve(stop)
+        finally:
+            await self._redis.aclose()
+            await self._blocking.aclose()
+            self._backend.close()
+
+    async def _join(self, stop: asyncio.Event) -> bool:
+        """Join the lanes, however long Redis takes to come; False if told to stop meanwhile."""
+        warned = False
+        while not stop.is_set():
+            try:
+                await self._consumer.join()
+            except (RedisError, OSError) as error:
+                if not warned:
+                    log.warning("can't join the lanes yet: %s", error)
+                    warned = True
+                await asyncio.sleep(0.2)
+            else:
+                return True
+        return False
+
+    async def _serve(self, stop: asyncio.Event) -> None:
+        upkeep = [
+            asyncio.create_task(self._beat(), name="beat"),
+            asyncio.create_task(self._renew(), name="renew"),
+        ]
+        work = asyncio.create_task(self._pipeline.run(), name="pipeline")
+        stopping = asyncio.create_task(stop.wait(), name="stop")
+        try:
+            await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            self._pipeline.drain()
+            grace = max(self._settings.drain_s - RELEASE_MARGIN_S, 0.1)
+            done, _ = await asyncio.wait({work}, timeout=grace)
+            if done:
+                work.result()
+        finally:
+            stopping.cancel()
+            for task in upkeep:
+                task.cancel()
+            await self._leave()
+
+    async def _leave(self) -> None:
+        held = self._pipeline.held
+        try:
+            if held:
+                log.warning("letting go %d deliveries that the grace was too short for", len(held))
+                await self._consumer.release(held)
+            await self._consumer.leave()
+        except (RedisError, OSError) as error:
+            log.warning("left without a word to Redis, which lapses our leases: %s", error)
+
+    async def _beat(self) -> None:
+        while True:
+            try:
+                await self._consumer.beat()
+            except (RedisError, OSError) as error:
+                log.debug("beat failed: %s", error)
+            await asyncio.sleep(self._settings.presence_s / BEATS_A_PRESENCE)
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.lease_s / BEATS_A_PRESENCE)
+            held = self._pipeline.held
+            if not held:
+                continue
+            try:
+                self._pipeline.lose(await self._consumer.renew(held))
+            except (RedisError, OSError) as error:
+                log.warning("renewing %d leases failed: %s", len(held), error)
+
+
+def run(settings: Settings, spec: ModelSpec) -> None:
+    """Serve one model in this process until SIGTERM.
+
+    Raises:
+        ArtifactError: the model's artifact is missing or damaged.
+        ConfigurationError: a setting is wrong.
+    """
+    began = time.monotonic()
+    backend = load(spec, ArtifactStore(Path(settings.home)))
+    loaded = time.monotonic()
+    backend.warm()
+    warm = time.monotonic()
+    log.info(
+        "%s %s is ready: loaded in %.0f ms, warm in %.0f ms",
+        spec.name,
+        backend.version,
+        (loaded - began) * 1000,
+        (warm - loaded) * 1000,
+    )
+    worker = Worker(settings, spec, backend)
+    uvloop.run(worker.run())
