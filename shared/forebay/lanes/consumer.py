@@ -75,8 +75,9 @@ class Consumer:
     """One worker's end of a model's lanes.
 
     Args:
-        redis: client whose commands are not retried.
-        blocking: client for blocking reads.
+        redis: client whose commands are not retried, for upkeep.
+        reads: likewise, for reading; a blocking read may keep it busy.
+        settles: likewise, for settling.
         keys: of the model's shard.
         worker: unique name of this worker process.
     """
@@ -84,9 +85,10 @@ class Consumer:
     def __init__(
         self,
         redis: Commands,
-        blocking: Commands,
         keys: LaneKeys,
         *,
+        reads: Commands,
+        settles: Commands,
         worker: str,
         limits: ConsumerLimits,
         clock: Clock,
@@ -95,7 +97,8 @@ class Consumer:
         self.keys = keys
         self.limits = limits
         self._redis = redis
-        self._blocking = blocking
+        self._reads = reads
+        self._settles = settles
         self._clock = clock
         self._last_beat = float("-inf")
         self._steady_since = time.monotonic()
@@ -132,7 +135,7 @@ class Consumer:
 
     async def read(self, count: int) -> list[Delivery]:
         """Lease up to `count` entries that are ready now: realtime first, then bulk."""
-        realtime, bulk = await scripts.read(self._redis, self.keys, worker=self.worker, count=count)
+        realtime, bulk = await scripts.read(self._reads, self.keys, worker=self.worker, count=count)
         return self._deliveries(Lane.REALTIME, realtime) + self._deliveries(Lane.BULK, bulk)
 
     async def wait(self, count: int, *, block_ms: int) -> list[Delivery]:
@@ -142,7 +145,7 @@ class Consumer:
             count: most entries of each lane.
             block_ms: how long to wait at most.
         """
-        reply = await self._blocking.execute_command(
+        reply = await self._reads.execute_command(
             "XREADGROUP", "GROUP", GROUP, self.worker, "COUNT", count, "BLOCK", block_ms,
             "STREAMS", self.keys.lane(Lane.REALTIME), self.keys.lane(Lane.BULK), ">", ">",
         )  # fmt: skip
@@ -210,7 +213,7 @@ class Consumer:
             delivery = settlement.delivery
             outputs = self.keys.outputs(delivery.prediction, delivery.part, delivery.attempt)
             if settlement.spilled is not None:
-                await self._redis.execute_command(
+                await self._settles.execute_command(
                     "SET", outputs, settlement.spilled, "PX", self.limits.retention_ms
                 )
             pairs += (self.keys.record(delivery.prediction), outputs)
@@ -227,7 +230,7 @@ class Consumer:
                 settlement.dead,
             )
         return await scripts.settle(
-            self._redis, self.keys, pairs=pairs, dead_max=self.limits.dead_letter_max, args=args
+            self._settles, self.keys, pairs=pairs, dead_max=self.limits.dead_letter_max, args=args
         )
 
     async def leave(self) -> None:

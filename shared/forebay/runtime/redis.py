@@ -11,10 +11,13 @@ import time
 from collections.abc import Awaitable
 from typing import Any, Protocol
 
+from hiredis import pack_command
 from redis.asyncio import Redis
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import BusyLoadingError, RedisError
+from redis.exceptions import TimeoutError as AnswerTimeoutError
 
 from forebay.contract.errors import ConfigurationError
 from forebay.runtime.clock import Clock
@@ -49,16 +52,14 @@ def connect(url: str, *, timeout_s: float) -> Redis:
     return _client(url, timeout_s, timeout_s)
 
 
-def connect_blocking(url: str, *, timeout_s: float, block_s: float | None = None) -> Redis:
-    """A client for subscriptions and blocking reads.
+def connect_blocking(url: str, *, timeout_s: float) -> Redis:
+    """A client whose answers may take for ever: for subscriptions, and for channels.
 
     Args:
         url: as for `connect`.
-        timeout_s: for connecting, and for an answer beyond what the read itself may block.
-        block_s: longest that a read blocks, seconds; None for subscriptions, which may wait for
-            ever.
+        timeout_s: for connecting, seconds.
     """
-    return _client(url, timeout_s, None if block_s is None else block_s + timeout_s)
+    return _client(url, timeout_s, None)
 
 
 def _client(url: str, connect_s: float, answer_s: float | None) -> Redis:
@@ -80,6 +81,54 @@ def _client(url: str, connect_s: float, answer_s: float | None) -> Redis:
         ) from error
     client.response_callbacks.clear()
     return client
+
+
+class Channel:
+    """One connection of its own, for a task that sends one command at a time.
+
+    A client borrows a connection from its pool, and times sending and reading apart, for every
+    command; on the hot path that is most of a command's cost. A channel keeps its connection
+    and sets one timeout. Commands of several tasks wait for one another.
+
+    Args:
+        redis: made by `connect_blocking`, so that the connection has no timeout of its own.
+        timeout_s: a command without an answer for this long has failed, seconds.
+    """
+
+    def __init__(self, redis: Redis, *, timeout_s: float) -> None:
+        self._pool: Any = redis.connection_pool
+        self._timeout_s = timeout_s
+        self._connection: AbstractConnection | None = None
+        self._turn = asyncio.Lock()
+
+    async def execute_command(self, *args: Any, **_: Any) -> Any:
+        """Send a command and wait for its raw answer.
+
+        Raises:
+            redis.exceptions.ResponseError: the server refused it.
+            redis.exceptions.ConnectionError: the connection broke; the command may have run.
+            redis.exceptions.TimeoutError: there was no answer in time; likewise.
+        """
+        async with self._turn:
+            connection = self._connection
+            if connection is None or not connection.is_connected:
+                if connection is not None:
+                    self._connection = None
+                    await self._pool.release(connection)
+                connection = self._connection = await self._pool.get_connection()
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    await connection.send_packed_command(pack_command(args), check_health=False)
+                    return await connection.read_response(disable_decoding=True)
+            except TimeoutError as error:
+                await connection.disconnect(nowait=True)
+                raise AnswerTimeoutError(f"no answer within {self._timeout_s} s") from error
+
+    async def aclose(self) -> None:
+        """Give the connection back."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await self._pool.release(connection)
 
 
 def mask(url: str) -> str:

@@ -26,7 +26,7 @@ from forebay.inference.pipeline import BLOCK_MS, Pipeline
 from forebay.lanes.consumer import Consumer, ConsumerLimits
 from forebay.lanes.keys import Keys
 from forebay.runtime.clock import Clock
-from forebay.runtime.redis import connect, connect_blocking
+from forebay.runtime.redis import Channel, connect, connect_blocking
 from forebay.runtime.settings import Settings
 from forebay.storage.artifacts import ArtifactStore
 
@@ -52,15 +52,15 @@ class Worker:
         self._settings = settings
         self._backend = backend
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
-        self._redis = connect(settings.redis_url, timeout_s=settings.redis_timeout_s)
-        self._blocking = connect_blocking(
-            settings.redis_url, timeout_s=settings.redis_timeout_s, block_s=BLOCK_MS / 1000
-        )
+        timeout_s = settings.redis_timeout_s
+        self._redis = connect(settings.redis_url, timeout_s=timeout_s)
+        self._blocking = connect_blocking(settings.redis_url, timeout_s=timeout_s)
         clock = Clock()
         self._consumer = Consumer(
             self._redis,
-            self._blocking,
             Keys(settings.key_prefix).of(spec.name),
+            reads=Channel(self._blocking, timeout_s=BLOCK_MS / 1000 + timeout_s),
+            settles=Channel(self._blocking, timeout_s=timeout_s),
             worker=self.name,
             limits=ConsumerLimits(
                 lease_ms=int(settings.lease_s * 1000),
