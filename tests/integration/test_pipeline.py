@@ -1,0 +1,317 @@
+"""The worker's pipeline on a real server, with small backends that do what a test needs."""
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+from redis.exceptions import RedisError
+
+from forebay.contract.errors import ErrorKind, InvalidInput
+from forebay.contract.model import BatchLimits
+from forebay.contract.prediction import Lane, PredictionId, Status
+from forebay.contract.rows import Output, Row, Value, ValueRow
+from forebay.inference.backends.base import Backend, PreparedRow
+from forebay.inference.pipeline import Pipeline
+from forebay.lanes.consumer import Consumer, ConsumerLimits
+from forebay.lanes.depth import depth
+from forebay.lanes.keys import Keys
+from forebay.runtime.clock import Clock
+from forebay.runtime.redis import Commands, connect, connect_blocking
+from tests.fixtures.clients import LaneClient, lane_client, values
+from tests.fixtures.servers import Server
+from tests.fixtures.waiting import eventually
+
+
+class Shout:
+    """Answers in capitals. Refuses `"refuse"`, raises on `"poison"`, stops while `held`."""
+
+    version = "shout"
+
+    def __init__(self) -> None:
+        self.batches: list[list[bytes]] = []
+        self.free = threading.Event()
+        self.free.set()
+
+    def warm(self) -> None:
+        """Nothing to warm."""
+
+    def prepare(self, rows: Sequence[Row], *, truncate: bool) -> list[PreparedRow | InvalidInput]:
+        prepared: list[PreparedRow | InvalidInput] = []
+        for row in rows:
+            assert isinstance(row, ValueRow)
+            if row.json == b'"refuse"':
+                prepared.append(InvalidInput("not that one"))
+            else:
+                prepared.append(PreparedRow(len(row.json), row.json))
+        return prepared
+
+    def run(self, rows: Sequence[PreparedRow]) -> list[Output]:
+        self.batches.append([row.data for row in rows])
+        assert self.free.wait(30)
+        if any(row.data == b'"poison"' for row in rows):
+            raise ValueError("the secret reason")
+        return [Value(row.data.upper()) for row in rows]
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+@asynccontextmanager
+async def consumer_of(
+    url: str, keys: Keys, name: str, *, lease_ms: int = 15_000
+) -> AsyncIterator[tuple[Consumer, Clock]]:
+    redis, blocking = connect(url, timeout_s=2), connect_blocking(url, timeout_s=2)
+    clock = Clock()
+    limits = ConsumerLimits(
+        lease_ms=lease_ms, presence_ms=3_000, dead_letter_max=100, retention_ms=60_000
+    )
+    consumer = Consumer(
+        redis,
+        keys.of("echo"),
+        reads=blocking,
+        settles=redis,
+        worker=name,
+        limits=limits,
+        clock=clock,
+    )
+    await consumer.join()
+    yield consumer, clock
+    await redis.aclose()
+    await blocking.aclose()
+
+
+@asynccontextmanager
+async def pipeline(
+    url: str,
+    keys: Keys,
+    backend: Backend,
+    *,
+    limits: BatchLimits | None = None,
+    name: str = "worker",
+    lease_ms: int = 15_000,
+    max_deliveries: int = 4,
+) -> AsyncIterator[Pipeline]:
+    async with consumer_of(url, keys, name, lease_ms=lease_ms) as (consumer, clock):
+        pipeline = Pipeline(
+            consumer,
+            backend,
+            limits or BatchLimits(max_padding=0.9),
+            clock=clock,
+            max_deliveries=max_deliveries,
+            reclaim_s=0.05,
+        )
+        task = asyncio.create_task(pipeline.run())
+        try:
+            yield pipeline
+        finally:
+            pipeline.drain()
+            async with asyncio.timeout(10):
+                await task
+
+
+@pytest.fixture
+async def commands(redis_url: str) -> AsyncIterator[Commands]:
+    redis = connect(redis_url, timeout_s=2)
+    yield redis
+    await redis.aclose()
+
+
+@pytest.fixture
+async def client(redis_url: str, keys: Keys) -> AsyncIterator[LaneClient]:
+    async with lane_client(redis_url, keys) as made:
+        yield made
+
+
+async def test_rows_come_back_in_order_whatever_batches_they_shared(
+    redis_url: str, keys: Keys, client: LaneClient
+) -> None:
+    async with pipeline(redis_url, keys, Shout(), limits=BatchLimits(max_rows=3)):
+        texts = [b'"%s"' % (b"x" * (n % 7)) + b" " * n for n in range(50)]
+
+        first, second = await client.ask(values(*texts[:30]), values(*texts[30:]))
+
+        assert [o.json for o in first.outputs + second.outputs if isinstance(o, Value)] == [
+            text.upper() for text in texts
+        ]
+        assert first.version == "shout"
+        assert first.timing is not None
+        assert first.timing.compute_ms >= 0
+
+
+async def test_a_poison_row_fails_alone_and_its_neighbours_succeed(
+    redis_url: str, keys: Keys, client: LaneClient, commands: Commands
+) -> None:
+    backend = Shout()
+    backend.free.clear()
+    async with pipeline(redis_url, keys, backend):
+        # The first two batches occupy the device, so that the next 32 share a batch.
+        plugs = [client.submit(values(b'"plug"')) for _ in range(2)]
+        await eventually(lambda: backend.batches, what="the device is busy")
+        waiters = [client.submit(values(b'"ok %d"' % n)) for n in range(31)]
+        poison = client.submit(values(b'"poison"'))
+        await eventually(
+            lambda: _held(commands, keys.of("echo").lane(Lane.REALTIME), 34),
+            what="all are with the worker",
+        )
+        backend.free.set()
+
+        (reply,) = await poison.future
+        others = [(await waiter.future)[0] for waiter in waiters + plugs]
+
+    assert reply.status is Status.FAILED
+    assert reply.error is not None
+    assert reply.error.kind is ErrorKind.BACKEND_FAILED
+    assert "secret" not in reply.error.message
+    assert all(other.status is Status.SUCCEEDED for other in others)
+
+
+async def _held(redis: Commands, lane: str, count: int) -> bool:
+    pending = await redis.execute_command("XPENDING", lane, "workers")
+    return bool(pending[0] == count)
+
+
+async def test_a_refused_row_names_its_index_and_nothing_of_its_prediction_runs(
+    redis_url: str, keys: Keys, client: LaneClient
+) -> None:
+    backend = Shout()
+    async with pipeline(redis_url, keys, backend):
+        (reply,) = await client.ask(values(b"1", b"2", b'"refuse"', b"4"))
+
+    assert reply.status is Status.FAILED
+    assert reply.error is not None
+    assert reply.error.row == 2
+    assert reply.error.message == "Row 2: not that one"
+    assert backend.batches == []
+
+
+async def test_a_row_of_a_later_part_is_named_by_its_place_in_the_prediction(
+    redis_url: str, keys: Keys, client: LaneClient
+) -> None:
+    backend = Shout()
+    backend.free.clear()
+    async with pipeline(redis_url, keys, backend):
+        waiter = client.submit(values(b"1", b"2"), values(b"3", b'"refuse"'))
+        (reply,) = await asyncio.wait_for(waiter.future, 10)
+        backend.free.set()
+
+    assert reply.error is not None
+    assert reply.error.row == 3
+
+
+async def test_realtime_runs_before_bulk_that_waits_longer(
+    redis_url: str, keys: Keys, client: LaneClient, commands: Commands
+) -> None:
+    backend = Shout()
+    backend.free.clear()
+    async with pipeline(redis_url, keys, backend, limits=BatchLimits(max_rows=1)):
+        plugs = [client.submit(values(b'"plug"')) for _ in range(2)]
+        await eventually(lambda: backend.batches)
+        bulk = client.submit(values(b'"bulk"'), lane=Lane.BULK)
+        await eventually(lambda: _held(commands, keys.of("echo").lane(Lane.BULK), 1))
+        urgent = client.submit(values(b'"urgent"'))
+        await eventually(lambda: _held(commands, keys.of("echo").lane(Lane.REALTIME), 3))
+        backend.free.set()
+        for waiter in [*plugs, bulk, urgent]:
+            await waiter.future
+
+    assert backend.batches.index([b'"urgent"']) < backend.batches.index([b'"bulk"'])
+
+
+async def test_what_waited_past_its_deadline_is_expired_without_running(
+    redis_url: str, keys: Keys, client: LaneClient
+) -> None:
+    backend = Shout()
+    backend.free.clear()
+    async with pipeline(redis_url, keys, backend, limits=BatchLimits(max_rows=1)):
+        plugs = [client.submit(values(b'"plug"')) for _ in range(3)]
+        await eventually(lambda: backend.batches)
+        late = client.submit(values(b'"late"'), deadline_ms=1)
+        await eventually(lambda: late.enqueued)
+        until = time.monotonic() + 0.02
+        await eventually(lambda: time.monotonic() > until)
+        backend.free.set()
+        (reply,) = await late.future
+        for plug in plugs:
+            await plug.future
+
+    assert reply.status is Status.EXPIRED
+    assert [b'"late"'] not in backend.batches
+
+
+async def test_a_drained_worker_finishes_what_it_holds_and_leaves_the_rest(
+    redis_url: str, keys: Keys, client: LaneClient, commands: Commands
+) -> None:
+    backend = Shout()
+    backend.free.clear()
+    limits = BatchLimits(max_rows=1, prefetch_rows=2)
+    async with pipeline(redis_url, keys, backend, limits=limits) as working:
+        waiters = [client.submit(values(b"%d" % n)) for n in range(20)]
+        await eventually(lambda: len(working.held) >= 2)
+        working.drain()
+        backend.free.set()
+        await eventually(lambda: not working.held)
+    done = [waiter for waiter in waiters if waiter.future.done()]
+    waiting = await depth(commands, keys.of("echo"), now_ms=0)
+
+    assert 2 <= len(done) < 20
+    await eventually(
+        lambda: sum(waiter.future.done() for waiter in waiters) == 20 - waiting.realtime
+    )
+
+    async with pipeline(redis_url, keys, Shout(), name="next"):
+        for waiter in waiters:
+            assert (await waiter.future)[0].status is Status.SUCCEEDED
+
+
+async def test_a_computation_that_outlived_its_workers_too_often_is_a_dead_letter(
+    redis_url: str, keys: Keys, client: LaneClient, commands: Commands
+) -> None:
+    async with consumer_of(redis_url, keys, "gone", lease_ms=1) as (gone, _):
+        waiter = client.submit(values(b'"cursed"'))
+        await eventually(lambda: waiter.enqueued)
+        assert await gone.read(1)
+        await eventually(lambda: gone.reclaim(1), what="attempt 2")
+
+    async with pipeline(redis_url, keys, Shout(), lease_ms=1, max_deliveries=2):
+        (reply,) = await asyncio.wait_for(waiter.future, 10)
+
+    dead = await commands.execute_command("XRANGE", keys.of("echo").dead, "-", "+")
+    assert reply.error is not None
+    assert reply.error.kind is ErrorKind.WORKER_LOST
+    assert len(dead) == 1
+    assert reply.error.message.encode() in dead[0][1]
+
+
+async def test_results_survive_an_outage_of_redis_between_run_and_settle(
+    durable_server: Server, keys: Keys
+) -> None:
+    server = durable_server
+    url = server.url
+    backend = Shout()
+    backend.free.clear()
+    async with lane_client(url, keys) as client, pipeline(url, keys, backend):
+        waiter = client.submit(values(b'"kept"'))
+        await eventually(lambda: backend.batches)
+        server.kill()
+        backend.free.set()
+        await eventually(lambda: waiter.future.done(), what="the waiter is told of the outage")
+        server.start()
+
+        record = await eventually(
+            lambda: _ended(client, waiter.id), what="the result is settled after the outage"
+        )
+
+    assert record is Status.SUCCEEDED
+    assert waiter.future.exception() is not None
+    assert len(backend.batches) == 1
+
+
+async def _ended(client: LaneClient, id_: PredictionId) -> Status | None:
+    try:
+        record = await client.records.record(id_)
+    except (RedisError, OSError):
+        return None
+    return record.status if record and record.status.terminal else None
