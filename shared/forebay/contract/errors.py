@@ -1,7 +1,8 @@
 """Everything that can go wrong, by kind. Only the gateway turns a kind into an HTTP status.
 
 ForebayError
-├── InvalidInput       the request itself is wrong: shape, type, size, over the model's limit
+├── InvalidInput       the request itself is wrong: its shape, its type, or its size
+│   └── TooLong        a row is over the model's limit, and wasn't to be truncated
 ├── NotFound           no such model, prediction or artifact
 ├── LaneFull           the lane's bound is reached; try again after `retry_after_s`
 ├── Unavailable        Redis or every worker is out of reach; try again after `retry_after_s`

@@ -6,6 +6,7 @@ message of another version is refused, never guessed at. The bytes are pinned by
 """
 
 from collections.abc import Iterable
+from typing import TypeVar
 
 import msgspec
 
@@ -78,6 +79,16 @@ _reply = msgspec.msgpack.Decoder(Reply)
 _replies = msgspec.msgpack.Decoder(tuple[Reply, ...])
 _outputs = msgspec.msgpack.Decoder(tuple[Output, ...])
 
+T = TypeVar("T")
+
+
+def _decode(decoder: msgspec.msgpack.Decoder[T], data: bytes) -> T:
+    try:
+        return decoder.decode(data)
+    except (UnicodeDecodeError, RecursionError) as error:
+        # The two things msgspec lets through as they are; neither may take a reader down.
+        raise msgspec.DecodeError(str(error)) from error
+
 
 def encode(message: Computation | Reply) -> bytes:
     """The message as msgpack."""
@@ -90,8 +101,12 @@ def encode_outputs(outputs: Iterable[Output]) -> bytes:
 
 
 def decode_outputs(data: bytes) -> tuple[Output, ...]:
-    """Inverse of `encode_outputs`."""
-    return _outputs.decode(data)
+    """Inverse of `encode_outputs`.
+
+    Raises:
+        msgspec.MsgspecError: these bytes are no outputs.
+    """
+    return _decode(_outputs, data)
 
 
 def decode_computation(data: bytes) -> Computation:
@@ -101,7 +116,7 @@ def decode_computation(data: bytes) -> Computation:
         msgspec.MsgspecError: these bytes are no computation.
         UnknownWireVersionError: they are one of another release.
     """
-    message = _computation.decode(data)
+    message = _decode(_computation, data)
     if message.wire != WIRE_VERSION:
         raise UnknownWireVersionError(f"computation has wire version {message.wire}")
     return message
@@ -114,7 +129,7 @@ def decode_reply(data: bytes) -> Reply:
         msgspec.MsgspecError: these bytes are no reply.
         UnknownWireVersionError: they are one of another release.
     """
-    message = _reply.decode(data)
+    message = _decode(_reply, data)
     if message.wire != WIRE_VERSION:
         raise UnknownWireVersionError(f"reply has wire version {message.wire}")
     return message
@@ -125,5 +140,10 @@ def decode_replies(data: bytes) -> tuple[Reply, ...]:
 
     Raises:
         msgspec.MsgspecError: these bytes are no array of replies.
+        UnknownWireVersionError: one of them is of another release.
     """
-    return _replies.decode(data)
+    messages = _decode(_replies, data)
+    for message in messages:
+        if message.wire != WIRE_VERSION:
+            raise UnknownWireVersionError(f"reply has wire version {message.wire}")
+    return messages

@@ -1,5 +1,6 @@
 """What `models.toml` says about a model."""
 
+import math
 import re
 from enum import StrEnum
 
@@ -100,12 +101,12 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             ("batch.max_rows", batch.max_rows >= 1, "at least 1"),
             ("batch.max_tokens", batch.max_tokens >= 1, "at least 1"),
             ("batch.max_padding", 0 <= batch.max_padding < 1, "from 0 up to, not including, 1"),
-            ("batch.max_wait_ms", batch.max_wait_ms >= 0, "0 or more"),
+            ("batch.max_wait_ms", 0 <= batch.max_wait_ms < math.inf, "0 or more, and finite"),
             ("batch.prefetch_rows", batch.prefetch_rows >= 1, "at least 1"),
             ("realtime.max_rows", self.realtime.max_rows >= 1, "at least 1"),
-            ("realtime.deadline_s", self.realtime.deadline_s > 0, "more than 0"),
+            ("realtime.deadline_s", 0 < self.realtime.deadline_s < math.inf, "more than 0, and finite"),
             ("bulk.max_rows", self.bulk.max_rows >= 1, "at least 1"),
-            ("bulk.deadline_s", self.bulk.deadline_s > 0, "more than 0"),
+            ("bulk.deadline_s", 0 < self.bulk.deadline_s < math.inf, "more than 0, and finite"),
             ("threads", self.threads >= 0, "0 or more"),
             ("source", self.backend is BackendName.ECHO or bool(self.source), "given"),
             (

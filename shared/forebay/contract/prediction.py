@@ -56,7 +56,7 @@ TERMINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELED, Status.E
 MAX_PART_ROWS = 256
 """A prediction with more rows than this is enqueued in parts, so that no worker owns it whole."""
 
-_ID = re.compile(r"(?P<model>[a-z0-9][a-z0-9._-]*)-(?P<shard>[0-9]+)-[0-9a-f]{20}")
+_ID = re.compile(r"(?P<model>[a-z0-9][a-z0-9._-]*)-(?P<shard>[0-9]{1,5})-[0-9a-f]{20}")
 
 
 class PredictionId(msgspec.Struct, frozen=True):

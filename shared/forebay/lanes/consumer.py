@@ -222,7 +222,6 @@ class Consumer:
                 delivery.entry,
                 delivery.prediction,
                 delivery.part,
-                settlement.rows,
                 delivery.attempt,
                 settlement.reply.status.value,
                 encode(settlement.reply),
@@ -235,14 +234,7 @@ class Consumer:
 
     async def leave(self) -> None:
         """Say that this worker is gone. Its consumer goes too if it holds nothing."""
-        await self._redis.execute_command("ZREM", self.keys.workers, self.worker)
-        for lane in Lane:
-            key = self.keys.lane(lane)
-            held = await self._redis.execute_command(
-                "XPENDING", key, GROUP, "-", "+", 1, self.worker
-            )
-            if not held:
-                await self._redis.execute_command("XGROUP", "DELCONSUMER", key, GROUP, self.worker)
+        await scripts.leave(self._redis, self.keys, worker=self.worker)
 
     def _deliveries(self, lane: Lane, entries: Sequence[scripts.RawEntry]) -> list[Delivery]:
         now = self._clock.now_ms()

@@ -7,7 +7,7 @@
 | `out:ID:PART:ATTEMPT`          | string | worker, before settle   | gateways    | and 1 day |
 | `deadlines`                    | zset   | enqueue; settle, finish | sweep       | for ever  |
 | `demand`                       | hash   | enqueue; settle, finish | admission   | for ever  |
-| `workers`                      | zset   | worker's beat           | reclaim     | swept     |
+| `workers`                      | zset   | beat; leave, tidy       | reclaim     | swept     |
 | `absences`                     | hash   | sweep                   | sweep       | swept     |
 | `counters`                     | hash   | settle, finish          | metrics     | for ever  |
 | `dead`                         | stream | settle                  | operators   | retention |

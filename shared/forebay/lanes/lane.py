@@ -6,11 +6,13 @@ times the throughput of one round trip a request; when idle it adds nothing.
 """
 
 import asyncio
+import functools
 import logging
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import msgspec
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 
 from forebay.contract.errors import ForebayError, LaneFull, NotFound, Unavailable
@@ -202,14 +204,21 @@ class LaneWriter:
         args: list[Arg] = []
         for submission, _ in items:
             args += submission.args()
+        call = functools.partial(
+            scripts.enqueue,
+            self._redis,
+            keys,
+            records=[keys.record(submission.id.text) for submission, _ in items],
+            bounds=(spec.realtime.max_rows, spec.bulk.max_rows),
+            args=args,
+        )
         try:
-            outcomes = await scripts.enqueue(
-                self._redis,
-                keys,
-                records=[keys.record(submission.id.text) for submission, _ in items],
-                bounds=(spec.realtime.max_rows, spec.bulk.max_rows),
-                args=args,
-            )
+            try:
+                outcomes = await call()
+            except RedisConnectionError:
+                # A connection that broke while it was idle is found out by using it. The script
+                # is idempotent by id, so once more does no harm, on a new connection.
+                outcomes = await call()
         except (RedisError, OSError) as error:
             if not _refused_by_server(error):
                 self._health.suspect(error)

@@ -51,6 +51,8 @@ class Records:
         """A prediction's record, or None where there is none (any more).
 
         Raises:
+            msgspec.MsgspecError: it is damaged.
+            UnknownWireVersionError: another release wrote it.
             redis.exceptions.RedisError: Redis is out of reach.
         """
         keys = self._keys.of_prediction(id_)
@@ -138,13 +140,20 @@ def combined_timing(replies: Sequence[Reply]) -> Timing | None:
 
 def missing_reply(id_: PredictionId, at_ms: int) -> Reply:
     """What a waiter is told whose record has disappeared."""
+    return _failed(id_, at_ms, "The prediction's record is gone from Redis. Send it again.")
+
+
+def unreadable_reply(id_: PredictionId, at_ms: int) -> Reply:
+    """What a waiter is told whose record is damaged, or written by another release."""
+    return _failed(id_, at_ms, "The prediction's record can't be read. Send it again.")
+
+
+def _failed(id_: PredictionId, at_ms: int, message: str) -> Reply:
     return Reply(
         prediction=id_.text,
         status=Status.FAILED,
         completed_at_ms=at_ms,
-        error=ErrorInfo(
-            ErrorKind.INTERNAL, "The prediction's record is gone from Redis. Send it again."
-        ),
+        error=ErrorInfo(ErrorKind.INTERNAL, message),
     )
 
 

@@ -15,9 +15,10 @@ from redis.exceptions import RedisError
 
 from forebay.contract.errors import ForebayError
 from forebay.contract.messages import Reply, decode_replies
+from forebay.contract.messages import UnknownWireVersionError as UnknownWireVersion
 from forebay.contract.prediction import PredictionId, Status
 from forebay.lanes.lane import unavailable
-from forebay.lanes.records import Records, missing_reply
+from forebay.lanes.records import Records, missing_reply, unreadable_reply
 from forebay.runtime.clock import Clock
 from forebay.runtime.redis import Link
 
@@ -144,7 +145,7 @@ class Inbox:
     def _receive(self, data: bytes) -> None:
         try:
             replies = decode_replies(data)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnknownWireVersion):
             log.exception("a reply of %d bytes can't be read", len(data))
             return
         waiters = self._waiters
@@ -175,15 +176,20 @@ class Inbox:
 
     async def _recheck(self, waiters: list[Waiter]) -> None:
         for waiter in waiters:
-            record = await self._records.record(waiter.id)
-            waiter.since = time.monotonic()
-            if record is None:
-                replies: tuple[Reply, ...] = (missing_reply(waiter.id, self._clock.now_ms()),)
-                if not waiter.enqueued:
-                    continue
-            else:
-                replies = record.replies
-            for reply in replies:
+            # Asked before the record is: it may be written between the two.
+            enqueued = waiter.enqueued
+            for reply in await self._recorded(waiter.id, expected=enqueued):
                 if waiter.take(reply):
                     self.forget(waiter)
                     break
+            waiter.since = time.monotonic()
+
+    async def _recorded(self, id_: PredictionId, *, expected: bool) -> tuple[Reply, ...]:
+        try:
+            record = await self._records.record(id_)
+        except (msgspec.MsgspecError, UnknownWireVersion):
+            log.exception("the record of %s can't be read", id_.text)
+            return (unreadable_reply(id_, self._clock.now_ms()),)
+        if record is not None:
+            return record.replies
+        return (missing_reply(id_, self._clock.now_ms()),) if expected else ()

@@ -7,6 +7,7 @@ a time of its own. Replies stay raw: the scripts' stubs know their shape.
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Awaitable
 from typing import Any, Protocol
@@ -23,6 +24,8 @@ from forebay.contract.errors import ConfigurationError
 from forebay.runtime.clock import Clock
 
 log = logging.getLogger(__name__)
+
+_PASSWORD_OPTION = re.compile(r"([?&]password=)[^&]*")
 
 WATCH_S = 1.0
 """How often a healthy server is asked for the time."""
@@ -133,6 +136,7 @@ class Channel:
 
 def mask(url: str) -> str:
     """The URL without its password, fit for logs and errors."""
+    url = _PASSWORD_OPTION.sub(r"\1***", url)
     scheme, separator, rest = url.partition("://")
     credentials, at, host = rest.rpartition("@")
     if not at:

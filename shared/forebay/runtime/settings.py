@@ -19,7 +19,7 @@ from msgspec import Meta
 
 from forebay.contract.errors import ConfigurationError
 
-Seconds = Annotated[float, Meta(gt=0)]
+Seconds = Annotated[float, Meta(gt=0, le=1e9)]
 Count = Annotated[int, Meta(ge=1)]
 
 

@@ -78,6 +78,7 @@ _finish = Script("finish")
 _renew = Script("renew")
 _reclaim = Script("reclaim")
 _beat = Script("beat")
+_leave = Script("leave")
 _tidy = Script("tidy")
 
 
@@ -159,6 +160,11 @@ async def reclaim(
 async def beat(redis: Commands, keys: LaneKeys, *, worker: str, presence_ms: int) -> int:
     """`beat.lua`: returns the server's Unix time in microseconds."""
     return int(await _beat.call(redis, [keys.workers], [worker, presence_ms]))
+
+
+async def leave(redis: Commands, keys: LaneKeys, *, worker: str) -> None:
+    """`leave.lua`."""
+    await _leave.call(redis, [*_lanes(keys), keys.workers], [GROUP, worker])
 
 
 async def tidy(

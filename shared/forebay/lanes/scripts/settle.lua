@@ -6,7 +6,7 @@
 --       5 counters (hash)  6 dead letters (stream)
 --       7.. for each computation: prediction record (hash), spilled outputs (string)
 -- ARGV  1 group  2 most dead letters kept, then for each computation:
---       lane, entry id, prediction id, part, rows, attempt, status, reply message,
+--       lane, entry id, prediction id, part, attempt, status, reply message,
 --       1 if its outputs are spilled, reason if it becomes a dead letter or ''
 -- Returns for each  2 the prediction is now terminal  1 part recorded  0 too late, dropped
 --                   -1 the lease is another's, dropped  -2 no such record any more, dropped
@@ -30,6 +30,15 @@ local function publish_later(channel, message)
   list[#list + 1] = message
 end
 
+-- Rows of a part, as they were counted when it was enqueued.
+local function rows_of(entries, part)
+  local number = 0
+  for rows in string.gmatch(entries, ':(%d+)') do
+    if number == part then return tonumber(rows) end
+    number = number + 1
+  end
+end
+
 -- A msgpack array is its header followed by its items, which are messages already.
 local function msgpack_array(items)
   local n = #items
@@ -41,20 +50,22 @@ local at, key = 3, 7
 while key <= #KEYS do
   local record, spilled_key = KEYS[key], KEYS[key + 1]
   local lane, entry, id, part = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
-  local rows, attempt, status = tonumber(ARGV[at + 4]), ARGV[at + 5], ARGV[at + 6]
-  local message, spilled, reason = ARGV[at + 7], ARGV[at + 8] == '1', ARGV[at + 9]
-  key, at = key + 2, at + 10
-  local found = redis.call('HMGET', record, 'st', 'left', 'rp', 'tt', 'a' .. part)
+  local attempt, status, message = ARGV[at + 4], ARGV[at + 5], ARGV[at + 6]
+  local spilled, reason = ARGV[at + 7] == '1', ARGV[at + 8]
+  key, at = key + 2, at + 9
+  local found = redis.call('HMGET', record, 'st', 'left', 'rp', 'tt', 'a' .. part, 'en')
   local was = found[1]
   local mine = released[lane]
   local outcome
-  if (found[5] or '1') ~= attempt then
-    outcome = -1
-    count('stale')
-  elseif not was then
+  if not was then
+    -- Before the attempt is looked at: that was in the record too, and an entry nobody may settle
+    -- would be reclaimed for ever.
     outcome = -2
     mine[#mine + 1] = entry
     count('late')
+  elseif (found[5] or '1') ~= attempt then
+    outcome = -1
+    count('stale')
   elseif was ~= 'starting' then
     outcome = 0
     mine[#mine + 1] = entry
@@ -77,7 +88,7 @@ while key <= #KEYS do
       count('dead')
     end
     mine[#mine + 1] = entry
-    rows_done[lane] = rows_done[lane] + rows
+    rows_done[lane] = rows_done[lane] + rows_of(found[6], tonumber(part))
     publish_later(found[3], message)
     local left = tonumber(found[2]) - 1
     local terminal = status ~= 'succeeded' or left == 0
@@ -86,8 +97,7 @@ while key <= #KEYS do
       if left > 0 then
         -- One failed part ends the prediction: take its other parts off the lane.
         local number = 0
-        for other, others_rows in
-          string.gmatch(redis.call('HGET', record, 'en'), '(%d+%-%d+):(%d+)') do
+        for other, others_rows in string.gmatch(found[6], '(%d+%-%d+):(%d+)') do
           if redis.call('HEXISTS', record, 'o' .. number) == 0 then
             mine[#mine + 1] = other
             rows_done[lane] = rows_done[lane] + tonumber(others_rows)

@@ -1,0 +1,96 @@
+"""What background tasks do: time's work on the lanes and files, in bounded bites."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from redis.asyncio import Redis
+
+from forebay.background.loop import LoopThread
+from forebay.lanes.keys import Keys, LaneKeys
+from forebay.lanes.sweeps import drop_old_dead_letters, expire_overdue, lapse_orphans
+from forebay.runtime.catalog import Catalog
+from forebay.runtime.redis import Commands, connect
+from forebay.runtime.settings import Settings
+from forebay.storage.files import FileStore
+
+log = logging.getLogger(__name__)
+
+MOST_A_SWEEP = 10_000
+"""Predictions of one model ended in one sweep; the rest is for the next."""
+
+
+class Chores:
+    """The chores of one process. Methods block, and may be called from any thread.
+
+    Args:
+        settings: periods and retentions.
+        catalog: the models whose lanes are looked after.
+    """
+
+    def __init__(self, settings: Settings, catalog: Catalog) -> None:
+        self._settings = settings
+        self._models = tuple(catalog.models)
+        self._keys = Keys(settings.key_prefix)
+        self._loop = LoopThread()
+        self._redis: Redis | None = None
+
+    def expire_overdue(self) -> int:
+        """End predictions whose deadline has passed; how many."""
+
+        async def sweep(redis: Commands, keys: LaneKeys) -> int:
+            return await expire_overdue(redis, keys, most=MOST_A_SWEEP)
+
+        return self._each(sweep, "expired %d overdue predictions of %s")
+
+    def lapse_orphans(self) -> int:
+        """Let go what vanished workers held; how many leases."""
+        grace_ms = int(self._settings.presence_s * 1000)
+        lease_ms = int(self._settings.lease_s * 1000)
+
+        async def sweep(redis: Commands, keys: LaneKeys) -> int:
+            lapsed, _ = await lapse_orphans(redis, keys, grace_ms=grace_ms, lease_ms=lease_ms)
+            return lapsed
+
+        return self._each(sweep, "let go %d leases of vanished workers of %s")
+
+    def drop_dead_letters(self) -> int:
+        """Drop dead letters past their retention; how many."""
+        older_than_ms = int(self._settings.dead_letter_retention_s * 1000)
+
+        async def sweep(redis: Commands, keys: LaneKeys) -> int:
+            return await drop_old_dead_letters(redis, keys, older_than_ms=older_than_ms)
+
+        return self._each(sweep, "dropped %d old dead letters of %s")
+
+    def expire_files(self) -> int:
+        """Delete files past their retention; how many."""
+        store = FileStore(str(Path(self._settings.home) / "files"))
+        removed = store.expire(self._settings.file_retention_s)
+        if removed:
+            log.info("deleted %d old files", removed)
+        return removed
+
+    def close(self) -> None:
+        """Close the connection and end the loop's thread."""
+        if self._redis is not None:
+            self._loop.run(self._redis.aclose())
+            self._redis = None
+        self._loop.close()
+
+    def _each(self, sweep: Callable[[Commands, LaneKeys], Awaitable[int]], done: str) -> int:
+        return self._loop.run(self._each_model(sweep, done))
+
+    async def _each_model(
+        self, sweep: Callable[[Commands, LaneKeys], Awaitable[int]], done: str
+    ) -> int:
+        if self._redis is None:
+            timeout_s = self._settings.redis_timeout_s
+            self._redis = connect(self._settings.redis_url, timeout_s=timeout_s)
+        total = 0
+        for model in self._models:
+            count = await sweep(self._redis, self._keys.of(model))
+            if count:
+                log.info(done, count, model)
+            total += count
+        return total

@@ -1,0 +1,106 @@
+"""The processes of the background: a Celery worker and Celery's beat, with quiet manners.
+
+Both log through our logging, show no banner, wait for a Redis that is away, and end with 0 on
+SIGTERM: the worker when the tasks it runs are done.
+"""
+
+import logging
+import os
+import signal
+import socket
+import warnings
+from types import FrameType
+from typing import Any, NoReturn
+
+from celery import Celery, signals
+from celery.apps.beat import Beat
+from celery.apps.worker import Worker
+from celery.beat import ScheduleEntry, Scheduler
+from celery.platforms import EX_OK
+from celery.worker import WorkController, state
+
+from forebay.background.app import create_celery
+from forebay.background.chores import Chores
+from forebay.runtime.catalog import Catalog
+from forebay.runtime.settings import Settings
+
+log = logging.getLogger(__name__)
+
+CONCURRENCY = 2
+"""Threads: one for a sweep while the other deletes files. The work is waiting for Redis."""
+
+
+class BackgroundWorker(Worker):
+    """A Celery worker that ends in good order on SIGTERM and on Ctrl-C alike."""
+
+    def install_platform_tweaks(self, worker: WorkController) -> None:
+        """Take the signals that we mean to answer, and leave the others alone."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, _stop_worker)
+
+
+class Clock(Scheduler):
+    """Celery's in-memory scheduler, which reports a Redis that is away in one line."""
+
+    def apply_entry(self, entry: ScheduleEntry, producer: Any = None) -> None:
+        """Send an entry's message, unless it can't be sent."""
+        try:
+            self.apply_async(entry, producer=producer, advance=False)
+        except Exception as error:
+            log.warning("%s is not sent: %s", entry.task, error)
+
+
+def run_worker(settings: Settings, catalog: Catalog) -> None:
+    """Work on background tasks until SIGTERM."""
+    _end_on(signal.SIGTERM, signal.SIGINT)
+    _leave_logging_alone()
+    # Containers run as root as often as not, and messages are JSON: nothing in them is executed.
+    warnings.filterwarnings("ignore", message="(?s).*superuser privileges")
+    chores = Chores(settings, catalog)
+    try:
+        worker = BackgroundWorker(
+            app=create_celery(settings, catalog, chores=chores),
+            hostname=f"background-{os.getpid()}@{socket.gethostname()}",
+            pool="threads",
+            concurrency=CONCURRENCY,
+            quiet=True,
+            without_gossip=True,
+            without_mingle=True,
+            without_heartbeat=True,
+        )
+        log.info("working on %s", ", ".join(sorted(worker.app.amqp.queues)))
+        worker.start()
+    finally:
+        chores.close()
+    raise SystemExit(worker.exitcode or EX_OK)
+
+
+def run_beat(settings: Settings, catalog: Catalog) -> None:
+    """Send the scheduled messages until SIGTERM. Run one; two do no harm but send all twice."""
+    _end_on(signal.SIGTERM, signal.SIGINT)
+    _leave_logging_alone()
+    app: Celery = create_celery(settings, catalog)
+    log.info("scheduling %s", ", ".join(sorted(app.conf.beat_schedule)))
+    Beat(app=app, scheduler=f"{__name__}:Clock", quiet=True, socket_timeout=0).run()
+
+
+def _leave_logging_alone() -> None:
+    signals.setup_logging.connect(_logging_is_set_up)
+
+
+def _logging_is_set_up(**_: Any) -> None:
+    """Connected to Celery's signal, keeps it from configuring logging itself."""
+
+
+def _stop_worker(number: int, frame: FrameType | None) -> None:
+    # Read by Celery as the exit code; None, its declared type, only means not yet.
+    setattr(state, "should_stop", EX_OK)  # noqa: B010
+
+
+def _end_on(*numbers: signal.Signals) -> None:
+    for number in numbers:
+        signal.signal(number, _end)
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    raise SystemExit(EX_OK)

@@ -1,0 +1,22 @@
+"""Kombu's Redis transport without acknowledgements: a message is gone once it is read.
+
+Kombu records each message that was read in Redis until it is acknowledged. One that an outage
+keeps it from acknowledging counts as still being worked on for ever, and with enough of them it
+reads nothing any more, also when Redis is back (kombu 5.7). The schedule repeats every message of
+ours anyway.
+"""
+
+from kombu.transport import redis
+
+
+class Channel(redis.Channel):
+    """Acknowledges in memory only, and puts nothing back."""
+
+    ack_emulation = False
+    do_restore = False
+
+
+class Transport(redis.Transport):
+    """Kombu's Redis transport with that channel."""
+
+    Channel = Channel

@@ -1,0 +1,10 @@
+"""The command line: thin verbs over the packages. Each imports what it runs only when it runs.
+
+main     the verbs, and what an error looks like to people
+flags    options that are settings
+models   `forebay models …`
+predict  a small HTTP client
+show     tables and shortened vectors
+
+Errors made on purpose end in one line on stderr and exit code 1.
+"""

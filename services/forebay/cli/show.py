@@ -1,0 +1,110 @@
+"""What the verbs print: tables, and vectors short enough to read."""
+
+import json
+import sys
+from collections.abc import Sequence
+from enum import Enum
+from typing import Any, cast
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from forebay.contract.errors import ForebayError
+from forebay.contract.model import BackendName
+from forebay.local.doctor import Finding
+from forebay.runtime.catalog import Catalog
+from forebay.runtime.redis import mask
+from forebay.runtime.settings import Configuration
+from forebay.storage.artifacts import ArtifactStore
+
+PIPE_WIDTH = 200
+
+SHOWN_NUMBERS = 4
+"""Of a longer list of numbers, so many are shown."""
+
+
+def print_prediction(prediction: dict[str, Any], *, raw: bool) -> None:
+    """Print a prediction's output, or all of it.
+
+    Raises:
+        ForebayError: it did not succeed; says how it ended.
+    """
+    if raw:
+        print(json.dumps(prediction, indent=2, ensure_ascii=False))
+    status = prediction["status"]
+    if status == "succeeded":
+        if not raw:
+            print(shorten(prediction.get("output")))
+        return
+    if status in ("starting", "processing"):
+        raise ForebayError(
+            f"The prediction {prediction['id']} is not done yet: no worker may be running, or "
+            "it needs a longer --wait."
+        )
+    raise ForebayError(f"The prediction {status}: {prediction.get('error') or 'no reason given'}")
+
+
+def shorten(value: object) -> str:
+    """A JSON value, in which long lists of numbers show their beginning and their length."""
+    if isinstance(value, list):
+        items = cast("list[object]", value)
+        if len(items) > SHOWN_NUMBERS and all(isinstance(n, int | float) for n in items):
+            first = ", ".join(f"{n:.6g}" for n in cast("list[float]", items[:SHOWN_NUMBERS]))
+            return f"[{first}, … {len(items)} numbers]"
+        return f"[{', '.join(shorten(item) for item in items)}]"
+    if isinstance(value, dict):
+        pairs = cast("dict[str, object]", value).items()
+        return f"{{{', '.join(f'{json.dumps(name)}: {shorten(item)}' for name, item in pairs)}}}"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def print_configuration(configuration: Configuration) -> None:
+    """Print every setting, its value, where it came from and what it is; passwords masked."""
+    table = _table("setting", "value", "from", "what it is")
+    for origin in configuration.origins:
+        value = origin.value.value if isinstance(origin.value, Enum) else origin.value
+        shown = mask(str(value)) if origin.field.endswith("_url") else str(value)
+        table.add_row(origin.field, shown, origin.source, origin.description)
+    _console().print(table)
+
+
+def print_findings(findings: Sequence[Finding]) -> None:
+    """Print what is there and what is missing."""
+    table = _table("", "what", "found", "how to get it")
+    for finding in findings:
+        mark = "OK" if finding.ok else "MISSING" if finding.required else "absent"
+        style = "green" if finding.ok else "red" if finding.required else "yellow"
+        remedy = "" if finding.ok else finding.remedy
+        table.add_row(Text(mark, style=style), finding.name, finding.detail, remedy)
+    _console().print(table)
+
+
+def print_models(catalog: Catalog, store: ArtifactStore) -> None:
+    """Print the models of the catalog, and what is built of each."""
+    built = {artifact.manifest.model: artifact for artifact in store.entries() if artifact.current}
+    table = _table("model", "task", "backend", "built", "what it is")
+    for spec in catalog.models.values():
+        artifact = built.get(spec.name)
+        if spec.backend is BackendName.ECHO:
+            state = "needs nothing"
+        elif artifact is None:
+            state = "no"
+        else:
+            size = sum(entry.bytes for entry in artifact.manifest.files) / 1e6
+            state = f"{artifact.manifest.version} {artifact.manifest.precision} {size:.0f} MB"
+        table.add_row(spec.name, spec.task, spec.backend, state, spec.description)
+    _console().print(table)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _console() -> Console:
+    # No markup: values come from outside. Into a pipe, rows stay whole.
+    width = None if sys.stdout.isatty() else PIPE_WIDTH
+    return Console(markup=False, highlight=False, width=width)

@@ -1,0 +1,21 @@
+"""The gateway: HTTP at one end, lanes at the other, and as little as possible in between.
+
+    client ─▶ uvicorn ─▶ App ─▶ Endpoint ─▶ dialect ─▶ Dispatch ──▶ LaneWriter ─▶ lane
+                                   │                      │
+    client ◀─────── one write ◀────┴── dialect renders ◀──┴── Inbox ◀─ reply channel
+
+    app        composition root: builds the parts, starts and stops them, serves
+    serving    the listening socket, uvicorn, and a clean end
+    http       reading a bounded body and writing one whole answer
+    bodies     JSON into typed structs, and saying what is wrong with it
+    errors     the one table from kinds of error to HTTP, and RFC 9457 bodies
+    dispatch   the one way from rows to a lane and back, behind every dialect
+    versions   which artifact serves a model, for clients that pin one
+    health     liveness, readiness, and what is at `/`
+    dialects/  translate one protocol each; they know dispatch and the contract, nothing else
+
+It keeps no state a client could miss: any gateway answers for any prediction. It never loads a
+model or a tokenizer: it checks shape and size, and the worker checks the rest.
+
+Why raw ASGI endpoints under Starlette: decision 0003.
+"""

@@ -1,0 +1,35 @@
+"""OpenAI's protocol: embeddings and models, for the unmodified `openai` client.
+
+embeddings   POST /v1/embeddings
+models       GET /v1/models, GET /v1/models/{id}
+faults       {"error": {message, type, param, code}}
+"""
+
+from starlette.routing import Route
+
+from forebay.gateway.dialects.openai.embeddings import Embeddings
+from forebay.gateway.dialects.openai.faults import render_fault
+from forebay.gateway.dialects.openai.models import Models
+from forebay.gateway.dispatch import Dispatch
+from forebay.gateway.http import Endpoint, Exchange
+
+__all__ = ["render_fault", "routes"]
+
+
+def routes(dispatch: Dispatch, exchange: Exchange) -> list[Route]:
+    """The dialect's routes."""
+    models = Models(dispatch)
+    return [
+        Route(
+            "/v1/embeddings",
+            Endpoint(exchange, Embeddings(dispatch).create, methods=("POST",), render=render_fault),
+        ),
+        Route(
+            "/v1/models",
+            Endpoint(exchange, models.list, methods=("GET",), render=render_fault),
+        ),
+        Route(
+            "/v1/models/{id}",
+            Endpoint(exchange, models.get, methods=("GET",), render=render_fault),
+        ),
+    ]

@@ -1,0 +1,40 @@
+"""Replicate's protocol, which is also Forebay's own job API: predictions.
+
+    requests      what a client sends, by task: `input` to rows
+    predictions   POST /v1/predictions, GET /v1/predictions/{id}
+    rendering     a prediction as this API shows it
+    faults        RFC 9457, with 422 for an input that is wrong
+
+Mounted twice, under `/v1` and under `/replicate/v1`, which is where the `replicate` client looks
+if its base URL is `…/replicate`.
+"""
+
+from starlette.routing import Route
+
+from forebay.gateway.dialects.replicate.faults import render_fault
+from forebay.gateway.dialects.replicate.predictions import Predictions
+from forebay.gateway.dispatch import Dispatch
+from forebay.gateway.http import Endpoint, Exchange
+
+__all__ = ["render_fault", "routes"]
+
+MOUNTS = ("/v1", "/replicate/v1")
+
+
+def routes(dispatch: Dispatch, exchange: Exchange) -> list[Route]:
+    """The dialect's routes."""
+    found: list[Route] = []
+    for mount in MOUNTS:
+        path = f"{mount}/predictions"
+        predictions = Predictions(dispatch, path)
+        found += [
+            Route(
+                path,
+                Endpoint(exchange, predictions.create, methods=("POST",), render=render_fault),
+            ),
+            Route(
+                f"{path}/{{id}}",
+                Endpoint(exchange, predictions.get, methods=("GET",), render=render_fault),
+            ),
+        ]
+    return found

@@ -1,0 +1,67 @@
+"""`POST /v1/predictions` and `GET /v1/predictions/{id}`."""
+
+from forebay.contract.prediction import Prediction
+from forebay.gateway.dialects.replicate import requests
+from forebay.gateway.dialects.replicate.rendering import is_single, render
+from forebay.gateway.dispatch import Dispatch
+from forebay.gateway.http import Answer, Call, server_timing
+
+
+class Predictions:
+    """Makes predictions and shows them.
+
+    Args:
+        dispatch: runs them.
+        path: where they are mounted.
+    """
+
+    def __init__(self, dispatch: Dispatch, path: str) -> None:
+        self._dispatch = dispatch
+        self._path = path
+
+    async def create(self, call: Call) -> Answer:
+        """Make one, and wait for it if the client prefers to.
+
+        One that has failed is an answer too, 201 and its `status`: it was made, and has an id.
+
+        Raises:
+            ForebayError: by kind, why none was made.
+        """
+        wait_s = requests.wait_of(call.header(b"prefer"))
+        request = requests.read(call.body)
+        name, _, pin = request.version.partition(":")
+        spec = self._dispatch.model(name, param="version", pin=pin)
+        asked = requests.rows_of(spec, request.input, most=self._dispatch.max_inputs)
+        prediction = await self._dispatch.create(
+            spec,
+            asked.rows,
+            input_json=bytes(request.input),
+            truncate=asked.truncate,
+            wait_s=wait_s,
+        )
+        body = render(
+            prediction,
+            url=self._url(call, prediction),
+            input_json=request.input,
+            single=asked.single,
+        )
+        return Answer(body, 201, headers=server_timing(prediction.timing))
+
+    async def get(self, call: Call) -> Answer:
+        """Show one.
+
+        Raises:
+            NotFound: there is none, or its retention is over.
+            Unavailable: Redis is out of reach.
+        """
+        prediction = await self._dispatch.prediction(call.path_param("id"))
+        body = render(
+            prediction,
+            url=self._url(call, prediction),
+            input_json=prediction.input,
+            single=is_single(prediction.input),
+        )
+        return Answer(body)
+
+    def _url(self, call: Call, prediction: Prediction) -> str:
+        return f"{call.base_url}{self._path}/{prediction.id}"

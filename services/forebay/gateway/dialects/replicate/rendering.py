@@ -1,0 +1,100 @@
+"""A prediction as this API shows it."""
+
+import struct
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from forebay.contract.prediction import Prediction, Status
+from forebay.contract.rows import Embedding, Output, Value
+from forebay.gateway.http import to_json
+
+
+class Metrics(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Seconds: of running it, and from creation to the end. Empty until then."""
+
+    predict_time: float | None = None
+    total_time: float | None = None
+
+
+class PredictionBody(msgspec.Struct, frozen=True):
+    """A prediction, with the fields that Replicate's clients know."""
+
+    id: str
+    model: str
+    version: str
+    status: str
+    input: Any
+    output: Any
+    error: str | None
+    metrics: Metrics
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    deadline: datetime
+    urls: Mapping[str, str]
+    logs: str = ""
+    data_removed: bool = False
+
+
+def render(prediction: Prediction, *, url: str, input_json: Any, single: bool) -> bytes:
+    """The prediction as JSON.
+
+    Args:
+        prediction: as it stands.
+        url: where it can be read.
+        input_json: its input.
+        single: whether the input was one text, so that the output is one vector.
+    """
+    status = prediction.status
+    completed = prediction.completed_at_ms
+    timing = prediction.timing
+    return to_json(
+        PredictionBody(
+            id=prediction.id,
+            model=prediction.model,
+            # Until a version has answered it is the one that serves the name.
+            version=prediction.version or prediction.model,
+            status="canceled" if status is Status.EXPIRED else status.value,
+            input=input_json,
+            output=_output(prediction.outputs, single) if status is Status.SUCCEEDED else None,
+            error=None if prediction.error is None else prediction.error.message,
+            metrics=Metrics(
+                None if timing is None else timing.compute_ms / 1000,
+                None if completed is None else (completed - prediction.created_at_ms) / 1000,
+            ),
+            created_at=_time(prediction.created_at_ms),
+            started_at=_time_or_none(prediction.started_at_ms),
+            completed_at=_time_or_none(completed),
+            deadline=_time(prediction.deadline_at_ms),
+            urls={"get": url},
+        )
+    )
+
+
+def is_single(input_value: Any) -> bool:
+    """Whether an input, as JSON gives it, holds one item rather than a list of them."""
+    return not (isinstance(input_value, dict) and isinstance(input_value.get("text"), list))
+
+
+def _output(outputs: tuple[Output, ...], single: bool) -> Any:
+    values = [_value(output) for output in outputs]
+    return values[0] if single and len(values) == 1 else values
+
+
+def _value(output: Output) -> Any:
+    match output:
+        case Embedding(vector=vector):
+            return struct.unpack(f"<{len(vector) // 4}f", vector)
+        case Value(json=json):
+            return msgspec.Raw(json)
+
+
+def _time(at_ms: int) -> datetime:
+    return datetime.fromtimestamp(at_ms / 1000, UTC)
+
+
+def _time_or_none(at_ms: int | None) -> datetime | None:
+    return None if at_ms is None else _time(at_ms)

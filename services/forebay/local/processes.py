@@ -1,0 +1,234 @@
+"""The supervisor of `forebay up`: starts processes, restarts them, drains them in order.
+
+Every child leads a session of its own, so that Ctrl-C reaches the supervisor alone. A child that
+ends unasked is started again, after a pause that grows; one that keeps ending right after its
+start is given up, and everything with it. The guard (`guard.py`) ends the children of a
+supervisor that was killed.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from enum import IntEnum
+from pathlib import Path
+
+import msgspec
+
+from forebay.contract.errors import Unavailable
+
+log = logging.getLogger(__name__)
+
+STEADY_S = 5.0
+"""A child that ran for this long has started well."""
+
+MAX_FALSE_STARTS = 3
+"""Starts in a row that may end before that."""
+
+FIRST_PAUSE_S = 0.25
+LONGEST_PAUSE_S = 10.0
+
+KILL_AFTER_S = 5.0
+"""How much longer than its own grace a draining child gets before it is killed."""
+
+GUARD_GRACE_S = 10.0
+"""What the guard gives each stage."""
+
+MAX_LINE_BYTES = 65_536
+"""A longer line of a child's output is passed on in pieces."""
+
+
+class Stage(IntEnum):
+    """The order in which children stop: nothing new comes in, then what is there is finished."""
+
+    GATEWAY = 0
+    WORKERS = 1
+    BACKGROUND = 2
+    SERVER = 3
+
+
+class Task(msgspec.Struct, frozen=True):
+    """A process to keep running.
+
+    Attributes:
+        name: shown before its output.
+        command: program and arguments.
+        stage: when it stops.
+        env: its environment.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    stage: Stage
+    env: Mapping[str, str]
+
+
+class Supervisor:
+    """Keeps processes running until it is told to drain.
+
+    Args:
+        drain_s: grace the children have for finishing what they hold, each stage.
+        show: receives every line of the children's output.
+        lock: file descriptor to hold as long as any child may live; the guard inherits it.
+    """
+
+    def __init__(
+        self, *, drain_s: float, show: Callable[[str], None], lock: int | None = None
+    ) -> None:
+        self._drain_s = drain_s
+        self._show = show
+        self._lock = lock
+        self._draining = asyncio.Event()
+        self._given_up: asyncio.Future[Unavailable] = asyncio.get_running_loop().create_future()
+        self._children: dict[str, tuple[Task, asyncio.Task[None]]] = {}
+        self._running: dict[str, asyncio.subprocess.Process] = {}
+        self._guard: asyncio.subprocess.Process | None = None
+
+    async def open(self) -> None:
+        """Start the guard; call before `start`."""
+        self._guard = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-I", "-S", str(Path(__file__).with_name("guard.py")), str(GUARD_GRACE_S)),
+            stdin=asyncio.subprocess.PIPE,
+            pass_fds=() if self._lock is None else (self._lock,),
+            start_new_session=True,
+        )
+
+    def start(self, task: Task) -> None:
+        """Start a process, and keep it running."""
+        keeper = asyncio.create_task(self._keep(task), name=f"keep {task.name}")
+        self._children[task.name] = (task, keeper)
+
+    async def given_up(self) -> Unavailable:
+        """Wait until a child has been given up; says which, and its last words."""
+        return await asyncio.shield(self._given_up)
+
+    async def drain(self, *, hurry: asyncio.Event | None = None) -> None:
+        """Stop every child, stage after stage, and the guard.
+
+        Args:
+            hurry: once set, what still runs is killed.
+        """
+        self._draining.set()
+        for stage in Stage:
+            keepers = [keeper for task, keeper in self._children.values() if task.stage is stage]
+            names = [task.name for task, _ in self._children.values() if task.stage is stage]
+            if not keepers:
+                continue
+            for name in names:
+                self._signal(name, signal.SIGTERM)
+            await _first(keepers, self._drain_s + KILL_AFTER_S, hurry)
+            for name in names:
+                if name in self._running:
+                    log.warning("%s did not stop in time and is killed", name)
+                    self._signal(name, signal.SIGKILL)
+            await asyncio.gather(*keepers)
+        if self._guard is not None and self._guard.stdin is not None:
+            self._guard.stdin.close()
+            await self._guard.wait()
+
+    def _signal(self, name: str, number: signal.Signals) -> None:
+        process = self._running.get(name)
+        if process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            if number is signal.SIGKILL:
+                os.killpg(process.pid, number)
+            else:
+                process.send_signal(number)
+
+    async def _keep(self, task: Task) -> None:
+        false_starts = 0
+        pause_s = FIRST_PAUSE_S
+        while not self._draining.is_set():
+            started = time.monotonic()
+            code, last_line = await self._run(task)
+            if self._draining.is_set():
+                return
+            if time.monotonic() - started >= STEADY_S:
+                false_starts, pause_s = 0, FIRST_PAUSE_S
+            false_starts += 1
+            if false_starts >= MAX_FALSE_STARTS:
+                if not self._given_up.done():
+                    words = f" Its last line: {last_line}" if last_line else ""
+                    self._given_up.set_result(
+                        Unavailable(
+                            f"{task.name} {_describe(code)} {false_starts} times in a row, right "
+                            f"after its start.{words}"
+                        )
+                    )
+                return
+            log.warning("%s %s; starting it again in %.1f s", task.name, _describe(code), pause_s)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._draining.wait(), pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    async def _run(self, task: Task) -> tuple[int, str]:
+        """Run it once; returns its exit code and the last line it said."""
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *task.command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                env=dict(task.env),
+                start_new_session=True,
+            )
+        except OSError as error:
+            return 127, str(error)
+        self._watch(f"+{process.pid} {task.stage.value}")
+        self._running[task.name] = process
+        if self._draining.is_set():
+            self._signal(task.name, signal.SIGTERM)
+        relay = asyncio.create_task(self._relay(task.name, process))
+        code = await process.wait()
+        del self._running[task.name]
+        # What it may have left behind in its group would hold our pipe open, and more.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        self._watch(f"-{process.pid}")
+        return code, await relay
+
+    async def _relay(self, name: str, process: asyncio.subprocess.Process) -> str:
+        """Pass on what a child says, each line under its name; returns the last one."""
+        assert process.stdout is not None
+        rest, last = b"", ""
+        while chunk := await process.stdout.read(MAX_LINE_BYTES):
+            *lines, rest = (rest + chunk).split(b"\n")
+            if len(rest) >= MAX_LINE_BYTES:
+                lines, rest = [*lines, rest], b""
+            for line in lines:
+                last = self._say(name, line) or last
+        return (self._say(name, rest) if rest else "") or last
+
+    def _say(self, name: str, raw: bytes) -> str:
+        line = raw.decode("utf-8", "replace").rstrip()
+        if line:
+            self._show(line if f" {name}: " in line else f"{name}: {line}")
+        return line
+
+    def _watch(self, order: str) -> None:
+        if self._guard is not None and self._guard.stdin is not None:
+            self._guard.stdin.write(f"{order}\n".encode())
+
+
+async def _first(
+    tasks: list[asyncio.Task[None]], timeout_s: float, hurry: asyncio.Event | None
+) -> None:
+    """Wait until all tasks are done, the time is over, or there is a hurry."""
+    done = asyncio.ensure_future(asyncio.wait(tasks, timeout=timeout_s))
+    hurried = asyncio.ensure_future((hurry or asyncio.Event()).wait())
+    await asyncio.wait({done, hurried}, return_when=asyncio.FIRST_COMPLETED)
+    for future in (done, hurried):
+        future.cancel()
+
+
+def _describe(code: int) -> str:
+    if code >= 0:
+        return f"ended with exit code {code}"
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+    return f"was ended by {name}"

@@ -1,0 +1,82 @@
+"""Is everything that was started ready to serve: the gateway, and a worker for every model."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable, Sequence
+
+from redis.exceptions import RedisError
+
+from forebay.lanes.depth import depth
+from forebay.lanes.keys import Keys
+from forebay.local.welcome import Address
+from forebay.runtime.redis import Commands, connect
+
+POLL_S = 0.02
+
+SAY_AFTER_S = 10.0
+"""How often a slow start says what it waits for."""
+
+HTTP_TIMEOUT_S = 2.0
+
+
+async def until_ready(
+    address: Address,
+    models: Iterable[str],
+    *,
+    redis_url: str,
+    key_prefix: str,
+    say: Callable[[str], None],
+) -> None:
+    """Wait until the gateway is ready and every model has a worker present.
+
+    Args:
+        address: where the gateway listens.
+        models: names.
+        redis_url: the server that workers announce themselves on.
+        key_prefix: `settings.key_prefix`.
+        say: told now and then what is not there yet.
+    """
+    loop = asyncio.get_running_loop()
+    speak_at = loop.time() + SAY_AFTER_S
+    absent = list(models)
+    keys = Keys(key_prefix)
+    gateway = False
+    client = connect(redis_url, timeout_s=HTTP_TIMEOUT_S)
+    try:
+        while True:
+            with contextlib.suppress(RedisError, OSError):
+                absent = await _absent(client, keys, absent)
+            gateway = gateway or await gateway_ready(address)
+            if gateway and not absent:
+                return
+            if loop.time() >= speak_at:
+                speak_at += SAY_AFTER_S
+                missing = [f"a worker for {name}" for name in absent]
+                say(f"still waiting for {', '.join([*missing, *([] if gateway else ['gateway'])])}")
+            await asyncio.sleep(POLL_S)
+    finally:
+        await client.aclose()
+
+
+async def gateway_ready(address: Address) -> bool:
+    """Whether `/health/ready` answers 200."""
+    try:
+        async with asyncio.timeout(HTTP_TIMEOUT_S):
+            reader, writer = await asyncio.open_connection(address.reachable, address.port)
+            try:
+                writer.write(
+                    b"GET /health/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+                )
+                return b" 200 " in await reader.readline()
+            finally:
+                writer.close()
+    except (OSError, TimeoutError):
+        return False
+
+
+async def _absent(redis: Commands, keys: Keys, models: Sequence[str]) -> list[str]:
+    """Those models that have no worker present."""
+    seconds, _ = await redis.execute_command("TIME")
+    now_ms = int(seconds) * 1000
+    depths = {name: await depth(redis, keys.of(name), now_ms=now_ms) for name in models}
+    return [name for name, found in depths.items() if found.replicas == 0]

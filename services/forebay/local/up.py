@@ -1,0 +1,213 @@
+"""`forebay up`: everything on this machine, from nothing to ready, and back."""
+
+import asyncio
+import contextlib
+import enum
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+from forebay.contract.errors import ArtifactError
+from forebay.contract.model import BackendName, ModelSpec
+from forebay.local.checks import check_port, check_redis, hold_home
+from forebay.local.processes import Stage, Supervisor, Task
+from forebay.local.server import EmbeddedServer
+from forebay.local.welcome import Address, Ready
+from forebay.runtime import catalog as catalogs
+from forebay.runtime.catalog import Catalog
+from forebay.runtime.settings import Configuration
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class _StopError(Exception):
+    """We were asked to stop."""
+
+
+class Up:
+    """One run of `forebay up`.
+
+    Args:
+        configuration: settings, and which of them were given.
+        show: receives the processes' log lines.
+        announce: told once, when everything is ready.
+    """
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        *,
+        show: Callable[[str], None],
+        announce: Callable[[Ready], None],
+    ) -> None:
+        self._settings = configuration.settings
+        self._given = {o.field: o.value for o in configuration.origins if o.source != "default"}
+        self._home = Path(self._settings.home).resolve()
+        self._show = show
+        self._announce = announce
+        self._began = time.monotonic()
+
+    async def run(self) -> None:
+        """Start everything and keep it running until SIGINT, SIGTERM or SIGHUP; then drain.
+
+        Raises:
+            ForebayError: something is in the way of starting, or a process could not be kept
+                running. Whatever had been started has been stopped.
+        """
+        stop, hurry = asyncio.Event(), asyncio.Event()
+
+        def on_signal() -> None:
+            (hurry if stop.is_set() else stop).set()
+
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, on_signal)
+        with contextlib.suppress(_StopError), hold_home(self._home) as lock:
+            catalog = catalogs.read(Path(self._settings.models_file))
+            check_port(self._settings.host, self._settings.port)
+            server = await self._choose_server(stop)
+            for spec in missing_artifacts(self._home, catalog):
+                await _unless(stop, self._build(spec))
+            supervisor = Supervisor(drain_s=self._settings.drain_s, show=self._show, lock=lock)
+            await supervisor.open()
+            try:
+                await _unless(stop, self._serve(supervisor, catalog, server))
+            finally:
+                log.info("draining")
+                await supervisor.drain(hurry=hurry)
+
+    async def _choose_server(self, stop: asyncio.Event) -> EmbeddedServer | None:
+        """The server to start; None if a Redis was given, which has been seen to answer."""
+        settings = self._settings
+        if not settings.redis_url:
+            return EmbeddedServer(self._home, durability=settings.durability)
+        await _unless(stop, check_redis(settings.redis_url, timeout_s=settings.redis_timeout_s))
+        return None
+
+    async def _build(self, spec: ModelSpec) -> None:
+        """Build a model in a process of its own, which shows its progress on our terminal."""
+        process = await asyncio.create_subprocess_exec(
+            *_verb("models", "build", spec.name), env=self._env(self._settings.redis_url)
+        )
+        try:
+            code = await process.wait()
+        except asyncio.CancelledError:
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+            await process.wait()
+            raise
+        if code:
+            raise ArtifactError(f"{spec.name} could not be built, so nothing was started.")
+
+    async def _serve(
+        self, supervisor: Supervisor, catalog: Catalog, server: EmbeddedServer | None
+    ) -> None:
+        """Start, announce, and run until a process is given up."""
+        failure = asyncio.ensure_future(supervisor.given_up())
+        start = asyncio.ensure_future(self._start(supervisor, catalog, server))
+        try:
+            await asyncio.wait({failure, start}, return_when=asyncio.FIRST_COMPLETED)
+            if not failure.done():
+                self._announce(await start)
+            raise await failure
+        finally:
+            for future in (failure, start):
+                future.cancel()
+            await asyncio.gather(failure, start, return_exceptions=True)
+
+    async def _start(
+        self, supervisor: Supervisor, catalog: Catalog, server: EmbeddedServer | None
+    ) -> Ready:
+        settings = self._settings
+        url = settings.redis_url
+        if server is not None:
+            url = server.url
+            supervisor.start(
+                Task("server", tuple(server.prepare()), Stage.SERVER, dict(os.environ))
+            )
+            await server.until_answers()
+        env = self._env(url)
+        for name in catalog.models:
+            supervisor.start(Task(f"worker:{name}", _verb("worker", name), Stage.WORKERS, env))
+        for name, stage, verb in (
+            ("gateway", Stage.GATEWAY, _verb("gateway")),
+            ("background", Stage.BACKGROUND, _verb("background")),
+            ("beat", Stage.BACKGROUND, _verb("background", "--beat")),
+        ):
+            supervisor.start(Task(name, verb, stage, env))
+        # Imported while the processes start: it brings the Redis client.
+        from forebay.local.readiness import until_ready
+
+        address = Address(settings.host, settings.port)
+        await until_ready(
+            address,
+            catalog.models,
+            redis_url=url,
+            key_prefix=settings.key_prefix,
+            say=log.info,
+        )
+        return Ready(address, tuple(catalog.models.values()), time.monotonic() - self._began)
+
+    def _env(self, redis_url: str) -> dict[str, str]:
+        """Environment of the processes: ours, and every setting that was given here."""
+        settings = {
+            **self._given,
+            "home": str(self._home),
+            "models_file": str(Path(self._settings.models_file).resolve()),
+            "redis_url": redis_url,
+        }
+        named = {
+            f"FOREBAY_{name.upper()}": str(value.value if isinstance(value, enum.Enum) else value)
+            for name, value in settings.items()
+        }
+        return {**os.environ, **named, "PYTHONUNBUFFERED": "1"}
+
+
+def missing_artifacts(home: Path, catalog: Catalog) -> list[ModelSpec]:
+    """Models that have to be built first: not built yet, or built from another specification."""
+    # Not at the top: most starts build nothing, and `up` should be quick to say what is wrong.
+    from forebay.storage.artifacts import ArtifactStore, read_manifest
+
+    store = ArtifactStore(home)
+    missing: list[ModelSpec] = []
+    for spec in catalog.models.values():
+        if spec.backend is BackendName.ECHO:
+            continue
+        try:
+            manifest = read_manifest(store.current(spec.name), model=spec.name)
+        except ArtifactError:
+            missing.append(spec)
+            continue
+        if (manifest.source, manifest.precision) != (spec.source, spec.precision):
+            missing.append(spec)
+    return missing
+
+
+def _verb(*words: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", "forebay.cli", *words)
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:
+    """Do the work, unless or until we are asked to stop.
+
+    Raises:
+        _StopError: we were; the work has been cancelled.
+    """
+    task = asyncio.ensure_future(work)
+    stopped = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if stopped.done():
+            raise _StopError
+        return task.result()
+    finally:
+        for future in (task, stopped):
+            future.cancel()
+        await asyncio.gather(task, stopped, return_exceptions=True)

@@ -1,0 +1,100 @@
+"""What `forebay up` says once it is ready: where it is, and three commands to paste."""
+
+import importlib.util
+import json
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from forebay.contract.model import ModelSpec
+from forebay.contract.rows import Task
+
+EXAMPLE = "Water finds its level."
+
+
+class Address(msgspec.Struct, frozen=True):
+    """Where the gateway listens."""
+
+    host: str
+    port: int
+
+    @property
+    def reachable(self) -> str:
+        """An address that a client on this machine can use."""
+        return {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
+
+    @property
+    def url(self) -> str:
+        """The gateway's URL, as seen from this machine."""
+        host = f"[{self.reachable}]" if ":" in self.reachable else self.reachable
+        return f"http://{host}:{self.port}"
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """Everything is ready.
+
+    Attributes:
+        seconds: what the whole start took.
+    """
+
+    address: Address
+    models: tuple[ModelSpec, ...]
+    seconds: float
+
+
+def commands(ready: Ready) -> list[str]:
+    """Three commands that show it work: curl, Forebay's own client, and the openai package."""
+    url = ready.address.url
+    embedder = next((spec for spec in ready.models if spec.task is Task.EMBEDDING), None)
+    name = shlex.quote((embedder or ready.models[0]).name)
+    if embedder is not None:
+        path = "/v1/embeddings"
+        body = json.dumps({"model": embedder.name, "input": EXAMPLE})
+        call = f"embeddings.create(model='{embedder.name}', input='{EXAMPLE}').data[0].embedding"
+        shown = f"{call}[:4]"
+    else:
+        path = "/v1/predictions"
+        body = json.dumps({"version": ready.models[0].name, "input": {"value": EXAMPLE}})
+        shown = "models.list().data"
+    post = f"{url}{path} -H 'Content-Type: application/json' -d {shlex.quote(body)}"
+    wait = "" if embedder is not None else "-H 'Prefer: wait' "
+    python = _program("python", Path(sys.executable))
+    snippet = (
+        f"from openai import OpenAI; print(OpenAI(base_url='{url}/v1', api_key='none').{shown})"
+    )
+    install = "" if importlib.util.find_spec("openai") else f"{python} -m pip install -q openai && "
+    forebay = _program("forebay", Path(sys.executable).with_name("forebay"))
+    return [
+        f"curl {wait}{post}",
+        f"{forebay} predict --url {url} {name} {shlex.quote(EXAMPLE)}",
+        f'{install}{python} -c "{snippet}"',
+    ]
+
+
+def text(ready: Ready) -> str:
+    """The whole message."""
+    models = ", ".join(spec.name for spec in ready.models)
+    lines: Sequence[str] = [
+        f"Forebay is ready at {ready.address.url} after {ready.seconds:.1f} s.",
+        f"Models: {models}",
+        "",
+        "Try:",
+        *(f"  {command}" for command in commands(ready)),
+        "",
+        "Ctrl-C drains and stops.",
+    ]
+    return "\n".join(lines)
+
+
+def _program(name: str, path: Path) -> str:
+    """How to call a program of this environment from the current folder."""
+    found = shutil.which(name)
+    if found is not None and Path(found).parent == path.parent:
+        return name
+    relative = os.path.relpath(path)
+    return shlex.quote(str(path) if relative.startswith("..") else relative)

@@ -1,0 +1,18 @@
+-- Say that a worker is gone, and remove its consumers that hold nothing. In one step: a read that
+-- the worker has given up may still be answered, and Redis would throw that lease away.
+--
+-- KEYS  1 realtime lane (stream)  2 bulk lane (stream)
+--       3 workers (zset: worker -> present until, ms)
+-- ARGV  1 group  2 worker
+-- Returns how many consumers were removed
+redis.call('ZREM', KEYS[3], ARGV[2])
+local removed = 0
+for i = 1, 2 do
+  local lane = KEYS[i]
+  if redis.call('EXISTS', lane) == 1 and #redis.call('XINFO', 'GROUPS', lane) > 0
+    and #redis.call('XPENDING', lane, ARGV[1], '-', '+', 1, ARGV[2]) == 0 then
+    redis.call('XGROUP', 'DELCONSUMER', lane, ARGV[1], ARGV[2])
+    removed = removed + 1
+  end
+end
+return removed

@@ -1,0 +1,10 @@
+"""The build: a model's source in, an artifact out. Torch lives here and nowhere that serves.
+
+    source ─▶ layout ─▶ export ─▶ calibrate ─▶ quantize ─▶ evaluate ─▶ publish
+    weights   limits    FP32      peaks, the   W8A8, one   against
+    found     pooling   graph     smoothing    scale a     FP32
+    and hashed                                 token
+
+`pipeline` runs the steps in order. A result under the bar is refused, and what was published
+before stays current (decisions 0005 and 0006).
+"""

@@ -1,0 +1,90 @@
+"""Small operations on ONNX graphs: clean them, find constants and producers, save them."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+MODEL_FILE = "model.onnx"
+WEIGHTS_FILE = "weights.bin"
+
+_INLINE_BYTES = 1_024
+_OUTPUT = "embedding"
+
+
+def cleaned(model: ModelProto, dimensions: int) -> ModelProto:
+    """An exported graph with plain names at its edges, and no trace of where it was made.
+
+    The exporter notes source paths and stack traces on every node; with them an artifact's digest
+    would depend on the machine that built it.
+    """
+    result = ModelProto()
+    result.CopyFrom(model)
+    graph = result.graph
+    # The exporter calls the token table's output "embedding" too.
+    names = {_OUTPUT: f"{_OUTPUT}.tokens", graph.output[0].name: _OUTPUT}
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+        node.doc_string = ""
+        del node.metadata_props[:]
+    for tensor in graph.initializer:
+        tensor.doc_string = ""
+        del tensor.metadata_props[:]
+    del graph.input[:], graph.output[:], graph.value_info[:], graph.metadata_props[:]
+    graph.input.extend(
+        helper.make_tensor_value_info(name, TensorProto.INT64, ["rows", "tokens"])
+        for name in ("input_ids", "attention_mask")
+    )
+    graph.output.append(
+        helper.make_tensor_value_info(_OUTPUT, TensorProto.FLOAT, ["rows", dimensions])
+    )
+    graph.name, graph.doc_string = "encoder", ""
+    del result.metadata_props[:]
+    result.producer_name, result.producer_version, result.doc_string = "forebay", "", ""
+    return result
+
+
+def constants(model: ModelProto) -> dict[str, TensorProto]:
+    """The graph's initializers by name."""
+    return {tensor.name: tensor for tensor in model.graph.initializer}
+
+
+def producers(model: ModelProto) -> dict[str, NodeProto]:
+    """The node that makes each value."""
+    return {name: node for node in model.graph.node for name in node.output}
+
+
+def add_constant(model: ModelProto, name: str, value: npt.NDArray[np.generic]) -> str:
+    """Add an initializer and return its name."""
+    model.graph.initializer.append(numpy_helper.from_array(value, name))
+    return name
+
+
+def replace_nodes(model: ModelProto, nodes: list[NodeProto]) -> None:
+    """Make `nodes` the graph's nodes and drop the initializers that none of them uses."""
+    graph = model.graph
+    used = {name for node in nodes for name in node.input}
+    kept = [tensor for tensor in graph.initializer if tensor.name in used]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(kept)
+
+
+def save_mapped(model: ModelProto, folder: Path) -> None:
+    """Write `model.onnx` with its large tensors in `weights.bin` beside it.
+
+    ONNX Runtime maps that file, so that of the token table only the rows in use take memory.
+    """
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    (folder / WEIGHTS_FILE).unlink(missing_ok=True)  # onnx appends to one that exists
+    onnx.save_model(
+        copy,
+        folder / MODEL_FILE,
+        save_as_external_data=True,
+        location=WEIGHTS_FILE,
+        size_threshold=_INLINE_BYTES,
+    )
