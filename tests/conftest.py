@@ -1,17 +1,23 @@
-"""Wires the shared fixtures into every test."""
+"""Wires the shared fixtures into every test.
 
+HYPOTHESIS_PROFILE=thorough tries many times more examples than the default, `quick`.
+"""
+
+import os
 import warnings
-from pathlib import Path
 
 import pytest
-
-_FIXTURES = ("servers", "artifacts")
+from hypothesis import settings
 
 pytest_plugins = [
-    f"tests.fixtures.{name}"
-    for name in _FIXTURES
-    if (Path(__file__).parent / "fixtures" / f"{name}.py").is_file()
+    "tests.fixtures.servers",
+    "tests.fixtures.artifacts",
+    "tests.fixtures.stack",
 ]
+
+settings.register_profile("quick", max_examples=100, deadline=None, print_blob=True)
+settings.register_profile("thorough", max_examples=2_000, deadline=None, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -1,17 +1,18 @@
 """The Celery app of the background: its queues, its schedule, its tasks."""
 
 import logging
+import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from celery import Celery
 from kombu import Exchange, Queue
 from redis.exceptions import RedisError
 
 from forebay.background.chores import Chores
-from forebay.background.transport import Transport
+from forebay.background.transport import SCHEME
 from forebay.runtime.catalog import Catalog
 from forebay.runtime.settings import Settings
 
@@ -52,7 +53,11 @@ def create_celery(settings: Settings, catalog: Catalog, *, chores: Chores | None
 def _configuration(settings: Settings) -> dict[str, Any]:
     return {
         "broker_url": broker_url(settings.redis_url),
-        "broker_transport": f"{Transport.__module__}:{Transport.__qualname__}",
+        "broker_use_ssl": (
+            {"ssl_cert_reqs": ssl.CERT_REQUIRED}
+            if settings.redis_url.startswith("rediss:")
+            else None
+        ),
         "broker_transport_options": {
             "global_keyprefix": f"{settings.key_prefix}:celery:",
             "socket_timeout": settings.redis_timeout_s,
@@ -84,12 +89,12 @@ def _configuration(settings: Settings) -> dict[str, Any]:
 
 
 def broker_url(redis_url: str) -> str:
-    """A Redis URL as kombu writes it."""
+    """A Redis URL as kombu writes it, for our own transport."""
     parts = urlsplit(redis_url)
     if parts.scheme != "unix":
-        return redis_url
-    database = next((pair[3:] for pair in parts.query.split("&") if pair.startswith("db=")), "0")
-    return f"socket://{parts.path}?virtual_host={database}"
+        return parts._replace(scheme=SCHEME).geturl()
+    database = parse_qs(parts.query).get("db", ["0"])[0]
+    return f"{SCHEME}+socket://{parts.path}?virtual_host={database}"
 
 
 def _add_tasks(app: Celery, chores: Chores) -> None:

@@ -6,7 +6,12 @@ reads nothing any more, also when Redis is back (kombu 5.7). The schedule repeat
 ours anyway.
 """
 
-from kombu.transport import redis
+from typing import Final
+
+from kombu.transport import TRANSPORT_ALIASES, redis
+
+SCHEME: Final = "forebay-redis"
+"""Of a broker URL for this transport: no other app's `redis://` is touched."""
 
 
 class Channel(redis.Channel):
@@ -20,3 +25,6 @@ class Transport(redis.Transport):
     """Kombu's Redis transport with that channel."""
 
     Channel = Channel
+
+
+TRANSPORT_ALIASES[SCHEME] = f"{__name__}:{Transport.__qualname__}"

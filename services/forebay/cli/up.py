@@ -19,10 +19,12 @@ def run(configuration: Configuration) -> None:
     setup_logging(configuration.settings, "up")
     try:
         with own_foreground():
-            asyncio.run(Up(configuration, show=_show, announce=_announce).run())
+            code = asyncio.run(Up(configuration, show=_show, announce=_announce).run())
     except KeyboardInterrupt:
         # Before anything was started, or after all had stopped: there is nothing left to do.
         return
+    if code:
+        raise SystemExit(code)
 
 
 def _show(line: str) -> None:

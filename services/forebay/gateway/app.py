@@ -44,8 +44,8 @@ class App(Starlette):
     """Starlette with a short cut for paths without parameters.
 
     Such a path is found by one look-up, instead of by matching every route behind middleware that
-    has nothing to do: the endpoints answer for their own errors. It is worth a tenth of the
-    throughput (decision 0003).
+    has nothing to do: the endpoints answer for their own errors. That saves a quarter of a
+    request's CPU (decision 0003).
 
     Args:
         routes: endpoints, by path.

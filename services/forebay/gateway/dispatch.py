@@ -45,6 +45,9 @@ from forebay.runtime.settings import Settings
 MAX_READS: Final = 32
 """Records read at once: each takes a connection, of which the client has a hundred."""
 
+WRITE_POLL_S: Final = 0.02
+"""How often a wait that has run out looks whether the write is through."""
+
 T = TypeVar("T")
 
 
@@ -101,6 +104,7 @@ class Dispatch:
         self._unseen_ms = int(settings.unseen_retention_s * 1000)
         self._reads = asyncio.Semaphore(MAX_READS)
         self._waiting: set[Waiter] = set()
+        self._abandoned = False
 
     @property
     def models(self) -> Mapping[str, ModelSpec]:
@@ -140,10 +144,15 @@ class Dispatch:
         id_ = PredictionId.new(spec.name)
         parts = _parts(rows, now_ms=now_ms, deadline_ms=deadline_ms, truncate=truncate)
         submission = Submission(
-            id_, Lane.REALTIME, parts, deadline_ms, self._unseen_ms, self._inbox.channel
+            id_, Lane.REALTIME, parts, now_ms, deadline_ms, self._unseen_ms, self._inbox.channel
         )
         replies = await self._wait(submission, wait_s)
         if not replies:
+            if self._abandoned:
+                raise Unavailable(
+                    "This gateway stops before the prediction is done. Send it again.",
+                    retry_after_s=DEFAULT_RETRY_S,
+                )
             raise DeadlineExceeded(f"The prediction was not done within {wait_s:g} s.")
         first = replies[0]
         if first.status is not Status.SUCCEEDED:
@@ -186,7 +195,9 @@ class Dispatch:
         id_ = PredictionId.new(spec.name)
         parts = _parts(rows, now_ms=now_ms, deadline_ms=deadline_ms, truncate=truncate)
         channel = "" if wait_s is None else self._inbox.channel
-        submission = Submission(id_, lane, parts, deadline_ms, self._kept_ms, channel, input_json)
+        submission = Submission(
+            id_, lane, parts, now_ms, deadline_ms, self._kept_ms, channel, input_json
+        )
         if wait_s is None:
             await self._writer.enqueue(submission)
             replies: tuple[Reply, ...] = ()
@@ -219,14 +230,10 @@ class Dispatch:
         return prediction
 
     def abandon(self) -> None:
-        """End all waits: this gateway stops, and is out of time."""
-        for waiter in self._waiting:
-            waiter.submitted(
-                Unavailable(
-                    "This gateway stops before the prediction is done. Send it again.",
-                    retry_after_s=DEFAULT_RETRY_S,
-                )
-            )
+        """End all waits: this gateway stops, and is out of time. What has an id goes on."""
+        self._abandoned = True
+        for waiter in tuple(self._waiting):
+            _stop_waiting(waiter)
 
     async def _wait(self, submission: Submission, wait_s: float) -> tuple[Reply, ...]:
         """Enqueue and wait for the replies; none if they don't all come in time."""
@@ -301,8 +308,17 @@ class Dispatch:
 
 
 def _stop_waiting(waiter: Waiter) -> None:
-    if not waiter.future.done():
+    """End a wait without replies, once it is known that the prediction is on its lane.
+
+    A client must not get the id of a prediction whose write may still fail. Its fate is known
+    within the timeout of a Redis command.
+    """
+    if waiter.future.done():
+        return
+    if waiter.enqueued:
         waiter.future.set_result(())
+    else:
+        asyncio.get_running_loop().call_later(WRITE_POLL_S, _stop_waiting, waiter)
 
 
 def _parts(

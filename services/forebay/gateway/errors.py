@@ -76,6 +76,7 @@ class MalformedBody(RequestFault):
 class NoSuchRoute(RequestFault):
     """Nothing is at this path."""
 
+    kind = ErrorKind.NOT_FOUND
     status = HTTPStatus.NOT_FOUND
 
     def __init__(self, path: str) -> None:

@@ -1,7 +1,7 @@
 """The gateway's own HTTP: read a bounded body, hand it to a handler, write one whole answer.
 
-The hot endpoints are plain ASGI: no Request or Response objects and no middleware between the
-server and the handler, which is worth a quarter of the throughput (decision 0003).
+The endpoints are plain ASGI: no Request or Response objects and no middleware between the server
+and the handler (decision 0003).
 """
 
 import itertools

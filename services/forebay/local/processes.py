@@ -59,12 +59,14 @@ class Task(msgspec.Struct, frozen=True):
         command: program and arguments.
         stage: when it stops.
         env: its environment.
+        log: the file it logs to, if that isn't its output.
     """
 
     name: str
     command: tuple[str, ...]
     stage: Stage
     env: Mapping[str, str]
+    log: Path | None = None
 
 
 class Supervisor:
@@ -154,6 +156,7 @@ class Supervisor:
             false_starts += 1
             if false_starts >= MAX_FALSE_STARTS:
                 if not self._given_up.done():
+                    last_line = last_line or _last_line(task.log)
                     words = f" Its last line: {last_line}" if last_line else ""
                     self._given_up.set_result(
                         Unavailable(
@@ -225,6 +228,15 @@ async def _first(
     await asyncio.wait({done, hurried}, return_when=asyncio.FIRST_COMPLETED)
     for future in (done, hurried):
         future.cancel()
+
+
+def _last_line(log: Path | None) -> str:
+    """What a log says last."""
+    try:
+        lines = log.read_text("utf-8", "replace").split("\n") if log else []
+    except OSError:
+        lines = []
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
 def _describe(code: int) -> str:

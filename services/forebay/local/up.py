@@ -54,8 +54,11 @@ class Up:
         self._announce = announce
         self._began = time.monotonic()
 
-    async def run(self) -> None:
+    async def run(self) -> int:
         """Start everything and keep it running until SIGINT, SIGTERM or SIGHUP; then drain.
+
+        Returns:
+            Exit code: 0, or that of a build that failed, and has said why.
 
         Raises:
             ForebayError: something is in the way of starting, or a process could not be kept
@@ -74,7 +77,8 @@ class Up:
             check_port(self._settings.host, self._settings.port)
             server = await self._choose_server(stop)
             for spec in missing_artifacts(self._home, catalog):
-                await _unless(stop, self._build(spec))
+                if code := await _unless(stop, self._build(spec)):
+                    return code
             supervisor = Supervisor(drain_s=self._settings.drain_s, show=self._show, lock=lock)
             await supervisor.open()
             try:
@@ -82,6 +86,7 @@ class Up:
             finally:
                 log.info("draining")
                 await supervisor.drain(hurry=hurry)
+        return 0
 
     async def _choose_server(self, stop: asyncio.Event) -> EmbeddedServer | None:
         """The server to start; None if a Redis was given, which has been seen to answer."""
@@ -91,20 +96,18 @@ class Up:
         await _unless(stop, check_redis(settings.redis_url, timeout_s=settings.redis_timeout_s))
         return None
 
-    async def _build(self, spec: ModelSpec) -> None:
+    async def _build(self, spec: ModelSpec) -> int:
         """Build a model in a process of its own, which shows its progress on our terminal."""
         process = await asyncio.create_subprocess_exec(
             *_verb("models", "build", spec.name), env=self._env(self._settings.redis_url)
         )
         try:
-            code = await process.wait()
+            return await process.wait()
         except asyncio.CancelledError:
             with contextlib.suppress(ProcessLookupError):
                 process.terminate()
             await process.wait()
             raise
-        if code:
-            raise ArtifactError(f"{spec.name} could not be built, so nothing was started.")
 
     async def _serve(
         self, supervisor: Supervisor, catalog: Catalog, server: EmbeddedServer | None
@@ -130,7 +133,13 @@ class Up:
         if server is not None:
             url = server.url
             supervisor.start(
-                Task("server", tuple(server.prepare()), Stage.SERVER, dict(os.environ))
+                Task(
+                    "server",
+                    tuple(server.prepare()),
+                    Stage.SERVER,
+                    dict(os.environ),
+                    server.log,
+                )
             )
             await server.until_answers()
         env = self._env(url)

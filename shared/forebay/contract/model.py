@@ -104,7 +104,11 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             ("batch.max_wait_ms", 0 <= batch.max_wait_ms < math.inf, "0 or more, and finite"),
             ("batch.prefetch_rows", batch.prefetch_rows >= 1, "at least 1"),
             ("realtime.max_rows", self.realtime.max_rows >= 1, "at least 1"),
-            ("realtime.deadline_s", 0 < self.realtime.deadline_s < math.inf, "more than 0, and finite"),
+            (
+                "realtime.deadline_s",
+                0 < self.realtime.deadline_s < math.inf,
+                "more than 0, and finite",
+            ),
             ("bulk.max_rows", self.bulk.max_rows >= 1, "at least 1"),
             ("bulk.deadline_s", 0 < self.bulk.deadline_s < math.inf, "more than 0, and finite"),
             ("threads", self.threads >= 0, "0 or more"),

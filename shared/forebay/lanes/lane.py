@@ -53,7 +53,8 @@ class Submission(msgspec.Struct, frozen=True):
     """A prediction on its way to a lane.
 
     Attributes:
-        deadline_ms: from now.
+        created_at_ms: Unix time in ms, by the Redis server's clock.
+        deadline_ms: from then.
         reply_channel: where results are published; empty if nobody listens.
         retain_ms: how long the record is kept once the prediction has ended.
         input: the input as the client sent it (JSON), kept where a client has the id.
@@ -62,6 +63,7 @@ class Submission(msgspec.Struct, frozen=True):
     id: PredictionId
     lane: Lane
     parts: tuple[Part, ...]
+    created_at_ms: int
     deadline_ms: int
     retain_ms: int
     reply_channel: str = ""
@@ -77,6 +79,7 @@ class Submission(msgspec.Struct, frozen=True):
         packed: list[Arg] = [
             self.id.text,
             self.lane.value,
+            self.created_at_ms,
             self.deadline_ms,
             self.reply_channel,
             self.retain_ms,
@@ -219,6 +222,9 @@ class LaneWriter:
                 # A connection that broke while it was idle is found out by using it. The script
                 # is idempotent by id, so once more does no harm, on a new connection.
                 outcomes = await call()
+        except asyncio.CancelledError:
+            _tell(items, unavailable())
+            raise
         except (RedisError, OSError) as error:
             if not _refused_by_server(error):
                 self._health.suspect(error)

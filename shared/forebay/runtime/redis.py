@@ -10,7 +10,7 @@ import logging
 import re
 import time
 from collections.abc import Awaitable
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from hiredis import pack_command
 from redis.asyncio import Redis
@@ -32,6 +32,11 @@ WATCH_S = 1.0
 
 RETURN_S = 0.1
 """How often an absent server is asked."""
+
+
+MAX_COMMANDS = 64
+"""Commands a client has under way at once, each on a connection; more wait their turn. The pool
+holds as many again for subscriptions and channels."""
 
 
 class Commands(Protocol):
@@ -67,15 +72,19 @@ def connect_blocking(url: str, *, timeout_s: float) -> Redis:
 
 def _client(url: str, connect_s: float, answer_s: float | None) -> Redis:
     try:
-        client = Redis.from_url(
-            url,
-            protocol=2,
-            retry=Retry(NoBackoff(), 0),
-            retry_on_timeout=False,
-            socket_connect_timeout=connect_s,
-            socket_timeout=answer_s,
-            socket_keepalive=True,
-            socket_read_size=262_144,
+        client = cast(
+            _Client,
+            _Client.from_url(
+                url,
+                protocol=2,
+                retry=Retry(NoBackoff(), 0),
+                retry_on_timeout=False,
+                socket_connect_timeout=connect_s,
+                socket_timeout=answer_s,
+                socket_keepalive=True,
+                socket_read_size=262_144,
+                max_connections=2 * MAX_COMMANDS,
+            ),
         )
     except ValueError as error:
         raise ConfigurationError(
@@ -83,7 +92,30 @@ def _client(url: str, connect_s: float, answer_s: float | None) -> Redis:
             "Write it as redis://HOST:PORT/DB."
         ) from error
     client.response_callbacks.clear()
+    client.turns = asyncio.Semaphore(MAX_COMMANDS)
     return client
+
+
+class _Client(Redis):
+    """A client whose commands wait for a connection, and that passes every cancellation on.
+
+    With more commands at once than its pool has connections redis-py raises a connection error,
+    as if the server were gone. And it sends through `asyncio.wait_for`, which on Python 3.11 drops
+    a cancellation that comes when the sending is done: the task would live on, and whoever waits
+    for its end would wait for ever.
+    """
+
+    turns: asyncio.Semaphore
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        task = asyncio.current_task()
+        asked = task.cancelling() if task else 0
+        async with self.turns:
+            try:
+                return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+            finally:
+                if task and task.cancelling() > asked:
+                    raise asyncio.CancelledError
 
 
 class Channel:
@@ -113,19 +145,22 @@ class Channel:
             redis.exceptions.TimeoutError: there was no answer in time; likewise.
         """
         async with self._turn:
-            connection = self._connection
-            if connection is None or not connection.is_connected:
-                if connection is not None:
-                    self._connection = None
-                    await self._pool.release(connection)
-                connection = self._connection = await self._pool.get_connection()
             try:
                 async with asyncio.timeout(self._timeout_s):
+                    connection = await self._connected()
                     await connection.send_packed_command(pack_command(args), check_health=False)
                     return await connection.read_response(disable_decoding=True)
             except TimeoutError as error:
-                await connection.disconnect(nowait=True)
+                if self._connection is not None:
+                    await self._connection.disconnect(nowait=True)
                 raise AnswerTimeoutError(f"no answer within {self._timeout_s} s") from error
+
+    async def _connected(self) -> AbstractConnection:
+        connection = self._connection
+        if connection is None or not connection.is_connected:
+            await self.aclose()
+            connection = self._connection = await self._pool.get_connection()
+        return connection
 
     async def aclose(self) -> None:
         """Give the connection back."""

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from forebay.build.encoder import Encoder, Ids, Vectors, alone, bucketed, mixed
 from forebay.contract.manifest import Accuracy, Speed
 
-_ROUNDS = 5
+_ROUNDS = 3
 
 
 def accuracy(reference: Encoder, candidate: Encoder, rows: Sequence[Ids]) -> Accuracy:

@@ -4,11 +4,9 @@
 -- KEYS  1 realtime lane (stream)  2 bulk lane (stream)  3 deadlines (zset)  4 demand (hash)
 --       5.. one prediction record (hash) each
 -- ARGV  1 most rows in realtime  2 most rows in bulk, then for each prediction:
---       id, lane, deadline in ms from now, reply channel or '', retention in ms, input or '',
---       number of parts, then for each part: rows, message
+--       id, lane, created (Unix ms), deadline in ms from then, reply channel or '',
+--       retention in ms, input or '', number of parts, then for each part: rows, message
 -- Returns for each prediction  1 enqueued  0 already known  -1 refused: the lane is full
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local bound = { realtime = tonumber(ARGV[1]), bulk = tonumber(ARGV[2]) }
 local stream = { realtime = KEYS[1], bulk = KEYS[2] }
 local demand = {
@@ -20,10 +18,11 @@ local deadlines, outcomes = {}, {}
 local at = 3
 for k = 5, #KEYS do
   local record = KEYS[k]
-  local id, lane, within = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2])
-  local reply, retain, input = ARGV[at + 3], ARGV[at + 4], ARGV[at + 5]
-  local parts = tonumber(ARGV[at + 6])
-  local first = at + 7
+  local id, lane, created = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+  local deadline = created + ARGV[at + 3]
+  local reply, retain, input = ARGV[at + 4], ARGV[at + 5], ARGV[at + 6]
+  local parts = tonumber(ARGV[at + 7])
+  local first = at + 8
   at = first + 2 * parts
   local rows = 0
   for p = 0, parts - 1 do rows = rows + tonumber(ARGV[first + 2 * p]) end
@@ -38,14 +37,14 @@ for k = 5, #KEYS do
         'c', id .. '.' .. p, 'm', ARGV[first + 2 * p + 1])
       entries[#entries + 1] = entry .. ':' .. ARGV[first + 2 * p]
     end
-    local fields = { 'st', 'starting', 'ct', now, 'dl', now + within, 'ln', lane, 'n', parts,
+    local fields = { 'st', 'starting', 'ct', created, 'dl', deadline, 'ln', lane, 'n', parts,
       'left', parts, 'rp', reply, 'tt', retain, 'en', table.concat(entries, ' ') }
     if input ~= '' then
       fields[#fields + 1] = 'in'
       fields[#fields + 1] = input
     end
     redis.call('HSET', record, unpack(fields))
-    deadlines[#deadlines + 1] = now + within
+    deadlines[#deadlines + 1] = deadline
     deadlines[#deadlines + 1] = id
     added[lane] = added[lane] + rows
     outcomes[#outcomes + 1] = 1

@@ -1,0 +1,162 @@
+"""Forebay as a contender: started as its users start it, `forebay up`, on its own Redis."""
+
+import base64
+import json
+import os
+import re
+import struct
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from urllib import request
+
+import msgspec
+
+from forebay.local.server import free_port
+from tests.bench.loads import HttpContender, Target, Workload, to_json
+from tests.bench.processes import (
+    POLL_S,
+    Process,
+    StartError,
+    command_line,
+    descendants,
+    peak_rss_bytes,
+)
+
+START_TIMEOUT_S = 90.0
+NAME = "forebay"
+
+
+class WorkerMemory(msgspec.Struct, frozen=True):
+    """The most memory that the worker of a model has held at once."""
+
+    model: str
+    peak_bytes: int
+
+
+class ForebayServer:
+    """A running `forebay up`.
+
+    Args:
+        root: the repository; holds `models.toml`.
+        home: a folder of its own for everything it writes.
+        artifacts: folder of built models, linked into the home so that nothing is built again.
+        log: takes its output.
+    """
+
+    def __init__(self, root: Path, *, home: Path, artifacts: Path, log: Path) -> None:
+        home.mkdir(parents=True, exist_ok=True)
+        link = home / "artifacts"
+        if not link.exists():
+            link.unlink(missing_ok=True)
+            link.symlink_to(artifacts.resolve())
+        self.port = free_port()
+        env = {name: v for name, v in os.environ.items() if not name.startswith("FOREBAY_")}
+        env["FOREBAY_HOME"] = str(home)
+        self._process = Process(
+            [str(program()), "up", "--port", str(self.port)], env=env, cwd=root, log=log
+        )
+
+    def wait_until_ready(self) -> None:
+        """Return once `/health/ready` says so.
+
+        Raises:
+            StartError: it ended first, or the time is over.
+        """
+        url = f"http://127.0.0.1:{self.port}/health/ready"
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            self._process.check()
+            with suppress(OSError), request.urlopen(url, timeout=2) as response:
+                if response.status == 200:
+                    return
+            time.sleep(POLL_S)
+        raise StartError(
+            f"Forebay is not ready after {START_TIMEOUT_S:.0f} s. {self._process.log_end()}"
+        )
+
+    def stop(self) -> None:
+        """Let it drain and end."""
+        self._process.stop(grace_s=40)
+
+    def redis_url(self) -> str | None:
+        """URL of the server it embeds, from that server's own command line or title."""
+        for pid in descendants(self._process.pid):
+            url = read_redis_url(command_line(pid))
+            if url is not None:
+                return url
+        return None
+
+    def worker_memory(self) -> list[WorkerMemory]:
+        """Peak memory of each worker process, the largest first."""
+        found = []
+        for pid in descendants(self._process.pid):
+            model, peak = read_worker_model(command_line(pid)), peak_rss_bytes(pid)
+            if model is not None and peak is not None:
+                found.append(WorkerMemory(model, peak))
+        return sorted(found, key=lambda memory: -memory.peak_bytes)
+
+
+def read_redis_url(command: str) -> str | None:
+    """Where a Redis or Valkey server listens, if the command line is one of theirs.
+
+    These servers write it there themselves once they are up: `valkey-server 127.0.0.1:6379`.
+    """
+    port = re.search(r"\b(?:redis|valkey)-server\s+\S*:([1-9]\d*)\b", command)
+    return f"redis://127.0.0.1:{port[1]}/0" if port else None
+
+
+def read_worker_model(command: str) -> str | None:
+    """The model that a process serves, if the command line is a worker's."""
+    match = re.search(r"\bforebay\.cli worker (\S+)", command)
+    return match[1] if match else None
+
+
+def contenders(server: ForebayServer) -> list[HttpContender]:
+    """Forebay asked as its peers are, with JSON floats, and as the openai client asks."""
+    base = f"http://127.0.0.1:{server.port}"
+    echo = to_json({"version": "echo", "input": {"value": 1}})
+    return [
+        HttpContender(
+            NAME,
+            "Forebay",
+            {
+                Workload.NULL: Target(
+                    f"{base}/v1/predictions",
+                    lambda _: echo,
+                    marker='"status":"succeeded"',
+                    headers={"Prefer": "wait"},
+                ),
+                Workload.MINILM: _embeddings(base, "float"),
+            },
+        ),
+        HttpContender(
+            "forebay-base64",
+            "Forebay, base64",
+            {Workload.MINILM: _embeddings(base, "base64")},
+            extra=True,
+        ),
+    ]
+
+
+def _embeddings(base: str, encoding: str) -> Target:
+    def encode(text: str) -> bytes:
+        return to_json({"model": "minilm", "input": text, "encoding_format": encoding})
+
+    return Target(
+        f"{base}/v1/embeddings", encode, marker='"object":"embedding"', vector=_read_vector
+    )
+
+
+def _read_vector(body: bytes) -> list[float]:
+    vector: str | list[float] = json.loads(body)["data"][0]["embedding"]
+    if isinstance(vector, str):
+        data = base64.b64decode(vector)
+        return list(struct.unpack(f"<{len(data) // 4}f", data))
+    return vector
+
+
+def program() -> Path:
+    """The `forebay` command of this environment."""
+    return Path(sys.executable).with_name("forebay")

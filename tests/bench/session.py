@@ -1,0 +1,191 @@
+"""What takes part in a run, and bringing it up and down."""
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import msgspec
+
+from forebay.contract.errors import ArtifactError
+from forebay.contract.model import ModelSpec
+from forebay.storage.artifacts import ArtifactStore
+from tests.bench import bare, forebay_server, peer, redis_server
+from tests.bench.check import check
+from tests.bench.forebay_server import ForebayServer
+from tests.bench.loads import LOADS, Contender, HttpContender, Load, Workload
+from tests.bench.machine import cores
+from tests.bench.processes import StartError
+
+MODEL = "minilm"
+
+
+class Folders(msgspec.Struct, frozen=True):
+    """Where a run reads and writes.
+
+    Attributes:
+        root: the repository.
+        home: Forebay's home folder, which has the built models.
+        output: everything the run leaves behind, logs included.
+        peers: the peers' virtual environment.
+    """
+
+    root: Path
+    home: Path
+    output: Path
+    peers: Path
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """What takes part.
+
+    Attributes:
+        only: contenders, workloads and loads by name; `mosec` stands for every `mosec-…`. Of
+            each kind that none is named of, all take part.
+        quick: leave out what is extra, unless it is named in full.
+    """
+
+    only: tuple[str, ...] = ()
+    quick: bool = False
+
+    def has_contender(self, name: str, *, extra: bool) -> bool:
+        """Whether this contender takes part."""
+        named = [only for only in self.only if only not in _LOAD_NAMES]
+        if named and not any(name == only or name.startswith(f"{only}-") for only in named):
+            return False
+        return name in named or not (extra and self.quick)
+
+    def loads(self) -> list[Load]:
+        """The loads of the run, in order."""
+        named = [only for only in self.only if only in _LOAD_NAMES]
+        return [
+            load
+            for load in LOADS
+            if (not named or load.name in named or load.workload in named)
+            and (load.name in named or not (load.extra and self.quick))
+        ]
+
+    def unknown(self, contenders: Sequence[str]) -> list[str]:
+        """Names that stand for nothing."""
+        return [
+            only
+            for only in self.only
+            if only not in _LOAD_NAMES
+            and not any(name == only or name.startswith(f"{only}-") for name in contenders)
+        ]
+
+
+_LOAD_NAMES = frozenset({*(w.value for w in Workload), *(load.name for load in LOADS)})
+
+
+class Session(msgspec.Struct, frozen=True):
+    """A run's contenders, up and checked.
+
+    Attributes:
+        contenders: in the order in which each round takes them.
+        forebay: the running Forebay, if it takes part.
+        redis_url: Forebay's Redis, if it takes part and tells.
+    """
+
+    contenders: list[Contender]
+    forebay: ForebayServer | None
+    redis_url: str | None
+
+
+def contender_names() -> list[str]:
+    """Every contender there is."""
+    bares = [f"bare-{loop}" for loop in ("row", "padded", "sorted")]
+    return ["forebay", "forebay-base64", *bares, *(found.name for found in peer.find())]
+
+
+def find_artifact(folders: Folders, *, tell: Callable[[str], None]) -> Path:
+    """Folder of the built model; builds it if need be.
+
+    Raises:
+        StartError: it can't be built.
+    """
+    store = ArtifactStore(folders.home)
+    try:
+        return store.current(MODEL)
+    except ArtifactError:
+        tell(f"Building the model {MODEL}, which is done once …")
+    env = {**os.environ, "FOREBAY_HOME": str(folders.home)}
+    command = [str(forebay_server.program()), "models", "build", MODEL]
+    try:
+        subprocess.run(command, env=env, cwd=folders.root, check=True)
+        return store.current(MODEL)
+    except (OSError, subprocess.CalledProcessError, ArtifactError) as error:
+        raise StartError(f"The model {MODEL} can't be built: {error}") from error
+
+
+@contextmanager
+def started(
+    choice: Choice,
+    folders: Folders,
+    *,
+    artifact: Path,
+    spec: ModelSpec,
+    bodies: Path,
+    tell: Callable[[str], None],
+) -> Iterator[Session]:
+    """Start all that takes part, check that all embed alike, and end it all afterwards.
+
+    Args:
+        artifact: folder of the built model.
+        spec: the model's threads and batch limits, which everybody gets.
+        bodies: folder for request bodies.
+
+    Raises:
+        StartError: something does not come up.
+        WrongAnswerError: a contender gives another embedding than the bare model.
+    """
+    logs = folders.output / "logs"
+    workloads = {load.workload for load in choice.loads()}
+    tokenizer, threads = artifact / "tokenizer.json", spec.threads or cores()
+    with ExitStack() as stack:
+        ours: list[HttpContender] = []
+        forebay, redis_url = None, None
+        if choice.has_contender("forebay", extra=False):
+            find_artifact(folders, tell=tell)
+            tell("Starting Forebay …")
+            forebay = ForebayServer(
+                folders.root,
+                home=folders.output / "home",
+                artifacts=folders.home / "artifacts",
+                log=logs / "forebay.log",
+            )
+            stack.callback(forebay.stop)
+            forebay.wait_until_ready()
+            redis_url = forebay.redis_url()
+            ours = forebay_server.contenders(forebay)
+        peers = [p for p in peer.find() if choice.has_contender(p.name, extra=p.extra)]
+        theirs: list[HttpContender] = []
+        if peers:
+            programs = peer.prepare_environment(folders.peers, tell=tell)
+            peers_redis = stack.enter_context(
+                redis_server.serve(folder=folders.output / "redis", log=logs / "redis.log")
+            )
+            settings = peer.PeerSettings(
+                artifact, tokenizer, threads, spec.batch.max_rows, peers_redis
+            )
+            for each in peers:
+                tell(f"Starting {each.title} …")
+                theirs.append(
+                    peer.start(each, settings, workloads, bin_folder=programs, logs=logs,
+                               stack=stack)
+                )  # fmt: skip
+        bares: list[bare.BareLoop] = []
+        if Workload.MINILM in workloads:
+            process = bare.BareProcess(
+                artifact / "model.onnx", tokenizer, threads=threads, root=folders.root,
+                log=logs / "bare.log",
+            )  # fmt: skip
+            stack.callback(process.stop)
+            bares = bare.loops(process)
+            tell("Comparing everybody's embeddings with the bare model's …")
+            check([*ours, *theirs], process, bodies)
+        # Beside Forebay stands what it is compared with most closely.
+        ordered: list[Contender] = [*ours[:1], *bares, *theirs, *ours[1:]]
+        taking_part = [c for c in ordered if choice.has_contender(c.name, extra=c.extra)]
+        yield Session(taking_part, forebay, redis_url)

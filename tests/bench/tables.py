@@ -1,0 +1,149 @@
+"""The tables of a run, for the terminal and for the page alike."""
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+from rich.table import Table as RichTable
+
+from tests.bench.goals import (
+    COMPARED,
+    GOALS,
+    Verdict,
+    added_on_null_path,
+    judge,
+    redis_calls_per_request,
+)
+from tests.bench.loads import LOADS, MINILM_64, NULL_64, Workload
+from tests.bench.results import Results
+from tests.bench.stats import Sample, Spread, rates, select, spread
+
+MISSING = "–"
+WORKER_GOAL_BYTES = 200_000_000
+
+
+class Table(msgspec.Struct, frozen=True):
+    """A title, column heads, and rows of as many cells; all but the first column are figures."""
+
+    title: str
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def markdown(self) -> str:
+        """The table in Markdown, without its title."""
+        rule = ("---", *("---:" for _ in self.heads[1:]))
+        lines = (self.heads, rule, *self.rows)
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+    def rich(self) -> RichTable:
+        """The table for the terminal."""
+        table = RichTable(title=self.title, title_justify="left", title_style="bold")
+        for column, head in enumerate(self.heads):
+            table.add_column(head, justify="right" if column else "left")
+        for row in self.rows:
+            table.add_row(*row)
+        return table
+
+
+def tables(results: Results) -> list[Table]:
+    """All tables of a run; one without a row is left out."""
+    found = [
+        goals_table([judge(goal, results.samples) for goal in GOALS]),
+        throughput_table("The path alone (null model)", results, Workload.NULL),
+        throughput_table("MiniLM, texts of mixed length", results, Workload.MINILM),
+        ratios_table([judge(goal, results.samples) for goal in COMPARED]),
+        footprint_table(results),
+    ]
+    return [table for table in found if table.rows]
+
+
+def goals_table(verdicts: Sequence[Verdict]) -> Table:
+    """Each goal with what was measured and whether that is enough."""
+    rows = []
+    for verdict in verdicts:
+        met = {True: "met", False: "**not met**", None: "not measured"}[verdict.met]
+        if verdict.note:
+            met = f"{met} ({verdict.note})"
+        rows.append((verdict.title, verdict.goal, *_valued(verdict), met))
+    return Table("Goals", ("", "goal", "measured", "spread", ""), tuple(rows))
+
+
+def ratios_table(verdicts: Sequence[Verdict]) -> Table:
+    """Ratios that have no goal."""
+    rows = [(v.title, *_valued(v), v.note) for v in verdicts if v.value is not None]
+    return Table("Other ratios", ("Forebay's throughput", "ratio", "spread", ""), tuple(rows))
+
+
+def throughput_table(title: str, results: Results, workload: Workload) -> Table:
+    """Throughput, latency and failures of each contender, load by load."""
+    rows = []
+    for load in LOADS:
+        if load.workload is not workload:
+            continue
+        for name, its_title in results.titles.items():
+            samples = select(results.samples, name, load.name)
+            throughput = spread(rates(samples).values())
+            if throughput is None:
+                continue
+            failed = sum(sample.measured.failed for sample in samples)
+            rows.append(
+                (
+                    its_title,
+                    str(load.concurrency),
+                    figure(throughput.median),
+                    _range(throughput),
+                    _latency(samples, lambda sample: sample.measured.p50_ms),
+                    _latency(samples, lambda sample: sample.measured.p99_ms),
+                    f"{failed:,}",
+                )
+            )
+    return Table(title, ("", "c", "per s", "spread", "p50 ms", "p99 ms", "failed"), tuple(rows))
+
+
+def footprint_table(results: Results) -> Table:
+    """Memory of the workers, and what one request costs Redis."""
+    rows = []
+    for worker in results.memory:
+        met = "met" if worker.peak_bytes <= WORKER_GOAL_BYTES else "**not met**"
+        rows.append(
+            (
+                f"peak memory of the worker, {worker.model}",
+                f"{worker.peak_bytes / 1e6:,.0f} MB",
+                f"goal ≤ {WORKER_GOAL_BYTES / 1e6:.0f} MB: {met}",
+            )
+        )
+    for load in (NULL_64, MINILM_64):
+        made = redis_calls_per_request(results.samples, load)
+        if made:
+            often = sorted(made.items(), key=lambda item: -item[1])[:6]
+            told = ", ".join(f"{name} {count:.2f}" for name, count in often if count >= 0.005)
+            rows.append(
+                (f"Redis commands for one request, {load.name}", f"{sum(made.values()):.1f}", told)
+            )
+    path = added_on_null_path(results.samples)
+    if path is not None:
+        rows.append(("p50 of the path by itself at c=1", f"{figure(path.median)} ms", _range(path)))
+    return Table("What Forebay takes", ("", "", ""), tuple(rows))
+
+
+def figure(value: float) -> str:
+    """Three significant digits, thousands parted."""
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+def _range(value: Spread) -> str:
+    return f"{figure(value.low)}–{figure(value.high)}"
+
+
+def _valued(verdict: Verdict) -> tuple[str, str]:
+    if verdict.value is None:
+        return MISSING, MISSING
+    unit = verdict.unit if verdict.unit == "×" else f" {verdict.unit}"
+    return f"{figure(verdict.value.median)}{unit}", _range(verdict.value)
+
+
+def _latency(samples: Sequence[Sample], pick: Callable[[Sample], float | None]) -> str:
+    known = [value for sample in samples if (value := pick(sample)) is not None]
+    found = spread(known)
+    return MISSING if found is None else figure(found.median)

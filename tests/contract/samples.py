@@ -1,0 +1,77 @@
+"""One message of every shape, each pinned by a golden file of its name."""
+
+from forebay.contract.errors import ErrorInfo, ErrorKind
+from forebay.contract.messages import Computation, Reply
+from forebay.contract.prediction import Status, Timing
+from forebay.contract.rows import Embedding, Output, TextRow, TokensRow, Value, ValueRow
+
+ID = "echo-0-0123456789abcdef0123"
+AT_MS = 1_750_000_000_000
+
+COMPUTATIONS = {
+    "computation_of_texts": Computation(
+        rows=(TextRow("Grüße, 世界"), TextRow("")),
+        enqueued_at_ms=AT_MS,
+        deadline_at_ms=AT_MS + 30_000,
+        first_row=256,
+        truncate=True,
+        traceparent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+    ),
+    "computation_of_tokens": Computation(
+        rows=(TokensRow((101, 7_592, 65_536, 102)),),
+        enqueued_at_ms=AT_MS,
+        deadline_at_ms=AT_MS + 86_400_000,
+    ),
+    "computation_of_json": Computation(
+        rows=(ValueRow(b'{"a": [1, null]}'),), enqueued_at_ms=AT_MS, deadline_at_ms=AT_MS + 1
+    ),
+}
+
+REPLIES = {
+    "reply_with_embeddings": Reply(
+        prediction=ID,
+        status=Status.SUCCEEDED,
+        completed_at_ms=AT_MS + 40,
+        part=1,
+        outputs=(Embedding(bytes.fromhex("0000803f000000bf"), 5), Embedding(b"", 2)),
+        version="1a2b3c4d5e6f",
+        started_at_ms=AT_MS + 20,
+        timing=Timing(queue_ms=12.5, batch_ms=0.25, compute_ms=19.0),
+    ),
+    "reply_with_values": Reply(
+        prediction=ID,
+        status=Status.SUCCEEDED,
+        completed_at_ms=AT_MS,
+        outputs=(Value(b"1"), Value(b'"two"')),
+    ),
+    "reply_with_spilled_outputs": Reply(
+        prediction=ID,
+        status=Status.SUCCEEDED,
+        completed_at_ms=AT_MS,
+        spilled=f"forebay:{{echo:0}}:out:{ID}:0:1",
+    ),
+    "reply_failed_by_a_row": Reply(
+        prediction=ID,
+        status=Status.FAILED,
+        completed_at_ms=AT_MS,
+        error=ErrorInfo(ErrorKind.TOO_LONG, "Row 7 has 300 tokens.", row=7, param="input"),
+        version="1a2b3c4d5e6f",
+        started_at_ms=AT_MS - 1,
+    ),
+    "reply_expired": Reply(
+        prediction=ID,
+        status=Status.EXPIRED,
+        completed_at_ms=AT_MS,
+        error=ErrorInfo(ErrorKind.DEADLINE_EXCEEDED, "Too late."),
+    ),
+    "reply_canceled": Reply(
+        prediction=ID,
+        status=Status.CANCELED,
+        completed_at_ms=AT_MS,
+        error=ErrorInfo(ErrorKind.CANCELED, "Canceled."),
+    ),
+}
+
+OUTPUTS: dict[str, tuple[Output, ...]] = {
+    "outputs_beside_a_record": (Embedding(b"\0\0\x80?", 3), Value(b"null"))
+}

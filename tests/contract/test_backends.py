@@ -1,0 +1,319 @@
+"""What every backend promises: one suite that each of them passes, and the embedder's own terms."""
+
+from collections.abc import Callable, Sequence
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from forebay.contract.errors import (
+    ArtifactError,
+    BackendFailed,
+    ConfigurationError,
+    ErrorKind,
+    InvalidInput,
+    TooLong,
+)
+from forebay.contract.model import BackendName, ModelSpec, Precision
+from forebay.contract.rows import Embedding, Output, Row, Task, TextRow, TokensRow, Value, ValueRow
+from forebay.inference.backends import onnx
+from forebay.inference.backends.base import Backend, PreparedRow
+from forebay.inference.backends.echo import Echo
+from forebay.inference.backends.load import load
+from forebay.inference.backends.onnx import OnnxEmbedding
+from forebay.storage.artifacts import Artifact, ArtifactStore
+from tests.fixtures.artifacts import minilm_spec
+
+LONG = "the river " * 200
+CLS, SEP = 101, 102
+
+
+class Case(msgspec.Struct, frozen=True):
+    """A backend with rows it takes, rows it refuses, and what makes two outputs the same."""
+
+    backend: Backend
+    version: str
+    good: tuple[Row, ...]
+    bad: tuple[Row, ...]
+    same: Callable[[Output, Output], bool]
+
+
+def vector(output: Output) -> npt.NDArray[np.float64]:
+    assert isinstance(output, Embedding)
+    return np.frombuffer(output.vector, "<f4").astype(np.float64)
+
+
+def cosine(one: Output, other: Output) -> float:
+    a, b = vector(one), vector(other)
+    return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+
+
+@pytest.fixture(scope="module")
+def embedder(minilm: Artifact) -> OnnxEmbedding:
+    backend = OnnxEmbedding(minilm.folder, minilm.manifest, threads=1)
+    backend.warm()
+    return backend
+
+
+@pytest.fixture(params=["echo", "onnx"])
+def case(request: pytest.FixtureRequest) -> Case:
+    if request.param == "echo":
+        return Case(
+            backend=Echo(),
+            version="echo",
+            good=(ValueRow(b"1"), ValueRow(b'{"a": [2]}'), ValueRow(b"null")),
+            bad=(TextRow("text"), TokensRow((1,))),
+            same=lambda a, b: a == b,
+        )
+    embedder: OnnxEmbedding = request.getfixturevalue("embedder")
+    minilm: Artifact = request.getfixturevalue("minilm")
+    return Case(
+        backend=embedder,
+        version=minilm.manifest.version,
+        good=(
+            TextRow("a short one"),
+            TextRow("The quick brown fox jumps over the lazy dog by the river bank. " * 12),
+            TokensRow((2_748, 2_062, 2_003, 2_009)),
+            TextRow(""),
+        ),
+        bad=(TextRow(LONG), TokensRow(()), TokensRow((30_522,)), ValueRow(b"1")),
+        same=lambda a, b: cosine(a, b) >= 0.9999,
+    )
+
+
+def ready(backend: Backend, rows: Sequence[Row], *, truncate: bool = False) -> list[PreparedRow]:
+    prepared = backend.prepare(rows, truncate=truncate)
+    assert all(isinstance(row, PreparedRow) for row in prepared), prepared
+    return [row for row in prepared if isinstance(row, PreparedRow)]
+
+
+def refusal(backend: Backend, row: Row, *, truncate: bool = False) -> InvalidInput:
+    (refused,) = backend.prepare([row], truncate=truncate)
+    assert isinstance(refused, InvalidInput)
+    return refused
+
+
+class TestEveryBackend:
+    def test_names_the_version_that_answers(self, case: Case) -> None:
+        assert case.backend.version == case.version
+
+    def test_gives_output_i_for_row_i_in_any_order(self, case: Case) -> None:
+        alone = [case.backend.run(ready(case.backend, [row]))[0] for row in case.good]
+        assert not any(case.same(a, b) for a, b in permutations(alone, 2))
+        for order in ([0, 1, 2], [2, 0, 1], [1, 1, 0]):
+            outputs = case.backend.run(ready(case.backend, [case.good[i] for i in order]))
+            assert all(
+                case.same(output, alone[i]) for output, i in zip(outputs, order, strict=True)
+            )
+
+    def test_gives_a_row_the_same_result_alone_as_in_company(self, case: Case) -> None:
+        rows = ready(case.backend, case.good)
+        together = case.backend.run(rows)
+        for row, output in zip(rows, together, strict=True):
+            assert case.same(case.backend.run([row])[0], output)
+
+    def test_refuses_a_bad_row_before_running_and_leaves_its_neighbours(self, case: Case) -> None:
+        for bad in case.bad:
+            first, refused, last = case.backend.prepare(
+                [case.good[0], bad, case.good[1]], truncate=False
+            )
+            assert isinstance(refused, InvalidInput), bad
+            assert refused.row == 1
+            assert refused.info().row == 1
+            assert isinstance(first, PreparedRow)
+            assert isinstance(last, PreparedRow)
+            assert len(case.backend.run([first, last])) == 2
+
+    def test_takes_no_rows_and_gives_none(self, case: Case) -> None:
+        assert case.backend.prepare([], truncate=False) == []
+        assert case.backend.run([]) == []
+
+    def test_counts_at_least_one_of_length_a_row(self, case: Case) -> None:
+        assert all(row.length >= 1 for row in ready(case.backend, case.good))
+
+    def test_may_be_warmed_again(self, case: Case) -> None:
+        case.backend.warm()
+        case.backend.warm()
+        assert case.backend.run(ready(case.backend, case.good))
+
+
+def test_echo_gives_back_the_very_bytes() -> None:
+    rows = [ValueRow(b' {"spaces":  "kept"} '), ValueRow(b"")]
+    backend = Echo()
+    assert backend.run(ready(backend, rows)) == [Value(row.json) for row in rows]
+
+
+def test_an_embedding_has_the_manifests_dimensions_unit_length_and_counts_tokens(
+    embedder: OnnxEmbedding, minilm: Artifact
+) -> None:
+    (output,) = embedder.run(ready(embedder, [TextRow("Hello world")]))
+    assert isinstance(output, Embedding)
+    assert vector(output).shape == (minilm.manifest.limits.dimensions,)
+    assert np.linalg.norm(vector(output)) == pytest.approx(1, abs=1e-5)
+    assert output.tokens == 4  # [CLS] hello world [SEP]
+
+
+def test_embeddings_of_like_texts_are_alike(embedder: OnnxEmbedding) -> None:
+    texts = ("How do I reset my password?", "I forgot my login details", "A recipe for rye bread")
+    question, like, unlike = embedder.run(ready(embedder, [TextRow(text) for text in texts]))
+    assert cosine(question, like) > 0.5 > 0.2 > cosine(question, unlike)
+
+
+@pytest.mark.parametrize("ids", [(7_592, 2_088), (CLS, 7_592, 2_088, SEP)])
+def test_ids_with_or_without_special_tokens_are_the_text_they_stand_for(
+    embedder: OnnxEmbedding, ids: tuple[int, ...]
+) -> None:
+    text, tokens = embedder.run(ready(embedder, [TextRow("hello world"), TokensRow(ids)]))
+    assert isinstance(tokens, Embedding)
+    assert tokens.tokens == 4
+    assert cosine(text, tokens) > 0.999999
+
+
+def test_ids_with_half_of_the_special_tokens_get_all_of_them(embedder: OnnxEmbedding) -> None:
+    for ids in ((CLS,), (CLS, 7_592), (7_592, SEP)):
+        (row,) = ready(embedder, [TokensRow(ids)])
+        assert row.data.tolist() == [CLS, *ids, SEP]
+
+
+@pytest.mark.parametrize(
+    ("ids", "said"),
+    [((), "no tokens"), ((5, -1), "-1 is no token id"), ((5, 30_522), "30522 is no token id")],
+)
+def test_ids_that_are_none_of_the_models_are_refused(
+    embedder: OnnxEmbedding, ids: tuple[int, ...], said: str
+) -> None:
+    error = refusal(embedder, TokensRow(ids))
+    assert said in error.message
+    assert error.kind is ErrorKind.INVALID_INPUT
+
+
+@pytest.mark.parametrize("row", [TextRow(LONG), TokensRow((1_996, 2_314) * 200)])
+def test_a_row_over_the_limit_is_told_its_tokens_the_limit_and_the_way_out(
+    embedder: OnnxEmbedding, row: Row
+) -> None:
+    error = refusal(embedder, row)
+    assert isinstance(error, TooLong)
+    assert "402 tokens" in error.message
+    assert "256" in error.message
+    assert "truncate: true" in error.message
+
+
+@pytest.mark.parametrize("row", [TextRow(LONG), TokensRow((1_996, 2_314) * 200)])
+def test_truncation_keeps_the_first_tokens_and_the_special_ones(
+    embedder: OnnxEmbedding, row: Row
+) -> None:
+    (cut,) = ready(embedder, [row], truncate=True)
+    assert cut.length == 256
+    assert cut.data.tolist() == [CLS, *[1_996, 2_314] * 127, SEP]
+    (output,) = embedder.run([cut])
+    assert isinstance(output, Embedding)
+    assert output.tokens == 256
+
+
+def test_a_row_of_exactly_the_limit_is_taken(embedder: OnnxEmbedding) -> None:
+    assert ready(embedder, [TokensRow((1_996,) * 254)])[0].length == 256
+    assert isinstance(refusal(embedder, TokensRow((1_996,) * 255)), TooLong)
+
+
+def test_a_very_long_text_is_judged_and_cut_from_its_start_alone(
+    embedder: OnnxEmbedding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "the river " * 100_000
+    seen: list[int] = []
+    tokenizer: Any = embedder._tokenizer
+
+    class Watching:
+        def encode(self, text: str) -> Any:
+            seen.append(len(text))
+            return tokenizer.encode(text)
+
+        def encode_batch_fast(self, texts: list[str]) -> Any:
+            seen.extend(map(len, texts))
+            return tokenizer.encode_batch_fast(texts)
+
+    monkeypatch.setattr(embedder, "_tokenizer", Watching())
+    assert "at least " in refusal(embedder, TextRow(text)).message
+    (cut,) = ready(embedder, [TextRow(text)], truncate=True)
+    assert cut.data.tolist() == [CLS, *[1_996, 2_314] * 127, SEP]
+    assert max(seen) <= onnx.GLANCE_CHARACTERS * 256
+
+
+def test_a_long_text_of_few_tokens_is_taken_unless_it_is_enormous(embedder: OnnxEmbedding) -> None:
+    spread = " " * 50_000
+    (row,) = ready(embedder, [TextRow(f"hello{spread}world")])
+    assert row.data.tolist() == [CLS, 7_592, 2_088, SEP]
+    error = refusal(embedder, TextRow("x" * (onnx.MAX_CHARACTERS + 1)), truncate=True)
+    assert isinstance(error, TooLong)
+    assert "1,000,001 characters" in error.message
+
+
+def test_a_closed_backend_says_so(minilm: Artifact) -> None:
+    backend = OnnxEmbedding(minilm.folder, minilm.manifest, threads=1)
+    rows = ready(backend, [TextRow("x")])
+    backend.close()
+    with pytest.raises(BackendFailed, match="closed"):
+        backend.run(rows)
+
+
+def test_a_failure_inside_onnx_runtime_is_the_backends_and_its_text_stays_inside(
+    embedder: OnnxEmbedding,
+) -> None:
+    bad = PreparedRow(1, np.array([10**9]))  # prepare would have refused it
+    with pytest.raises(BackendFailed) as caught:
+        embedder.run([bad])
+    assert "indices" not in caught.value.message
+    assert caught.value.__cause__ is not None
+
+
+def test_a_manifest_that_promises_other_dimensions_does_not_warm(minilm: Artifact) -> None:
+    limits = msgspec.structs.replace(minilm.manifest.limits, dimensions=768)
+    manifest = msgspec.structs.replace(minilm.manifest, limits=limits)
+    backend = OnnxEmbedding(minilm.folder, manifest, threads=1)
+    with pytest.raises(ArtifactError, match="doesn't do what its manifest says"):
+        backend.warm()
+
+
+def test_an_artifact_whose_graph_or_tokenizer_is_broken_does_not_load(
+    minilm: Artifact, tmp_path: Path
+) -> None:
+    for name in ("model.onnx", "tokenizer.json"):
+        for path in minilm.folder.iterdir():
+            (tmp_path / path.name).unlink(missing_ok=True)
+            (tmp_path / path.name).symlink_to(path)
+        (tmp_path / name).unlink()
+        (tmp_path / name).write_bytes(b"{}")
+        with pytest.raises(ArtifactError, match=name):
+            OnnxEmbedding(tmp_path, minilm.manifest, threads=1)
+
+
+def test_an_execution_provider_this_machine_lacks_is_named_with_those_it_has(
+    minilm: Artifact,
+) -> None:
+    with pytest.raises(ConfigurationError, match=r"no Nonsense.*CPUExecutionProvider"):
+        OnnxEmbedding(minilm.folder, minilm.manifest, threads=1, providers=("Nonsense",))
+
+
+class TestLoad:
+    def test_gives_the_backend_that_the_spec_names(self, minilm_home: Path) -> None:
+        store = ArtifactStore(minilm_home)
+        assert isinstance(load(minilm_spec(), store), OnnxEmbedding)
+        echo = ModelSpec(task=Task.ECHO, backend=BackendName.ECHO, name="echo")
+        assert isinstance(load(echo, store), Echo)
+
+    @pytest.mark.parametrize(
+        ("field", "value"), [("source", "elsewhere"), ("precision", Precision.FP32)]
+    )
+    def test_refuses_an_artifact_built_for_something_else(
+        self, minilm_home: Path, field: str, value: Any
+    ) -> None:
+        spec = msgspec.structs.replace(minilm_spec(), **{field: value})
+        with pytest.raises(ArtifactError, match=f"built with {field}.*forebay models build minilm"):
+            load(spec, ArtifactStore(minilm_home))
+
+    def test_says_what_to_run_where_nothing_is_built(self, tmp_path: Path) -> None:
+        with pytest.raises(ArtifactError, match="run `forebay models build minilm`"):
+            load(minilm_spec(), ArtifactStore(tmp_path))

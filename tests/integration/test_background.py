@@ -1,0 +1,267 @@
+"""The background on a real server: a Celery worker and beat, each the process that users run."""
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from forebay.contract.prediction import Lane, Status
+from forebay.lanes.keys import GROUP, Keys
+from forebay.lanes.replies import Waiter
+from forebay.runtime.redis import connect
+from tests.fixtures.clients import lane_client, values
+from tests.fixtures.servers import Server, new_prefix
+from tests.fixtures.waiting import eventually, eventually_sync
+
+LEASE_S = 600.0
+CATALOG = '[models.echo]\ntask = "echo"\nbackend = "echo"\n'
+
+
+class Background:
+    """Worker and beat as processes, and what they said."""
+
+    def __init__(self, folder: Path, url: str, prefix: str) -> None:
+        self.home = folder / "home"
+        self.url = url
+        self.keys = Keys(prefix)
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._folder = folder
+        (folder / "models.toml").write_text(CATALOG)
+        self._env = {
+            **{name: value for name, value in os.environ.items() if "FOREBAY" not in name},
+            "FOREBAY_HOME": str(self.home),
+            "FOREBAY_MODELS_FILE": str(folder / "models.toml"),
+            "FOREBAY_REDIS_URL": url,
+            "FOREBAY_KEY_PREFIX": prefix,
+            "FOREBAY_SWEEP_S": "0.1",
+            "FOREBAY_RETENTION_S": "0.1",
+            "FOREBAY_PRESENCE_S": "0.1",
+            "FOREBAY_LEASE_S": str(LEASE_S),
+            "FOREBAY_REDIS_TIMEOUT_S": "1",
+        }
+
+    def start(self, *names: str) -> None:
+        """Start these."""
+        for name in names:
+            beat = ["--beat"] if name == "beat" else []
+            with self._log(name).open("ab") as log:
+                self.processes[name] = subprocess.Popen(
+                    [sys.executable, "-m", "forebay.cli", "background", *beat],
+                    env=self._env,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                )
+
+    def said(self, name: str) -> str:
+        """All output of one so far."""
+        return self._log(name).read_text()
+
+    def wait_until_said(self, words: str) -> None:
+        """Wait until every process has said this."""
+        eventually_sync(
+            lambda: all(words in self.said(name) for name in self.processes),
+            within_s=20,
+            what=f"all say {words!r}",
+        )
+
+    def stop(self) -> dict[str, int]:
+        """Ask both to end; their exit codes."""
+        for process in self.processes.values():
+            process.terminate()
+        return {name: process.wait(20) for name, process in self.processes.items()}
+
+    def kill(self) -> None:
+        """End what is left."""
+        for process in self.processes.values():
+            process.kill()
+            process.wait(10)
+
+    def _log(self, name: str) -> Path:
+        return self._folder / f"{name}.log"
+
+
+Start = Callable[[str, str], Background]
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    """A client of the shared server."""
+    async with connect(redis_url, timeout_s=2) as client:
+        yield client
+
+
+@pytest.fixture
+async def private_redis(private_server: Server) -> AsyncIterator[Redis]:
+    """A client of the private server."""
+    async with connect(private_server.url, timeout_s=2) as client:
+        yield client
+
+
+@pytest.fixture
+def background(tmp_path: Path) -> Iterator[Start]:
+    """Starts a background on a server, under a prefix; ends it after the test."""
+    started: list[Background] = []
+
+    def start(url: str, prefix: str) -> Background:
+        one = Background(tmp_path, url, prefix)
+        started.append(one)
+        one.start("worker", "beat")
+        return one
+
+    yield start
+    for one in started:
+        one.kill()
+
+
+async def run(redis: Redis, *words: Any) -> Any:
+    """A command's raw answer."""
+    return await redis.execute_command(*words)  # type: ignore[no-untyped-call]
+
+
+async def ending(waiter: Waiter) -> Status:
+    """How a prediction ends, which may take an outage's length."""
+    async with asyncio.timeout(40):
+        return (await waiter.future)[0].status
+
+
+async def test_time_does_its_work_on_lanes_and_files(
+    background: Start, redis: Redis, redis_url: str, key_prefix: str
+) -> None:
+    running = background(redis_url, key_prefix)
+    keys = running.keys.of("echo")
+    now_ms = int(time.time() * 1000)
+    await run(redis, "XADD", keys.dead, "1-1", "reason", "long ago")
+    await run(redis, "XADD", keys.dead, f"{now_ms}-1", "reason", "just now")
+    old, new = running.home / "files" / "old", running.home / "files" / "new"
+    old.parent.mkdir(parents=True)
+    for file in (old, new):
+        file.write_bytes(b"x")
+    os.utime(old, (0, 0))
+
+    async with lane_client(redis_url, running.keys) as client:
+        # Nobody works on this lane.
+        waiter = client.submit(values(b"1"), deadline_ms=1)
+        assert await ending(waiter) is Status.EXPIRED
+
+        # A worker that reads and is never seen again.
+        client.submit(values(b"1"), lane=Lane.BULK)
+        lane = keys.lane(Lane.BULK)
+        await eventually(lambda: run(redis, "XLEN", lane), what="the entry is there")
+        await run(redis, "XGROUP", "CREATE", lane, GROUP, 0)
+        await run(redis, "XREADGROUP", "GROUP", GROUP, "ghost", "STREAMS", lane, ">")
+
+        async def lapsed() -> Any:
+            idle_ms = int(LEASE_S * 1000)
+            return await run(redis, "XPENDING", lane, GROUP, "IDLE", idle_ms, "-", "+", 9)
+
+        await eventually(lapsed, within_s=20, what="the ghost's lease has lapsed")
+
+    async def dead() -> Any:
+        left = await run(redis, "XRANGE", keys.dead, "-", "+")
+        return len(left) == 1 and left[0][0] == b"%d-1" % now_ms
+
+    await eventually(dead, within_s=20, what="the old dead letter is gone, the new one is not")
+    await eventually(lambda: not old.exists(), within_s=20, what="the old file is gone")
+    assert new.exists()
+
+    assert running.stop() == {"worker": 0, "beat": 0}
+    for name in running.processes:
+        assert "Traceback" not in running.said(name)
+        assert all(f" {name_of(name)}: " in line for line in running.said(name).splitlines())
+
+
+def name_of(process: str) -> str:
+    """How a process calls itself in its log."""
+    return {"worker": "background", "beat": "beat"}[process]
+
+
+async def test_celery_keeps_to_its_own_keys_and_piles_up_nothing(
+    background: Start, private_server: Server, private_redis: Redis
+) -> None:
+    prefix = new_prefix()
+    running = background(private_server.url, prefix)
+    redis = private_redis
+
+    async def sweeps() -> int:
+        told = (await run(redis, "INFO", "commandstats")).decode()
+        found = re.search(r"cmdstat_zrangebyscore:calls=(\d+)", told)
+        return int(found[1]) if found else 0
+
+    await eventually(sweeps, within_s=20, what="a sweep has run")
+    names = await run(redis, "KEYS", "*")
+    assert names
+    assert all(name.startswith(b"%b:celery:" % prefix.encode()) for name in names), names
+
+    # While no worker reads, messages pile up, and expire.
+    running.processes["worker"].terminate()
+    assert running.processes["worker"].wait(20) == 0
+    queue = f"{prefix}:celery:background.sweeps"
+
+    async def unread() -> int:
+        return int(await run(redis, "LLEN", queue))
+
+    async def piled_up() -> bool:
+        return await unread() >= 5
+
+    await eventually(piled_up, within_s=20, what="messages have piled up")
+    assert running.stop()["beat"] == 0
+    before = await sweeps()
+    running.start("worker")
+
+    async def emptied() -> bool:
+        return await unread() == 0
+
+    await eventually(emptied, within_s=20, what="they are gone")
+    assert running.stop()["worker"] == 0
+    assert await sweeps() == before, "what had expired was done all the same"
+
+
+async def test_an_absent_redis_is_waited_for(background: Start, private_server: Server) -> None:
+    prefix = new_prefix()
+    private_server.kill()
+    running = background(private_server.url, prefix)
+    running.wait_until_said("refused")
+    private_server.start()
+    for outage in range(4):
+        if outage:
+            private_server.restart()
+        async with lane_client(private_server.url, running.keys) as client:
+            waiter = client.submit(values(b"1"), deadline_ms=1)
+            assert await ending(waiter) is Status.EXPIRED
+    assert {name: process.poll() for name, process in running.processes.items()} == {
+        "worker": None,
+        "beat": None,
+    }
+    assert running.stop() == {"worker": 0, "beat": 0}
+
+
+async def test_a_redis_that_hangs_is_waited_for(background: Start, private_server: Server) -> None:
+    running = background(private_server.url, new_prefix())
+    async with lane_client(private_server.url, running.keys) as client:
+        assert await ending(client.submit(values(b"1"), deadline_ms=1)) is Status.EXPIRED
+        private_server.pause()
+        try:
+            # Blocking: the client of this test is to be silent meanwhile.
+            eventually_sync(lambda: "imeout" in running.said("beat"), within_s=30)
+        finally:
+            private_server.resume()
+    async with lane_client(private_server.url, running.keys) as client:
+        assert await ending(client.submit(values(b"1"), deadline_ms=1)) is Status.EXPIRED
+    assert running.stop() == {"worker": 0, "beat": 0}
+
+
+async def test_sigterm_ends_processes_that_wait_for_redis(
+    background: Start, private_server: Server
+) -> None:
+    private_server.kill()
+    running = background(private_server.url, new_prefix())
+    running.wait_until_said("refused")
+    assert running.stop() == {"worker": 0, "beat": 0}

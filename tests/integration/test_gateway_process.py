@@ -1,0 +1,172 @@
+"""The gateway as a process: signals, drain, exit status."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from forebay.lanes.keys import Keys
+from tests.fixtures.gateway import answering
+from tests.fixtures.servers import free_port
+from tests.fixtures.waiting import eventually
+
+MODELS = """
+[models.echo]
+task = "echo"
+backend = "echo"
+[models.minilm]
+task = "embedding"
+backend = "onnx"
+source = "package:none"
+"""
+ECHO = {"version": "echo", "input": {"value": 1}}
+WAIT = {"Prefer": "wait"}
+PROGRAM = """
+import logging, sys
+from pathlib import Path
+from forebay.contract.errors import ForebayError
+from forebay.gateway.app import serve
+from forebay.runtime import catalog, settings
+
+logging.basicConfig(level="INFO")
+try:
+    read = settings.load().settings
+    serve(read, catalog.read(Path(read.models_file)))
+except ForebayError as error:
+    sys.exit(f"forebay: {error.message}")
+"""
+
+
+class Process:
+    """A gateway process on a port of its own."""
+
+    def __init__(self, folder: Path, redis_url: str, key_prefix: str, *, port: int) -> None:
+        models = folder / "models.toml"
+        models.write_text(MODELS)
+        self.log = folder / "log"
+        self.url = f"http://127.0.0.1:{port}"
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", PROGRAM],
+                env={
+                    **os.environ,
+                    "FOREBAY_REDIS_URL": redis_url,
+                    "FOREBAY_KEY_PREFIX": key_prefix,
+                    "FOREBAY_MODELS_FILE": str(models),
+                    "FOREBAY_PORT": str(port),
+                    "FOREBAY_DRAIN_S": "2",
+                },
+                stdout=log,
+                stderr=log,
+            )
+
+    async def ready(self) -> bool:
+        assert self.process.poll() is None, self.log.read_text()
+        async with httpx.AsyncClient(base_url=self.url) as client:
+            with contextlib.suppress(httpx.TransportError):
+                return (await client.get("/health/ready")).status_code == 200
+        return False
+
+    async def ended(self) -> int:
+        return await asyncio.to_thread(self.process.wait, 20)
+
+
+@pytest.fixture
+async def gateway(tmp_path: Path, redis_url: str, key_prefix: str) -> AsyncIterator[Process]:
+    process = Process(tmp_path, redis_url, key_prefix, port=free_port())
+    try:
+        await eventually(process.ready, within_s=20)
+        yield process
+    finally:
+        process.process.kill()
+        process.process.wait(10)
+
+
+@pytest.fixture
+def busy_port() -> Iterator[int]:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen()
+        yield sock.getsockname()[1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_an_idle_gateway_ends_with_status_0_when_told_to(
+    gateway: Process, number: signal.Signals
+) -> None:
+    gateway.process.send_signal(number)
+    assert await gateway.ended() == 0
+    assert "Traceback" not in gateway.log.read_text()
+
+
+async def test_a_gateway_that_drains_answers_what_it_has_taken(
+    gateway: Process, redis_url: str, keys: Keys
+) -> None:
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=20) as client:
+        asked = asyncio.create_task(client.post("/v1/predictions", json=ECHO, headers=WAIT))
+
+        async def taken() -> bool:
+            told = (await client.get("/health/ready")).json()
+            return bool(told["models"]["echo"]["demand"]["realtime"])
+
+        await eventually(taken)
+        gateway.process.terminate()
+
+        async def refuses() -> bool:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", client.base_url.port)
+            except ConnectionError:
+                return True
+            writer.close()
+            return False
+
+        await eventually(refuses)
+        async with answering(redis_url, keys, "echo"):
+            assert (await asked).json()["output"] == 1
+    assert await gateway.ended() == 0
+
+
+async def test_what_is_not_done_when_the_grace_ends_is_answered_and_the_status_is_0(
+    gateway: Process,
+) -> None:
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=20) as client:
+        with_id = asyncio.create_task(client.post("/v1/predictions", json=ECHO, headers=WAIT))
+        without = asyncio.create_task(
+            client.post("/v1/embeddings", json={"model": "minilm", "input": "a"})
+        )
+
+        async def taken() -> bool:
+            models = (await client.get("/health/ready")).json()["models"]
+            return all(models[name]["demand"]["realtime"] for name in ("echo", "minilm"))
+
+        await eventually(taken)
+        since = time.monotonic()
+        gateway.process.terminate()
+        told = await with_id
+        assert (told.status_code, told.json()["status"]) == (201, "starting")
+        told = await without
+        assert (told.status_code, told.headers["retry-after"]) == (503, "1")
+    assert await gateway.ended() == 0
+    assert time.monotonic() - since < 5
+    assert "Traceback" not in gateway.log.read_text()
+
+
+async def test_a_busy_port_is_one_line_and_a_status_that_is_not_0(
+    tmp_path: Path, redis_url: str, key_prefix: str, busy_port: int
+) -> None:
+    process = Process(tmp_path, redis_url, key_prefix, port=busy_port)
+    assert await process.ended() != 0
+    lines = process.log.read_text().strip().splitlines()
+    assert lines == [
+        f"forebay: Port {busy_port} on 127.0.0.1 is taken. Stop what listens there, or choose "
+        "another with --port or FOREBAY_PORT."
+    ]

@@ -1,0 +1,189 @@
+"""Clients, channels and the link on a real server."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+from redis.exceptions import ConnectionError as NotConnectedError
+from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import TimeoutError as AnswerTimeoutError
+
+from forebay.runtime import redis as runtime_redis
+from forebay.runtime.clock import Clock
+from forebay.runtime.redis import Channel, Commands, Link, connect, connect_blocking
+from tests.fixtures.servers import Server
+from tests.fixtures.waiting import eventually
+
+Connect = Callable[[str], Awaitable[Commands]]
+
+
+@pytest.fixture(params=["client", "channel"])
+async def open_(request: pytest.FixtureRequest) -> AsyncIterator[Callable[[str], Commands]]:
+    """Opens whatever sends commands: a client of a pool, or a channel."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        def opened(url: str) -> Commands:
+            if request.param == "client":
+                client = connect(url, timeout_s=0.3)
+                stack.push_async_callback(client.aclose)
+                return client
+            client = connect_blocking(url, timeout_s=0.3)
+            stack.push_async_callback(client.aclose)
+            channel = Channel(client, timeout_s=0.3)
+            stack.push_async_callback(channel.aclose)
+            return channel
+
+        yield opened
+
+
+async def test_answers_and_refusals_come_as_they_are(
+    open_: Callable[[str], Commands], redis_url: str, key_prefix: str
+) -> None:
+    redis = open_(redis_url)
+    assert await redis.execute_command("SET", key_prefix, b"\xff") == b"OK"
+    assert await redis.execute_command("GET", key_prefix) == b"\xff"
+    assert await redis.execute_command("GET", f"{key_prefix}:none") is None
+    assert await redis.execute_command("ZADD", f"{key_prefix}:z", 1, "a") == 1
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        await redis.execute_command("HGETALL", key_prefix)
+    with pytest.raises(NoScriptError):
+        await redis.execute_command("EVALSHA", "0" * 40, 0)
+    assert await redis.execute_command("PING") == b"PONG"
+
+
+async def test_commands_of_many_tasks_get_their_own_answers(
+    open_: Callable[[str], Commands], redis_url: str
+) -> None:
+    redis = open_(redis_url)
+    answers = await asyncio.gather(*(redis.execute_command("ECHO", n) for n in range(200)))
+    assert answers == [b"%d" % n for n in range(200)]
+
+
+async def test_a_cancelled_command_ends_its_task_and_mixes_up_no_answers(
+    open_: Callable[[str], Commands], redis_url: str
+) -> None:
+    """Whenever it is cancelled: before it is sent, while it is under way, when it is answered."""
+    redis = open_(redis_url)
+
+    async def asked(text: int) -> object:
+        return await redis.execute_command("ECHO", text)
+
+    for ticks in range(15):
+        for turn in range(10):
+            task = asyncio.create_task(asked(turn))
+            for _ in range(ticks):
+                await asyncio.sleep(0)
+            if not task.done():
+                task.cancel()
+                await asyncio.wait({task}, timeout=5)
+                assert task.cancelled(), f"cancelled after {ticks} ticks, and went on"
+            assert await asked(1_000 + turn) == b"%d" % (1_000 + turn)
+
+
+async def test_a_command_may_be_sent_while_a_cancelled_task_tidies_up(
+    open_: Callable[[str], Commands], redis_url: str
+) -> None:
+    redis = open_(redis_url)
+    answers = []
+
+    async def tidy_up() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            answers.append(await redis.execute_command("PING"))
+
+    task = asyncio.create_task(tidy_up())
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait({task}, timeout=5)
+    assert task.cancelled()
+    assert answers == [b"PONG"]
+
+
+async def test_a_silent_server_is_an_error_after_the_timeout_and_no_answer_comes_late(
+    open_: Callable[[str], Commands], private_server: Server
+) -> None:
+    redis = open_(private_server.url)
+    await redis.execute_command("SET", "a", 1)
+    private_server.pause()
+    with pytest.raises(AnswerTimeoutError):
+        await redis.execute_command("GET", "a")
+    private_server.resume()
+    assert await redis.execute_command("ECHO", "b") == b"b"
+
+
+async def test_a_broken_connection_is_an_error_once_and_then_replaced(
+    open_: Callable[[str], Commands], private_server: Server
+) -> None:
+    redis = open_(private_server.url)
+    await redis.execute_command("PING")
+    private_server.restart()
+    with contextlib.suppress(NotConnectedError):
+        await redis.execute_command("PING")
+    assert await redis.execute_command("PING") == b"PONG"
+    private_server.kill()
+    for _ in range(2):
+        with pytest.raises(NotConnectedError):
+            await redis.execute_command("PING")
+    private_server.start()
+    assert await redis.execute_command("PING") == b"PONG"
+
+
+@contextlib.asynccontextmanager
+async def watching(url: str) -> AsyncIterator[tuple[Link, Clock]]:
+    client = connect(url, timeout_s=0.3)
+    clock = Clock()
+    link = Link(client, clock)
+    task = asyncio.create_task(link.run())
+    try:
+        yield link, clock
+        assert not task.done()
+    finally:
+        task.cancel()
+        await asyncio.wait({task}, timeout=5)
+        assert task.cancelled()
+        await client.aclose()
+
+
+@pytest.mark.parametrize("how", ["paused", "killed"])
+async def test_a_link_notices_by_itself_that_the_server_is_gone_and_that_it_is_back(
+    private_server: Server, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr(runtime_redis, "WATCH_S", 0.05)
+    async with watching(private_server.url) as (link, _):
+        assert link.up
+        assert link.down_s == 0
+        if how == "paused":
+            private_server.pause()
+        else:
+            private_server.kill()
+        await eventually(lambda: not link.up)
+        returned = asyncio.create_task(link.returned())
+        await eventually(lambda: link.down_s > 0.1)
+        assert not returned.done()
+        if how == "paused":
+            private_server.resume()
+        else:
+            private_server.start()
+        await asyncio.wait_for(returned, 10)
+        assert (link.up, link.down_s, link.outages) == (True, 0, 1)
+
+
+async def test_a_suspected_server_that_answers_is_up_again_without_waiting_for_the_watch(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime_redis, "WATCH_S", 1_000.0)
+    async with watching(redis_url) as (link, _):
+        await eventually(lambda: link.up)
+        link.suspect(ConnectionError("broken"))
+        assert not link.up
+        await asyncio.wait_for(link.returned(), 5)
+        assert link.outages == 1
+
+
+async def test_a_link_keeps_the_clock_on_the_servers_time(redis_url: str) -> None:
+    async with watching(redis_url) as (_, clock):
+        clock.follow(0, 0, 0)
+        assert clock.now() < 10**9
+        await eventually(lambda: clock.now() > 10**9)

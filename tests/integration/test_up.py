@@ -1,0 +1,293 @@
+"""`forebay up`, started as users start it, on a free port and in a home of its own."""
+
+import contextlib
+import os
+import pty
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.fixtures.servers import free_port
+from tests.fixtures.waiting import eventually_sync
+
+CATALOG = '[models.echo]\ntask = "echo"\nbackend = "echo"\n'
+START_S = 60.0
+FOREBAY = (sys.executable, "-m", "forebay.cli")
+
+ENV = {name: value for name, value in os.environ.items() if not name.startswith("FOREBAY_")}
+
+
+class Up:
+    """A running `forebay up`."""
+
+    def __init__(self, folder: Path, *words: str) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.home = folder / "home"
+        (folder / "models.toml").write_text(CATALOG)
+        self._out, self._err = folder / "out", folder / "err"
+        with self._out.open("wb") as out, self._err.open("wb") as err:
+            self.process = subprocess.Popen(
+                [*FOREBAY, "up", *self.flags, *words],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                env=ENV,
+                start_new_session=True,
+            )
+
+    @property
+    def flags(self) -> list[str]:
+        """What makes it this one."""
+        models = self.folder / "models.toml"
+        return ["--port", str(self.port), "--home", str(self.home), "--models-file", str(models)]
+
+    @property
+    def out(self) -> str:
+        """Its stdout so far."""
+        return self._out.read_text()
+
+    @property
+    def err(self) -> str:
+        """Its stderr so far."""
+        return self._err.read_text()
+
+    def wait_until_ready(self) -> None:
+        """Wait for the message that says so."""
+        eventually_sync(
+            lambda: "ready at" in self.out or self.process.poll() is not None,
+            within_s=START_S,
+            what="ready",
+        )
+        assert self.process.poll() is None, self.err
+
+    def children(self) -> dict[str, psutil.Process]:
+        """Its processes, by the last words of their command lines."""
+        found = {}
+        for child in psutil.Process(self.process.pid).children():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                words = child.cmdline()
+                if "forebay.cli" in words:
+                    words = words[words.index("forebay.cli") + 1 :]
+                found[" ".join(words)] = child
+        return found
+
+    def child(self, words: str) -> psutil.Process:
+        """The one child whose command line has these words."""
+        (child,) = (child for name, child in self.children().items() if words in name)
+        return child
+
+    def predict(self, text: str) -> str:
+        """Ask it for something, as users do; empty if it could not be had."""
+        url = f"http://127.0.0.1:{self.port}"
+        return subprocess.run(
+            [*FOREBAY, "predict", "echo", text, "--url", url, "--wait", "5"],
+            capture_output=True,
+            text=True,
+            env={**ENV, "FOREBAY_MODELS_FILE": str(self.folder / "models.toml")},
+            check=False,
+        ).stdout
+
+    def ready(self) -> bool:
+        """Whether the gateway says so."""
+        url = f"http://127.0.0.1:{self.port}/health/ready"
+        with contextlib.suppress(urllib.error.URLError), urllib.request.urlopen(url) as answer:
+            return bool(answer.status == 200)
+        return False
+
+
+Start = Callable[..., Up]
+
+
+@pytest.fixture
+def up(tmp_path: Path) -> Iterator[Start]:
+    """Starts `forebay up`, and makes sure that nothing is left of it."""
+    started: list[Up] = []
+
+    def start(*words: str) -> Up:
+        folder = tmp_path / str(len(started))
+        folder.mkdir()
+        started.append(Up(folder, *words))
+        started[-1].wait_until_ready()
+        return started[-1]
+
+    yield start
+    for one in started:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for child in one.children().values():
+                child.kill()
+        one.process.kill()
+        one.process.wait(10)
+
+
+def all_gone(processes: list[psutil.Process]) -> bool:
+    """Whether none of them runs any more."""
+    return all(not p.is_running() or p.status() == psutil.STATUS_ZOMBIE for p in processes)
+
+
+def refused(*words: str) -> str:
+    """The one line that a `forebay up` says which can't start."""
+    ended = subprocess.run(
+        [*FOREBAY, "up", *words], capture_output=True, text=True, timeout=60, env=ENV, check=False
+    )
+    assert ended.returncode == 1, ended.stdout
+    assert ended.stderr.count("\n") == 1, ended.stderr
+    return ended.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_it_starts_everything_says_how_to_use_it_and_drains(
+    up: Start, number: signal.Signals
+) -> None:
+    running = up()
+    assert running.ready()
+    assert f"Forebay is ready at http://127.0.0.1:{running.port} after " in running.out
+    assert "Models: echo" in running.out
+    commands = [line for line in running.out.splitlines() if line.startswith("  ")]
+    assert len(commands) == 3
+    assert running.predict("hello") == '"hello"\n'
+
+    children = running.children()
+    for words in ("gateway", "worker echo", "background --beat", "guard.py", "127.0.0.1:"):
+        assert sum(words in name for name in children) == 1, children
+
+    running.process.send_signal(number)
+    assert running.process.wait(30) == 0
+    assert all_gone(list(children.values()))
+    assert "Traceback" not in running.err
+    assert "ERROR" not in running.err
+
+
+def test_what_is_in_its_way_is_one_line_and_nothing_is_started(up: Start, tmp_path: Path) -> None:
+    running = up()
+    home = tmp_path / "another"
+    other = ["--models-file", str(running.folder / "models.toml")]
+    free = ["--home", str(home), "--port", str(free_port())]
+
+    assert "is in use" in refused(*other, "--home", str(home), "--port", str(running.port))
+    assert f"process {running.process.pid}" in refused(
+        *other, "--home", str(running.home), "--port", str(free_port())
+    )
+    nowhere = f"redis://user:secret@127.0.0.1:{free_port()}/0"
+    line = refused(*other, *free, "--redis-url", nowhere)
+    assert "can't be reached" in line
+    assert "secret" not in line
+    assert "no model catalog" in refused(*free, "--models-file", str(tmp_path / "gone.toml"))
+    (tmp_path / "bad.toml").write_text('[models.x]\ntask = "embedding"\nbackend = "onnx"\n')
+    assert "models.x.source" in refused(*free, "--models-file", str(tmp_path / "bad.toml"))
+    (tmp_path / "no.toml").write_text(
+        '[models.x]\ntask = "embedding"\nbackend = "onnx"\nsource = "package:no_such/model"\n'
+    )
+    ended = subprocess.run(
+        [*FOREBAY, "up", *free, "--models-file", str(tmp_path / "no.toml")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=ENV,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert "no_such" in ended.stderr.splitlines()[-1]
+    assert "Traceback" not in ended.stderr
+
+    assert running.ready()
+
+
+def test_a_killed_supervisor_leaves_nothing_behind_and_can_be_started_again(up: Start) -> None:
+    running = up()
+    children = list(running.children().values())
+    assert len(children) >= 6
+    running.process.kill()
+    running.process.wait(10)
+    eventually_sync(lambda: all_gone(children), within_s=40, what="all children have ended")
+
+    again = subprocess.Popen(
+        [*FOREBAY, "up", *running.flags], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=ENV
+    )
+    assert again.stdout is not None
+    try:
+        eventually_sync(running.ready, within_s=START_S, what="ready again")
+    finally:
+        again.send_signal(signal.SIGINT)
+        assert again.wait(30) == 0
+        again.stdout.close()
+
+
+@pytest.mark.parametrize("words", ["worker echo", "gateway", "127.0.0.1:", "--beat"])
+def test_a_killed_process_comes_back(up: Start, words: str) -> None:
+    running = up()
+    before = running.child(words)
+    before.kill()
+    eventually_sync(
+        lambda: any(
+            words in name and c.pid != before.pid for name, c in running.children().items()
+        ),
+        within_s=30,
+        what="another one runs",
+    )
+    eventually_sync(lambda: running.predict("hello") == '"hello"\n', within_s=30, what="an answer")
+    assert running.process.poll() is None
+
+
+def test_a_redis_that_is_given_is_used(up: Start, redis_url: str, key_prefix: str) -> None:
+    running = up("--redis-url", redis_url, "--key-prefix", key_prefix)
+    assert not any("server" in name for name in running.children())
+    assert running.predict("hello") == '"hello"\n'
+    running.process.send_signal(signal.SIGINT)
+    assert running.process.wait(30) == 0
+
+
+def test_a_process_that_never_starts_well_ends_everything_with_its_reason(tmp_path: Path) -> None:
+    (tmp_path / "models.toml").write_text(CATALOG)
+    home = tmp_path / "home"
+    data = home / "valkey" / "appendonlydir"
+    data.mkdir(parents=True)
+    (data / "appendonly.aof.manifest").write_text("nonsense\n")
+    flags = ["--home", str(home), "--models-file", str(tmp_path / "models.toml")]
+    ended = subprocess.run(
+        [*FOREBAY, "up", *flags, "--port", str(free_port())],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=ENV,
+        check=False,
+    )
+    assert ended.returncode == 1
+    reason = ended.stderr.splitlines()[-1]
+    assert reason.startswith("forebay: server ended with exit code 1 3 times")
+    assert "Its last line: " in reason
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
+def test_ctrl_c_under_make_ends_make_with_0(tmp_path: Path) -> None:
+    (tmp_path / "models.toml").write_text(CATALOG)
+    port = free_port()
+    command = " ".join([*FOREBAY, "up", "--port", str(port), "--home", str(tmp_path / "home")])
+    (tmp_path / "Makefile").write_text(f"up:\n\t@{command}\n")
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(tmp_path)
+        os.execvpe("make", ["make", "up"], ENV)
+    said = b""
+    try:
+        until = time.monotonic() + START_S
+        while b"Ctrl-C drains" not in said and time.monotonic() < until:
+            said += os.read(terminal, 4096)
+        os.write(terminal, b"\x03")
+        with contextlib.suppress(OSError):
+            while chunk := os.read(terminal, 4096):
+                said += chunk
+    finally:
+        os.close(terminal)
+        _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0, said.decode()

@@ -1,0 +1,160 @@
+"""What the lanes should do, in plain Python: the oracle of the stateful test."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from forebay.contract.prediction import Lane, Status
+from forebay.lanes.consumer import Delivery
+from forebay.lanes.scripts import EnqueueOutcome, FinishOutcome, SettleOutcome
+from tests.fixtures.lanes import Lease
+
+BOUNDS = {Lane.REALTIME: 20, Lane.BULK: 30}
+
+
+@dataclass
+class Part:
+    """One lane entry to come, there, or gone."""
+
+    number: int
+    rows: int
+    entry: bytes
+    attempt: int = 1
+    owner: str | None = None
+    lapsed: bool = False
+    settled: bool = False
+
+
+@dataclass
+class Prediction:
+    """One prediction with its parts; `ended` is its terminal status."""
+
+    id: str
+    lane: Lane
+    overdue: bool
+    parts: list[Part]
+    ended: Status | None = None
+
+    @property
+    def queued(self) -> list[Part]:
+        """Parts that should have an entry."""
+        return [] if self.ended else [part for part in self.parts if not part.settled]
+
+
+@dataclass
+class Lanes:
+    """All of one model's lanes."""
+
+    predictions: dict[str, Prediction] = field(default_factory=dict)
+    absent: set[str] = field(default_factory=set)
+    counters: Counter[str] = field(default_factory=Counter)
+
+    def live(self, lane: Lane) -> list[tuple[Prediction, Part]]:
+        """Parts that should have an entry, in the order of their entries."""
+        found = [
+            (prediction, part)
+            for prediction in self.predictions.values()
+            if prediction.lane is lane
+            for part in prediction.queued
+        ]
+        return sorted(found, key=lambda pair: order(pair[1].entry))
+
+    def demand(self, lane: Lane) -> int:
+        """Rows that wait or are leased."""
+        return sum(part.rows for _, part in self.live(lane))
+
+    def enqueue(self, lane: Lane, rows: list[int]) -> EnqueueOutcome:
+        """What a new prediction should be told."""
+        full = self.demand(lane) + sum(rows) > BOUNDS[lane]
+        return EnqueueOutcome.FULL if full else EnqueueOutcome.ENQUEUED
+
+    def read(self, worker: str, count: int) -> list[tuple[str, int]]:
+        """Lease what is ready: realtime first."""
+        taken: list[tuple[str, int]] = []
+        for lane in Lane:
+            for prediction, part in self.live(lane):
+                if part.owner is None and len(taken) < count:
+                    part.owner = worker
+                    taken.append((prediction.id, part.number))
+        return taken
+
+    def leased(self) -> dict[bytes, Lease]:
+        """Who should hold what."""
+        return {
+            part.entry: Lease(part.owner, part.attempt)
+            for lane in Lane
+            for _, part in self.live(lane)
+            if part.owner is not None
+        }
+
+    def mine(self, worker: str, delivery: Delivery) -> Part | None:
+        """The part of a delivery, if its lease is (still) this worker's."""
+        prediction = self.predictions[delivery.prediction]
+        part = prediction.parts[delivery.part]
+        return part if part in prediction.queued and part.owner == worker else None
+
+    def reclaimable(self, worker: str) -> set[tuple[str, int]]:
+        """What this worker may take over."""
+        return {
+            (prediction.id, part.number)
+            for lane in Lane
+            for prediction, part in self.live(lane)
+            if part.owner is not None
+            and (part.lapsed or (part.owner in self.absent and part.owner != worker))
+        }
+
+    def reclaim(self, worker: str, delivery: Delivery) -> None:
+        """Take over a lease."""
+        part = self.predictions[delivery.prediction].parts[delivery.part]
+        part.owner, part.lapsed, part.attempt = worker, False, part.attempt + 1
+
+    def lapse(self) -> int:
+        """Let go what absent workers hold; returns how many leases."""
+        lapsed = 0
+        for lane in Lane:
+            for _, part in self.live(lane):
+                if part.owner in self.absent and not part.lapsed:
+                    part.lapsed = True
+                    lapsed += 1
+        return lapsed
+
+    def settle(self, delivery: Delivery, status: Status, *, dead: bool) -> SettleOutcome:
+        """Record how a delivery ended."""
+        prediction = self.predictions[delivery.prediction]
+        part = prediction.parts[delivery.part]
+        if delivery.attempt != part.attempt:
+            self.counters["stale"] += 1
+            return SettleOutcome.STALE
+        if prediction.ended or part.settled:
+            self.counters["late"] += 1
+            return SettleOutcome.LATE
+        part.settled = True
+        if dead:
+            self.counters["dead"] += 1
+        if status is Status.SUCCEEDED and prediction.queued:
+            return SettleOutcome.RECORDED
+        self._end(prediction, status)
+        return SettleOutcome.ENDED
+
+    def finish(self, id_: str, status: Status) -> FinishOutcome:
+        """End a prediction by authority."""
+        prediction = self.predictions[id_]
+        if prediction.ended:
+            return FinishOutcome.LATE
+        self._end(prediction, status)
+        return FinishOutcome.ENDED
+
+    def expire(self) -> int:
+        """End what is overdue; returns how many."""
+        overdue = [p for p in self.predictions.values() if p.overdue and not p.ended]
+        for prediction in overdue:
+            self._end(prediction, Status.EXPIRED)
+        return len(overdue)
+
+    def _end(self, prediction: Prediction, status: Status) -> None:
+        prediction.ended = status
+        self.counters[status.value] += 1
+
+
+def order(entry: bytes) -> tuple[int, ...]:
+    """Where an entry stands in its stream."""
+    return tuple(int(number) for number in entry.split(b"-"))

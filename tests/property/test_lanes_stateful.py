@@ -1,0 +1,232 @@
+"""The lanes under any order of events, against the oracle, on the fake and on the real server.
+
+After every step the whole of Redis is compared with what should be there. So each prediction has
+at most one terminal status and keeps it, none is lost while it has none, demand is exact, every
+entry and lease belongs to a part that still needs it, and whoever lost a lease changes nothing.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+import fakeredis
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from forebay.contract.prediction import Lane, Status
+from forebay.lanes import sweeps
+from forebay.lanes.consumer import Consumer, Delivery
+from forebay.lanes.keys import Keys
+from forebay.lanes.lane import Submission
+from forebay.lanes.scripts import EnqueueOutcome
+from tests.fixtures import lanes as drive
+from tests.fixtures.servers import LaneServer, fake_client, new_prefix, real_client
+from tests.property.lane_model import BOUNDS, Lanes, Part, Prediction
+
+T = TypeVar("T")
+WORKERS = ("w1", "w2", "w3")
+workers = st.sampled_from(WORKERS)
+counts = st.integers(1, 6)
+
+
+class LanesMachine(RuleBasedStateMachine):
+    """Drives the lanes and the oracle with the same events."""
+
+    new_server: Callable[[], LaneServer]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.server = self.run(self._open())
+        self.oracle = Lanes()
+        self.consumers: dict[str, Consumer] = {}
+        for name in WORKERS:
+            self.consumers[name] = self.run(drive.join(self.server, name))
+        # Everything each worker was ever given: a zombie may speak at any time.
+        self.given: dict[str, list[Delivery]] = {name: [] for name in WORKERS}
+        self.submissions: dict[str, Submission] = {}
+        self.ended: dict[str, dict[str, bytes]] = {}
+
+    async def _open(self) -> LaneServer:
+        return type(self).new_server()
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return self.runner.run(coroutine)
+
+    def teardown(self) -> None:
+        self.run(self.server.close())
+        self.runner.close()
+
+    def some(self, data: st.DataObject, worker: str) -> list[Delivery]:
+        """Some of what a worker was given, perhaps more than once."""
+        return data.draw(st.lists(st.sampled_from(self.given[worker]), min_size=1, max_size=5))
+
+    @rule(
+        lane=st.sampled_from(Lane),
+        rows=st.lists(st.integers(1, 5), min_size=1, max_size=3),
+        overdue=st.booleans(),
+    )
+    def enqueue(self, lane: Lane, rows: list[int], overdue: bool) -> None:
+        one = drive.submission(*rows, lane=lane, deadline_ms=-1 if overdue else drive.LONG_MS)
+        expected = self.oracle.enqueue(lane, rows)
+        assert self.run(self._enqueue(one)) == [expected]
+        if expected is not EnqueueOutcome.ENQUEUED:
+            assert self.run(drive.view(self.server, [one.id.text])).records == {one.id.text: {}}
+            return
+        seen = self.run(drive.view(self.server)).entries[lane]
+        entries = {part: entry for entry, (id_, part) in seen.items() if id_ == one.id.text}
+        parts = [Part(number, count, entries[number]) for number, count in enumerate(rows)]
+        self.submissions[one.id.text] = one
+        self.oracle.predictions[one.id.text] = Prediction(one.id.text, lane, overdue, parts)
+
+    async def _enqueue(self, *several: Submission) -> list[EnqueueOutcome]:
+        bounds = (BOUNDS[Lane.REALTIME], BOUNDS[Lane.BULK])
+        return await drive.enqueue(self.server, *several, bounds=bounds)
+
+    @precondition(lambda self: self.submissions)
+    @rule(data=st.data())
+    def enqueue_again(self, data: st.DataObject) -> None:
+        again = data.draw(st.sampled_from(list(self.submissions.values())))
+        assert self.run(self._enqueue(again)) == [EnqueueOutcome.KNOWN]
+
+    @rule(worker=workers, count=counts)
+    def read(self, worker: str, count: int) -> None:
+        deliveries = self.run(self.consumers[worker].read(count))
+        expected = self.oracle.read(worker, count)
+        assert [(d.prediction, d.part) for d in deliveries] == expected
+        assert {d.attempt for d in deliveries} <= {1}
+        self.given[worker] += deliveries
+
+    @precondition(lambda self: any(self.given.values()))
+    @rule(data=st.data(), release=st.booleans())
+    def renew_or_release(self, data: st.DataObject, release: bool) -> None:
+        worker = data.draw(st.sampled_from([name for name in WORKERS if self.given[name]]))
+        deliveries = list({d.entry: d for d in self.some(data, worker)}.values())
+        consumer = self.consumers[worker]
+        mine = {d.entry: self.oracle.mine(worker, d) for d in deliveries}
+        if release:
+            self.run(consumer.release(deliveries))
+        else:
+            lost = self.run(consumer.renew(deliveries))
+            assert lost == {entry for entry, part in mine.items() if part is None}
+        for part in mine.values():
+            if part is not None:
+                part.lapsed = release
+
+    @rule(worker=workers, forgets=st.booleans())
+    def vanish(self, worker: str, forgets: bool) -> None:
+        """Die and forget, or freeze and remember."""
+        self.run(drive.vanish(self.server, self.consumers[worker]))
+        self.oracle.absent.add(worker)
+        if forgets:
+            self.given[worker] = []
+
+    @precondition(lambda self: self.oracle.absent)
+    @rule(data=st.data())
+    def come_back(self, data: st.DataObject) -> None:
+        worker = data.draw(st.sampled_from(sorted(self.oracle.absent)))
+        self.run(self.consumers[worker].join())
+        self.oracle.absent.remove(worker)
+
+    @rule(worker=workers, count=counts)
+    def reclaim(self, worker: str, count: int) -> None:
+        eligible = self.oracle.reclaimable(worker)
+        deliveries = self.run(self.consumers[worker].reclaim(count))
+        taken = {(d.prediction, d.part) for d in deliveries}
+        assert len(taken) == len(deliveries) <= count
+        assert taken <= eligible
+        assert bool(taken) == bool(eligible)
+        for delivery in deliveries:
+            self.oracle.reclaim(worker, delivery)
+            part = self.oracle.predictions[delivery.prediction].parts[delivery.part]
+            assert delivery.attempt == part.attempt
+        self.given[worker] += deliveries
+
+    @precondition(lambda self: any(self.given.values()))
+    @rule(data=st.data(), failed=st.booleans(), dead=st.booleans())
+    def settle(self, data: st.DataObject, failed: bool, dead: bool) -> None:
+        worker = data.draw(st.sampled_from([name for name in WORKERS if self.given[name]]))
+        deliveries = self.some(data, worker)
+        status = Status.FAILED if failed else Status.SUCCEEDED
+        expected = [self.oracle.settle(d, status, dead=dead) for d in deliveries]
+        reason = "it failed" if dead else ""
+        told = [drive.settlement(d, status, dead=reason) for d in deliveries]
+        assert self.run(self.consumers[worker].settle(told)) == expected
+
+    @precondition(lambda self: self.submissions)
+    @rule(data=st.data(), status=st.sampled_from([Status.CANCELED, Status.EXPIRED]))
+    def finish(self, data: st.DataObject, status: Status) -> None:
+        one = data.draw(st.sampled_from(list(self.submissions.values())))
+        expected = self.oracle.finish(one.id.text, status)
+        assert self.run(drive.finish(self.server, one.id, status)) == expected
+
+    @rule()
+    def expire(self) -> None:
+        swept = sweeps.expire_overdue(self.server.redis, self.server.echo)
+        assert self.run(swept) == self.oracle.expire()
+
+    @rule()
+    def tidy(self) -> None:
+        swept = sweeps.lapse_orphans(
+            self.server.redis, self.server.echo, grace_ms=0, lease_ms=drive.LONG_MS
+        )
+        assert self.run(swept)[0] == self.oracle.lapse()
+
+    @invariant()
+    def redis_holds_what_it_should(self) -> None:
+        oracle = self.oracle
+        seen = self.run(drive.view(self.server, list(oracle.predictions)))
+        for lane in Lane:
+            assert list(seen.entries[lane].items()) == [
+                (part.entry, (prediction.id, part.number)) for prediction, part in oracle.live(lane)
+            ]
+            assert seen.demand[lane] == oracle.demand(lane)
+        assert seen.leases == oracle.leased()
+        assert seen.deadlines == {p.id for p in oracle.predictions.values() if not p.ended}
+        assert seen.counters == {name: n for name, n in oracle.counters.items() if n}
+        for prediction in oracle.predictions.values():
+            record = seen.records[prediction.id]
+            assert record["st"].decode() == (prediction.ended or Status.STARTING)
+            settled = {f"o{part.number}" for part in prediction.parts if part.settled}
+            assert {name for name in record if name[0] == "o"} == settled
+            if prediction.ended:
+                kept = {name: value for name, value in record.items() if name[0] != "a"}
+                assert self.ended.setdefault(prediction.id, kept) == kept
+                assert ("er" in record) != (prediction.ended in (Status.SUCCEEDED, Status.FAILED))
+
+
+def run_machine(new_server: Callable[[], LaneServer]) -> None:
+    machine = type("Machine", (LanesMachine,), {"new_server": staticmethod(new_server)})
+    # A step is a dozen round trips, so a machine counts as several examples.
+    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        machine,
+        settings=settings(
+            max_examples=max(10, settings().max_examples // 4),
+            stateful_step_count=30,
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+        ),
+    )
+
+
+def test_the_lanes_keep_their_promises_on_the_real_server(redis_url: str) -> None:
+    def new_server() -> LaneServer:
+        return LaneServer(
+            "real", lambda blocking: real_client(redis_url, blocking=blocking), Keys(new_prefix())
+        )
+
+    run_machine(new_server)
+
+
+def test_the_lanes_keep_their_promises_on_the_fake() -> None:
+    def new_server() -> LaneServer:
+        shared = fakeredis.FakeServer()
+        return LaneServer("fake", lambda _: fake_client(shared), Keys(new_prefix()))
+
+    run_machine(new_server)

@@ -1,0 +1,82 @@
+"""Reading `models.toml`."""
+
+from pathlib import Path
+
+import pytest
+
+from forebay.contract.errors import ConfigurationError, NotFound
+from forebay.contract.rows import Task
+from forebay.runtime.catalog import read
+
+ECHO = '[models.echo]\ntask = "echo"\nbackend = "echo"\n'
+ROOT = Path(__file__).parents[2]
+
+
+def catalog(folder: Path, text: str) -> Path:
+    path = folder / "models.toml"
+    path.write_text(text)
+    return path
+
+
+def test_the_shipped_catalog_names_minilm_and_echo() -> None:
+    models = read(ROOT / "models.toml").models
+    assert set(models) >= {"minilm", "echo"}
+    assert models["minilm"].task is Task.EMBEDDING
+    assert all(spec.name == name for name, spec in models.items())
+
+
+def test_a_model_is_found_by_name_and_an_unknown_one_is_told_what_there_is(
+    tmp_path: Path,
+) -> None:
+    models = read(catalog(tmp_path, ECHO))
+    assert models.find("echo").name == "echo"
+    with pytest.raises(NotFound, match=r"no model 'gpt' here\. Models: echo\.") as caught:
+        models.find("gpt")
+    assert caught.value.param == "model"
+
+
+def test_a_models_limits_are_read(tmp_path: Path) -> None:
+    text = ECHO + "[models.echo.realtime]\nmax_rows = 9\n[models.echo.batch]\nmax_rows = 3\n"
+    spec = read(catalog(tmp_path, text)).find("echo")
+    assert (spec.realtime.max_rows, spec.batch.max_rows, spec.bulk.max_rows) == (9, 3, 1_000_000)
+
+
+def test_a_catalog_can_not_be_changed_once_read(tmp_path: Path) -> None:
+    models = read(catalog(tmp_path, ECHO)).models
+    with pytest.raises(TypeError):
+        del models["echo"]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[models", "is not valid TOML"),
+        ("", "missing required field `models`"),
+        ("[models]\n", "names no model"),
+        ("[models.echo]\n", "missing required field `task`"),
+        (ECHO + "max_row = 1\n", "unknown field `max_row`"),
+        (ECHO + 'threads = "many"\n', "Expected `int`, got `str` - at `$.models[...].threads`"),
+        (ECHO + "[models.echo.bulk]\ndeadline_s = -1\n", "models.echo.bulk.deadline_s: must be"),
+        (ECHO.replace("echo]", '"E C"]'), "a model's name is"),
+        (ECHO + "[other]\n", "unknown field `other`"),
+    ],
+)
+def test_a_wrong_catalog_is_refused_and_the_field_named(
+    tmp_path: Path, text: str, told: str
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        read(catalog(tmp_path, text))
+    assert told in caught.value.message
+
+
+def test_a_missing_catalog_says_how_to_name_another(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="FOREBAY_MODELS_FILE"):
+        read(tmp_path / "none.toml")
+
+
+def test_a_catalog_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "models.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigurationError, match="can't be read"):
+        read(tmp_path / "models.toml")
+    with pytest.raises(ConfigurationError, match="can't be read"):
+        read(tmp_path)

@@ -1,0 +1,212 @@
+"""The predictions dialect's translation: bodies and headers in, predictions out."""
+
+import struct
+from typing import Any
+
+import msgspec
+import pytest
+
+from forebay.contract.errors import ErrorInfo, ErrorKind, InvalidInput
+from forebay.contract.model import BackendName, ModelSpec
+from forebay.contract.prediction import Prediction, Status, Timing
+from forebay.contract.rows import Embedding, Output, Task, TextRow, Value, ValueRow
+from forebay.gateway.dialects.replicate.rendering import is_single, render
+from forebay.gateway.dialects.replicate.requests import read, rows_of, wait_of
+
+EMBEDDER = ModelSpec(Task.EMBEDDING, BackendName.ONNX, source="x", name="minilm")
+ECHO = ModelSpec(Task.ECHO, BackendName.ECHO, name="echo")
+
+
+@pytest.mark.parametrize(
+    ("prefer", "wait_s"),
+    [
+        (b"", None),
+        (b"wait", 60.0),
+        (b"wait=1", 1.0),
+        (b"wait=60", 60.0),
+        (b"Wait = 5", 5.0),
+        (b'wait="7"', 7.0),
+        (b"handling=lenient, wait=3", 3.0),
+        (b"wait=3;foo=bar", 3.0),
+        (b"respond-async", None),
+        (b"waiting=3", None),
+    ],
+)
+def test_prefer_wait_says_how_long(prefer: bytes, wait_s: float | None) -> None:
+    assert wait_of(prefer) == wait_s
+
+
+@pytest.mark.parametrize(
+    "prefer", [b"wait=0", b"wait=61", b"wait=", b"wait=-1", b"wait=1.5", b"wait=x", b"wait=\xb2"]
+)
+def test_a_wait_that_is_out_of_range_is_refused(prefer: bytes) -> None:
+    with pytest.raises(InvalidInput, match="1 to 60") as caught:
+        wait_of(prefer)
+    assert caught.value.param == "Prefer"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("webhook", b'"https://example.com"'),
+        ("stream", b"true"),
+        ("webhook_events_filter", b'["completed"]'),
+    ],
+)
+def test_what_is_not_available_yet_is_refused_and_named(field: str, value: bytes) -> None:
+    body = b'{"version": "m", "input": {}, "%s": %s}' % (field.encode(), value)
+    with pytest.raises(InvalidInput, match=f"{field} is not available yet") as caught:
+        read(body)
+    assert caught.value.param == field
+
+
+def test_what_is_not_available_yet_may_be_declined() -> None:
+    body = b'{"version": "m", "input": {}, "stream": false, "webhook": null}'
+    assert read(body).version == "m"
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        (b'{"input": {}}', "version"),
+        (b'{"version": "m"}', "input"),
+        (b'{"version": 1, "input": {}}', "version"),
+        (b'{"version": "m", "input": {}, "model": "x"}', "model"),
+    ],
+)
+def test_a_body_of_the_wrong_shape_names_the_field(body: bytes, param: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        read(body)
+    assert caught.value.param == param
+
+
+def test_one_text_is_one_row_and_one_output() -> None:
+    asked = rows_of(EMBEDDER, msgspec.Raw(b'{"text": "a"}'), most=5)
+    assert (asked.rows, asked.single, asked.truncate) == ((TextRow("a"),), True, False)
+
+
+def test_a_list_of_one_text_is_answered_with_a_list() -> None:
+    asked = rows_of(EMBEDDER, msgspec.Raw(b'{"text": ["a"], "truncate": true}'), most=5)
+    assert (asked.rows, asked.single, asked.truncate) == ((TextRow("a"),), False, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "param"),
+    [
+        (b'{"text": ""}', "input.text"),
+        (b'{"text": []}', "input.text"),
+        (b'{"text": ["a", ""]}', "input.text[1]"),
+        (b'{"text": ["a", 1]}', "input.text[1]"),
+        (b'{"text": ["a", "a", "a", "a", "a", "a"]}', "input.text"),
+        (b'{"text": "a", "prompt": "b"}', "input.prompt"),
+        (b"{}", "input.text"),
+        (b'"a"', "input"),
+    ],
+)
+def test_a_wrong_input_names_the_field(text: bytes, param: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        rows_of(EMBEDDER, msgspec.Raw(text), most=5)
+    assert caught.value.param == param
+
+
+def test_an_echo_keeps_the_values_own_bytes() -> None:
+    asked = rows_of(ECHO, msgspec.Raw('{"value": {"a":  [1, "é"]}}'.encode()), most=5)
+    assert asked.rows == (ValueRow('{"a":  [1, "é"]}'.encode()),)
+    assert asked.single
+
+
+@pytest.mark.parametrize("value", [b'"\xff"', b"1e999", b"[" * 200 + b"]" * 200, b"1" * 10_000])
+def test_an_echo_refuses_a_value_that_could_not_be_read_back(value: bytes) -> None:
+    with pytest.raises(InvalidInput):
+        rows_of(ECHO, msgspec.Raw(b'{"value": %s}' % value), most=5)
+
+
+def prediction(**fields: Any) -> Prediction:
+    defaults: dict[str, Any] = {
+        "id": "minilm-0-00",
+        "model": "minilm",
+        "status": Status.STARTING,
+        "created_at_ms": 1_700_000_000_123,
+        "deadline_at_ms": 1_700_000_030_123,
+    }
+    return Prediction(**{**defaults, **fields})
+
+
+def shown(given: Prediction, *, single: bool = True) -> dict[str, Any]:
+    body = render(given, url="http://h/v1/predictions/x", input_json={"text": "a"}, single=single)
+    told: dict[str, Any] = msgspec.json.decode(body)
+    return told
+
+
+def test_a_prediction_that_has_not_started_has_every_field_all_the_same() -> None:
+    assert shown(prediction()) == {
+        "id": "minilm-0-00",
+        "model": "minilm",
+        "version": "minilm",
+        "status": "starting",
+        "input": {"text": "a"},
+        "output": None,
+        "error": None,
+        "logs": "",
+        "metrics": {},
+        "created_at": "2023-11-14T22:13:20.123000Z",
+        "started_at": None,
+        "completed_at": None,
+        "deadline": "2023-11-14T22:13:50.123000Z",
+        "urls": {"get": "http://h/v1/predictions/x"},
+        "data_removed": False,
+    }
+
+
+def test_a_prediction_that_has_succeeded_tells_its_output_version_and_times() -> None:
+    told = shown(
+        prediction(
+            status=Status.SUCCEEDED,
+            version="abc",
+            started_at_ms=1_700_000_000_500,
+            completed_at_ms=1_700_000_001_123,
+            outputs=(Embedding(struct.pack("<2f", 0.5, -2), 3),),
+            timing=Timing(1, 2, 250),
+        )
+    )
+    assert told["status"] == "succeeded"
+    assert told["version"] == "abc"
+    assert told["output"] == [0.5, -2.0]
+    assert told["metrics"] == {"predict_time": 0.25, "total_time": 1.0}
+    assert told["completed_at"] == "2023-11-14T22:13:21.123000Z"
+
+
+@pytest.mark.parametrize(
+    ("outputs", "single", "output"),
+    [
+        ((Value(b'{"a":1}'),), True, {"a": 1}),
+        ((Value(b"null"),), True, None),
+        ((Embedding(struct.pack("<f", 1), 1),), False, [[1.0]]),
+        ((Embedding(struct.pack("<f", 1), 1),) * 2, False, [[1.0], [1.0]]),
+    ],
+)
+def test_an_output_is_a_list_where_the_input_was_one(
+    outputs: tuple[Output, ...], single: bool, output: object
+) -> None:
+    told = shown(prediction(status=Status.SUCCEEDED, outputs=outputs), single=single)
+    assert told["output"] == output
+
+
+def test_an_error_is_told_in_words() -> None:
+    error = ErrorInfo(ErrorKind.TOO_LONG, "Row 0: too long.", 0)
+    told = shown(prediction(status=Status.FAILED, error=error))
+    assert (told["status"], told["error"], told["output"]) == ("failed", "Row 0: too long.", None)
+
+
+def test_expired_is_shown_as_canceled_with_the_reason() -> None:
+    error = ErrorInfo(ErrorKind.DEADLINE_EXCEEDED, "Too late.")
+    told = shown(prediction(status=Status.EXPIRED, error=error))
+    assert (told["status"], told["error"]) == ("canceled", "Too late.")
+
+
+@pytest.mark.parametrize(
+    ("value", "single"),
+    [({"text": "a"}, True), ({"text": ["a"]}, False), ({"value": [1]}, True), (None, True)],
+)
+def test_whether_an_input_was_a_list_is_read_from_the_input(value: object, single: bool) -> None:
+    assert is_single(value) is single

@@ -1,0 +1,41 @@
+"""The listening socket, and what a gateway can't be built without."""
+
+import socket
+
+import pytest
+
+from forebay.contract.errors import ConfigurationError
+from forebay.gateway.app import create_app
+from forebay.gateway.serving import listen
+from forebay.runtime.catalog import Catalog
+from forebay.runtime.settings import Settings
+
+
+def test_a_free_port_is_listened_on() -> None:
+    with listen("127.0.0.1", 0) as sock:
+        socket.create_connection(sock.getsockname(), timeout=5).close()
+
+
+def test_a_busy_port_is_one_clear_sentence() -> None:
+    with listen("127.0.0.1", 0) as sock:
+        port = sock.getsockname()[1]
+        with pytest.raises(
+            ConfigurationError, match=f"Port {port} on 127.0.0.1 is taken"
+        ) as caught:
+            listen("127.0.0.1", port)
+        assert "\n" not in caught.value.message
+
+
+def test_an_address_of_another_machine_is_refused_by_name() -> None:
+    with pytest.raises(ConfigurationError, match=r"Can't listen on 192\.0\.2\.1"):
+        listen("192.0.2.1", 0)
+
+
+def test_a_host_that_does_not_resolve_is_refused_by_name() -> None:
+    with pytest.raises(ConfigurationError, match=r"'nowhere\.invalid' can't be resolved"):
+        listen("nowhere.invalid", 0)
+
+
+def test_a_gateway_without_a_redis_says_what_to_set() -> None:
+    with pytest.raises(ConfigurationError, match="FOREBAY_REDIS_URL"):
+        create_app(Settings(), Catalog({}))

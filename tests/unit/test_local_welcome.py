@@ -1,0 +1,49 @@
+"""What `forebay up` says when it is ready."""
+
+import shlex
+
+import pytest
+
+from forebay.contract.model import BackendName, ModelSpec
+from forebay.contract.rows import Task
+from forebay.local.welcome import Address, Ready, commands, text
+
+ECHO = ModelSpec(task=Task.ECHO, backend=BackendName.ECHO, name="echo")
+EMBEDDER = ModelSpec(task=Task.EMBEDDING, backend=BackendName.ONNX, source="x", name="emb")
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:80"),
+        ("0.0.0.0", "http://127.0.0.1:80"),
+        ("::", "http://[::1]:80"),
+        ("10.1.2.3", "http://10.1.2.3:80"),
+    ],
+)
+def test_the_url_is_one_that_this_machine_can_use(host: str, url: str) -> None:
+    assert Address(host, 80).url == url
+
+
+def test_the_three_commands_use_the_first_model_that_embeds() -> None:
+    curl, predict, openai = commands(Ready(Address("127.0.0.1", 80), (ECHO, EMBEDDER), 1.0))
+    assert shlex.split(curl)[:2] == ["curl", "http://127.0.0.1:80/v1/embeddings"]
+    assert '"model": "emb"' in curl
+    assert shlex.split(predict)[1:5] == ["predict", "--url", "http://127.0.0.1:80", "emb"]
+    code = shlex.split(openai)[-1]
+    compile(code, "snippet", "exec")
+    assert "model='emb'" in code
+
+
+def test_without_a_model_that_embeds_the_commands_do_what_there_is() -> None:
+    curl, predict, openai = commands(Ready(Address("127.0.0.1", 80), (ECHO,), 1.0))
+    assert "Prefer: wait" in shlex.split(curl)
+    assert "http://127.0.0.1:80/v1/predictions" in shlex.split(curl)
+    assert "echo" in shlex.split(predict)
+    compile(shlex.split(openai)[-1], "snippet", "exec")
+
+
+def test_the_message_names_url_models_and_time() -> None:
+    message = text(Ready(Address("127.0.0.1", 80), (EMBEDDER, ECHO), 1.26))
+    assert "http://127.0.0.1:80 after 1.3 s" in message
+    assert "Models: emb, echo" in message

@@ -1,0 +1,79 @@
+"""What a model's spec refuses."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from forebay.contract.errors import ConfigurationError
+from forebay.contract.model import ModelSpec
+
+ECHO = {"task": "echo", "backend": "echo"}
+ONNX = {"task": "embedding", "backend": "onnx", "source": "models/x"}
+
+
+def spec(**fields: Any) -> ModelSpec:
+    return msgspec.convert({**ECHO, **fields}, ModelSpec)
+
+
+def test_a_checked_spec_carries_its_name_and_keeps_its_fields() -> None:
+    checked = msgspec.convert(ONNX, ModelSpec).checked("mini-lm_1.5")
+    assert checked.name == "mini-lm_1.5"
+    assert checked.source == "models/x"
+
+
+@pytest.mark.parametrize("name", ["a", "0", "a" * 63, "a.b-c_d"])
+def test_a_name_may_have_letters_digits_dots_and_dashes(name: str) -> None:
+    assert spec().checked(name).name == name
+
+
+@pytest.mark.parametrize(
+    "name", ["", "A", "-a", ".a", "a" * 64, "a b", "a{b}", "a:b", "a/b", "a\n"]
+)
+def test_a_name_that_could_break_a_key_or_a_url_is_refused(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="a model's name is"):
+        spec().checked(name)
+
+
+@pytest.mark.parametrize(
+    ("fields", "where"),
+    [
+        ({"batch": {"max_rows": 0}}, "batch.max_rows"),
+        ({"batch": {"max_tokens": 0}}, "batch.max_tokens"),
+        ({"batch": {"max_padding": 1.0}}, "batch.max_padding"),
+        ({"batch": {"max_padding": -0.1}}, "batch.max_padding"),
+        ({"batch": {"max_padding": float("nan")}}, "batch.max_padding"),
+        ({"batch": {"max_wait_ms": -1}}, "batch.max_wait_ms"),
+        ({"batch": {"max_wait_ms": float("inf")}}, "batch.max_wait_ms"),
+        ({"batch": {"prefetch_rows": 0}}, "batch.prefetch_rows"),
+        ({"realtime": {"max_rows": 0}}, "realtime.max_rows"),
+        ({"realtime": {"deadline_s": 0}}, "realtime.deadline_s"),
+        ({"realtime": {"deadline_s": float("inf")}}, "realtime.deadline_s"),
+        ({"bulk": {"max_rows": 0}}, "bulk.max_rows"),
+        ({"bulk": {"deadline_s": -1}}, "bulk.deadline_s"),
+        ({"bulk": {"deadline_s": float("inf")}}, "bulk.deadline_s"),
+        ({"threads": -1}, "threads"),
+        ({"task": "embedding", "backend": "onnx"}, "source"),
+        ({"task": "embedding"}, "backend"),
+        ({"backend": "onnx", "source": "x"}, "backend"),
+    ],
+)
+def test_a_value_out_of_range_is_refused_by_its_full_name(
+    fields: dict[str, Any], where: str
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        spec(**fields).checked("m")
+    assert caught.value.message.startswith(f"models.m.{where}: must be ")
+
+
+def test_the_smallest_legal_values_are_accepted() -> None:
+    checked = spec(
+        batch={"max_rows": 1, "max_tokens": 1, "max_padding": 0.0, "prefetch_rows": 1},
+        realtime={"max_rows": 1, "deadline_s": 0.001},
+    ).checked("m")
+    assert checked.realtime.max_rows == 1
+
+
+def test_a_misspelt_field_is_refused() -> None:
+    with pytest.raises(msgspec.ValidationError, match="max_row"):
+        spec(batch={"max_row": 1})

@@ -1,0 +1,51 @@
+"""Redis URLs: what is refused, and what is never shown."""
+
+import pytest
+
+from forebay.contract.errors import ConfigurationError
+from forebay.runtime.redis import connect, connect_blocking, mask
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://127.0.0.1:6379/0", "redis://127.0.0.1:6379/0"),
+        ("redis://user:secret@host:1/0", "redis://user:***@host:1/0"),
+        ("redis://:secret@host", "redis://:***@host"),
+        ("rediss://user:p@ss@host", "rediss://user:***@host"),
+        ("unix://user:secret@/run/redis.sock?db=1", "unix://user:***@/run/redis.sock?db=1"),
+        ("redis://host/0?password=secret&db=1", "redis://host/0?password=***&db=1"),
+        ("redis://u:a@host/0?db=1&password=secret", "redis://u:***@host/0?db=1&password=***"),
+        ("", ""),
+    ],
+)
+def test_a_shown_url_keeps_all_but_the_password(url: str, shown: str) -> None:
+    assert mask(url) == shown
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://:secret@host", "localhost:6379", "", "redis://:secret@host:port", "redis://h:99999"],
+)
+def test_a_url_that_makes_no_sense_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="can't be understood") as caught:
+        connect(url, timeout_s=1)
+    assert "secret" not in caught.value.message
+
+
+async def test_a_client_neither_repeats_commands_nor_dresses_up_answers() -> None:
+    client = connect("redis://h:1/2", timeout_s=0.5)
+    told = client.connection_pool.connection_kwargs
+    assert client.response_callbacks == {}
+    assert told["retry"].get_retries() == 0
+    assert told["protocol"] == 2
+    assert told["socket_timeout"] == told["socket_connect_timeout"] == 0.5
+    await client.aclose()
+
+
+async def test_a_blocking_client_waits_for_its_answer_as_long_as_it_takes() -> None:
+    client = connect_blocking("redis://h:1/2", timeout_s=0.5)
+    told = client.connection_pool.connection_kwargs
+    assert told["socket_timeout"] is None
+    assert told["socket_connect_timeout"] == 0.5
+    await client.aclose()

@@ -1,0 +1,205 @@
+"""Finding a model's source, and reading what its folder says."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+from forebay.build import layout, source
+from forebay.build.layout import Pooling
+from forebay.contract.errors import BuildFailed
+
+CONFIG = {"hidden_size": 8, "vocab_size": 7, "max_position_embeddings": 512, "pad_token_id": 3}
+POOLING = {"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": False}
+MODULES = (
+    ("sentence_transformers.models.Transformer", ""),
+    ("sentence_transformers.models.Pooling", "1_Pooling"),
+    ("sentence_transformers.models.Normalize", "2_Normalize"),
+)
+
+
+def write(path: Path, value: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value))
+
+
+def modules(*named: tuple[str, str]) -> list[dict[str, str]]:
+    return [{"type": type_, "path": path} for type_, path in named]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A small sentence-transformers folder."""
+    root = tmp_path / "model"
+    write(root / "config.json", CONFIG)
+    write(root / "modules.json", modules(*MODULES))
+    write(root / "1_Pooling" / "config.json", POOLING)
+    write(root / "sentence_bert_config.json", {"max_seq_length": 64})
+    write(root / "tokenizer_config.json", {"model_max_length": 128})
+    words = {"[UNK]": 0, "<s>": 1, "</s>": 2, "[PAD]": 3, "a": 4, "b": 5, "c": 6}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s> </s>", special_tokens=[("<s>", 1), ("</s>", 2)]
+    )
+    tokenizer.enable_truncation(4)
+    tokenizer.enable_padding(length=4, pad_id=3)
+    tokenizer.save(str(root / "tokenizer.json"))
+    save_file({"w": np.ones((2, 2), np.float32)}, str(root / "model.safetensors"))
+    return root
+
+
+def test_a_folder_is_found_and_its_weights_hashed(folder: Path) -> None:
+    found = source.resolve(str(folder))
+    assert found.folder == folder
+    save_file({"w": np.zeros((2, 2), np.float32)}, str(folder / "model.safetensors"))
+    assert source.resolve(str(folder)).sha256 != found.sha256
+
+
+def test_every_shard_counts_in_the_hash(folder: Path) -> None:
+    one = source.resolve(str(folder)).sha256
+    save_file({"v": np.ones(3, np.float32)}, str(folder / "more.safetensors"))
+    assert source.resolve(str(folder)).sha256 != one
+
+
+def test_a_folder_inside_a_package_is_found_without_importing_the_package(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "carries_weights"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise RuntimeError('imported')")
+    folder.rename(package / "model")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert source.resolve("package:carries_weights/model").folder == package / "model"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("package:no_such_package_here/model", "'no_such_package_here'.*not installed"),
+        ("package:json/../../secrets", "write `package:NAME/FOLDER`"),
+        ("package:a.b/model", "write `package:NAME/FOLDER`"),
+        ("package:/etc", "write `package:NAME/FOLDER`"),
+        ("package:json/no-such-folder", "is no folder"),
+        ("no/such/folder", "is no folder"),
+    ],
+)
+def test_a_source_that_is_not_there_says_why(name: str, said: str) -> None:
+    with pytest.raises(BuildFailed, match=said):
+        source.resolve(name)
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "weights.ckpt"])
+def test_weights_that_are_only_a_pickle_are_refused_by_name(folder: Path, name: str) -> None:
+    (folder / "model.safetensors").rename(folder / name)
+    with pytest.raises(BuildFailed, match=rf"{name} is a pickle.*safetensors only"):
+        source.resolve(str(folder))
+
+
+def test_a_pickle_beside_safetensors_is_left_alone(folder: Path) -> None:
+    before = source.resolve(str(folder)).sha256
+    (folder / "pytorch_model.bin").write_bytes(b"\x80\x04.")
+    assert source.resolve(str(folder)).sha256 == before
+
+
+def test_a_folder_without_weights_says_so(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(BuildFailed, match="has no weights"):
+        source.resolve(str(folder))
+
+
+def test_weights_that_are_cut_short_are_refused_by_name(folder: Path) -> None:
+    whole = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(whole[:-5])
+    with pytest.raises(BuildFailed, match=r"model\.safetensors is not a whole safetensors file"):
+        source.resolve(str(folder))
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
+def test_a_missing_file_is_named(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(BuildFailed, match=f"{name} is missing"):
+        source.resolve(str(folder))
+
+
+def test_the_layout_gives_pooling_limits_and_special_tokens(folder: Path) -> None:
+    found = layout.read(folder)
+    assert (found.pooling, found.normalize) == (Pooling.MEAN, True)
+    limits = found.limits
+    assert (limits.max_tokens, limits.dimensions, limits.vocabulary) == (64, 8, 7)
+    assert (limits.pad_id, limits.prefix, limits.suffix) == (3, (1,), (2, 2))
+
+
+def test_the_tokenizers_own_truncation_and_padding_are_off(folder: Path) -> None:
+    assert len(layout.open_tokenizer(folder).encode("a b c a b c").ids) == 9
+    assert len(layout.open_tokenizer(folder).encode("a").ids) == 4
+
+
+def test_the_lowest_limit_of_all_holds(folder: Path) -> None:
+    (folder / "sentence_bert_config.json").unlink()
+    assert layout.read(folder).limits.max_tokens == 128
+    (folder / "tokenizer_config.json").unlink()
+    assert layout.read(folder).limits.max_tokens == 512
+
+
+@pytest.mark.parametrize(
+    ("config", "pooling"),
+    [
+        ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, Pooling.CLS),
+        ({"pooling_mode": "cls"}, Pooling.CLS),
+        ({"pooling_mode": "mean"}, Pooling.MEAN),
+    ],
+)
+def test_both_ways_of_naming_a_pooling_are_read(
+    folder: Path, config: dict[str, Any], pooling: Pooling
+) -> None:
+    write(folder / "1_Pooling" / "config.json", config)
+    assert layout.read(folder).pooling is pooling
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"pooling_mode_max_tokens": True},
+        {"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": True},
+        {},
+    ],
+)
+def test_a_pooling_that_is_not_supported_is_refused_and_the_file_named(
+    folder: Path, config: dict[str, Any]
+) -> None:
+    write(folder / "1_Pooling" / "config.json", config)
+    with pytest.raises(BuildFailed, match=r"1_Pooling.config\.json asks for .*; supported are"):
+        layout.read(folder)
+
+
+def test_a_model_that_does_not_normalize_is_read_as_such(folder: Path) -> None:
+    write(folder / "modules.json", modules(*MODULES[:2]))
+    assert layout.read(folder).normalize is False
+
+
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [
+        (modules(*MODULES, ("sentence_transformers.models.Dense", "3_Dense")), "'Dense'"),
+        (modules(MODULES[0]), "names no Pooling"),
+    ],
+)
+def test_a_model_with_parts_that_are_not_supported_is_refused(
+    folder: Path, named: Any, said: str
+) -> None:
+    write(folder / "modules.json", named)
+    with pytest.raises(BuildFailed, match=said):
+        layout.read(folder)
+
+
+@pytest.mark.parametrize("name", ["modules.json", "1_Pooling/config.json", "tokenizer.json"])
+def test_a_broken_file_is_named(folder: Path, name: str) -> None:
+    (folder / name).write_text("{")
+    with pytest.raises(BuildFailed, match=Path(name).name):
+        layout.read(folder)
