@@ -13,10 +13,13 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from forebay.background.app import create_celery
 from forebay.contract.prediction import Lane, Status
 from forebay.lanes.keys import GROUP, Keys
 from forebay.lanes.replies import Waiter
+from forebay.runtime.catalog import Catalog
 from forebay.runtime.redis import connect
+from forebay.runtime.settings import Settings
 from tests.fixtures.clients import lane_client, values
 from tests.fixtures.servers import Server, new_prefix
 from tests.fixtures.waiting import eventually, eventually_sync
@@ -124,6 +127,26 @@ def background(tmp_path: Path) -> Iterator[Start]:
 async def run(redis: Redis, *words: Any) -> Any:
     """A command's raw answer."""
     return await redis.execute_command(*words)  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize(
+    ("url", "database", "tls"),
+    [
+        ("redis://me:p%40ss@host:1/2", "2", False),
+        ("rediss://host:1/2", "2", True),
+        ("unix:///run/redis.sock?db=3", None, False),
+    ],
+)
+def test_any_redis_url_will_do(url: str, database: str | None, tls: bool) -> None:
+    app = create_celery(Settings(redis_url=url), Catalog({}))
+    connection = app.connection_for_write()
+    assert bool(connection.ssl) is tls
+    if database is None:
+        assert connection.hostname == "socket:///run/redis.sock?virtual_host=3"
+    else:
+        assert (connection.hostname, connection.virtual_host) == ("host", database)
+    assert connection.transport_cls == "forebay-redis"
+    assert connection.password in (None, "p@ss")
 
 
 async def ending(waiter: Waiter) -> Status:

@@ -24,6 +24,10 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replies, "OVERDUE_S", 0.2)
 
 
+def stands(gateway: GatewayEnd) -> bool:
+    return gateway.link.up and gateway.inbox.listening
+
+
 async def works(gateway: GatewayEnd, url: str, keys: Keys) -> bool:
     """Whether a prediction goes all the way."""
     lanes = LaneServer("real", lambda blocking: real_client(url, blocking=blocking), keys)
@@ -65,8 +69,17 @@ async def test_waiters_are_told_when_the_server_stays_away_and_all_works_when_it
             private_server.resume()
         else:
             private_server.start()
-        await eventually(lambda: gateway.link.up and gateway.inbox.listening)
+        await eventually(lambda: stands(gateway))
         assert await works(gateway, private_server.url, keys)
+
+
+async def test_the_inbox_is_the_first_to_notice_that_the_server_is_gone(
+    private_server: Server, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime_redis, "WATCH_S", 1_000.0)
+    async with gateway_end(private_server.url, keys) as gateway:
+        private_server.kill()
+        await eventually(lambda: not gateway.link.up, within_s=2.0)
 
 
 async def test_waiters_survive_an_absence_shorter_than_the_grace(

@@ -4,15 +4,16 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 
 from forebay.contract.errors import ForebayError, LaneFull, NotFound, Unavailable
 from forebay.contract.prediction import Lane, PredictionId
 from forebay.lanes import lane as lane_module
 from forebay.lanes.keys import Keys
-from forebay.lanes.lane import MAX_CALL_BYTES, MAX_CALL_PREDICTIONS, Part, Submission
+from forebay.lanes.lane import MAX_CALL_BYTES, MAX_CALL_PREDICTIONS, Submission
 from tests.fixtures.gateways import GatewayEnd, echo_spec, gateway_end
-from tests.fixtures.lanes import message, submission, view
+from tests.fixtures.lanes import submission, view
 from tests.fixtures.servers import LaneServer, Server
 from tests.fixtures.waiting import eventually
 
@@ -33,15 +34,7 @@ class Fates:
 
 def sized(payload: int) -> Submission:
     """A submission of about this many bytes."""
-    return Submission(
-        id=PredictionId.new("echo"),
-        lane=Lane.REALTIME,
-        parts=(Part(1, message()),),
-        created_at_ms=0,
-        deadline_ms=1_000_000,
-        retain_ms=1_000_000,
-        input=b"x" * payload,
-    )
+    return submission(input=b"x" * payload)
 
 
 def call_sizes(gateway: GatewayEnd) -> list[int]:
@@ -134,14 +127,7 @@ async def test_a_submission_on_a_full_lane_is_refused_and_its_neighbours_are_not
 async def test_models_are_written_side_by_side_and_an_unknown_one_is_refused(
     gateway: GatewayEnd,
 ) -> None:
-    stranger = Submission(
-        id=PredictionId.new("stranger"),
-        lane=Lane.BULK,
-        parts=(),
-        created_at_ms=0,
-        deadline_ms=1,
-        retain_ms=1,
-    )
+    stranger = msgspec.structs.replace(submission(), id=PredictionId.new("stranger"))
     fates, refused = Fates(), Fates()
     gateway.writer.submit(stranger, refused.done)
     gateway.writer.submit(submission(), fates.done)

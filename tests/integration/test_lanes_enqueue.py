@@ -1,10 +1,14 @@
 """Conformance of the lanes, on the fake and on the real server: onto a lane and off it again."""
 
+import asyncio
+
+import msgspec
 import pytest
 
 from forebay.contract.messages import decode_computation
 from forebay.contract.prediction import Lane, Status
 from forebay.lanes.depth import depth
+from forebay.lanes.lane import Part
 from forebay.lanes.records import Records
 from forebay.lanes.scripts import EnqueueOutcome
 from tests.fixtures.lanes import LONG_MS, enqueue, finish, join, submission, ttl_ms, view
@@ -164,18 +168,8 @@ async def test_waiting_gives_what_is_there_in_both_lanes(lanes: LaneServer) -> N
 async def test_bytes_of_another_release_are_delivered_without_a_computation(
     lanes: LaneServer,
 ) -> None:
-    one = submission(2)
-    strange = type(one)(
-        id=one.id,
-        lane=one.lane,
-        parts=(
-            type(one.parts[0])(2, b"\x81\xa1v\x02"),
-            type(one.parts[0])(1, b"\x81\xa1p\xa1\xff"),
-        ),
-        created_at_ms=one.created_at_ms,
-        deadline_ms=one.deadline_ms,
-        retain_ms=one.retain_ms,
-    )
+    parts = (Part(2, b"\x81\xa1v\x02"), Part(1, b"\x81\xa1p\xa1\xff"))
+    strange = msgspec.structs.replace(submission(), parts=parts)
     await enqueue(lanes, strange)
     worker = await join(lanes)
     assert [(d.part, d.computation) for d in await worker.read(10)] == [(0, None), (1, None)]
@@ -207,8 +201,6 @@ async def test_a_prediction_is_processing_while_a_worker_has_it(lanes: LaneServe
 
 async def test_a_worker_that_waits_is_woken_by_an_enqueue(real_lanes: LaneServer) -> None:
     """On the real server only: the fake never blocks."""
-    import asyncio
-
     worker = await join(real_lanes)
     waiting = asyncio.create_task(worker.wait(10, block_ms=1_500))
 

@@ -1,6 +1,7 @@
 """Conformance of the lanes, on the fake and on the real server: who owns what."""
 
 import asyncio
+import itertools
 from typing import Any
 
 import pytest
@@ -50,7 +51,7 @@ async def test_each_takeover_counts_one_attempt_more(lanes: LaneServer) -> None:
     await enqueue(lanes, submission())
     workers = [await join(lanes, f"w{number}") for number in range(4)]
     deliveries = await workers[0].read(1)
-    for before, after in zip(workers, workers[1:], strict=False):
+    for before, after in itertools.pairwise(workers):
         await vanish(lanes, before)
         deliveries += await after.reclaim(1)
     assert [delivery.attempt for delivery in deliveries] == [1, 2, 3, 4]

@@ -29,6 +29,7 @@ class Shout:
     """Answers in capitals. Refuses `"refuse"`, raises on `"poison"`, stops while `held`."""
 
     version = "shout"
+    streams = 1
 
     def __init__(self) -> None:
         self.batches: list[list[bytes]] = []

@@ -19,6 +19,7 @@ import pytest
 from tests.fixtures.servers import free_port
 from tests.fixtures.waiting import eventually_sync
 
+ROOT = Path(__file__).parents[2]
 CATALOG = '[models.echo]\ntask = "echo"\nbackend = "echo"\n'
 START_S = 60.0
 FOREBAY = (sys.executable, "-m", "forebay.cli")
@@ -115,7 +116,7 @@ def up(tmp_path: Path) -> Iterator[Start]:
 
     def start(*words: str) -> Up:
         folder = tmp_path / str(len(started))
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         started.append(Up(folder, *words))
         started[-1].wait_until_ready()
         return started[-1]
@@ -165,6 +166,25 @@ def test_it_starts_everything_says_how_to_use_it_and_drains(
     assert all_gone(list(children.values()))
     assert "Traceback" not in running.err
     assert "ERROR" not in running.err
+
+
+def test_the_commands_it_prints_work_as_they_are(
+    up: Start, tmp_path: Path, minilm_home: Path
+) -> None:
+    home = tmp_path / "0" / "home"
+    home.mkdir(parents=True)
+    (home / "artifacts").symlink_to(minilm_home / "artifacts")
+    running = up("--models-file", str(ROOT / "models.toml"))
+    assert "Models: minilm, echo" in running.out
+    commands = [line.strip() for line in running.out.splitlines() if line.startswith("  ")]
+    for command, shown in zip(commands, ('"embedding":[', "384 numbers]", "["), strict=True):
+        if command.startswith("curl") and shutil.which("curl") is None:
+            continue
+        # Printed for the folder that it was started from, which is ours.
+        said = subprocess.run(
+            command, shell=True, capture_output=True, text=True, timeout=60, env=ENV, check=True
+        ).stdout
+        assert shown in said, command
 
 
 def test_what_is_in_its_way_is_one_line_and_nothing_is_started(up: Start, tmp_path: Path) -> None:

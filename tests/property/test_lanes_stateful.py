@@ -205,10 +205,10 @@ class LanesMachine(RuleBasedStateMachine):
 def run_machine(new_server: Callable[[], LaneServer]) -> None:
     machine = type("Machine", (LanesMachine,), {"new_server": staticmethod(new_server)})
     # A step is a dozen round trips, so a machine counts as several examples.
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=max(10, settings().max_examples // 4),
+            max_examples=settings().max_examples // 2,
             stateful_step_count=30,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
         ),

@@ -42,7 +42,7 @@ class Pip:
 
 def install(bootstrap: ModuleType, pip: Pip, index: str = "https://cpu") -> list[tuple[str, ...]]:
     """What pip is told to install for torch."""
-    bootstrap.pip = pip
+    setattr(bootstrap, "pip", pip)  # noqa: B010
     bootstrap.install_torch("python", PIN, index)
     return pip.told
 

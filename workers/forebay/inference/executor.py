@@ -1,7 +1,7 @@
-"""The one named thread on which model code runs.
+"""The named threads on which model code runs: one for each stream of the backend.
 
-One micro-batch runs while the next stands ready behind it, so the device never waits for the
-event loop. A batch that fails is halved until the row at fault stands alone: log2 n extra runs,
+A micro-batch stands ready behind those that run, so a device thread never waits for the event
+loop. A batch that fails is halved until the row at fault stands alone: log2 n extra runs,
 and its neighbours succeed.
 """
 
@@ -35,18 +35,17 @@ class Run(msgspec.Struct, frozen=True):
 
 
 class Executor:
-    """Runs micro-batches, one at a time, off the event loop.
+    """Runs micro-batches off the event loop, as many at a time as the backend has streams.
 
     Args:
         backend: the loaded model.
-        depth: batches given to the device at once, the running one included.
     """
 
-    def __init__(self, backend: Backend, *, depth: int = 2) -> None:
+    def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._device = ThreadPoolExecutor(1, thread_name_prefix="device")
+        self._device = ThreadPoolExecutor(backend.streams, thread_name_prefix="device")
         self._prepare = ThreadPoolExecutor(1, thread_name_prefix="prepare")
-        self.room = asyncio.Semaphore(depth)
+        self.room = asyncio.Semaphore(backend.streams + 1)
 
     @property
     def prepare_thread(self) -> ThreadPoolExecutor:

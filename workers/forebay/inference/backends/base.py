@@ -24,13 +24,18 @@ class PreparedRow(msgspec.Struct, frozen=True):
 class Backend(Protocol):
     """Executes one model. Made by `load`, warm before it reports ready, closed on drain.
 
-    `prepare` runs on the prepare thread while `run` runs on the device thread; a backend shares
-    no mutable state between the two.
+    `prepare` runs on the prepare thread while `run` runs on up to `streams` device threads; a
+    backend shares no mutable state between them.
     """
 
     @property
     def version(self) -> str:
         """Short digest of the artifact, or the backend's own name where there is none."""
+        ...
+
+    @property
+    def streams(self) -> int:
+        """How many forward passes may run at once, each on a thread of its own."""
         ...
 
     def warm(self) -> None:

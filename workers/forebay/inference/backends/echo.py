@@ -11,6 +11,11 @@ class Echo:
     """A backend that does nothing. Takes `ValueRow`s, gives a `Value` with the same bytes."""
 
     @property
+    def streams(self) -> int:
+        """One: more would only fight over the interpreter."""
+        return 1
+
+    @property
     def version(self) -> str:
         """The backend's own name: there is no artifact."""
         return "echo"

@@ -10,6 +10,9 @@ from forebay.storage.artifacts import ArtifactStore
 
 CPU = "CPUExecutionProvider"
 
+MAX_STREAMS = 8
+"""Forward passes at once in one process; on a larger machine more replicas serve better."""
+
 
 def load(spec: ModelSpec, store: ArtifactStore, *, providers: Sequence[str] = (CPU,)) -> Backend:
     """The backend that executes `spec`, loaded but not yet warm.
@@ -44,10 +47,12 @@ def load(spec: ModelSpec, store: ArtifactStore, *, providers: Sequence[str] = (C
                         f"Model {spec.name!r} was built with {field} {str(built)!r} and is now "
                         f"asked to have {str(wanted)!r}: run `forebay models build {spec.name}`."
                     )
+            threads = min(spec.threads, _cores()) or _cores()
             return OnnxEmbedding(
                 artifact.folder,
                 artifact.manifest,
-                threads=spec.threads or _cores(),
+                threads=threads,
+                streams=min(_cores() // threads, MAX_STREAMS),
                 providers=tuple(providers),
             )
 
