@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
+from typing import Protocol
 
 import pytest
 from redis.exceptions import ConnectionError as NotConnectedError
@@ -15,22 +16,26 @@ from forebay.runtime.redis import Channel, Commands, Link, connect, connect_bloc
 from tests.fixtures.servers import Server
 from tests.fixtures.waiting import eventually
 
-Connect = Callable[[str], Awaitable[Commands]]
+
+class Open(Protocol):
+    """Opens whatever sends commands."""
+
+    def __call__(self, url: str, timeout_s: float = ...) -> Commands: ...
 
 
 @pytest.fixture(params=["client", "channel"])
-async def open_(request: pytest.FixtureRequest) -> AsyncIterator[Callable[[str], Commands]]:
+async def open_(request: pytest.FixtureRequest) -> AsyncIterator[Open]:
     """Opens whatever sends commands: a client of a pool, or a channel."""
     async with contextlib.AsyncExitStack() as stack:
 
-        def opened(url: str) -> Commands:
+        def opened(url: str, timeout_s: float = 5.0) -> Commands:
             if request.param == "client":
-                client = connect(url, timeout_s=0.3)
+                client = connect(url, timeout_s=timeout_s)
                 stack.push_async_callback(client.aclose)
                 return client
-            client = connect_blocking(url, timeout_s=0.3)
+            client = connect_blocking(url, timeout_s=timeout_s)
             stack.push_async_callback(client.aclose)
-            channel = Channel(client, timeout_s=0.3)
+            channel = Channel(client, timeout_s=timeout_s)
             stack.push_async_callback(channel.aclose)
             return channel
 
@@ -38,7 +43,7 @@ async def open_(request: pytest.FixtureRequest) -> AsyncIterator[Callable[[str],
 
 
 async def test_answers_and_refusals_come_as_they_are(
-    open_: Callable[[str], Commands], redis_url: str, key_prefix: str
+    open_: Open, redis_url: str, key_prefix: str
 ) -> None:
     redis = open_(redis_url)
     assert await redis.execute_command("SET", key_prefix, b"\xff") == b"OK"
@@ -52,16 +57,14 @@ async def test_answers_and_refusals_come_as_they_are(
     assert await redis.execute_command("PING") == b"PONG"
 
 
-async def test_commands_of_many_tasks_get_their_own_answers(
-    open_: Callable[[str], Commands], redis_url: str
-) -> None:
+async def test_commands_of_many_tasks_get_their_own_answers(open_: Open, redis_url: str) -> None:
     redis = open_(redis_url)
     answers = await asyncio.gather(*(redis.execute_command("ECHO", n) for n in range(200)))
     assert answers == [b"%d" % n for n in range(200)]
 
 
 async def test_a_cancelled_command_ends_its_task_and_mixes_up_no_answers(
-    open_: Callable[[str], Commands], redis_url: str
+    open_: Open, redis_url: str
 ) -> None:
     """Whenever it is cancelled: before it is sent, while it is under way, when it is answered."""
     redis = open_(redis_url)
@@ -82,7 +85,7 @@ async def test_a_cancelled_command_ends_its_task_and_mixes_up_no_answers(
 
 
 async def test_a_command_may_be_sent_while_a_cancelled_task_tidies_up(
-    open_: Callable[[str], Commands], redis_url: str
+    open_: Open, redis_url: str
 ) -> None:
     redis = open_(redis_url)
     answers = []
@@ -102,9 +105,9 @@ async def test_a_command_may_be_sent_while_a_cancelled_task_tidies_up(
 
 
 async def test_a_silent_server_is_an_error_after_the_timeout_and_no_answer_comes_late(
-    open_: Callable[[str], Commands], private_server: Server
+    open_: Open, private_server: Server
 ) -> None:
-    redis = open_(private_server.url)
+    redis = open_(private_server.url, timeout_s=0.3)
     await redis.execute_command("SET", "a", 1)
     private_server.pause()
     with pytest.raises(AnswerTimeoutError):
@@ -114,7 +117,7 @@ async def test_a_silent_server_is_an_error_after_the_timeout_and_no_answer_comes
 
 
 async def test_a_broken_connection_is_an_error_once_and_then_replaced(
-    open_: Callable[[str], Commands], private_server: Server
+    open_: Open, private_server: Server
 ) -> None:
     redis = open_(private_server.url)
     await redis.execute_command("PING")

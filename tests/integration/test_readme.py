@@ -1,0 +1,99 @@
+"""The README does what it says: its blocks are run, its links lead somewhere."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.fixtures.stack import ROOT, Stack
+
+README = (ROOT / "README.md").read_text("utf-8")
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+
+
+def blocks(language: str) -> list[str]:
+    """The README's code blocks in that language."""
+    return [body for found, body in BLOCK.findall(README) if found == language]
+
+
+def here(text: str, stack: Stack) -> str:
+    """The block against the test's stack and this environment instead of the usual ones."""
+    return text.replace("http://127.0.0.1:8000", stack.url).replace(
+        ".venv/bin/forebay", f"{sys.executable} -m forebay.cli"
+    )
+
+
+def run(command: list[str], stack: Stack) -> str:
+    """Run it as a reader would; returns what it printed."""
+    own = stack.home
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**os.environ, "FOREBAY_HOME": str(own), "FOREBAY_PORT": str(stack.port)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("number", range(len(blocks("sh"))))
+def test_every_shell_block_of_the_readme_runs(stack: Stack, number: int) -> None:
+    script = here(blocks("sh")[number], stack)
+    # `forebay doctor` finds the port taken, by the very stack it is run beside.
+    script = script.replace("forebay.cli doctor", "forebay.cli doctor --help")
+    assert run(["bash", "-euc", script], stack).strip()
+
+
+@pytest.mark.parametrize("number", range(len(blocks("python"))))
+def test_every_python_block_of_the_readme_runs(stack: Stack, number: int) -> None:
+    printed = run([sys.executable, "-c", here(blocks("python")[number], stack)], stack)
+    assert "384 dimensions" in printed
+
+
+def test_the_commands_that_up_prints_run_as_they_are(stack: Stack) -> None:
+    lines = stack.output.splitlines()
+    first = next(n for n, line in enumerate(lines) if line.strip() == "Try:") + 1
+    commands = [line.strip() for line in lines[first : first + 3]]
+    assert len(commands) == 3
+    for command in commands:
+        assert run(["bash", "-euc", command], stack).strip(), command
+
+
+def test_the_readme_has_something_to_run_in_each_language() -> None:
+    assert len(blocks("sh")) >= 3
+    assert blocks("python")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for target in LINK.findall(page.read_text("utf-8")):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_every_page_of_the_docs_is_reachable_from_the_readme() -> None:
+    reached, waiting = set[Path](), [ROOT / "README.md"]
+    while waiting:
+        page = waiting.pop()
+        if page in reached:
+            continue
+        reached.add(page)
+        if page.is_dir():
+            waiting += sorted(page.glob("*.md"))
+        elif page.suffix == ".md":
+            for target in LINK.findall(page.read_text("utf-8")):
+                waiting.append((page.parent / target).resolve())
+    assert [page for page in PAGES if page.resolve() not in reached] == []
