@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,7 +26,7 @@ BATCH_ROWS = 32
 
 
 class Order(msgspec.Struct, frozen=True):
-    """What to do: `row`, `padded` or `sorted` for so long, or `embed` every text once."""
+    """What to do: `row`, `padded`, `sorted` or `cores` for so long, or `embed` every text once."""
 
     loop: str
     texts: str
@@ -93,7 +94,7 @@ class BareLoop:
     """A contender that has no path at all.
 
     Args:
-        loop: one of `row`, `padded`, `sorted`.
+        loop: one of `row`, `padded`, `sorted`, `cores`.
         load: the one load it stands beside.
     """
 
@@ -135,6 +136,10 @@ def loops(process: BareProcess) -> list[BareLoop]:
             "sorted", f"bare loop, {READ_ROWS} sorted, in {BUCKET_ROWS}s",
             MINILM_64, process,
         ),
+        BareLoop(
+            "cores", "the same, on each core a loop of one thread", MINILM_64, process,
+            extra=True,
+        ),
     ]  # fmt: skip
 
 
@@ -160,15 +165,34 @@ def measure_loop(embedder: Embedder, loop: str, texts: list[str], seconds: float
     return Measurement(rows, 0, now - begun, rows, p50, p90, p99)
 
 
+def measure_cores(
+    embedder: Embedder, texts: list[str], seconds: float, *, loops: int
+) -> Measurement:
+    """The sorted loop on as many threads of Python; their rows together."""
+    starts = [index * len(texts) // loops for index in range(loops)]
+    with ThreadPoolExecutor(loops) as pool:
+        runs = [
+            pool.submit(measure_loop, embedder, "sorted", texts[at:] + texts[:at], seconds)
+            for at in starts
+        ]
+        done = [run.result() for run in runs]
+    rows = sum(one.answered for one in done)
+    return Measurement(rows, 0, max(one.seconds for one in done), rows)
+
+
 def serve(model: Path, tokenizer: Path, threads: int) -> None:
     """Answer orders until stdin closes."""
     embedder = Embedder(model, tokenizer, threads=threads)
+    single = Embedder(model, tokenizer, threads=1)
     for line in sys.stdin.buffer:
         order = msgspec.json.decode(line, type=Order)
         texts = Path(order.texts).read_text("utf-8").splitlines()
         if order.loop == "embed":
             vectors = (embedder.embed([text])[0].astype("<f4").tobytes() for text in texts)
             answer = Answer(vectors=tuple(base64.b64encode(v).decode() for v in vectors))
+        elif order.loop == "cores":
+            measure_cores(single, texts, order.lead_s, loops=threads)
+            answer = Answer(measure_cores(single, texts, order.seconds, loops=threads))
         else:
             measure_loop(embedder, order.loop, texts, order.lead_s)
             answer = Answer(measure_loop(embedder, order.loop, texts, order.seconds))

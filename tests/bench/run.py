@@ -143,7 +143,7 @@ def run(choice: Choice, folders: Folders, pace: rounds.Pace, artifact: Path | No
         partial=choice.quick or bool(choice.only),
         rounds=pace.rounds,
         seconds=pace.seconds,
-        threads=spec.threads or here.cores,
+        threads=here.cores,
         max_rows=spec.batch.max_rows,
         artifact=built.name[:12],
         machine=here,

@@ -95,7 +95,7 @@ class Session(msgspec.Struct, frozen=True):
 
 def contender_names() -> list[str]:
     """Every contender there is."""
-    bares = [f"bare-{loop}" for loop in ("row", "padded", "sorted")]
+    bares = [f"bare-{loop}" for loop in ("row", "padded", "sorted", "cores")]
     return ["forebay", "forebay-base64", *bares, *(found.name for found in peer.find())]
 
 
@@ -133,7 +133,7 @@ def started(
 
     Args:
         artifact: folder of the built model.
-        spec: the model's threads and batch limits, which everybody gets.
+        spec: the model's batch limits, which everybody gets.
         bodies: folder for request bodies.
 
     Raises:
@@ -142,7 +142,7 @@ def started(
     """
     logs = folders.output / "logs"
     workloads = {load.workload for load in choice.loads()}
-    tokenizer, threads = artifact / "tokenizer.json", spec.threads or cores()
+    tokenizer, threads = artifact / "tokenizer.json", cores()
     with ExitStack() as stack:
         ours: list[HttpContender] = []
         forebay, redis_url = None, None

@@ -13,7 +13,7 @@ from forebay.lanes.keys import Keys
 from forebay.lanes.lane import Submission
 from forebay.lanes.records import Record
 from forebay.lanes.replies import Waiter
-from tests.fixtures.gateways import GatewayEnd, gateway_end
+from tests.fixtures.gateway_end import GatewayEnd, gateway_end
 from tests.fixtures.lanes import finish, join, reply_to, settlement, submission
 from tests.fixtures.servers import LaneServer
 from tests.fixtures.waiting import eventually

@@ -9,7 +9,7 @@ from forebay.contract.errors import Unavailable
 from forebay.lanes import replies
 from forebay.lanes.keys import Keys
 from forebay.runtime import redis as runtime_redis
-from tests.fixtures.gateways import TIMEOUT_S, GatewayEnd, gateway_end
+from tests.fixtures.gateway_end import TIMEOUT_S, GatewayEnd, gateway_end
 from tests.fixtures.lanes import join, reply_to, settlement, submission
 from tests.fixtures.servers import LaneServer, Server, real_client
 from tests.fixtures.waiting import eventually

@@ -12,7 +12,7 @@ from forebay.contract.prediction import Lane, PredictionId
 from forebay.lanes import lane as lane_module
 from forebay.lanes.keys import Keys
 from forebay.lanes.lane import MAX_CALL_BYTES, MAX_CALL_PREDICTIONS, Submission
-from tests.fixtures.gateways import GatewayEnd, echo_spec, gateway_end
+from tests.fixtures.gateway_end import GatewayEnd, echo_spec, gateway_end
 from tests.fixtures.lanes import submission, view
 from tests.fixtures.servers import LaneServer, Server
 from tests.fixtures.waiting import eventually

@@ -1,12 +1,9 @@
 """Conformance of the lanes, on the fake and on the real server: how predictions end."""
 
-from typing import Any
-
 import msgspec
 import pytest
-from redis.asyncio.client import PubSub
 
-from forebay.contract.messages import Reply, decode_replies, encode_outputs
+from forebay.contract.messages import encode_outputs
 from forebay.contract.prediction import TERMINAL, Lane, PredictionId, Status
 from forebay.contract.rows import Value
 from forebay.lanes import scripts
@@ -19,7 +16,6 @@ from tests.fixtures.lanes import (
     enqueue,
     finish,
     join,
-    reply_to,
     settlement,
     submission,
     ttl_ms,
@@ -28,20 +24,6 @@ from tests.fixtures.lanes import (
 from tests.fixtures.servers import LaneServer
 
 ENDED, RECORDED, LATE = SettleOutcome.ENDED, SettleOutcome.RECORDED, SettleOutcome.LATE
-
-
-async def subscribed(lanes: LaneServer, channel: str) -> PubSub:
-    pubsub = lanes.client(blocking=True).pubsub()
-    await pubsub.subscribe(channel)
-    assert await pubsub.get_message(timeout=5) is not None
-    return pubsub
-
-
-async def published(pubsub: PubSub) -> tuple[Reply, ...]:
-    told: Any = await pubsub.get_message(timeout=5)
-    assert told is not None
-    assert told["type"] == "message"
-    return decode_replies(told["data"])
 
 
 async def status_of(lanes: LaneServer, id_: PredictionId) -> Status:
@@ -223,47 +205,6 @@ async def test_finishing_what_does_not_exist_only_forgets_its_deadline(lanes: La
     assert await finish(lanes, one.id) is FinishOutcome.GONE
     seen = await view(lanes, [one.id.text])
     assert (seen.deadlines, seen.counters, seen.records) == (set(), {}, {one.id.text: {}})
-
-
-async def test_results_of_one_call_reach_each_gateway_in_one_message(lanes: LaneServer) -> None:
-    here, there = (lanes.keys.reply_channel(name) for name in ("g1", "g2"))
-    ours = [submission(1, 1, reply_channel=here), submission(reply_channel=here)]
-    theirs, nobodys = submission(reply_channel=there), submission()
-    await enqueue(lanes, *ours, theirs, nobodys)
-    worker = await join(lanes)
-    deliveries = await worker.read(10)
-    first, second = await subscribed(lanes, here), await subscribed(lanes, there)
-    await worker.settle([settlement(delivery) for delivery in deliveries])
-    assert await published(first) == tuple(reply_to(d) for d in deliveries[:3])
-    assert await published(second) == (reply_to(deliveries[3]),)
-    for pubsub in (first, second):
-        await pubsub.aclose()  # type: ignore[no-untyped-call]
-
-
-async def test_only_what_counted_is_published(lanes: LaneServer) -> None:
-    channel = lanes.keys.reply_channel("g1")
-    one, two = submission(reply_channel=channel), submission(reply_channel=channel)
-    await enqueue(lanes, one, two)
-    worker = await join(lanes)
-    first, second = await worker.read(2)
-    pubsub = await subscribed(lanes, channel)
-    await finish(lanes, one.id, Status.CANCELED)
-    (canceled,) = await published(pubsub)
-    assert (canceled.prediction, canceled.status) == (one.id.text, Status.CANCELED)
-    await worker.settle([settlement(first), settlement(second), settlement(second)])
-    assert await published(pubsub) == (reply_to(second),)
-    await pubsub.aclose()  # type: ignore[no-untyped-call]
-
-
-async def test_a_long_array_of_results_is_readable(lanes: LaneServer) -> None:
-    channel = lanes.keys.reply_channel("g1")
-    await enqueue(lanes, *(submission(reply_channel=channel) for _ in range(300)))
-    worker = await join(lanes)
-    deliveries = await worker.read(300)
-    pubsub = await subscribed(lanes, channel)
-    await worker.settle([settlement(delivery) for delivery in deliveries])
-    assert await published(pubsub) == tuple(reply_to(delivery) for delivery in deliveries)
-    await pubsub.aclose()  # type: ignore[no-untyped-call]
 
 
 async def test_outputs_beside_the_record_outlive_it(lanes: LaneServer) -> None:

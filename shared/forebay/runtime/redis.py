@@ -81,7 +81,6 @@ def _client(url: str, connect_s: float, answer_s: float | None) -> Redis:
                 retry_on_timeout=False,
                 socket_connect_timeout=connect_s,
                 socket_timeout=answer_s,
-                socket_keepalive=True,
                 socket_read_size=262_144,
                 max_connections=2 * MAX_COMMANDS,
             ),

@@ -39,18 +39,21 @@ class Null(Worker):
 class Embed(Worker):
     """Runs a batch as it comes, padded to its longest text."""
 
+    threads: int | None = None
+    """Threads of one forward pass; None takes the benchmark's."""
+
     def __init__(self) -> None:
         super().__init__()
-        self.embedder = Embedder.from_environment()
+        self.embedder = Embedder.from_environment(threads=self.threads)
 
     def forward(self, data: list[dict[str, Any]]) -> list[dict[str, Any]]:
         vectors = self.embedder.embed([request["input"] for request in data])
         return [{"embedding": vector.tolist()} for vector in vectors]
 
 
-def serve(worker: type[Worker], *, rows: int) -> None:
+def serve(worker: type[Worker], *, rows: int, processes: int = 1) -> None:
     server = Server()
-    server.append_worker(worker, max_batch_size=rows, max_wait_time=WAIT_MS)
+    server.append_worker(worker, num=processes, max_batch_size=rows, max_wait_time=WAIT_MS)
     server.run()
 
 
