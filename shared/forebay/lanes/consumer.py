@@ -44,7 +44,7 @@ class Delivery(msgspec.Struct, frozen=True):
     part: int
     attempt: int
     computation: Computation | None
-    received_at_ms: int
+    received_at_ms: float
 
 
 class Settlement(msgspec.Struct, frozen=True):
@@ -172,7 +172,7 @@ class Consumer:
                 lease_ms=self.limits.lease_ms,
                 count=room,
             )
-            now = self._clock.now_ms()
+            now = self._clock.now() * 1000
             deliveries += [
                 self._delivery(lane, entry, fields, attempt, now)
                 for entry, attempt, fields in taken
@@ -237,11 +237,11 @@ class Consumer:
         await scripts.leave(self._redis, self.keys, worker=self.worker)
 
     def _deliveries(self, lane: Lane, entries: Sequence[scripts.RawEntry]) -> list[Delivery]:
-        now = self._clock.now_ms()
+        now = self._clock.now() * 1000
         return [self._delivery(lane, entry, fields, 1, now) for entry, fields in entries]
 
     def _delivery(
-        self, lane: Lane, entry: bytes, fields: Sequence[bytes], attempt: int, now: int
+        self, lane: Lane, entry: bytes, fields: Sequence[bytes], attempt: int, now: float
     ) -> Delivery:
         prediction, _, part = fields[1].decode().rpartition(".")
         try:

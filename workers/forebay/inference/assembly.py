@@ -82,7 +82,7 @@ class Assembly:
         timing = None
         if self.began_ms is not None:
             timing = Timing(
-                queue_ms=float(delivery.received_at_ms - self.computation.enqueued_at_ms),
+                queue_ms=max(0.0, delivery.received_at_ms - self.computation.enqueued_at_ms),
                 batch_ms=self.began_ms - delivery.received_at_ms,
                 compute_ms=self.done_ms - self.began_ms,
             )

@@ -73,6 +73,7 @@ class Pipeline:
         self._held: dict[bytes, Assembly] = {}
         self._unsettled: list[Settlement] = []
         self._rows_per_entry = 1.0
+        self._backlog = True
         self._draining = False
         self._work = asyncio.Event()
         self._room = asyncio.Event()
@@ -148,9 +149,13 @@ class Pipeline:
             if reclaimed:
                 log.warning("took over %d leases that had lapsed", len(reclaimed))
                 return reclaimed
-        return await self._consumer.read(count) or await self._consumer.wait(
-            count, block_ms=BLOCK_MS
-        )
+        # A lane that gave less than was asked for is empty: the blocking read asks and waits in
+        # one round trip. It takes from both lanes alike, so a backlog is read realtime first.
+        deliveries = await self._consumer.read(count) if self._backlog else []
+        if not deliveries:
+            deliveries = await self._consumer.wait(count, block_ms=BLOCK_MS)
+        self._backlog = len(deliveries) >= count
+        return deliveries
 
     async def _rejoin(self) -> None:
         try:
