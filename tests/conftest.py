@@ -4,7 +4,6 @@ HYPOTHESIS_PROFILE=thorough tries many times more examples than the default, `qu
 """
 
 import os
-import warnings
 
 import pytest
 from hypothesis import settings
@@ -18,13 +17,6 @@ pytest_plugins = [
 settings.register_profile("quick", max_examples=100, deadline=None, print_blob=True)
 settings.register_profile("thorough", max_examples=2_000, deadline=None, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_configure() -> None:
-    # pytest-asyncio wants to be told which loop a fixture runs on. Unset, it is that of the
-    # fixture's own scope, which is what the fixtures here expect.
-    warnings.filterwarnings("ignore", message=".*asyncio_default_fixture_loop_scope.* is unset")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -28,7 +28,7 @@ CAVEATS = """\
   mosec holds requests in its own memory.
 - Peers run as their documentation shows, with the artifact, thread count and batch limit that
   Forebay has (mosec's null model takes 64 rows, the most there are to take: it would wait for
-  more). "Sorting by hand" is mosec with code that its user would have to write.
+  more). "At its best" is mosec with a process a core, one thread each, and code of its user that sorts.
 - A load of `c` is `c` connections; latencies are over all answers, those of the warm-up too.
 - No text comes twice within a measurement, so nobody's cache helps.
 - Before the run every system's embeddings are compared with the bare model's (cosine at least

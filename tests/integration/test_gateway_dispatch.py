@@ -83,7 +83,7 @@ async def test_outputs_beside_the_record_that_are_gone_are_an_error_with_words(
 
     def lose(delivery: Any) -> Any:
         whole = store(delivery)
-        return type(whole)(whole.delivery, whole.rows, whole.reply, None)
+        return type(whole)(whole.delivery, whole.reply, None)
 
     async with answering(redis_url, keys, "minilm", answer=lose):
         embedded = await client.post("/v1/embeddings", json={"model": "minilm", "input": "a"})

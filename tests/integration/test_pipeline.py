@@ -316,3 +316,21 @@ async def _ended(client: LaneClient, id_: PredictionId) -> Status | None:
     except (RedisError, OSError):
         return None
     return record.status if record and record.status.terminal else None
+
+
+async def test_a_worker_whose_own_lease_lapsed_goes_on_instead_of_running_it_twice(
+    redis_url: str, keys: Keys, client: LaneClient
+) -> None:
+    backend = Shout()
+    backend.free.clear()
+    async with pipeline(redis_url, keys, backend, lease_ms=20) as working:
+        waiter = client.submit(values(b'"slow"'))
+        await eventually(lambda: backend.batches)
+        await eventually(
+            lambda: [d.attempt for d in working.held] >= [2], what="it took its own lease over"
+        )
+        backend.free.set()
+        (reply,) = await waiter.future
+
+    assert reply.status is Status.SUCCEEDED
+    assert backend.batches == [[b'"slow"']]

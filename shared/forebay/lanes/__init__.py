@@ -11,7 +11,7 @@
     replies   the inbox: one subscription per gateway process
     records   read a prediction back
     sweeps    what time does to lanes: deadlines, orphans, dead letters past retention
-    clock     the one clock, which is the server's
+    depth     demand, and who is there to work it off
 
 Redis keeps the truth: a result is stored before it is published, and whoever missed the message
 re-reads the record.

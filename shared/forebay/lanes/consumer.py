@@ -56,7 +56,6 @@ class Settlement(msgspec.Struct, frozen=True):
     """
 
     delivery: Delivery
-    rows: int
     reply: Reply
     spilled: bytes | None = None
     dead: str = ""

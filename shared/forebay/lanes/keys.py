@@ -4,7 +4,7 @@
 |--------------------------------|--------|-------------------------|-------------|-----------|
 | `lane:LANE`                    | stream | enqueue; settle, finish | workers     | for ever  |
 | `record:ID`                    | hash   | enqueue; settle, finish | gateways    | retention |
-| `out:ID:PART:ATTEMPT`          | string | worker, before settle   | gateways    | and 1 day |
+| `out:ID:PART:ATTEMPT`          | string | worker, before settle   | gateways    | and 1 hour |
 | `deadlines`                    | zset   | enqueue; settle, finish | sweep       | for ever  |
 | `demand`                       | hash   | enqueue; settle, finish | admission   | for ever  |
 | `workers`                      | zset   | beat; leave, tidy       | reclaim     | swept     |

@@ -41,7 +41,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         str, Meta(description="Redis or Valkey to use; empty: `forebay up` starts its own")
     ] = ""
     key_prefix: Annotated[
-        str, Meta(description="First part of every Redis key", pattern="^[a-z0-9_-]+$")
+        str, Meta(description="First part of every Redis key", pattern=r"^[a-z0-9_-]+\Z")
     ] = "forebay"
     durability: Annotated[
         Durability, Meta(description="`memory`, or `disk` (append-only file) for the own server")

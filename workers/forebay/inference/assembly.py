@@ -104,7 +104,7 @@ class Assembly:
             if spilled is not None
             else None,
         )
-        return Settlement(delivery, len(self.computation.rows), reply, spilled)
+        return Settlement(delivery, reply, spilled)
 
 
 class RowRef:

@@ -168,6 +168,11 @@ class Pipeline:
         loop = asyncio.get_running_loop()
         rows = 0
         for delivery in deliveries:
+            held = self._held.get(delivery.entry)
+            if held is not None:
+                # Our own lease had lapsed, while Redis was away: we go on, under its new attempt.
+                held.delivery = delivery
+                continue
             computation = delivery.computation
             if computation is None:
                 self._bury(delivery, ErrorKind.INTERNAL, "The worker can't read this message.")
@@ -218,8 +223,7 @@ class Pipeline:
     def _bury(self, delivery: Delivery, kind: ErrorKind, message: str) -> None:
         log.error("%s becomes a dead letter: %s", delivery.prediction, message)
         reply = unreadable(delivery, self._clock.now_ms(), kind=kind, message=message)
-        rows = len(delivery.computation.rows) if delivery.computation else 1
-        self._unsettled.append(Settlement(delivery, rows, reply, dead=message))
+        self._unsettled.append(Settlement(delivery, reply, dead=message))
         self._outcome.set()
 
     # run

@@ -10,6 +10,7 @@
 --       1 if its outputs are spilled, reason if it becomes a dead letter or ''
 -- Returns for each  2 the prediction is now terminal  1 part recorded  0 too late, dropped
 --                   -1 the lease is another's, dropped  -2 no such record any more, dropped
+local SWEPT_MS = 3600000
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local stream = { realtime = KEYS[1], bulk = KEYS[2] }
@@ -53,7 +54,8 @@ while key <= #KEYS do
   local attempt, status, message = ARGV[at + 4], ARGV[at + 5], ARGV[at + 6]
   local spilled, reason = ARGV[at + 7] == '1', ARGV[at + 8]
   key, at = key + 2, at + 9
-  local found = redis.call('HMGET', record, 'st', 'left', 'rp', 'tt', 'a' .. part, 'en')
+  local found = redis.call('HMGET', record, 'st', 'left', 'rp', 'tt', 'a' .. part, 'en',
+    'dl')
   local was = found[1]
   local mine = released[lane]
   local outcome
@@ -112,8 +114,10 @@ while key <= #KEYS do
     else
       redis.call('HSET', record, 'left', left)
     end
-    -- Outputs beside the record live at least as long as the record does.
-    if spilled then redis.call('PEXPIRE', spilled_key, found[4] + 86400000) end
+    -- Outputs beside the record outlive it: it ends by its deadline, or the sweep after that.
+    if spilled then
+      redis.call('PEXPIRE', spilled_key, math.max(found[7] - now, 0) + found[4] + SWEPT_MS)
+    end
   end
   outcomes[#outcomes + 1] = outcome
 end
