@@ -24,9 +24,12 @@ READ_ROWS = 64
 BUCKET_ROWS = 8
 BATCH_ROWS = 32
 
+PAUSE_S = 0.002
+"""About what a lone client leaves between two requests: caches cool, and cores fall asleep."""
+
 
 class Order(msgspec.Struct, frozen=True):
-    """What to do: `row`, `padded`, `sorted` or `cores` for so long, or `embed` every text once."""
+    """What to do: `row`, `paced`, `padded`, `sorted` or `cores` for so long, or `embed` every text once."""
 
     loop: str
     texts: str
@@ -94,7 +97,7 @@ class BareLoop:
     """A contender that has no path at all.
 
     Args:
-        loop: one of `row`, `padded`, `sorted`, `cores`.
+        loop: one of `row`, `paced`, `padded`, `sorted`, `cores`.
         load: the one load it stands beside.
     """
 
@@ -129,6 +132,10 @@ def loops(process: BareProcess) -> list[BareLoop]:
     return [
         BareLoop("row", "bare loop, row by row", MINILM_1, process),
         BareLoop(
+            "paced", f"the same, after a pause of {PAUSE_S * 1e3:g} ms each", MINILM_1, process,
+            extra=True,
+        ),
+        BareLoop(
             "padded", f"bare loop, {BATCH_ROWS} as they come", MINILM_64, process,
             extra=True,
         ),
@@ -145,12 +152,15 @@ def loops(process: BareProcess) -> list[BareLoop]:
 
 def measure_loop(embedder: Embedder, loop: str, texts: list[str], seconds: float) -> Measurement:
     """Go over the texts, again from the first when they are used up, until the time is over."""
-    step = {"row": 1, "padded": BATCH_ROWS, "sorted": READ_ROWS}[loop]
+    step = {"padded": BATCH_ROWS, "sorted": READ_ROWS}.get(loop, 1)
     rows, at = 0, 0
     took_ms: list[float] = []
     begun = now = time.perf_counter()
     while now - begun < seconds:
         chunk = [texts[(at + i) % len(texts)] for i in range(step)]
+        if loop == "paced":
+            time.sleep(PAUSE_S)
+            now = time.perf_counter()
         if loop == "sorted":
             embedder.embed_sorted(chunk, bucket=BUCKET_ROWS)
         else:
@@ -159,7 +169,7 @@ def measure_loop(embedder: Embedder, loop: str, texts: list[str], seconds: float
         took_ms.append((now - before) * 1e3)
         rows, at = rows + step, at + step
     took_ms.sort()
-    if loop != "row":
+    if step > 1:
         return Measurement(rows, 0, now - begun, rows)
     p50, p90, p99 = (percentile(took_ms, share) for share in (0.5, 0.9, 0.99))
     return Measurement(rows, 0, now - begun, rows, p50, p90, p99)

@@ -28,13 +28,17 @@ CAVEATS = """\
   mosec holds requests in its own memory.
 - Peers run as their documentation shows, with the artifact, thread count and batch limit that
   Forebay has (mosec's null model takes 64 rows, the most there are to take: it would wait for
-  more). "At its best" is mosec with a process a core, one thread each, and code of its user that sorts.
+  more). "At its best" is mosec with a process a core, one thread each, and its user's own code
+  for sorting.
 - A load of `c` is `c` connections; latencies are over all answers, those of the warm-up too.
 - No text comes twice within a measurement, so nobody's cache helps.
 - Before the run every system's embeddings are compared with the bare model's (cosine at least
   0.999). A request that is refused, wrong or late counts as failed and never as throughput.
 - The bare loops have the texts in memory: no HTTP, no JSON, no queue. "64 sorted, in 8s" is the
-  best known way to run this artifact, so it is the limit and not a competitor.
+  usual way to run this artifact fast, and a loop on each core the limit; neither is a competitor.
+- What a request adds at c=1 counts from a bare model that is called back to back, its caches warm
+  and its threads awake. Called at the pace of a lone client the bare model itself is slower: the
+  line with the pause. [Decision 0011](decisions/0011-what-a-lone-request-costs.md) has the rest.
 """
 
 

@@ -95,7 +95,7 @@ class Session(msgspec.Struct, frozen=True):
 
 def contender_names() -> list[str]:
     """Every contender there is."""
-    bares = [f"bare-{loop}" for loop in ("row", "padded", "sorted", "cores")]
+    bares = [f"bare-{loop}" for loop in ("row", "paced", "padded", "sorted", "cores")]
     return ["forebay", "forebay-base64", *bares, *(found.name for found in peer.find())]
 
 
