@@ -29,7 +29,7 @@ PAUSE_S = 0.002
 
 
 class Order(msgspec.Struct, frozen=True):
-    """What to do: `row`, `paced`, `padded`, `sorted` or `cores` for so long, or `embed` every text once."""
+    """What to do: one of the loops for so long, or `embed` every text once."""
 
     loop: str
     texts: str
