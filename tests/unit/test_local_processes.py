@@ -192,8 +192,11 @@ def test_the_guard_ends_what_a_dead_supervisor_has_left_and_nothing_else() -> No
     watcher.stdin.write(b"-%d\n" % children["c"].pid)
     watcher.stdin.flush()
     status = Path(f"/proc/{watcher.pid}/status")
-    eventually_sync(lambda: ignores(status.read_text(), signal.SIGHUP), what="it is deaf")
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    eventually_sync(
+        lambda: all(ignores(status.read_text(), number) for number in numbers), what="it is deaf"
+    )
+    for number in numbers:
         watcher.send_signal(number)
     try:
         # What happens when the supervisor is killed: its end of the pipe closes.

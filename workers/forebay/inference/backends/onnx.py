@@ -31,10 +31,6 @@ GLANCE_CHARACTERS = 64
 """A text with more characters than this for each token of the limit is looked at from its start:
 so much of it nearly always tells that it is over the limit, and where to cut it."""
 
-SPIN_US = 100
-"""How long a thread of a lone row's forward pass spins for its next piece of work, microseconds:
-longer than the gaps within a pass, much shorter than those between passes (decision 0010)."""
-
 MAX_CHARACTERS = 1_000_000
 """A text longer than this is never tokenized whole: that takes seconds and hundreds of MB."""
 
@@ -66,14 +62,7 @@ class OnnxEmbedding:
         self._streams = streams
         self._manifest = manifest
         self._limits = manifest.limits
-        graph = folder / MODEL_FILE
-        self._session = _open_session(graph, threads=threads, spin_us=0, providers=providers)
-        self._swift = self._session
-        if streams > 1:
-            self._swift = _open_session(
-                graph, threads=threads * streams, spin_us=SPIN_US, providers=providers
-            )
-        self._running = 0
+        self._session = _open_session(folder / MODEL_FILE, threads=threads, providers=providers)
         self._tokenizer = _open_tokenizer(folder / TOKENIZER_FILE)
         self._glance = GLANCE_CHARACTERS * manifest.limits.max_tokens
 
@@ -142,16 +131,13 @@ class OnnxEmbedding:
         for index, row in enumerate(rows):
             ids[index, : row.length] = row.data
             mask[index, : row.length] = 1
-        session = self._swift if len(rows) == 1 and not self._running else self._session
+        session = self._session
         if session is None:
             raise BackendFailed("The model was closed.")
-        self._running += 1
         try:
             (vectors,) = session.run(["embedding"], {"input_ids": ids, "attention_mask": mask})
         except Exception as error:  # ONNX Runtime's exceptions share no base of their own
             raise BackendFailed("The model failed while it ran these rows.") from error
-        finally:
-            self._running -= 1
         return [
             Embedding(vector.tobytes(), row.length)
             for row, vector in zip(rows, vectors.astype("<f4", copy=False), strict=True)
@@ -159,7 +145,7 @@ class OnnxEmbedding:
 
     def close(self) -> None:
         """Drop the session and its weights."""
-        self._session = self._swift = None
+        self._session = None
 
     def _is_short(self, text: str) -> bool:
         return len(text) <= self._glance
@@ -218,7 +204,7 @@ class OnnxEmbedding:
         return ids
 
 
-def _open_session(path: Path, *, threads: int, spin_us: int, providers: tuple[str, ...]) -> Any:
+def _open_session(path: Path, *, threads: int, providers: tuple[str, ...]) -> Any:
     missing = [name for name in providers if name not in ort.get_available_providers()]
     if missing:
         raise ConfigurationError(
@@ -228,9 +214,9 @@ def _open_session(path: Path, *, threads: int, spin_us: int, providers: tuple[st
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin_us > 0)))
-    if spin_us:
-        options.add_session_config_entry("session.intra_op.spin_duration_us", str(spin_us))
+    # Threads that spin while they wait are quicker on a machine of their own, and half as fast
+    # where gateway and server share the cores (decision 0010).
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if _saturates():
         options.add_session_config_entry("session.x64quantprecision", "1")
     try:
