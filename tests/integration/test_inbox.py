@@ -14,7 +14,7 @@ from forebay.lanes.lane import Submission
 from forebay.lanes.records import Record
 from forebay.lanes.replies import Waiter
 from tests.fixtures.gateway_end import GatewayEnd, gateway_end
-from tests.fixtures.lanes import finish, join, reply_to, settlement, submission
+from tests.fixtures.lanes import finish, join, read, reply_to, settlement, submission
 from tests.fixtures.servers import LaneServer
 from tests.fixtures.waiting import eventually
 
@@ -56,7 +56,7 @@ async def test_a_published_result_reaches_its_waiter(
 ) -> None:
     waiter = await gateway.submit(heard(gateway, 1, 2))
     worker = await join(real_lanes)
-    deliveries = await worker.read(2)
+    deliveries = await read(worker, 2)
     await worker.settle([settlement(delivery) for delivery in reversed(deliveries)])
     assert await within(waiter) == tuple(reply_to(delivery) for delivery in deliveries)
     assert len(gateway.inbox) == 0
@@ -75,7 +75,7 @@ async def test_every_one_of_many_waiters_gets_its_own_result(
     settled = 0
     while settled < 1_000:
         for worker in workers:
-            deliveries = await worker.read(70)
+            deliveries = await read(worker, 70)
             await worker.settle([settlement(delivery) for delivery in deliveries])
             settled += len(deliveries)
     for waiter in waiters:
@@ -91,7 +91,7 @@ async def test_a_lost_message_is_made_up_for_by_reading_the_record(
 ) -> None:
     waiter = await gateway.submit(submission(1, 1, reply_channel=""))
     worker = await join(real_lanes)
-    first, second = await worker.read(2)
+    first, second = await read(worker, 2)
     await worker.settle([settlement(first)])
     await eventually(lambda: len(waiter.replies) == 1)
     assert not waiter.future.done()
@@ -117,7 +117,7 @@ async def test_a_killed_subscription_comes_back_and_rereads_what_it_waits_for(
 ) -> None:
     missed = await gateway.submit(submission(reply_channel=""))
     worker = await join(real_lanes)
-    await worker.settle([settlement(delivery) for delivery in await worker.read(1)])
+    await worker.settle([settlement(delivery) for delivery in await read(worker, 1)])
     assert not missed.future.done()
     # This gateway's own subscription: other tests may share the server.
     told = await real_lanes.redis.execute_command("CLIENT", "LIST", "TYPE", "pubsub")
@@ -130,7 +130,7 @@ async def test_a_killed_subscription_comes_back_and_rereads_what_it_waits_for(
     assert await within(missed) is not None
     await eventually(lambda: gateway.link.up and gateway.inbox.listening)
     waiter = await gateway.submit(heard(gateway))
-    await worker.settle([settlement(delivery) for delivery in await worker.read(1)])
+    await worker.settle([settlement(delivery) for delivery in await read(worker, 1)])
     assert await within(waiter) is not None
 
 
@@ -186,7 +186,7 @@ async def test_a_record_that_can_not_be_read_fails_its_own_waiter_only(
     assert reply.error is not None
     assert reply.error.kind is ErrorKind.INTERNAL
     worker = await join(real_lanes)
-    _, second = await worker.read(2)
+    _, second = await read(worker, 2)
     await worker.settle([settlement(second)])
     assert await within(witness) == (reply_to(second),)
 
@@ -207,7 +207,7 @@ async def test_a_message_that_can_not_be_read_disturbs_nobody(
     waiter = await gateway.submit(heard(gateway))
     await real_lanes.redis.execute_command("PUBLISH", gateway.inbox.channel, strange)
     worker = await join(real_lanes)
-    (delivery,) = await worker.read(1)
+    (delivery,) = await read(worker, 1)
     await worker.settle([settlement(delivery)])
     assert await within(waiter) == (reply_to(delivery),)
 
@@ -217,7 +217,7 @@ async def test_a_waiter_that_left_is_forgotten(real_lanes: LaneServer, gateway: 
     gateway.inbox.forget(leaving)
     gateway.inbox.forget(leaving)
     worker = await join(real_lanes)
-    await worker.settle([settlement(delivery) for delivery in await worker.read(2)])
+    await worker.settle([settlement(delivery) for delivery in await read(worker, 2)])
     await within(staying)
     assert not leaving.future.done()
     assert len(gateway.inbox) == 0

@@ -10,7 +10,7 @@ from forebay.lanes import replies
 from forebay.lanes.keys import Keys
 from forebay.runtime import redis as runtime_redis
 from tests.fixtures.gateway_end import TIMEOUT_S, GatewayEnd, gateway_end
-from tests.fixtures.lanes import join, reply_to, settlement, submission
+from tests.fixtures.lanes import join, read, reply_to, settlement, submission
 from tests.fixtures.servers import LaneServer, Server, real_client
 from tests.fixtures.waiting import eventually
 
@@ -34,7 +34,7 @@ async def works(gateway: GatewayEnd, url: str, keys: Keys) -> bool:
     try:
         waiter = await gateway.submit(submission(reply_channel=gateway.inbox.channel))
         worker = await join(lanes)
-        deliveries = await worker.read(100)
+        deliveries = await read(worker, 100)
         await worker.settle([settlement(delivery) for delivery in deliveries])
         async with asyncio.timeout(5):
             (reply,) = await waiter.future
@@ -94,7 +94,7 @@ async def test_waiters_survive_an_absence_shorter_than_the_grace(
         lost = await gateway.submit(submission(reply_channel=""))
         later = await gateway.submit(submission(reply_channel=gateway.inbox.channel))
         worker = await join(lanes)
-        first, second = await worker.read(2)
+        first, second = await read(worker, 2)
         await worker.settle([settlement(first)])
         durable_server.kill()
         await eventually(lambda: not gateway.link.up)

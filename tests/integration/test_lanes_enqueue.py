@@ -11,7 +11,17 @@ from forebay.lanes.depth import depth
 from forebay.lanes.lane import Part
 from forebay.lanes.records import Records
 from forebay.lanes.scripts import EnqueueOutcome
-from tests.fixtures.lanes import LONG_MS, enqueue, finish, join, submission, ttl_ms, view
+from tests.fixtures.lanes import (
+    LONG_MS,
+    enqueue,
+    finish,
+    join,
+    read,
+    submission,
+    ttl_ms,
+    vanish,
+    view,
+)
 from tests.fixtures.servers import LaneServer
 from tests.fixtures.waiting import eventually
 
@@ -101,7 +111,7 @@ async def test_a_full_lane_has_room_again_once_something_ends(lanes: LaneServer)
 async def test_leased_rows_still_count_against_the_bound(lanes: LaneServer) -> None:
     await enqueue(lanes, submission())
     worker = await join(lanes)
-    assert len(await worker.read(10)) == 1
+    assert len(await read(worker, 10)) == 1
     assert await enqueue(lanes, submission(), bounds=(1, 1)) == [FULL]
 
 
@@ -112,10 +122,10 @@ async def test_realtime_is_read_before_bulk_and_each_in_its_order(lanes: LaneSer
     worker = await join(lanes)
     order = [(one.id.text, Lane.REALTIME) for one in realtime]
     order += [(one.id.text, Lane.BULK) for one in bulk]
-    first, rest = await worker.read(4), await worker.read(4)
+    first, rest = await read(worker, 4), await read(worker, 4)
     assert [(d.prediction, d.lane) for d in first] == order[:4]
     assert [(d.prediction, d.lane) for d in rest] == order[4:]
-    assert await worker.read(4) == []
+    assert await read(worker, 4) == []
 
 
 async def test_a_delivery_holds_what_was_enqueued_and_is_the_first_attempt(
@@ -124,7 +134,7 @@ async def test_a_delivery_holds_what_was_enqueued_and_is_the_first_attempt(
     one = submission(2, 3)
     await enqueue(lanes, one)
     worker = await join(lanes)
-    deliveries = await worker.read(10)
+    deliveries = await read(worker, 10)
     assert [(d.prediction, d.part, d.attempt) for d in deliveries] == [
         (one.id.text, 0, 1),
         (one.id.text, 1, 1),
@@ -141,7 +151,7 @@ async def test_a_delivery_holds_what_was_enqueued_and_is_the_first_attempt(
 async def test_two_workers_never_get_the_same_entry(lanes: LaneServer) -> None:
     await enqueue(lanes, *(submission() for _ in range(6)))
     first, second = await join(lanes, "w1"), await join(lanes, "w2")
-    taken = [await first.read(2), await second.read(3), await first.read(9)]
+    taken = [await read(first, 2), await read(second, 3), await read(first, 9)]
     assert [len(deliveries) for deliveries in taken] == [2, 3, 1]
     assert len({d.entry for deliveries in taken for d in deliveries}) == 6
 
@@ -150,19 +160,30 @@ async def test_what_came_before_any_worker_is_read_by_the_first(lanes: LaneServe
     await enqueue(lanes, submission(), submission(lane=Lane.BULK))
     worker = await join(lanes)
     await worker.join()
-    assert len(await worker.read(10)) == 2
+    assert len(await read(worker, 10)) == 2
 
 
-async def test_waiting_gives_what_is_there_in_both_lanes(lanes: LaneServer) -> None:
-    one, two = submission(), submission(lane=Lane.BULK)
-    await enqueue(lanes, one, two)
+@pytest.mark.parametrize("lane", list(Lane))
+async def test_waiting_gives_what_is_there_on_that_lane(lanes: LaneServer, lane: Lane) -> None:
+    several = [submission(lane=lane) for _ in range(3)]
+    await enqueue(lanes, *several, submission(lane=next(o for o in Lane if o is not lane)))
     worker = await join(lanes)
-    deliveries = await worker.wait(10, block_ms=1_000)
-    assert {(d.prediction, d.lane) for d in deliveries} == {
-        (one.id.text, Lane.REALTIME),
-        (two.id.text, Lane.BULK),
-    }
-    assert await worker.wait(10, block_ms=1) == []
+    first = await worker.wait(lane, most=2, block_ms=1_000)
+    rest = await worker.wait(lane, most=2, block_ms=1_000)
+    assert [(d.prediction, d.lane) for d in first + rest] == [(o.id.text, lane) for o in several]
+    assert await worker.wait(lane, most=2, block_ms=1) == []
+
+
+@pytest.mark.parametrize(("rows", "room", "entries"), [(1, 64, 64), (4, 64, 16), (256, 64, 1)])
+async def test_reading_takes_about_as_many_rows_as_there_is_room_for(
+    lanes: LaneServer, rows: int, room: int, entries: int
+) -> None:
+    await enqueue(lanes, *(submission(rows) for _ in range(70)), bounds=(100_000, 0))
+    worker = await join(lanes)
+    assert len(await worker.read(Lane.REALTIME, rows=room)) == entries
+    await vanish(lanes, worker)
+    peer = await join(lanes, "peer")
+    assert len(await peer.reclaim(Lane.REALTIME, rows=room)) == entries
 
 
 async def test_bytes_of_another_release_are_delivered_without_a_computation(
@@ -172,7 +193,7 @@ async def test_bytes_of_another_release_are_delivered_without_a_computation(
     strange = msgspec.structs.replace(submission(), parts=parts)
     await enqueue(lanes, strange)
     worker = await join(lanes)
-    assert [(d.part, d.computation) for d in await worker.read(10)] == [(0, None), (1, None)]
+    assert [(d.part, d.computation) for d in await read(worker, 10)] == [(0, None), (1, None)]
 
 
 async def test_depth_tells_rows_by_lane_and_workers_present(lanes: LaneServer) -> None:
@@ -193,7 +214,7 @@ async def test_a_prediction_is_processing_while_a_worker_has_it(lanes: LaneServe
     assert before is not None
     assert (before.status, before.input) == (Status.STARTING, {"text": "a"})
     worker = await join(lanes)
-    await worker.read(1)
+    await read(worker, 1)
     during = await records.prediction(one.id)
     assert during is not None
     assert during.status is Status.PROCESSING
@@ -202,7 +223,7 @@ async def test_a_prediction_is_processing_while_a_worker_has_it(lanes: LaneServe
 async def test_a_worker_that_waits_is_woken_by_an_enqueue(real_lanes: LaneServer) -> None:
     """On the real server only: the fake never blocks."""
     worker = await join(real_lanes)
-    waiting = asyncio.create_task(worker.wait(10, block_ms=1_500))
+    waiting = asyncio.create_task(worker.wait(Lane.REALTIME, most=10, block_ms=1_500))
 
     async def blocked() -> bool:
         told = await real_lanes.redis.execute_command("INFO", "clients")

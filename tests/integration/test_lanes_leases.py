@@ -10,7 +10,18 @@ from forebay.contract.prediction import Lane, Status
 from forebay.lanes.consumer import Consumer
 from forebay.lanes.scripts import SettleOutcome
 from forebay.runtime.redis import Commands
-from tests.fixtures.lanes import enqueue, finish, join, settlement, submission, vanish, view
+from tests.fixtures.lanes import (
+    enqueue,
+    finish,
+    join,
+    read,
+    reclaim,
+    settlement,
+    submission,
+    vanish,
+    view,
+)
+from tests.fixtures.processes import other_process
 from tests.fixtures.servers import LaneServer
 from tests.fixtures.waiting import eventually
 
@@ -24,14 +35,14 @@ async def test_a_vanished_workers_lease_goes_to_a_peer_as_the_second_attempt(
     one = submission(2, lane=lane)
     await enqueue(lanes, one)
     zombie, peer = await join(lanes, "zombie"), await join(lanes, "peer")
-    (first,) = await zombie.read(1)
-    assert await peer.reclaim(10) == []
+    (first,) = await read(zombie, 1)
+    assert await reclaim(peer, 10) == []
     await vanish(lanes, zombie)
-    (second,) = await peer.reclaim(10)
+    (second,) = await reclaim(peer, 10)
     assert (first.attempt, second.attempt, second.lane) == (1, 2, lane)
     assert (second.prediction, second.part) == (first.prediction, first.part)
     assert second.computation == first.computation
-    assert await peer.reclaim(10) == []
+    assert await reclaim(peer, 10) == []
     # Whatever the old owner still says is refused, before and after the new one has settled.
     before = await view(lanes, [one.id.text])
     assert await zombie.settle([settlement(first, Status.FAILED)]) == [STALE]
@@ -50,10 +61,10 @@ async def test_a_vanished_workers_lease_goes_to_a_peer_as_the_second_attempt(
 async def test_each_takeover_counts_one_attempt_more(lanes: LaneServer) -> None:
     await enqueue(lanes, submission())
     workers = [await join(lanes, f"w{number}") for number in range(4)]
-    deliveries = await workers[0].read(1)
+    deliveries = await read(workers[0], 1)
     for before, after in itertools.pairwise(workers):
         await vanish(lanes, before)
-        deliveries += await after.reclaim(1)
+        deliveries += await reclaim(after, 1)
     assert [delivery.attempt for delivery in deliveries] == [1, 2, 3, 4]
     outcomes = [await workers[0].settle([settlement(d)]) for d in deliveries]
     assert outcomes == [[STALE], [STALE], [STALE], [ENDED]]
@@ -63,10 +74,10 @@ async def test_attempts_are_counted_for_each_part(lanes: LaneServer) -> None:
     one = submission(1, 1)
     await enqueue(lanes, one)
     gone, peer = await join(lanes, "gone"), await join(lanes, "peer")
-    (first,) = await gone.read(1)
-    (second,) = await peer.read(1)
+    (first,) = await read(gone, 1)
+    (second,) = await read(peer, 1)
     await vanish(lanes, gone)
-    (again,) = await peer.reclaim(10)
+    (again,) = await reclaim(peer, 10)
     assert (again.part, again.attempt, second.part, second.attempt) == (0, 2, 1, 1)
     outcomes = await peer.settle([settlement(second), settlement(first), settlement(again)])
     assert outcomes == [SettleOutcome.RECORDED, STALE, ENDED]
@@ -77,29 +88,29 @@ async def test_a_lease_that_lapsed_goes_to_a_peer_though_its_worker_is_present(
 ) -> None:
     await enqueue(lanes, submission())
     slow, peer = await join(lanes, "slow"), await join(lanes, "peer", lease_ms=30)
-    (first,) = await slow.read(1)
-    (second,) = await eventually(lambda: peer.reclaim(1))
+    (first,) = await read(slow, 1)
+    (second,) = await eventually(lambda: reclaim(peer, 1))
     assert (second.entry, second.attempt) == (first.entry, 2)
 
 
 async def test_a_renewed_lease_does_not_lapse(lanes: LaneServer) -> None:
     await enqueue(lanes, submission())
     owner = await join(lanes, "owner")
-    (delivery,) = await owner.read(1)
+    (delivery,) = await read(owner, 1)
     await owner.release([delivery])
     assert await owner.renew([delivery]) == set()
     peer = await join(lanes, "peer")
-    assert await peer.reclaim(1) == []
+    assert await reclaim(peer, 1) == []
     assert (await view(lanes)).leases[delivery.entry].attempts == 1
 
 
 async def test_a_released_lease_goes_to_a_peer_at_once(lanes: LaneServer) -> None:
     await enqueue(lanes, submission(), submission(lane=Lane.BULK), submission())
     owner, peer = await join(lanes, "owner"), await join(lanes, "peer")
-    released, bulk = await owner.read(1), (await owner.read(2))[1:]
+    released, bulk = await read(owner, 1), (await read(owner, 2))[1:]
     kept = (await view(lanes)).leases.keys() - {d.entry for d in released + bulk}
     await owner.release(released + bulk)
-    taken = await peer.reclaim(10)
+    taken = await reclaim(peer, 10)
     assert {d.entry for d in taken} == {d.entry for d in released + bulk}
     assert [d.attempt for d in taken] == [2, 2]
     assert {e for e, lease in (await view(lanes)).leases.items() if lease.worker == "owner"} == kept
@@ -111,10 +122,10 @@ async def test_renewing_tells_which_leases_are_lost_and_keeps_the_others(
     several = [submission() for _ in range(3)] + [submission(lane=Lane.BULK) for _ in range(2)]
     await enqueue(lanes, *several)
     owner, peer = await join(lanes, "owner"), await join(lanes, "peer")
-    deliveries = await owner.read(5)
+    deliveries = await read(owner, 5)
     taken, settled, ended = deliveries[0], deliveries[1], deliveries[3]
     await owner.release([taken])
-    assert [d.entry for d in await peer.reclaim(9)] == [taken.entry]
+    assert [d.entry for d in await reclaim(peer, 9)] == [taken.entry]
     await owner.settle([settlement(settled)])
     await finish(lanes, several[3].id)
     assert await owner.renew(deliveries) == {taken.entry, settled.entry, ended.entry}
@@ -130,9 +141,9 @@ async def test_renewing_tells_which_leases_are_lost_and_keeps_the_others(
 async def test_reclaiming_takes_no_more_than_asked(lanes: LaneServer) -> None:
     await enqueue(lanes, *(submission(lane=lane) for lane in Lane for _ in range(3)))
     gone, peer = await join(lanes, "gone"), await join(lanes, "peer")
-    assert len(await gone.read(6)) == 6
+    assert len(await read(gone, 6)) == 6
     await vanish(lanes, gone)
-    sizes = [len(await peer.reclaim(4)), len(await peer.reclaim(4)), len(await peer.reclaim(4))]
+    sizes = [len(await reclaim(peer, 4)), len(await reclaim(peer, 4)), len(await reclaim(peer, 4))]
     assert sizes == [4, 2, 0]
 
 
@@ -140,24 +151,24 @@ async def test_leases_of_several_vanished_workers_are_found(lanes: LaneServer) -
     await enqueue(lanes, *(submission() for _ in range(4)))
     gone = [await join(lanes, f"gone{number}") for number in range(4)]
     for worker in gone:
-        assert len(await worker.read(1)) == 1
+        assert len(await read(worker, 1)) == 1
         await vanish(lanes, worker)
     peer = await join(lanes, "peer")
-    assert len(await peer.reclaim(3)) == 3
-    assert len(await peer.reclaim(3)) == 1
+    assert len(await reclaim(peer, 3)) == 3
+    assert len(await reclaim(peer, 3)) == 1
 
 
 async def test_a_worker_that_has_just_connected_judges_nobody(lanes: LaneServer) -> None:
     """After a pause of the server everybody's presence has expired at once."""
     await enqueue(lanes, submission())
     gone = await join(lanes, "gone")
-    await gone.read(1)
+    await read(gone, 1)
     await vanish(lanes, gone)
     newcomer = await join(lanes, "new", lease_ms=300, steady=False)
     assert not newcomer.steady
-    assert await newcomer.reclaim(1) == []
+    assert await reclaim(newcomer, 1) == []
     await eventually(lambda: newcomer.steady)
-    assert len(await newcomer.reclaim(1)) == 1
+    assert len(await reclaim(newcomer, 1)) == 1
 
 
 async def test_a_worker_that_was_out_of_reach_judges_nobody_for_a_lease(lanes: LaneServer) -> None:
@@ -177,10 +188,33 @@ async def test_a_worker_that_beats_in_time_stays_steady(lanes: LaneServer) -> No
         assert worker.steady
 
 
+async def test_even_a_newcomer_takes_over_what_was_let_go(lanes: LaneServer) -> None:
+    await enqueue(lanes, submission(), submission(lane=Lane.BULK))
+    owner, newcomer = await join(lanes, "owner"), await join(lanes, "new", steady=False)
+    held = await read(owner, 2)
+    assert await reclaim(newcomer, 2) == []
+    await owner.release(held)
+    assert {d.entry for d in await reclaim(newcomer, 2)} == {d.entry for d in held}
+
+
+async def test_even_a_newcomer_takes_over_from_a_process_that_was_killed_on_its_machine(
+    lanes: LaneServer,
+) -> None:
+    await enqueue(lanes, *(submission(lane=lane) for lane in Lane for _ in range(2)))
+    with other_process() as (name, kill):
+        killed, newcomer = await join(lanes, name), await join(lanes, "new", steady=False)
+        stranger = await join(lanes, "host-1-1-0123456789ab")
+        assert len(await read(killed, 2) + await read(stranger, 1)) == 3
+        assert await reclaim(newcomer, 10) == []
+        kill()
+        taken = await eventually(lambda: reclaim(newcomer, 10))
+    assert [(d.lane, d.attempt) for d in taken] == [(Lane.REALTIME, 2), (Lane.REALTIME, 2)]
+
+
 async def test_leaving_removes_a_consumer_that_holds_nothing(lanes: LaneServer) -> None:
     worker = await join(lanes)
     await enqueue(lanes, submission())
-    await worker.settle([settlement(delivery) for delivery in await worker.read(1)])
+    await worker.settle([settlement(delivery) for delivery in await read(worker, 1)])
     await worker.leave()
     assert await consumers(lanes) == []
     assert await lanes.redis.execute_command("ZCARD", lanes.echo.workers) == 0
@@ -189,9 +223,9 @@ async def test_leaving_removes_a_consumer_that_holds_nothing(lanes: LaneServer) 
 async def test_leaving_keeps_what_is_still_held_for_a_peer(lanes: LaneServer) -> None:
     await enqueue(lanes, submission(), submission(lane=Lane.BULK))
     worker, peer = await join(lanes, "w1"), await join(lanes, "w2")
-    assert len(await worker.read(2)) == 2
+    assert len(await read(worker, 2)) == 2
     await worker.leave()
-    assert len(await peer.reclaim(10)) == 2
+    assert len(await reclaim(peer, 10)) == 2
 
 
 class Interloper:
@@ -204,7 +238,7 @@ class Interloper:
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         if self._left == 0:
-            await self._worker.read(1)
+            await read(self._worker, 1)
         self._left -= 1
         return await self._redis.execute_command(*args, **options)
 
@@ -219,7 +253,7 @@ async def test_leaving_throws_away_no_lease_that_comes_at_the_last_moment(
     worker, peer = await join(lanes, "w1"), await join(lanes, "w2")
     worker._redis = Interloper(lanes.redis, worker, before=before)
     await worker.leave()
-    assert len(await peer.reclaim(10) + await peer.read(10)) == 1
+    assert len(await reclaim(peer, 10) + await read(peer, 10)) == 1
 
 
 async def consumers(lanes: LaneServer) -> list[str]:

@@ -6,7 +6,7 @@ from redis.asyncio.client import PubSub
 
 from forebay.contract.messages import Reply, decode_replies
 from forebay.contract.prediction import Status
-from tests.fixtures.lanes import enqueue, finish, join, reply_to, settlement, submission
+from tests.fixtures.lanes import enqueue, finish, join, read, reply_to, settlement, submission
 from tests.fixtures.servers import LaneServer
 
 
@@ -30,7 +30,7 @@ async def test_results_of_one_call_reach_each_gateway_in_one_message(lanes: Lane
     theirs, nobodys = submission(reply_channel=there), submission()
     await enqueue(lanes, *ours, theirs, nobodys)
     worker = await join(lanes)
-    deliveries = await worker.read(10)
+    deliveries = await read(worker, 10)
     first, second = await subscribed(lanes, here), await subscribed(lanes, there)
     await worker.settle([settlement(delivery) for delivery in deliveries])
     assert await published(first) == tuple(reply_to(d) for d in deliveries[:3])
@@ -44,7 +44,7 @@ async def test_only_what_counted_is_published(lanes: LaneServer) -> None:
     one, two = submission(reply_channel=channel), submission(reply_channel=channel)
     await enqueue(lanes, one, two)
     worker = await join(lanes)
-    first, second = await worker.read(2)
+    first, second = await read(worker, 2)
     pubsub = await subscribed(lanes, channel)
     await finish(lanes, one.id, Status.CANCELED)
     (canceled,) = await published(pubsub)
@@ -58,7 +58,7 @@ async def test_a_long_array_of_results_is_readable(lanes: LaneServer) -> None:
     channel = lanes.keys.reply_channel("g1")
     await enqueue(lanes, *(submission(reply_channel=channel) for _ in range(300)))
     worker = await join(lanes)
-    deliveries = await worker.read(300)
+    deliveries = await read(worker, 300)
     pubsub = await subscribed(lanes, channel)
     await worker.settle([settlement(delivery) for delivery in deliveries])
     assert await published(pubsub) == tuple(reply_to(delivery) for delivery in deliveries)

@@ -16,6 +16,8 @@ from tests.fixtures.lanes import (
     enqueue,
     finish,
     join,
+    read,
+    reclaim,
     settlement,
     submission,
     ttl_ms,
@@ -38,7 +40,7 @@ async def test_a_result_ends_its_prediction_and_leaves_nothing_on_the_lane(
     one = submission(3, retain_ms=50_000, input=b"[1]")
     await enqueue(lanes, one)
     worker = await join(lanes)
-    (delivery,) = await worker.read(1)
+    (delivery,) = await read(worker, 1)
     told = settlement(delivery, version="abc", started_at_ms=5, completed_at_ms=9)
     assert await worker.settle([told]) == [ENDED]
     seen = await view(lanes)
@@ -61,7 +63,7 @@ async def test_a_prediction_succeeds_with_its_last_part_and_keeps_their_order(
     one = submission(1, 2, 3)
     await enqueue(lanes, one)
     worker = await join(lanes)
-    first, second, third = await worker.read(3)
+    first, second, third = await read(worker, 3)
     assert await worker.settle([settlement(third), settlement(first)]) == [RECORDED, RECORDED]
     assert await status_of(lanes, one.id) is Status.STARTING
     assert (await view(lanes)).demand[Lane.REALTIME] == 2
@@ -82,7 +84,7 @@ async def test_a_failing_part_ends_all_and_takes_the_others_off_the_lane(
     one, other = submission(1, 2, 4, 8), submission(16)
     await enqueue(lanes, one, other)
     worker = await join(lanes)
-    first, second, third = await worker.read(3)
+    first, second, third = await read(worker, 3)
     assert await worker.settle([settlement(first)]) == [RECORDED]
     assert await worker.settle([settlement(second, Status.FAILED)]) == [ENDED]
     seen = await view(lanes)
@@ -103,7 +105,7 @@ async def test_a_result_told_twice_is_dropped_and_counted(lanes: LaneServer) -> 
     one = submission(1, 1)
     await enqueue(lanes, one)
     worker = await join(lanes)
-    first, second = await worker.read(2)
+    first, second = await read(worker, 2)
     again = settlement(first, outputs=(Value(b"other"),))
     assert await worker.settle([settlement(first), again]) == [RECORDED, LATE]
     assert (await view(lanes)).demand[Lane.REALTIME] == 1
@@ -118,7 +120,7 @@ async def test_a_late_result_is_dropped_and_counted(lanes: LaneServer) -> None:
     one = submission(4)
     await enqueue(lanes, one)
     worker = await join(lanes)
-    (delivery,) = await worker.read(1)
+    (delivery,) = await read(worker, 1)
     assert await finish(lanes, one.id, Status.EXPIRED) is FinishOutcome.ENDED
     before = await view(lanes, [one.id.text])
     assert await worker.settle([settlement(delivery)]) == [LATE]
@@ -134,9 +136,9 @@ async def test_a_result_whose_record_is_gone_is_dropped_and_its_lease_released(
     one = submission()
     await enqueue(lanes, one)
     worker, peer = await join(lanes, "w1"), await join(lanes, "w2")
-    await worker.release(await worker.read(1))
+    await worker.release(await read(worker, 1))
     await lanes.redis.execute_command("DEL", lanes.echo.record(one.id.text))
-    (again,) = await peer.reclaim(1)
+    (again,) = await reclaim(peer, 1)
     assert again.attempt == 2
     assert await peer.settle([settlement(again)]) == [SettleOutcome.GONE]
     seen = await view(lanes, [one.id.text])
@@ -152,7 +154,7 @@ async def test_demand_is_exact_even_if_the_worker_could_not_count_the_rows(
     unreadable = Part(rows=7, message=b"from another release")
     await enqueue(lanes, msgspec.structs.replace(one, parts=(*one.parts, unreadable)))
     worker = await join(lanes)
-    first, second = await worker.read(2)
+    first, second = await read(worker, 2)
     assert second.computation is None
     assert await worker.settle([settlement(first)]) == [RECORDED]
     assert (await view(lanes)).demand[Lane.REALTIME] == 7
@@ -169,7 +171,7 @@ async def test_a_finish_ends_what_has_not_ended(
     await enqueue(lanes, one, other)
     worker = await join(lanes)
     if leased:
-        (first, *_) = await worker.read(2)
+        (first, *_) = await read(worker, 2)
         assert await worker.settle([settlement(first)]) == [RECORDED]
     assert await finish(lanes, one.id, status) is FinishOutcome.ENDED
     seen = await view(lanes)
@@ -187,7 +189,7 @@ async def test_the_first_terminal_status_wins(lanes: LaneServer, first: Status) 
     one = submission()
     await enqueue(lanes, one)
     worker = await join(lanes)
-    (delivery,) = await worker.read(1)
+    (delivery,) = await read(worker, 1)
     await worker.settle([settlement(delivery, first)])
     before = await view(lanes, [one.id.text])
     for status in TERMINAL:
@@ -211,7 +213,7 @@ async def test_outputs_beside_the_record_outlive_it(lanes: LaneServer) -> None:
     one = submission(1, 1, retain_ms=LONG_MS)
     await enqueue(lanes, one)
     worker = await join(lanes)
-    first, second = await worker.read(2)
+    first, second = await read(worker, 2)
     key = lanes.echo.outputs(one.id.text, 0, 1)
     big = (Value(b"big"),)
     spilled = msgspec.structs.replace(
@@ -234,7 +236,7 @@ async def test_outputs_of_a_dropped_result_do_not_stay(lanes: LaneServer) -> Non
     one = submission()
     await enqueue(lanes, one)
     worker = await join(lanes)
-    (delivery,) = await worker.read(1)
+    (delivery,) = await read(worker, 1)
     await finish(lanes, one.id)
     key = lanes.echo.outputs(one.id.text, 0, 1)
     late = msgspec.structs.replace(settlement(delivery, outputs=(), spilled=key), spilled=b"\x90")
@@ -249,7 +251,7 @@ async def test_scripts_the_server_has_forgotten_are_sent_again(lanes: LaneServer
         await lanes.redis.execute_command("SCRIPT", "FLUSH")
         await enqueue(lanes, one)
     await lanes.redis.execute_command("SCRIPT", "FLUSH")
-    (delivery,) = await worker.read(1)
+    (delivery,) = await read(worker, 1)
     await lanes.redis.execute_command("SCRIPT", "FLUSH")
     assert await worker.settle([settlement(delivery)]) == [ENDED]
     assert (await view(lanes)).queued == 0

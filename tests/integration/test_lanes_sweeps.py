@@ -1,5 +1,6 @@
 """Conformance of the lanes, on the fake and on the real server: what time does to them."""
 
+import itertools
 import time
 
 from forebay.contract.errors import ErrorKind
@@ -7,13 +8,23 @@ from forebay.contract.prediction import Lane, Status
 from forebay.lanes import sweeps
 from forebay.lanes.records import Records
 from forebay.lanes.scripts import SettleOutcome
-from tests.fixtures.lanes import LONG_MS, enqueue, join, settlement, submission, vanish, view
+from tests.fixtures.lanes import (
+    LONG_MS,
+    enqueue,
+    join,
+    read,
+    reclaim,
+    settlement,
+    submission,
+    vanish,
+    view,
+)
 from tests.fixtures.servers import LaneServer
 from tests.fixtures.waiting import eventually
 
 
 async def tidy(lanes: LaneServer, *, grace_ms: int = 0) -> tuple[int, int]:
-    return await sweeps.lapse_orphans(lanes.redis, lanes.echo, grace_ms=grace_ms, lease_ms=LONG_MS)
+    return await sweeps.lapse_orphans(lanes.redis, lanes.echo, grace_ms=grace_ms)
 
 
 async def letters(lanes: LaneServer) -> list[dict[str, bytes]]:
@@ -29,7 +40,7 @@ async def test_overdue_predictions_expire_wherever_they_are(lanes: LaneServer) -
     in_time = submission(8)
     await enqueue(lanes, *overdue, in_time)
     worker = await join(lanes)
-    (leased,) = await worker.read(1)
+    (leased,) = await read(worker, 1)
     assert leased.prediction == overdue[0].id.text
     assert await sweeps.expire_overdue(lanes.redis, lanes.echo) == 2
     seen = await view(lanes)
@@ -72,7 +83,7 @@ async def test_leases_of_a_vanished_worker_lapse_at_the_second_sweep_a_grace_lat
 ) -> None:
     await enqueue(lanes, submission(), submission(lane=Lane.BULK))
     gone = await join(lanes, "gone")
-    held = await gone.read(2)
+    held = await read(gone, 2)
     # Nobody is there to notice but the sweep.
     await vanish(lanes, gone)
     assert await tidy(lanes, grace_ms=LONG_MS) == (0, 0)
@@ -83,7 +94,7 @@ async def test_leases_of_a_vanished_worker_lapse_at_the_second_sweep_a_grace_lat
     assert await tidy(lanes) == (0, 0)
     assert set((await view(lanes)).leases) == {d.entry for d in held}
     peer = await join(lanes, "peer")
-    assert [d.attempt for d in await peer.reclaim(10)] == [2, 2]
+    assert [d.attempt for d in await reclaim(peer, 10)] == [2, 2]
 
 
 async def both_lapsed_by_a_sweep(lanes: LaneServer) -> bool:
@@ -106,7 +117,7 @@ async def lapsed(lanes: LaneServer) -> int:
 async def test_a_worker_back_between_two_sweeps_keeps_its_leases(lanes: LaneServer) -> None:
     await enqueue(lanes, submission())
     worker = await join(lanes)
-    await worker.read(1)
+    await read(worker, 1)
     await vanish(lanes, worker)
     assert await tidy(lanes, grace_ms=50) == (0, 0)
     first_sweep = time.monotonic()
@@ -121,8 +132,8 @@ async def test_a_worker_back_between_two_sweeps_keeps_its_leases(lanes: LaneServ
 
 async def test_an_idle_consumer_of_a_vanished_worker_is_removed(lanes: LaneServer) -> None:
     gone, there = await join(lanes, "gone"), await join(lanes, "there")
-    await gone.read(1)
-    await there.read(1)
+    for worker, lane in itertools.product((gone, there), Lane):
+        assert await worker.wait(lane, most=1, block_ms=1) == []
     await vanish(lanes, gone)
     assert await tidy(lanes) == (0, 2)
     for lane in Lane:
@@ -136,7 +147,7 @@ async def test_an_idle_consumer_of_a_vanished_worker_is_removed(lanes: LaneServe
 async def test_a_consumer_that_holds_entries_is_never_removed(lanes: LaneServer) -> None:
     await enqueue(lanes, submission(), submission())
     gone = await join(lanes, "gone")
-    held = await gone.read(2)
+    held = await read(gone, 2)
     await vanish(lanes, gone)
     for _ in range(3):
         await tidy(lanes)
@@ -153,7 +164,7 @@ async def test_a_dead_letter_keeps_its_reason_and_payload(lanes: LaneServer) -> 
     one = submission(2, 3, lane=Lane.BULK)
     await enqueue(lanes, one)
     worker = await join(lanes)
-    _, second = await worker.read(2)
+    _, second = await read(worker, 2)
     told = settlement(second, Status.FAILED, dead="it killed its worker 3 times")
     assert await worker.settle([told]) == [SettleOutcome.ENDED]
     (letter,) = await letters(lanes)
@@ -172,7 +183,7 @@ async def test_a_result_that_is_dropped_leaves_no_dead_letter(lanes: LaneServer)
     one = submission()
     await enqueue(lanes, one)
     worker = await join(lanes)
-    (delivery,) = await worker.read(1)
+    (delivery,) = await read(worker, 1)
     await worker.settle([settlement(delivery)])
     await worker.settle([settlement(delivery, Status.FAILED, dead="late")])
     assert await letters(lanes) == []
@@ -194,6 +205,6 @@ async def test_the_number_of_dead_letters_is_bounded(lanes: LaneServer) -> None:
     await enqueue(lanes, *(submission() for _ in range(400)))
     worker = await join(lanes, dead_letter_max=10)
     await worker.settle(
-        [settlement(d, Status.FAILED, dead="again") for d in await worker.read(400)]
+        [settlement(d, Status.FAILED, dead="again") for d in await read(worker, 400)]
     )
     assert 10 <= len(await letters(lanes)) <= 10 + 100

@@ -21,6 +21,7 @@ from forebay.lanes.keys import Keys
 from forebay.runtime.clock import Clock
 from forebay.runtime.redis import Commands, connect, connect_blocking
 from tests.fixtures.clients import LaneClient, lane_client, values
+from tests.fixtures.lanes import read, reclaim
 from tests.fixtures.servers import Server
 from tests.fixtures.waiting import eventually
 
@@ -72,7 +73,7 @@ async def consumer_of(
     consumer = Consumer(
         redis,
         keys.of("echo"),
-        reads=blocking,
+        reads=dict.fromkeys(Lane, blocking),
         settles=redis,
         worker=name,
         limits=limits,
@@ -221,6 +222,81 @@ async def test_realtime_runs_before_bulk_that_waits_longer(
     assert backend.batches.index([b'"urgent"']) < backend.batches.index([b'"bulk"'])
 
 
+async def test_a_flood_of_bulk_holds_no_realtime_up_and_is_not_hoarded(
+    redis_url: str, keys: Keys, client: LaneClient, commands: Commands
+) -> None:
+    flood = [
+        client.submit(values(*(b'"bulk"' for _ in range(256))), lane=Lane.BULK) for _ in range(25)
+    ]
+    await eventually(lambda: all(waiter.enqueued for waiter in flood))
+    backend = Shout()
+    backend.free.clear()
+    limits = BatchLimits(max_rows=8, prefetch_rows=64)
+    async with pipeline(redis_url, keys, backend, limits=limits) as working:
+        await eventually(lambda: backend.batches)
+        urgent = client.submit(values(b'"urgent"'))
+        await eventually(lambda: _held(commands, keys.of("echo").lane(Lane.REALTIME), 1))
+        assert len(working.held) <= 3
+        before = len(backend.batches)
+        backend.free.set()
+        await urgent.future
+        ran = [b'"urgent"' in batch for batch in backend.batches].index(True)
+        for waiter in flood:
+            await waiter.future
+
+    # What stood ready behind the batch that ran, and no more.
+    assert ran <= before + 1
+
+
+async def test_bulk_is_read_again_once_it_has_room_though_realtime_waits_for_work(
+    redis_url: str, keys: Keys, client: LaneClient
+) -> None:
+    limits = BatchLimits(max_rows=4, prefetch_rows=4)
+    async with pipeline(redis_url, keys, Shout(), limits=limits):
+        waiters = [client.submit(values(b"%d" % n), lane=Lane.BULK) for n in range(200)]
+        for waiter in waiters:
+            assert (await asyncio.wait_for(waiter.future, 10))[0].status is Status.SUCCEEDED
+
+
+async def test_rows_that_expire_make_room_for_others(
+    redis_url: str, keys: Keys, client: LaneClient
+) -> None:
+    backend = Shout()
+    backend.free.clear()
+    limits = BatchLimits(max_rows=1, prefetch_rows=2)
+    async with pipeline(redis_url, keys, backend, limits=limits) as working:
+        plugs = [client.submit(values(b'"plug"')) for _ in range(2)]
+        await eventually(lambda: backend.batches)
+        late = [client.submit(values(b'"late"'), deadline_ms=1) for _ in range(2)]
+        await eventually(lambda: len(working.held) == 4)
+        after = client.submit(values(b'"after"'))
+        backend.free.set()
+        for waiter in [*plugs, after]:
+            assert (await asyncio.wait_for(waiter.future, 10))[0].status is Status.SUCCEEDED
+        for waiter in late:
+            assert (await asyncio.wait_for(waiter.future, 10))[0].status is Status.EXPIRED
+
+
+async def test_a_drained_worker_gives_back_what_it_has_not_prepared(
+    redis_url: str, keys: Keys, client: LaneClient, commands: Commands
+) -> None:
+    backend = Shout()
+    backend.free.clear()
+    limits = BatchLimits(max_rows=1, prefetch_rows=1)
+    # Small entries lead the worker to expect more of them, and to lease several large ones.
+    waiters = [client.submit(values(b"1"), lane=Lane.BULK) for _ in range(30)]
+    waiters += [client.submit(values(*(b"2" for _ in range(99))), lane=Lane.BULK) for _ in range(3)]
+    await eventually(lambda: all(waiter.enqueued for waiter in waiters))
+    async with pipeline(redis_url, keys, backend, limits=limits) as working:
+        await eventually(lambda: backend.batches)
+        working.drain()
+        await eventually(lambda: len(working.held) <= 4)
+        backend.free.set()
+    async with pipeline(redis_url, keys, Shout(), name="next"):
+        for waiter in waiters:
+            assert (await asyncio.wait_for(waiter.future, 10))[0].status is Status.SUCCEEDED
+
+
 async def test_what_waited_past_its_deadline_is_expired_without_running(
     redis_url: str, keys: Keys, client: LaneClient
 ) -> None:
@@ -273,8 +349,8 @@ async def test_a_computation_that_outlived_its_workers_too_often_is_a_dead_lette
     async with consumer_of(redis_url, keys, "gone", lease_ms=1) as (gone, _):
         waiter = client.submit(values(b'"cursed"'))
         await eventually(lambda: waiter.enqueued)
-        assert await gone.read(1)
-        await eventually(lambda: gone.reclaim(1), what="attempt 2")
+        assert await read(gone, 1)
+        await eventually(lambda: reclaim(gone, 1), what="attempt 2")
 
     async with pipeline(redis_url, keys, Shout(), lease_ms=1, max_deliveries=2):
         (reply,) = await asyncio.wait_for(waiter.future, 10)
@@ -308,6 +384,17 @@ async def test_results_survive_an_outage_of_redis_between_run_and_settle(
     assert record is Status.SUCCEEDED
     assert waiter.future.exception() is not None
     assert len(backend.batches) == 1
+
+
+async def test_a_worker_whose_lanes_were_deleted_joins_anew(
+    redis_url: str, keys: Keys, client: LaneClient, commands: Commands
+) -> None:
+    async with pipeline(redis_url, keys, Shout()):
+        await client.ask(values(b'"before"'))
+        for lane in Lane:
+            await commands.execute_command("DEL", keys.of("echo").lane(lane))
+            (reply,) = await asyncio.wait_for(client.ask(values(b'"after"'), lane=lane), 10)
+            assert reply.status is Status.SUCCEEDED
 
 
 async def _ended(client: LaneClient, id_: PredictionId) -> Status | None:

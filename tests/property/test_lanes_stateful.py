@@ -98,7 +98,7 @@ class LanesMachine(RuleBasedStateMachine):
 
     @rule(worker=workers, count=counts)
     def read(self, worker: str, count: int) -> None:
-        deliveries = self.run(self.consumers[worker].read(count))
+        deliveries = self.run(drive.read(self.consumers[worker], count))
         expected = self.oracle.read(worker, count)
         assert [(d.prediction, d.part) for d in deliveries] == expected
         assert {d.attempt for d in deliveries} <= {1}
@@ -138,7 +138,7 @@ class LanesMachine(RuleBasedStateMachine):
     @rule(worker=workers, count=counts)
     def reclaim(self, worker: str, count: int) -> None:
         eligible = self.oracle.reclaimable(worker)
-        deliveries = self.run(self.consumers[worker].reclaim(count))
+        deliveries = self.run(drive.reclaim(self.consumers[worker], count))
         taken = {(d.prediction, d.part) for d in deliveries}
         assert len(taken) == len(deliveries) <= count
         assert taken <= eligible
@@ -174,9 +174,7 @@ class LanesMachine(RuleBasedStateMachine):
 
     @rule()
     def tidy(self) -> None:
-        swept = sweeps.lapse_orphans(
-            self.server.redis, self.server.echo, grace_ms=0, lease_ms=drive.LONG_MS
-        )
+        swept = sweeps.lapse_orphans(self.server.redis, self.server.echo, grace_ms=0)
         assert self.run(swept)[0] == self.oracle.lapse()
 
     @invariant()

@@ -46,10 +46,9 @@ class Chores:
     def lapse_orphans(self) -> int:
         """Let go what vanished workers held; how many leases."""
         grace_ms = int(self._settings.presence_s * 1000)
-        lease_ms = int(self._settings.lease_s * 1000)
 
         async def sweep(redis: Commands, keys: LaneKeys) -> int:
-            lapsed, _ = await lapse_orphans(redis, keys, grace_ms=grace_ms, lease_ms=lease_ms)
+            lapsed, _ = await lapse_orphans(redis, keys, grace_ms=grace_ms)
             return lapsed
 
         return self._each(sweep, "let go %d leases of vanished workers of %s")

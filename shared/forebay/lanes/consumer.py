@@ -6,7 +6,7 @@ attempt and is refused if a peer has taken the entry over since.
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 from redis.exceptions import ResponseError
@@ -18,12 +18,14 @@ from forebay.lanes import scripts
 from forebay.lanes.keys import GROUP, LaneKeys
 from forebay.lanes.scripts import Arg, SettleOutcome
 from forebay.runtime.clock import Clock
+from forebay.runtime.process import is_gone
 from forebay.runtime.redis import Commands
 
 log = logging.getLogger(__name__)
 
 RELEASED_IDLE_MS = 86_400_000
-"""Idle time given to an entry that is let go: more than any lease, so a peer takes it at once."""
+"""Idle time given to an entry that is let go, and which no pause of the server makes up: even a
+worker that may not judge others yet takes it at once."""
 
 
 class Delivery(msgspec.Struct, frozen=True):
@@ -75,10 +77,10 @@ class Consumer:
 
     Args:
         redis: client whose commands are not retried, for upkeep.
-        reads: likewise, for reading; a blocking read may keep it busy.
+        reads: likewise, one for each lane, for reading; a blocking read may keep it busy.
         settles: likewise, for settling.
         keys: of the model's shard.
-        worker: unique name of this worker process.
+        worker: unique name of this worker, made by `process_name` so that peers can check it.
     """
 
     def __init__(
@@ -86,7 +88,7 @@ class Consumer:
         redis: Commands,
         keys: LaneKeys,
         *,
-        reads: Commands,
+        reads: Mapping[Lane, Commands],
         settles: Commands,
         worker: str,
         limits: ConsumerLimits,
@@ -132,51 +134,61 @@ class Consumer:
         """Whether this worker has been connected for a whole lease, and so may judge others."""
         return time.monotonic() - self._steady_since >= self.limits.lease_ms / 1000
 
-    async def read(self, count: int) -> list[Delivery]:
-        """Lease up to `count` entries that are ready now: realtime first, then bulk."""
-        realtime, bulk = await scripts.read(self._reads, self.keys, worker=self.worker, count=count)
-        return self._deliveries(Lane.REALTIME, realtime) + self._deliveries(Lane.BULK, bulk)
+    async def read(self, lane: Lane, *, rows: int) -> list[Delivery]:
+        """Lease entries that are ready now: about so many rows, but at least one entry."""
+        entries = await scripts.read(
+            self._reads[lane], self.keys, lane=lane, worker=self.worker, rows=rows
+        )
+        return self._deliveries(lane, entries)
 
-    async def wait(self, count: int, *, block_ms: int) -> list[Delivery]:
-        """Wait until something is ready and lease up to `count` entries of each lane.
+    async def wait(self, lane: Lane, *, most: int, block_ms: int) -> list[Delivery]:
+        """Wait until something is ready and lease it.
 
         Args:
-            count: most entries of each lane.
+            lane: where.
+            most: entries, however many rows they have.
             block_ms: how long to wait at most.
         """
-        reply = await self._reads.execute_command(
-            "XREADGROUP", "GROUP", GROUP, self.worker, "COUNT", count, "BLOCK", block_ms,
-            "STREAMS", self.keys.lane(Lane.REALTIME), self.keys.lane(Lane.BULK), ">", ">",
+        reply = await self._reads[lane].execute_command(
+            "XREADGROUP", "GROUP", GROUP, self.worker, "COUNT", most, "BLOCK", block_ms,
+            "STREAMS", self.keys.lane(lane), ">",
         )  # fmt: skip
-        deliveries: list[Delivery] = []
-        for key, entries in reply or ():
-            lane = Lane.REALTIME if key == self.keys.lane(Lane.REALTIME).encode() else Lane.BULK
-            deliveries += self._deliveries(lane, entries)
-        return deliveries
+        return self._deliveries(lane, reply[0][1]) if reply else []
 
-    async def reclaim(self, count: int) -> list[Delivery]:
-        """Take over leases that lapsed or whose worker is gone; nothing while not `steady`."""
-        if not self.steady:
-            return []
-        deliveries: list[Delivery] = []
-        for lane in Lane:
-            room = count - len(deliveries)
-            if room <= 0:
-                break
-            taken = await scripts.reclaim(
-                self._redis,
-                self.keys,
-                lane=lane,
-                worker=self.worker,
-                lease_ms=self.limits.lease_ms,
-                count=room,
+    async def reclaim(self, lane: Lane, *, rows: int) -> list[Delivery]:
+        """Take over leases that nobody will settle: about so many rows, at least one entry.
+
+        Those are what was let go, and what a worker holds whose process is known to have ended.
+        While `steady`, also what lapsed, and what a worker holds that is absent.
+        """
+        steady = self.steady
+        taken = await scripts.reclaim(
+            self._redis,
+            self.keys,
+            lane=lane,
+            worker=self.worker,
+            rows=rows,
+            lapse_ms=self.limits.lease_ms if steady else RELEASED_IDLE_MS,
+            judge=steady,
+            ended=[name for name in await self._holders(lane) if is_gone(name)],
+        )
+        now = self._clock.now() * 1000
+        return [
+            self._delivery(lane, entry, fields, attempt, now) for entry, attempt, fields in taken
+        ]
+
+    async def _holders(self, lane: Lane) -> list[str]:
+        """Workers that hold leases."""
+        try:
+            consumers = await self._redis.execute_command(
+                "XINFO", "CONSUMERS", self.keys.lane(lane), GROUP
             )
-            now = self._clock.now() * 1000
-            deliveries += [
-                self._delivery(lane, entry, fields, attempt, now)
-                for entry, attempt, fields in taken
-            ]
-        return deliveries
+        except ResponseError as error:
+            if "no such key" in str(error):
+                return []  # the lanes are gone from Redis, as the next read will tell
+            raise
+        told = [dict(zip(flat[::2], flat[1::2], strict=True)) for flat in consumers]
+        return [about[b"name"].decode() for about in told if about[b"pending"]]
 
     async def renew(self, deliveries: Iterable[Delivery]) -> set[bytes]:
         """Renew leases; returns the entries that are no longer this worker's."""

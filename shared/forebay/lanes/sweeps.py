@@ -12,6 +12,7 @@ from forebay.contract.errors import ErrorInfo, ErrorKind
 from forebay.contract.messages import Reply, encode
 from forebay.contract.prediction import Lane, Status
 from forebay.lanes import scripts
+from forebay.lanes.consumer import RELEASED_IDLE_MS
 from forebay.lanes.keys import LaneKeys
 from forebay.lanes.scripts import Arg, FinishOutcome
 from forebay.runtime.redis import Commands
@@ -56,22 +57,20 @@ async def expire_overdue(redis: Commands, keys: LaneKeys, *, most: int = 10_000)
     return expired
 
 
-async def lapse_orphans(
-    redis: Commands, keys: LaneKeys, *, grace_ms: int, lease_ms: int
-) -> tuple[int, int]:
+async def lapse_orphans(redis: Commands, keys: LaneKeys, *, grace_ms: int) -> tuple[int, int]:
     """Let go what vanished workers held, and remove their empty consumers.
 
     Returns:
-        Leases lapsed and consumers removed.
+        Leases released and consumers removed.
     """
-    lapsed = removed = 0
+    released = removed = 0
     for lane in Lane:
         some, gone = await scripts.tidy(
-            redis, keys, lane=lane, grace_ms=grace_ms, lease_ms=lease_ms
+            redis, keys, lane=lane, grace_ms=grace_ms, idle_ms=RELEASED_IDLE_MS
         )
-        lapsed += some
+        released += some
         removed += gone
-    return lapsed, removed
+    return released, removed
 
 
 async def drop_old_dead_letters(redis: Commands, keys: LaneKeys, *, older_than_ms: int) -> int:

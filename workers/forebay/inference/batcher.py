@@ -100,6 +100,10 @@ class Batcher(Generic[T]):
         """Rows held."""
         return sum(len(pool.by_length) for pool in self._pools.values())
 
+    def held(self, lane: Lane) -> int:
+        """Rows of one lane held."""
+        return len(self._pools[lane].by_length)
+
     def add(self, lane: Lane, item: T, *, length: int, deadline_at_ms: int) -> Pending[T]:
         """Hold a row until its batch comes."""
         row = Pending(length, next(self._order), deadline_at_ms, item)

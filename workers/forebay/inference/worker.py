@@ -9,10 +9,7 @@ samples.
 
 import asyncio
 import logging
-import os
-import secrets
 import signal
-import socket
 import time
 from pathlib import Path
 
@@ -20,12 +17,15 @@ import uvloop
 from redis.exceptions import RedisError
 
 from forebay.contract.model import ModelSpec
+from forebay.contract.prediction import Lane
 from forebay.inference.backends.base import Backend
 from forebay.inference.backends.load import load
-from forebay.inference.pipeline import BLOCK_MS, Pipeline
+from forebay.inference.intake import BLOCK_MS
+from forebay.inference.pipeline import Pipeline
 from forebay.lanes.consumer import Consumer, ConsumerLimits
 from forebay.lanes.keys import Keys
 from forebay.runtime.clock import Clock
+from forebay.runtime.process import process_name
 from forebay.runtime.redis import Channel, connect, connect_blocking
 from forebay.runtime.settings import Settings
 from forebay.storage.artifacts import ArtifactStore
@@ -51,7 +51,7 @@ class Worker:
     def __init__(self, settings: Settings, spec: ModelSpec, backend: Backend) -> None:
         self._settings = settings
         self._backend = backend
-        self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        self.name = process_name()
         timeout_s = settings.redis_timeout_s
         self._redis = connect(settings.redis_url, timeout_s=timeout_s)
         self._blocking = connect_blocking(settings.redis_url, timeout_s=timeout_s)
@@ -59,7 +59,10 @@ class Worker:
         self._consumer = Consumer(
             self._redis,
             Keys(settings.key_prefix).of(spec.name),
-            reads=Channel(self._blocking, timeout_s=BLOCK_MS / 1000 + timeout_s),
+            reads={
+                lane: Channel(self._blocking, timeout_s=BLOCK_MS / 1000 + timeout_s)
+                for lane in Lane
+            },
             settles=Channel(self._blocking, timeout_s=timeout_s),
             worker=self.name,
             limits=ConsumerLimits(
@@ -76,7 +79,7 @@ class Worker:
             spec.batch,
             clock=clock,
             max_deliveries=settings.max_deliveries,
-            reclaim_s=settings.presence_s,
+            reclaim_s=settings.presence_s / BEATS_A_PRESENCE,
         )
 
     async def run(self) -> None:

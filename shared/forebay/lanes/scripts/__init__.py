@@ -102,11 +102,13 @@ async def enqueue(
 
 
 async def read(
-    redis: Commands, keys: LaneKeys, *, worker: str, count: int
-) -> tuple[list[RawEntry], list[RawEntry]]:
-    """`read.lua`: (realtime, bulk) entries, without blocking."""
-    reply = await _read.call(redis, _lanes(keys), [GROUP, worker, count])
-    return reply[0], reply[1]
+    redis: Commands, keys: LaneKeys, *, lane: Lane, worker: str, rows: int
+) -> list[RawEntry]:
+    """`read.lua`: entries, without blocking."""
+    reply = await _read.call(
+        redis, [keys.lane(lane), keys.demand], [GROUP, worker, rows, lane.value]
+    )
+    return cast(list[RawEntry], reply)
 
 
 async def settle(
@@ -148,11 +150,21 @@ async def renew(
 
 
 async def reclaim(
-    redis: Commands, keys: LaneKeys, *, lane: Lane, worker: str, lease_ms: int, count: int
+    redis: Commands,
+    keys: LaneKeys,
+    *,
+    lane: Lane,
+    worker: str,
+    rows: int,
+    lapse_ms: int,
+    judge: bool,
+    ended: Sequence[str],
 ) -> list[tuple[bytes, int, list[bytes]]]:
     """`reclaim.lua`: entries taken over, each with its new attempt number."""
     reply = await _reclaim.call(
-        redis, [keys.lane(lane), keys.workers], [GROUP, worker, lease_ms, count, keys.records]
+        redis,
+        [keys.lane(lane), keys.demand, keys.workers],
+        [GROUP, worker, rows, lane.value, lapse_ms, int(judge), keys.records, *ended],
     )
     return cast(list[tuple[bytes, int, list[bytes]]], reply)
 
@@ -168,10 +180,10 @@ async def leave(redis: Commands, keys: LaneKeys, *, worker: str) -> None:
 
 
 async def tidy(
-    redis: Commands, keys: LaneKeys, *, lane: Lane, grace_ms: int, lease_ms: int
+    redis: Commands, keys: LaneKeys, *, lane: Lane, grace_ms: int, idle_ms: int
 ) -> tuple[int, int]:
-    """`tidy.lua`: (leases lapsed, consumers removed)."""
+    """`tidy.lua`: (leases released, consumers removed)."""
     reply = await _tidy.call(
-        redis, [keys.lane(lane), keys.workers, keys.absences], [GROUP, grace_ms, lease_ms]
+        redis, [keys.lane(lane), keys.workers, keys.absences], [GROUP, grace_ms, idle_ms]
     )
     return reply[0], reply[1]

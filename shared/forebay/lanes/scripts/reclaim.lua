@@ -1,12 +1,19 @@
 -- Take over leases that lapsed, or whose worker is gone, and give each a new attempt number, so
 -- that whatever the old owner still says is refused.
 --
--- KEYS  1 lane (stream)  2 workers (zset: worker -> present until, ms)
--- ARGV  1 group  2 worker  3 lease in ms  4 most entries  5 key prefix of prediction records
+-- KEYS  1 lane (stream)  2 demand (hash)  3 workers (zset: worker -> present until, ms)
+-- ARGV  1 group  2 worker  3 rows wanted  4 name of the lane
+--       5 leases idle for so many ms have lapsed  6 1 if the absent count as gone
+--       7 key prefix of prediction records  8.. workers whose process is known to have ended
 -- Returns entries { id, attempt, { field, value, ... } }
+local entries = redis.call('XLEN', KEYS[1])
+if entries == 0 then return {} end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local most = tonumber(ARGV[4])
+local rows = tonumber(redis.call('HGET', KEYS[2], ARGV[4]) or entries)
+local most = math.max(math.floor(tonumber(ARGV[3]) * entries / math.max(rows, 1)), 1)
+local ended = {}
+for i = 8, #ARGV do ended[ARGV[i]] = true end
 local found, seen = {}, {}
 
 local function add(pending)
@@ -18,15 +25,18 @@ local function add(pending)
   end
 end
 
-add(redis.call('XPENDING', KEYS[1], ARGV[1], 'IDLE', ARGV[3], '-', '+', most))
+local function absent(name)
+  return ARGV[6] == '1' and tonumber(redis.call('ZSCORE', KEYS[3], name) or 0) < now
+end
+
+add(redis.call('XPENDING', KEYS[1], ARGV[1], 'IDLE', ARGV[5], '-', '+', most))
 for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
   local about = {}
   for i = 1, #consumer, 2 do about[consumer[i]] = consumer[i + 1] end
-  if #found < most and about['pending'] > 0 and about['name'] ~= ARGV[2] then
-    local until_ms = tonumber(redis.call('ZSCORE', KEYS[2], about['name']) or 0)
-    if until_ms < now then
-      add(redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', most - #found, about['name']))
-    end
+  local name = about['name']
+  if #found < most and about['pending'] > 0 and name ~= ARGV[2]
+    and (ended[name] or absent(name)) then
+    add(redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', most, name))
   end
 end
 local taken = {}
@@ -36,7 +46,7 @@ for _, lease in ipairs(found) do
     local fields = claimed[1][2]
     local attempt = lease[2] + 1
     local id, part = string.match(fields[2], '^(.*)%.(%d+)$')
-    local record = ARGV[5] .. id
+    local record = ARGV[7] .. id
     if redis.call('EXISTS', record) == 1 then
       redis.call('HSET', record, 'a' .. part, attempt)
     end

@@ -1,19 +1,19 @@
--- Sweep up after workers that are gone: leases they held lapse at once, so that the next worker
--- to come takes them over, and consumers that hold nothing are removed. A consumer with pending
--- entries is never removed: Redis would throw its entries away.
+-- Sweep up after workers that are gone: leases they held are let go, so that the next worker
+-- to come takes them over at once, and consumers that hold nothing are removed. A consumer with
+-- pending entries is never removed: Redis would throw its entries away.
 --
 -- A worker counts as gone once two sweeps, at least the grace apart, found it absent: after a
 -- pause of the server everybody's presence has expired at once.
 --
 -- KEYS  1 lane (stream)  2 workers (zset: worker -> present until, ms)
 --       3 absences (hash: worker -> first found absent, ms)
--- ARGV  1 group  2 grace in ms  3 lease in ms
--- Returns { leases lapsed, consumers removed }
+-- ARGV  1 group  2 grace in ms  3 idle time of what is let go, in ms
+-- Returns { leases let go, consumers removed }
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if redis.call('EXISTS', KEYS[1]) == 0 then return { 0, 0 } end
 if #redis.call('XINFO', 'GROUPS', KEYS[1]) == 0 then return { 0, 0 } end
-local lapsed, removed = 0, 0
+local released, removed = 0, 0
 for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
   local about = {}
   for i = 1, #consumer, 2 do about[consumer[i]] = consumer[i + 1] end
@@ -33,11 +33,11 @@ for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
         for _, row in ipairs(redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1000, name)) do
           if row[3] < tonumber(ARGV[3]) then
             redis.call('XCLAIM', KEYS[1], ARGV[1], name, 0, row[1], 'IDLE', ARGV[3], 'JUSTID')
-            lapsed = lapsed + 1
+            released = released + 1
           end
         end
       end
     end
   end
 end
-return { lapsed, removed }
+return { released, removed }

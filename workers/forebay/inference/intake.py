@@ -1,0 +1,209 @@
+"""Fetch and prepare: keeps one lane's share of rows with the batcher.
+
+    lane ──lease──▶ unprepared ──prepare──▶ batcher
+
+Each lane has an intake, a connection and a room of its own, so a flood on the bulk lane takes
+nothing from realtime. No more is leased than about the rows there is room for, and a delivery is
+prepared only when there is: what is not yet prepared at a drain goes back untouched.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+from redis.exceptions import RedisError, ResponseError
+
+from forebay.contract.errors import ErrorKind, ForebayError
+from forebay.contract.prediction import MAX_PART_ROWS, Lane
+from forebay.inference.assembly import Assembly, RowRef, computation_bytes
+from forebay.inference.backends.base import Backend, PreparedRow
+from forebay.inference.batcher import Batcher
+from forebay.inference.executor import Executor
+from forebay.inference.ledger import Ledger
+from forebay.lanes.consumer import Consumer, Delivery
+
+log = logging.getLogger(__name__)
+
+BLOCK_MS = 500
+"""Longest blocking read: how late an idle worker notices that it should stop or reclaim."""
+
+RETRY_S = 0.1
+"""Pause after Redis failed a command."""
+
+INLINE_BYTES = 2_048
+"""Payload tokenized on the event loop at once; more goes to the prepare thread."""
+
+
+class Intake:
+    """One lane's way into the worker.
+
+    Args:
+        lane: which.
+        consumer: this worker's end of the lanes.
+        backend: prepares rows.
+        executor: has the thread for what takes longer.
+        batcher: where rows go.
+        ledger: takes leases in, refusals and dead letters.
+        ready: called when there are new rows to run.
+        room_rows: rows of this lane that the batcher holds at most, but for one computation.
+        max_deliveries: a delivery with a higher attempt number becomes a dead letter.
+        reclaim_s: how often leases that nobody will settle are looked for.
+    """
+
+    def __init__(
+        self,
+        lane: Lane,
+        *,
+        consumer: Consumer,
+        backend: Backend,
+        executor: Executor,
+        batcher: Batcher[RowRef],
+        ledger: Ledger,
+        ready: Callable[[], None],
+        room_rows: int,
+        max_deliveries: int,
+        reclaim_s: float,
+    ) -> None:
+        self.lane = lane
+        self._consumer = consumer
+        self._backend = backend
+        self._executor = executor
+        self._batcher = batcher
+        self._ledger = ledger
+        self._ready = ready
+        self._room_rows = room_rows
+        self._max_deliveries = max_deliveries
+        self._reclaim_s = reclaim_s
+        self._next_reclaim = 0.0
+        # What a blocking read may bring is not known: on bulk, take the worst for granted.
+        self._rows_per_entry = 1.0 if lane is Lane.REALTIME else float(MAX_PART_ROWS)
+        self._backlog = True
+        self._draining = False
+        self._room = asyncio.Event()
+
+    def look(self) -> None:
+        """There may be room again."""
+        self._room.set()
+
+    def drain(self) -> None:
+        """Lease nothing more."""
+        self._draining = True
+        self._room.set()
+
+    async def run(self) -> None:
+        """Lease and prepare until drained."""
+        while await self._wait_for_room():
+            try:
+                deliveries = await self._lease(self._rows_wanted)
+            except ResponseError as error:
+                if not str(error).startswith("NOGROUP"):
+                    raise
+                log.warning("the lanes are gone from Redis: joining anew")
+                await self._rejoin()
+            except (RedisError, OSError) as error:
+                log.warning("reading the %s lane failed: %s", self.lane, error)
+                await asyncio.sleep(RETRY_S)
+            else:
+                await self._prepare_all(self._register(deliveries))
+
+    @property
+    def _rows_wanted(self) -> int:
+        return self._room_rows - self._batcher.held(self.lane)
+
+    async def _wait_for_room(self) -> bool:
+        """Wait until the batcher takes more of this lane; False once draining."""
+        while not self._draining and self._rows_wanted <= 0:
+            self._room.clear()
+            await self._room.wait()
+        return not self._draining
+
+    async def _lease(self, rows: int) -> list[Delivery]:
+        now = time.monotonic()
+        if now >= self._next_reclaim:
+            reclaimed = await self._consumer.reclaim(self.lane, rows=rows)
+            if reclaimed:
+                log.warning("took over %d leases that nobody would settle", len(reclaimed))
+                return reclaimed  # and look again at once: there may be more
+            self._next_reclaim = now + self._reclaim_s
+        # A lane that gave less than was asked for is empty: the blocking read asks and waits in
+        # one round trip.
+        deliveries = await self._consumer.read(self.lane, rows=rows) if self._backlog else []
+        if not deliveries:
+            most = max(1, int(rows / self._rows_per_entry))
+            deliveries = await self._consumer.wait(self.lane, most=most, block_ms=BLOCK_MS)
+        taken = sum(map(_rows_of, deliveries))
+        if deliveries:
+            self._rows_per_entry = max(taken / len(deliveries), self._rows_per_entry / 2, 1.0)
+        self._backlog = bool(deliveries) and taken + self._rows_per_entry > rows
+        return deliveries
+
+    async def _rejoin(self) -> None:
+        try:
+            await self._consumer.join()
+        except (RedisError, OSError) as error:
+            log.warning("joining the lanes failed: %s", error)
+            await asyncio.sleep(RETRY_S)
+
+    def _register(self, deliveries: Sequence[Delivery]) -> list[Assembly]:
+        """Take deliveries in: they are renewed from now on."""
+        taken: list[Assembly] = []
+        for delivery in deliveries:
+            if delivery.computation is None:
+                self._ledger.bury(
+                    delivery, ErrorKind.INTERNAL, "The worker can't read this message."
+                )
+            elif delivery.attempt > self._max_deliveries:
+                self._ledger.bury(
+                    delivery,
+                    ErrorKind.WORKER_LOST,
+                    f"{delivery.attempt - 1} workers were lost while they had this prediction.",
+                )
+            elif assembly := self._ledger.open(delivery, delivery.computation):
+                taken.append(assembly)
+        return taken
+
+    async def _prepare_all(self, assemblies: Sequence[Assembly]) -> None:
+        loop = asyncio.get_running_loop()
+        for number, assembly in enumerate(assemblies):
+            if not await self._wait_for_room():
+                await self._ledger.give_back(assemblies[number:])
+                return
+            if assembly.settled:
+                continue  # its lease was lost meanwhile
+            if computation_bytes(assembly.computation) <= INLINE_BYTES:
+                prepared = self._prepared(assembly)
+            else:
+                prepared = await loop.run_in_executor(
+                    self._executor.prepare_thread, self._prepared, assembly
+                )
+            self._admit(assembly, prepared)
+
+    def _prepared(self, assembly: Assembly) -> list[PreparedRow | ForebayError]:
+        computation = assembly.computation
+        try:
+            return list(self._backend.prepare(computation.rows, truncate=computation.truncate))
+        except Exception:
+            log.exception("preparing %s failed", assembly.delivery.prediction)
+            return [ForebayError("The worker could not prepare this row. Its log says why.")]
+
+    def _admit(self, assembly: Assembly, prepared: list[PreparedRow | ForebayError]) -> None:
+        if assembly.settled:
+            return
+        for index, row in enumerate(prepared):
+            if isinstance(row, ForebayError):
+                assembly.fail(row, row=index)
+                self._ledger.settle(assembly)
+                return
+        deadline = assembly.computation.deadline_at_ms
+        for index, row in enumerate(prepared):
+            if isinstance(row, PreparedRow):
+                ref = RowRef(assembly, index, row)
+                assembly.pending.append(
+                    self._batcher.add(self.lane, ref, length=row.length, deadline_at_ms=deadline)
+                )
+        self._ready()
+
+
+def _rows_of(delivery: Delivery) -> int:
+    return len(delivery.computation.rows) if delivery.computation else 1

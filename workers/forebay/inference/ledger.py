@@ -1,0 +1,143 @@
+"""What this worker has leased, and how each lease ends: settled, lost to a peer, or given back."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+
+from redis.exceptions import RedisError
+
+from forebay.contract.errors import ErrorKind
+from forebay.contract.messages import Computation
+from forebay.inference.assembly import Assembly, RowRef, unreadable
+from forebay.inference.batcher import Batcher
+from forebay.lanes.consumer import Consumer, Delivery, Settlement
+from forebay.runtime.clock import Clock
+
+log = logging.getLogger(__name__)
+
+RETRY_S = 0.1
+"""Pause after Redis failed a command."""
+
+SETTLE_MAX = 64
+"""Deliveries in one settle call: longer calls would hold up everybody else's commands."""
+
+
+class Ledger:
+    """Keeps the worker's leases, and settles them in the background.
+
+    Args:
+        consumer: this worker's end of the lanes.
+        batcher: rows of what has ended leave it.
+        version: short digest of the artifact, named in every result.
+        clock: the server's.
+        freed: called when rows may have left the batcher.
+    """
+
+    def __init__(
+        self,
+        consumer: Consumer,
+        batcher: Batcher[RowRef],
+        *,
+        version: str,
+        clock: Clock,
+        freed: Callable[[], None],
+    ) -> None:
+        self._consumer = consumer
+        self._batcher = batcher
+        self._version = version
+        self._clock = clock
+        self._freed = freed
+        self._held: dict[bytes, Assembly] = {}
+        self._unsettled: list[Settlement] = []
+        self._outcome = asyncio.Event()
+        self._empty = asyncio.Event()
+
+    @property
+    def held(self) -> list[Delivery]:
+        """What is leased and not settled."""
+        return [assembly.delivery for assembly in self._held.values()]
+
+    def open(self, delivery: Delivery, computation: Computation) -> Assembly | None:
+        """Enter a lease; None if it is one already, which goes on under its new attempt."""
+        held = self._held.get(delivery.entry)
+        if held is not None:
+            held.delivery = delivery
+            return None
+        assembly = self._held[delivery.entry] = Assembly(delivery, computation)
+        return assembly
+
+    def settle(self, assembly: Assembly) -> None:
+        """It has come to an end: settle it soon."""
+        self._unsettled.append(
+            assembly.settlement(
+                self._consumer.keys, version=self._version, now_ms=self._clock.now_ms()
+            )
+        )
+        self._outcome.set()
+        self._end(assembly)
+
+    def bury(self, delivery: Delivery, kind: ErrorKind, message: str) -> None:
+        """Make a dead letter of it."""
+        log.error("%s becomes a dead letter: %s", delivery.prediction, message)
+        reply = unreadable(delivery, self._clock.now_ms(), kind=kind, message=message)
+        self._unsettled.append(Settlement(delivery, reply, dead=message))
+        self._outcome.set()
+
+    def lose(self, entries: Iterable[bytes]) -> None:
+        """Forget leases that have gone to a peer: whatever they come to is refused."""
+        for entry in entries:
+            assembly = self._held.get(entry)
+            if assembly is not None and not assembly.settled:
+                log.warning("lost the lease of %s", assembly.delivery.prediction)
+                self._end(assembly)
+                self._close(assembly)
+
+    async def give_back(self, assemblies: Iterable[Assembly]) -> None:
+        """Let leases go that nothing was done for; if Redis is away they lapse by themselves."""
+        several = [assembly for assembly in assemblies if not assembly.settled]
+        for assembly in several:
+            self._end(assembly)
+        try:
+            await self._consumer.release(assembly.delivery for assembly in several)
+        except (RedisError, OSError) as error:
+            log.warning("giving back %d leases failed, they lapse: %s", len(several), error)
+        for assembly in several:
+            self._close(assembly)
+
+    async def emptied(self) -> None:
+        """Wait until nothing is held."""
+        while self._held or self._unsettled:
+            self._empty.clear()
+            await self._empty.wait()
+
+    async def run(self) -> None:
+        """Settle what has ended, until cancelled."""
+        while True:
+            await self._outcome.wait()
+            self._outcome.clear()
+            while self._unsettled:
+                chunk = self._unsettled[:SETTLE_MAX]
+                try:
+                    await self._consumer.settle(chunk)
+                except (RedisError, OSError) as error:
+                    # Safe to repeat: what is recorded already stays as it is.
+                    log.warning("settling %d results failed, trying again: %s", len(chunk), error)
+                    await asyncio.sleep(RETRY_S)
+                    continue
+                del self._unsettled[: len(chunk)]
+                for settlement in chunk:
+                    self._held.pop(settlement.delivery.entry, None)
+            if not self._held:
+                self._empty.set()
+
+    def _end(self, assembly: Assembly) -> None:
+        """Nothing more of it runs."""
+        assembly.settled = True
+        for row in assembly.pending:
+            self._batcher.discard(assembly.delivery.lane, row)
+        self._freed()
+
+    def _close(self, assembly: Assembly) -> None:
+        self._held.pop(assembly.delivery.entry, None)
+        if not self._held:
+            self._empty.set()
