@@ -248,7 +248,9 @@ def test_a_long_text_of_few_tokens_is_taken_unless_it_is_enormous(embedder: Onnx
     assert row.data.tolist() == [CLS, 7_592, 2_088, SEP]
     error = refusal(embedder, TextRow("x" * (onnx.MAX_CHARACTERS + 1)), truncate=True)
     assert isinstance(error, TooLong)
-    assert "1,000,001 characters" in error.message
+    assert "100,001 characters" in error.message
+    late = " " * 50_000 + "river " * 10_000
+    assert ready(embedder, [TextRow(late)], truncate=True)[0].length == 256
 
 
 def test_a_closed_backend_says_so(minilm: Artifact) -> None:

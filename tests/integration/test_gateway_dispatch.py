@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from forebay.contract.prediction import MAX_PART_ROWS, Lane
+from forebay.contract.prediction import MAX_PART_BYTES, MAX_PART_ROWS, Lane
 from forebay.contract.rows import TextRow
 from forebay.lanes.keys import Keys
 from forebay.runtime.redis import Commands, connect
@@ -43,6 +43,23 @@ async def test_many_rows_travel_in_parts_and_come_back_in_order(
         (MAX_PART_ROWS, 0),
         (MAX_PART_ROWS, MAX_PART_ROWS),
         (5, 2 * MAX_PART_ROWS),
+    ]
+    assert len(answer.json()["output"]) == len(texts)
+
+
+async def test_long_rows_travel_in_smaller_parts_and_one_enormous_row_by_itself(
+    client: httpx.AsyncClient, redis_url: str, keys: Keys
+) -> None:
+    third = "x" * (MAX_PART_BYTES // 3)
+    texts = [third, third, third, "y", "z" * (2 * MAX_PART_BYTES), "y"]
+    body = {"version": "minilm", "input": {"text": texts, "truncate": True}}
+    async with answering(redis_url, keys, "minilm") as delivered:
+        answer = await client.post("/v1/predictions", json=body, headers=WAIT)
+    computations = [delivery.computation for delivery in delivered]
+    assert [(len(c.rows), c.first_row) for c in computations if c] == [
+        (4, 0),
+        (1, 4),
+        (1, 5),
     ]
     assert len(answer.json()["output"]) == len(texts)
 

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -188,8 +189,19 @@ def finished(stack: Stack, id_: str) -> dict[str, Any] | None:
 
 
 def test_the_worker_stays_under_200_mb_and_loads_no_torch(stack: Stack) -> None:
-    with client_of(stack) as client:
-        client.embeddings.create(model="minilm", input=texts(500))
+    full = [f"{number} " + "water " * 250 for number in range(16)]
+    huge = ["water " * 16_000] * 50
+    with client_of(stack) as client, ThreadPoolExecutor(16) as threads:
+
+        def embed(chosen: list[str]) -> int:
+            extra = {"truncate": True}
+            return len(
+                client.embeddings.create(model="minilm", input=chosen, extra_body=extra).data
+            )
+
+        for chosen, times in ((texts(500), 1), (full, 32), (huge, 4)):
+            answers = list(threads.map(embed, [chosen] * times))
+            assert answers == [len(chosen)] * times
     worker = stack.child("worker", "minilm")
 
     assert peak_bytes(worker) <= 200_000_000

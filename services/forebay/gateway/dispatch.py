@@ -24,6 +24,7 @@ from forebay.contract.errors import (
 from forebay.contract.messages import Computation, Reply, encode
 from forebay.contract.model import ModelSpec
 from forebay.contract.prediction import (
+    MAX_PART_BYTES,
     MAX_PART_ROWS,
     Lane,
     Prediction,
@@ -31,7 +32,7 @@ from forebay.contract.prediction import (
     Status,
     Timing,
 )
-from forebay.contract.rows import Output, Row
+from forebay.contract.rows import Output, Row, row_bytes
 from forebay.gateway.errors import DEFAULT_RETRY_S, raised
 from forebay.gateway.versions import Versions, check_pin
 from forebay.lanes.lane import LaneWriter, Part, Submission, unavailable
@@ -325,22 +326,24 @@ def _parts(
     rows: Sequence[Row], *, now_ms: int, deadline_ms: int, truncate: bool
 ) -> tuple[Part, ...]:
     """Cut rows into lane entries, in order."""
-    count = len(rows)
-    if count <= MAX_PART_ROWS:
-        message = Computation(tuple(rows), now_ms, now_ms + deadline_ms, 0, truncate)
-        return (Part(count, encode(message)),)
+    deadline_at_ms = now_ms + deadline_ms
     return tuple(
-        Part(
-            min(MAX_PART_ROWS, count - first),
-            encode(
-                Computation(
-                    tuple(rows[first : first + MAX_PART_ROWS]),
-                    now_ms,
-                    now_ms + deadline_ms,
-                    first,
-                    truncate,
-                )
-            ),
-        )
-        for first in range(0, count, MAX_PART_ROWS)
+        Part(len(some), encode(Computation(some, now_ms, deadline_at_ms, first, truncate)))
+        for first, some in _cut(tuple(rows))
     )
+
+
+def _cut(rows: tuple[Row, ...]) -> list[tuple[int, tuple[Row, ...]]]:
+    """Runs of rows that fit into a part, each with the index of its first row."""
+    if len(rows) == 1:
+        return [(0, rows)]
+    runs: list[tuple[int, tuple[Row, ...]]] = []
+    first = size = 0
+    for index, row in enumerate(rows):
+        row_size = row_bytes(row)
+        full = index - first == MAX_PART_ROWS or size + row_size > MAX_PART_BYTES
+        if full and index > first:
+            runs.append((first, rows[first:index]))
+            first, size = index, 0
+        size += row_size
+    return [*runs, (first, rows[first:])]

@@ -56,6 +56,9 @@ TERMINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELED, Status.E
 MAX_PART_ROWS = 256
 """A prediction with more rows than this is enqueued in parts, so that no worker owns it whole."""
 
+MAX_PART_BYTES = 262_144
+"""Nor does a part have more payload than this, unless one row alone has: a worker holds several."""
+
 _ID = re.compile(r"(?P<model>[a-z0-9][a-z0-9._-]*)-(?P<shard>[0-9]{1,5})-[0-9a-f]{20}")
 
 

@@ -1,5 +1,7 @@
 """A delivery on its way through the worker: its rows go out in batches and come back one by one."""
 
+import msgspec
+
 from forebay.contract.errors import ErrorInfo, ErrorKind, ForebayError
 from forebay.contract.messages import Computation, Reply, encode_outputs
 from forebay.contract.prediction import Status, Timing
@@ -62,6 +64,11 @@ class Assembly:
         """Add the output of a row, by its index within this delivery."""
         self._outputs[row] = output
         self._left -= 1
+
+    def forget_rows(self) -> None:
+        """Let go of the payload, once the rows are prepared."""
+        self.computation = msgspec.structs.replace(self.computation, rows=())
+        self.delivery = msgspec.structs.replace(self.delivery, computation=None)
 
     @property
     def complete(self) -> bool:

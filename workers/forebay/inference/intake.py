@@ -177,6 +177,7 @@ class Intake:
                 prepared = await loop.run_in_executor(
                     self._executor.prepare_thread, self._prepared, assembly
                 )
+                assembly.forget_rows()
             self._admit(assembly, prepared)
 
     def _prepared(self, assembly: Assembly) -> list[PreparedRow | ForebayError]:

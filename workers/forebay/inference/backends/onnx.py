@@ -31,8 +31,8 @@ GLANCE_CHARACTERS = 64
 """A text with more characters than this for each token of the limit is looked at from its start:
 so much of it nearly always tells that it is over the limit, and where to cut it."""
 
-MAX_CHARACTERS = 1_000_000
-"""A text longer than this is never tokenized whole: that takes seconds and hundreds of MB."""
+MAX_CHARACTERS = 100_000
+"""No more of a text than this is ever tokenized: the tokenizer takes some 100 bytes for each."""
 
 
 class OnnxEmbedding:
@@ -164,13 +164,16 @@ class OnnxEmbedding:
                 ids = self._tokenizer.encode(text[: self._glance]).ids
                 least = "at least "
                 if len(ids) < 2 * limit:
-                    if len(text) > MAX_CHARACTERS:
+                    ids = self._tokenizer.encode(text[:MAX_CHARACTERS]).ids
+                    if len(text) <= MAX_CHARACTERS:
+                        least = ""
+                    elif len(ids) < 2 * limit:
                         return TooLong(
-                            f"This text has {len(text):,} characters; this model takes no text "
-                            f"of more than {MAX_CHARACTERS:,}, however few tokens it has.",
+                            f"This text has {len(text):,} characters, and the first "
+                            f"{MAX_CHARACTERS:,} come to only {len(ids):,} tokens: a model that "
+                            f"takes {limit:,} tokens looks no further. Send less of it.",
                             row=index,
                         )
-                    ids, least = self._tokenizer.encode(text).ids, ""
             case TokensRow(ids=ids):
                 vocabulary = self._limits.vocabulary
                 if not ids:
