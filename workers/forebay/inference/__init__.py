@@ -1,8 +1,10 @@
 """The worker: reads a model's lanes, forms micro-batches, runs them, settles what came out.
 
 worker     the process: joins the lanes, keeps presence and leases, drains on SIGTERM
-pipeline   fetch and prepare the next rows while the current micro-batch runs
+pipeline   the stages, which overlap: take in and prepare, run, settle
+intake     one lane's way in: lease what there is room for, prepare it
 batcher    pure: which rows go into the next micro-batch
 executor   the named threads on which model code runs
+ledger     what is leased, and how each lease ends
 backends/  what executes a model, behind one protocol
 """
