@@ -18,10 +18,11 @@ from forebay.inference.pipeline import Pipeline
 from forebay.lanes.consumer import Consumer, ConsumerLimits
 from forebay.lanes.depth import depth
 from forebay.lanes.keys import Keys
+from forebay.lanes.running import Running
 from forebay.runtime.clock import Clock
 from forebay.runtime.redis import Commands, connect, connect_blocking
+from forebay.runtime.wire import Wire
 from tests.fixtures.clients import LaneClient, lane_client, values
-from tests.fixtures.lanes import read, reclaim
 from tests.fixtures.servers import Server
 from tests.fixtures.waiting import eventually
 
@@ -94,15 +95,17 @@ async def pipeline(
     limits: BatchLimits | None = None,
     name: str = "worker",
     lease_ms: int = 15_000,
-    max_deliveries: int = 4,
+    max_strikes: int = 4,
 ) -> AsyncIterator[Pipeline]:
     async with consumer_of(url, keys, name, lease_ms=lease_ms) as (consumer, clock):
+        wire = Wire(url, timeout_s=2)
         pipeline = Pipeline(
             consumer,
             backend,
             limits or BatchLimits(max_padding=0.9),
+            running=Running(wire, consumer.keys, name),
             clock=clock,
-            max_deliveries=max_deliveries,
+            max_strikes=max_strikes,
             reclaim_s=0.05,
         )
         task = asyncio.create_task(pipeline.run())
@@ -112,6 +115,7 @@ async def pipeline(
             pipeline.drain()
             async with asyncio.timeout(10):
                 await task
+            wire.close()
 
 
 @pytest.fixture
@@ -341,25 +345,6 @@ async def test_a_drained_worker_finishes_what_it_holds_and_leaves_the_rest(
     async with pipeline(redis_url, keys, Shout(), name="next"):
         for waiter in waiters:
             assert (await waiter.future)[0].status is Status.SUCCEEDED
-
-
-async def test_a_computation_that_outlived_its_workers_too_often_is_a_dead_letter(
-    redis_url: str, keys: Keys, client: LaneClient, commands: Commands
-) -> None:
-    async with consumer_of(redis_url, keys, "gone", lease_ms=1) as (gone, _):
-        waiter = client.submit(values(b'"cursed"'))
-        await eventually(lambda: waiter.enqueued)
-        assert await read(gone, 1)
-        await eventually(lambda: reclaim(gone, 1), what="attempt 2")
-
-    async with pipeline(redis_url, keys, Shout(), lease_ms=1, max_deliveries=2):
-        (reply,) = await asyncio.wait_for(waiter.future, 10)
-
-    dead = await commands.execute_command("XRANGE", keys.of("echo").dead, "-", "+")
-    assert reply.error is not None
-    assert reply.error.kind is ErrorKind.WORKER_LOST
-    assert len(dead) == 1
-    assert reply.error.message.encode() in dead[0][1]
 
 
 async def test_results_survive_an_outage_of_redis_between_run_and_settle(

@@ -38,6 +38,8 @@ class BatchLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         max_tokens: padded tokens (rows x the longest row) in one forward pass.
         max_padding: largest share of a batch's padded tokens that may be padding, 0..1.
         max_wait_ms: how long an executor that is free waits for company; 0 takes what is there.
+        timeout_s: a forward pass that takes longer is hung: its worker ends, and another runs its
+            rows again, each prediction alone.
         prefetch_rows: rows a replica holds beyond the batch that runs, to sort them by length.
     """
 
@@ -46,6 +48,7 @@ class BatchLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_padding: float = 0.15
     max_wait_ms: float = 0.0
     prefetch_rows: int = 64
+    timeout_s: float = 600.0
 
 
 class LaneLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -105,6 +108,7 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             ("batch.max_padding", 0 <= batch.max_padding < 1, "from 0 up to, not including, 1"),
             ("batch.max_wait_ms", 0 <= batch.max_wait_ms < math.inf, "0 or more, and finite"),
             ("batch.prefetch_rows", batch.prefetch_rows >= 1, "at least 1"),
+            ("batch.timeout_s", 0 < batch.timeout_s < math.inf, "more than 0, and finite"),
             ("realtime.max_rows", self.realtime.max_rows >= 1, "at least 1"),
             (
                 "realtime.deadline_s",

@@ -36,6 +36,7 @@ class Delivery(msgspec.Struct, frozen=True):
         prediction: id of the prediction it is part of.
         part: which part.
         attempt: 1 for the first delivery; settle must carry it.
+        strikes: how many workers were lost while they were running it.
         computation: what to run; None where the bytes can't be read by this release.
         received_at_ms: when this worker got it, by the server's clock.
     """
@@ -47,6 +48,7 @@ class Delivery(msgspec.Struct, frozen=True):
     attempt: int
     computation: Computation | None
     received_at_ms: float
+    strikes: int = 0
 
 
 class Settlement(msgspec.Struct, frozen=True):
@@ -174,7 +176,8 @@ class Consumer:
         )
         now = self._clock.now() * 1000
         return [
-            self._delivery(lane, entry, fields, attempt, now) for entry, attempt, fields in taken
+            self._delivery(lane, entry, fields, attempt, now, strikes)
+            for entry, attempt, strikes, fields in taken
         ]
 
     async def _holders(self, lane: Lane) -> list[str]:
@@ -252,7 +255,13 @@ class Consumer:
         return [self._delivery(lane, entry, fields, 1, now) for entry, fields in entries]
 
     def _delivery(
-        self, lane: Lane, entry: bytes, fields: Sequence[bytes], attempt: int, now: float
+        self,
+        lane: Lane,
+        entry: bytes,
+        fields: Sequence[bytes],
+        attempt: int,
+        now: float,
+        strikes: int = 0,
     ) -> Delivery:
         prediction, _, part = fields[1].decode().rpartition(".")
         try:
@@ -260,4 +269,4 @@ class Consumer:
         except (msgspec.MsgspecError, UnknownWireVersion):
             log.exception("lane entry %s of %s can't be read", entry, prediction)
             computation = None
-        return Delivery(entry, lane, prediction, int(part), attempt, computation, now)
+        return Delivery(entry, lane, prediction, int(part), attempt, computation, now, strikes)

@@ -9,6 +9,7 @@
 | `demand`                       | hash   | enqueue; settle, finish | admission   | for ever  |
 | `workers`                      | zset   | beat; leave, tidy       | reclaim     | swept     |
 | `absences`                     | hash   | sweep                   | sweep       | swept     |
+| `running`                      | hash   | worker; leave, tidy     | reclaim     | swept     |
 | `counters`                     | hash   | settle, finish          | metrics     | for ever  |
 | `dead`                         | stream | settle                  | operators   | retention |
 
@@ -21,7 +22,8 @@ P is `settings.key_prefix`. Everything of one model's shard carries the hash tag
 A record's fields: `st` status (a lane entry being leased is not written here), `ct` created and
 `dl` deadline and `ft` ended (Unix ms), `ln` lane, `n` parts, `left` parts not settled, `rp` reply
 channel, `tt` retention in ms, `in` the input as the client sent it, `en` lane entries as
-`id:rows …`, `oN` reply of part N, `aN` attempt of part N if not the first, `er` reply of a finish.
+`id:rows …`, `oN` reply of part N, `aN` attempt of part N if not the first, `kN` strikes of part N
+if any and `hN` their history, a line each, `er` reply of a finish.
 
 A lane entry's fields: `c` computation as `prediction.part`, `m` the message.
 """
@@ -57,6 +59,11 @@ class LaneKeys(msgspec.Struct, frozen=True):
     def outputs(self, prediction: str, part: int, attempt: int) -> str:
         """Outputs too big to publish, by attempt, so a zombie can't overwrite its successor's."""
         return f"{self.base}:out:{prediction}:{part}:{attempt}"
+
+    @property
+    def running(self) -> str:
+        """By worker, the entries it runs, as `LANE:ENTRY …`; by `WORKER why`, why it ended."""
+        return f"{self.base}:running"
 
     @property
     def deadlines(self) -> str:

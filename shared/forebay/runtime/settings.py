@@ -68,8 +68,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     presence_s: Annotated[
         Seconds, Meta(description="A silent worker counts as gone after, seconds")
     ] = 3.0
-    max_deliveries: Annotated[
-        Count, Meta(description="Deliveries of one computation before it is a dead letter")
+    max_strikes: Annotated[
+        Count,
+        Meta(description="Workers lost while running a computation before it is a dead letter"),
     ] = 4
     drain_s: Annotated[
         Seconds, Meta(description="Grace for finishing work after SIGTERM, seconds")

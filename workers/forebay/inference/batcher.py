@@ -2,7 +2,8 @@
 
 Padding is the enemy: a batch costs rows x the longest row, so rows of like length belong
 together. The oldest row of the most urgent lane always goes first, so nothing starves; its
-company is whoever, among the rows held, pads the batch least.
+company is whoever, among the rows held, pads the batch least. Rows under suspicion share a batch
+with nobody but their own kind.
 """
 
 import bisect
@@ -27,6 +28,7 @@ class Pending(msgspec.Struct, Generic[T], eq=False):
         order: position in arrival order.
         deadline_at_ms: not worth running after this.
         item: what the caller wants back.
+        alone: if not None, shares a batch only with rows for which this is the same object.
         taken: set once the row has left the batcher.
     """
 
@@ -34,6 +36,7 @@ class Pending(msgspec.Struct, Generic[T], eq=False):
     order: int
     deadline_at_ms: int
     item: T
+    alone: object = None
     taken: bool = False
 
 
@@ -43,10 +46,12 @@ class MicroBatch(msgspec.Struct, Generic[T], frozen=True):
     Attributes:
         rows: in ascending order of length; may be empty.
         expired: rows past their deadline, which left the batcher without running.
+        alone: nothing else may run meanwhile.
     """
 
     rows: list[Pending[T]]
     expired: list[Pending[T]]
+    alone: bool = False
 
     @property
     def padded_tokens(self) -> int:
@@ -58,15 +63,22 @@ _LENGTH: Final = attrgetter("length")
 
 
 class _Pool(Generic[T]):
-    """Rows of one lane, by age and by length."""
+    """Rows of one lane: all by age, and by length those that may share a batch."""
 
     def __init__(self) -> None:
         self.by_age: deque[Pending[T]] = deque()
         self.by_length: list[Pending[T]] = []
+        self.alone: list[Pending[T]] = []
+
+    def __len__(self) -> int:
+        return len(self.by_length) + len(self.alone)
 
     def add(self, row: Pending[T]) -> None:
         self.by_age.append(row)
-        bisect.insort(self.by_length, row, key=_LENGTH)
+        if row.alone is None:
+            bisect.insort(self.by_length, row, key=_LENGTH)
+        else:
+            self.alone.append(row)
 
     def oldest(self) -> Pending[T] | None:
         while self.by_age and self.by_age[0].taken:
@@ -81,7 +93,10 @@ class _Pool(Generic[T]):
 
     def remove(self, row: Pending[T]) -> None:
         row.taken = True
-        del self.by_length[self.position(row)]
+        if row.alone is None:
+            del self.by_length[self.position(row)]
+        else:
+            self.alone.remove(row)
 
 
 class Batcher(Generic[T]):
@@ -98,15 +113,25 @@ class Batcher(Generic[T]):
 
     def __len__(self) -> int:
         """Rows held."""
-        return sum(len(pool.by_length) for pool in self._pools.values())
+        return sum(map(len, self._pools.values()))
 
     def held(self, lane: Lane) -> int:
         """Rows of one lane held."""
-        return len(self._pools[lane].by_length)
+        return len(self._pools[lane])
 
-    def add(self, lane: Lane, item: T, *, length: int, deadline_at_ms: int) -> Pending[T]:
-        """Hold a row until its batch comes."""
-        row = Pending(length, next(self._order), deadline_at_ms, item)
+    def add(
+        self, lane: Lane, item: T, *, length: int, deadline_at_ms: int, alone: object = None
+    ) -> Pending[T]:
+        """Hold a row until its batch comes.
+
+        Args:
+            lane: it came by.
+            item: what `next` gives back.
+            length: tokens, or whatever the backend pads.
+            deadline_at_ms: not worth running after this.
+            alone: if not None, it shares a batch only with rows that have the same object here.
+        """
+        row = Pending(length, next(self._order), deadline_at_ms, item, alone)
         self._pools[lane].add(row)
         return row
 
@@ -129,8 +154,12 @@ class Batcher(Generic[T]):
                     break
                 pool.remove(seed)
                 window.expired.append(seed)
-            if seed is not None:
-                window.grow(pool, seed)
+            if seed is None:
+                continue
+            if seed.alone is not None and not window.rows:
+                window.take_alone(pool, seed)
+                return MicroBatch(window.rows, window.expired, alone=True)
+            window.grow(pool, seed)
         window.rows.sort(key=_LENGTH)
         return MicroBatch(window.rows, window.expired)
 
@@ -173,6 +202,18 @@ class _Window(Generic[T]):
             else:
                 break
         del by_length[low + 1 : high]
+
+    def take_alone(self, pool: _Pool[T], seed: Pending[T]) -> None:
+        """Take rows that stand alone together with `seed`, as they came, up to the limits."""
+        for row in [row for row in pool.alone if row.alone is seed.alone]:
+            padded = (len(self.rows) + 1) * max(self._longest, row.length)
+            if self.rows and (
+                len(self.rows) == self._limits.max_rows or padded > self._limits.max_tokens
+            ):
+                break
+            pool.remove(row)
+            self._take(row)
+        self.rows.sort(key=_LENGTH)
 
     def _padding_with(self, row: Pending[T]) -> int | None:
         """Padding of the batch if `row` joins, or None where it would be over a limit."""

@@ -7,15 +7,18 @@ and its neighbours succeed.
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
-from forebay.contract.errors import BackendFailed, ForebayError
-from forebay.contract.rows import Output
+from forebay.contract.errors import BackendFailed, ForebayError, InvalidInput
+from forebay.contract.rows import Output, Row
 from forebay.inference.backends.base import Backend, PreparedRow
+from forebay.lanes.consumer import Delivery
+from forebay.lanes.running import Running
 
 log = logging.getLogger(__name__)
 
@@ -39,32 +42,66 @@ class Executor:
 
     Args:
         backend: the loaded model.
+        running: is told what runs, before it does.
     """
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, running: Running) -> None:
         self._backend = backend
+        self._running = running
         self._device = ThreadPoolExecutor(backend.streams, thread_name_prefix="device")
         self._prepare = ThreadPoolExecutor(1, thread_name_prefix="prepare")
+        self._began: dict[str, float] = {}
+        self.streams = backend.streams
         self.room = asyncio.Semaphore(backend.streams + 1)
 
-    @property
-    def prepare_thread(self) -> ThreadPoolExecutor:
-        """Where rows are tokenized while the device is busy."""
-        return self._prepare
-
-    def submit(self, rows: Sequence[PreparedRow]) -> "asyncio.Future[Run]":
-        """Queue a batch for the device."""
+    def prepare(
+        self, delivery: Delivery, rows: Sequence[Row], *, truncate: bool
+    ) -> "asyncio.Future[list[PreparedRow | InvalidInput]]":
+        """Tokenize rows of a delivery while the device is busy."""
         loop = asyncio.get_running_loop()
-        return loop.run_in_executor(self._device, self._run, rows)
+        return loop.run_in_executor(self._prepare, self._prepare_rows, delivery, rows, truncate)
+
+    def submit(
+        self, rows: Sequence[PreparedRow], deliveries: Sequence[Delivery]
+    ) -> "asyncio.Future[Run]":
+        """Queue a batch for the device.
+
+        Args:
+            rows: of the batch.
+            deliveries: which they are of.
+        """
+        loop = asyncio.get_running_loop()
+        return loop.run_in_executor(self._device, self._run, rows, deliveries)
+
+    @property
+    def longest_s(self) -> float:
+        """For how long the batch has been running that has been for longest, seconds."""
+        return time.monotonic() - min(self._began.values()) if self._began else 0.0
 
     def close(self) -> None:
         """Wait for what runs, then end the threads."""
         self._device.shutdown(wait=True)
         self._prepare.shutdown(wait=True)
 
-    def _run(self, rows: Sequence[PreparedRow]) -> Run:
-        began = time.monotonic()
-        results = self._results(rows)
+    def _prepare_rows(
+        self, delivery: Delivery, rows: Sequence[Row], truncate: bool
+    ) -> list[PreparedRow | InvalidInput]:
+        slot = threading.current_thread().name
+        self._running.begin(slot, (delivery,))
+        try:
+            return list(self._backend.prepare(rows, truncate=truncate))
+        finally:
+            self._running.end(slot, tell=True)
+
+    def _run(self, rows: Sequence[PreparedRow], deliveries: Sequence[Delivery]) -> Run:
+        slot = threading.current_thread().name
+        self._running.begin(slot, deliveries)
+        began = self._began[slot] = time.monotonic()
+        try:
+            results = self._results(rows)
+        finally:
+            del self._began[slot]
+            self._running.end(slot)
         return Run(results, began, time.monotonic())
 
     def _results(self, rows: Sequence[PreparedRow]) -> list[Output | ForebayError]:

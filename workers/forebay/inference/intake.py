@@ -47,7 +47,7 @@ class Intake:
         ledger: takes leases in, refusals and dead letters.
         ready: called when there are new rows to run.
         room_rows: rows of this lane that the batcher holds at most, but for one computation.
-        max_deliveries: a delivery with a higher attempt number becomes a dead letter.
+        max_strikes: a delivery with as many becomes a dead letter.
         reclaim_s: how often leases that nobody will settle are looked for.
     """
 
@@ -62,7 +62,7 @@ class Intake:
         ledger: Ledger,
         ready: Callable[[], None],
         room_rows: int,
-        max_deliveries: int,
+        max_strikes: int,
         reclaim_s: float,
     ) -> None:
         self.lane = lane
@@ -73,7 +73,7 @@ class Intake:
         self._ledger = ledger
         self._ready = ready
         self._room_rows = room_rows
-        self._max_deliveries = max_deliveries
+        self._max_strikes = max_strikes
         self._reclaim_s = reclaim_s
         self._next_reclaim = 0.0
         # What a blocking read may bring is not known: on bulk, take the worst for granted.
@@ -153,40 +153,38 @@ class Intake:
                 self._ledger.bury(
                     delivery, ErrorKind.INTERNAL, "The worker can't read this message."
                 )
-            elif delivery.attempt > self._max_deliveries:
+            elif delivery.strikes >= self._max_strikes:
                 self._ledger.bury(
                     delivery,
                     ErrorKind.WORKER_LOST,
-                    f"{delivery.attempt - 1} workers were lost while they had this prediction.",
+                    f"{delivery.strikes} workers were lost while they were running this.",
                 )
             elif assembly := self._ledger.open(delivery, delivery.computation):
                 taken.append(assembly)
         return taken
 
     async def _prepare_all(self, assemblies: Sequence[Assembly]) -> None:
-        loop = asyncio.get_running_loop()
         for number, assembly in enumerate(assemblies):
             if not await self._wait_for_room():
                 await self._ledger.give_back(assemblies[number:])
                 return
             if assembly.settled:
                 continue  # its lease was lost meanwhile
-            if computation_bytes(assembly.computation) <= INLINE_BYTES:
-                prepared = self._prepared(assembly)
-            else:
-                prepared = await loop.run_in_executor(
-                    self._executor.prepare_thread, self._prepared, assembly
-                )
-                assembly.forget_rows()
-            self._admit(assembly, prepared)
+            self._admit(assembly, await self._prepare(assembly))
 
-    def _prepared(self, assembly: Assembly) -> list[PreparedRow | ForebayError]:
+    async def _prepare(self, assembly: Assembly) -> list[PreparedRow | ForebayError]:
         computation = assembly.computation
+        rows, truncate = computation.rows, computation.truncate
+        small = computation_bytes(computation) <= INLINE_BYTES and not assembly.delivery.strikes
         try:
-            return list(self._backend.prepare(computation.rows, truncate=computation.truncate))
+            if small:
+                return list(self._backend.prepare(rows, truncate=truncate))
+            prepared = await self._executor.prepare(assembly.delivery, rows, truncate=truncate)
         except Exception:
             log.exception("preparing %s failed", assembly.delivery.prediction)
             return [ForebayError("The worker could not prepare this row. Its log says why.")]
+        assembly.forget_rows()
+        return list(prepared)
 
     def _admit(self, assembly: Assembly, prepared: list[PreparedRow | ForebayError]) -> None:
         if assembly.settled:
@@ -197,11 +195,14 @@ class Intake:
                 self._ledger.settle(assembly)
                 return
         deadline = assembly.computation.deadline_at_ms
+        alone = assembly if assembly.delivery.strikes else None
         for index, row in enumerate(prepared):
             if isinstance(row, PreparedRow):
                 ref = RowRef(assembly, index, row)
                 assembly.pending.append(
-                    self._batcher.add(self.lane, ref, length=row.length, deadline_at_ms=deadline)
+                    self._batcher.add(
+                        self.lane, ref, length=row.length, deadline_at_ms=deadline, alone=alone
+                    )
                 )
         self._ready()
 

@@ -20,6 +20,7 @@ from forebay.inference.executor import Executor, Run
 from forebay.inference.intake import Intake
 from forebay.inference.ledger import Ledger
 from forebay.lanes.consumer import Consumer, Delivery
+from forebay.lanes.running import Running
 from forebay.runtime.clock import Clock
 
 
@@ -30,8 +31,9 @@ class Pipeline:
         consumer: this worker's end of the lanes.
         backend: warm.
         limits: of a batch, and of what is held beyond it.
+        running: is told what runs, before it does.
         clock: the server's.
-        max_deliveries: a delivery with a higher attempt number becomes a dead letter.
+        max_strikes: a delivery that cost as many workers becomes a dead letter.
         reclaim_s: how often lapsed leases are looked for.
     """
 
@@ -41,14 +43,15 @@ class Pipeline:
         backend: Backend,
         limits: BatchLimits,
         *,
+        running: Running,
         clock: Clock,
-        max_deliveries: int,
+        max_strikes: int,
         reclaim_s: float,
     ) -> None:
         self._limits = limits
         self._clock = clock
         self._batcher: Batcher[RowRef] = Batcher(limits)
-        self._executor = Executor(backend)
+        self._executor = Executor(backend, running)
         self._ledger = Ledger(
             consumer, self._batcher, version=backend.version, clock=clock, freed=self._look
         )
@@ -63,7 +66,7 @@ class Pipeline:
                 ledger=self._ledger,
                 ready=self._work.set,
                 room_rows=limits.prefetch_rows,
-                max_deliveries=max_deliveries,
+                max_strikes=max_strikes,
                 reclaim_s=reclaim_s,
             )
             for lane in Lane
@@ -94,6 +97,11 @@ class Pipeline:
             settle.cancel()
         self._executor.close()
 
+    @property
+    def hung(self) -> bool:
+        """Whether a forward pass has taken longer than any may."""
+        return self._executor.longest_s > self._limits.timeout_s
+
     def drain(self) -> None:
         """Lease nothing more; finish what is in hand, give back what is not."""
         for intake in self._intakes:
@@ -112,8 +120,26 @@ class Pipeline:
         while True:
             await self._executor.room.acquire()
             batch = await self._next_batch()
-            future = self._executor.submit([row.item.prepared for row in batch.rows])
-            self._group.create_task(self._collect(batch, future), name="collect")
+            if batch.alone:
+                await self._run_alone(batch)
+            else:
+                future = self._submit(batch)
+                self._group.create_task(self._collect(batch, future), name="collect")
+
+    async def _run_alone(self, batch: MicroBatch[RowRef]) -> None:
+        """Run a batch while nothing else runs, so that nothing else is struck if it crashes."""
+        room = self._executor.room
+        for _ in range(self._executor.streams):
+            await room.acquire()
+        await self._collect(batch, self._submit(batch))
+        for _ in range(self._executor.streams):
+            room.release()
+
+    def _submit(self, batch: MicroBatch[RowRef]) -> "asyncio.Future[Run]":
+        refs = [row.item for row in batch.rows]
+        return self._executor.submit(
+            [ref.prepared for ref in refs], [ref.assembly.delivery for ref in refs]
+        )
 
     async def _next_batch(self) -> MicroBatch[RowRef]:
         while True:

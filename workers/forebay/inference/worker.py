@@ -9,6 +9,7 @@ samples.
 
 import asyncio
 import logging
+import os
 import signal
 import time
 from pathlib import Path
@@ -24,16 +25,24 @@ from forebay.inference.intake import BLOCK_MS
 from forebay.inference.pipeline import Pipeline
 from forebay.lanes.consumer import Consumer, ConsumerLimits
 from forebay.lanes.keys import Keys
+from forebay.lanes.running import Running
 from forebay.runtime.clock import Clock
 from forebay.runtime.process import process_name
 from forebay.runtime.redis import Channel, connect, connect_blocking
 from forebay.runtime.settings import Settings
+from forebay.runtime.wire import Wire
 from forebay.storage.artifacts import ArtifactStore
 
 log = logging.getLogger(__name__)
 
 BEATS_A_PRESENCE = 3
 """Beats, and renewals, in the time after which a silent worker or lease lapses."""
+
+WATCH_S = 1.0
+"""How often it is looked whether a forward pass hangs."""
+
+EXIT_HUNG = 70
+"""Exit code of a worker that ended because one did."""
 
 RELEASE_MARGIN_S = 2.0
 """Part of the drain's grace kept for letting go what could not be finished."""
@@ -55,10 +64,13 @@ class Worker:
         timeout_s = settings.redis_timeout_s
         self._redis = connect(settings.redis_url, timeout_s=timeout_s)
         self._blocking = connect_blocking(settings.redis_url, timeout_s=timeout_s)
-        clock = Clock()
+        self._wire = Wire(settings.redis_url, timeout_s=timeout_s)
+        clock, keys = Clock(), Keys(settings.key_prefix).of(spec.name)
+        self._running = Running(self._wire, keys, self.name)
+        self._timeout_s = spec.batch.timeout_s
         self._consumer = Consumer(
             self._redis,
-            Keys(settings.key_prefix).of(spec.name),
+            keys,
             reads={
                 lane: Channel(self._blocking, timeout_s=BLOCK_MS / 1000 + timeout_s)
                 for lane in Lane
@@ -77,8 +89,9 @@ class Worker:
             self._consumer,
             backend,
             spec.batch,
+            running=self._running,
             clock=clock,
-            max_deliveries=settings.max_deliveries,
+            max_strikes=settings.max_strikes,
             reclaim_s=settings.presence_s / BEATS_A_PRESENCE,
         )
 
@@ -95,6 +108,7 @@ class Worker:
         finally:
             await self._redis.aclose()
             await self._blocking.aclose()
+            self._wire.close()
             self._backend.close()
 
     async def _join(self, stop: asyncio.Event) -> bool:
@@ -116,6 +130,7 @@ class Worker:
         upkeep = [
             asyncio.create_task(self._beat(), name="beat"),
             asyncio.create_task(self._renew(), name="renew"),
+            asyncio.create_task(self._watch(), name="watch"),
         ]
         work = asyncio.create_task(self._pipeline.run(), name="pipeline")
         stopping = asyncio.create_task(stop.wait(), name="stop")
@@ -160,6 +175,20 @@ class Worker:
                 self._pipeline.lose(await self._consumer.renew(held))
             except (RedisError, OSError) as error:
                 log.warning("renewing %d leases failed: %s", len(held), error)
+
+    async def _watch(self) -> None:
+        """End this process if a forward pass hangs: no thread can be stopped from outside."""
+        while True:
+            await asyncio.sleep(min(WATCH_S, self._timeout_s / 4))
+            if self._pipeline.hung:
+                break
+        log.error(
+            "a forward pass takes longer than %g s: this worker ends, and its rows run again, "
+            "each prediction alone",
+            self._timeout_s,
+        )
+        self._running.accuse(f"it took longer than {self._timeout_s:g} s")
+        os._exit(EXIT_HUNG)
 
 
 def run(settings: Settings, spec: ModelSpec) -> None:

@@ -159,14 +159,14 @@ async def reclaim(
     lapse_ms: int,
     judge: bool,
     ended: Sequence[str],
-) -> list[tuple[bytes, int, list[bytes]]]:
-    """`reclaim.lua`: entries taken over, each with its new attempt number."""
+) -> list[tuple[bytes, int, int, list[bytes]]]:
+    """`reclaim.lua`: entries taken over, each with its new attempt number and its strikes."""
     reply = await _reclaim.call(
         redis,
-        [keys.lane(lane), keys.demand, keys.workers],
+        [keys.lane(lane), keys.demand, keys.workers, keys.running],
         [GROUP, worker, rows, lane.value, lapse_ms, int(judge), keys.records, *ended],
     )
-    return cast(list[tuple[bytes, int, list[bytes]]], reply)
+    return cast(list[tuple[bytes, int, int, list[bytes]]], reply)
 
 
 async def beat(redis: Commands, keys: LaneKeys, *, worker: str, presence_ms: int) -> int:
@@ -176,7 +176,7 @@ async def beat(redis: Commands, keys: LaneKeys, *, worker: str, presence_ms: int
 
 async def leave(redis: Commands, keys: LaneKeys, *, worker: str) -> None:
     """`leave.lua`."""
-    await _leave.call(redis, [*_lanes(keys), keys.workers], [GROUP, worker])
+    await _leave.call(redis, [*_lanes(keys), keys.workers, keys.running], [GROUP, worker])
 
 
 async def tidy(
@@ -184,6 +184,8 @@ async def tidy(
 ) -> tuple[int, int]:
     """`tidy.lua`: (leases released, consumers removed)."""
     reply = await _tidy.call(
-        redis, [keys.lane(lane), keys.workers, keys.absences], [GROUP, grace_ms, idle_ms]
+        redis,
+        [keys.lane(lane), keys.workers, keys.absences, keys.running],
+        [GROUP, grace_ms, idle_ms],
     )
     return reply[0], reply[1]

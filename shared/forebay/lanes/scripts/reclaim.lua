@@ -1,11 +1,13 @@
 -- Take over leases that lapsed, or whose worker is gone, and give each a new attempt number, so
--- that whatever the old owner still says is refused.
+-- that whatever the old owner still says is refused. What another worker was running gets a
+-- strike: it may be why that worker is gone. What it had not begun gets none.
 --
 -- KEYS  1 lane (stream)  2 demand (hash)  3 workers (zset: worker -> present until, ms)
+--       4 running (hash: worker -> entries it runs, as "LANE:ENTRY ..."; "WORKER why" -> reason)
 -- ARGV  1 group  2 worker  3 rows wanted  4 name of the lane
 --       5 leases idle for so many ms have lapsed  6 1 if the absent count as gone
 --       7 key prefix of prediction records  8.. workers whose process is known to have ended
--- Returns entries { id, attempt, { field, value, ... } }
+-- Returns entries { id, attempt, strikes, { field, value, ... } }
 local entries = redis.call('XLEN', KEYS[1])
 if entries == 0 then return {} end
 local time = redis.call('TIME')
@@ -20,7 +22,7 @@ local function add(pending)
   for _, row in ipairs(pending) do
     if #found < most and not seen[row[1]] then
       seen[row[1]] = true
-      found[#found + 1] = { row[1], row[4] }
+      found[#found + 1] = { row[1], row[4], row[2] }
     end
   end
 end
@@ -39,6 +41,17 @@ for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
     add(redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', most, name))
   end
 end
+local runs = {}
+local function was_running(worker, entry)
+  if worker == ARGV[2] then return false end
+  if not runs[worker] then
+    runs[worker] = {}
+    local told = redis.call('HGET', KEYS[4], worker)
+    for name in string.gmatch(told or '', '%S+') do runs[worker][name] = true end
+  end
+  return runs[worker][ARGV[4] .. ':' .. entry]
+end
+
 local taken = {}
 for _, lease in ipairs(found) do
   local claimed = redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, lease[1])
@@ -47,10 +60,20 @@ for _, lease in ipairs(found) do
     local attempt = lease[2] + 1
     local id, part = string.match(fields[2], '^(.*)%.(%d+)$')
     local record = ARGV[7] .. id
+    local strikes = 0
     if redis.call('EXISTS', record) == 1 then
       redis.call('HSET', record, 'a' .. part, attempt)
+      if was_running(lease[3], lease[1]) then
+        strikes = redis.call('HINCRBY', record, 'k' .. part, 1)
+        local why = redis.call('HGET', KEYS[4], lease[3] .. ' why') or 'it was gone'
+        local line = string.format('%.0f attempt %d, run by %s: %s', now, lease[2], lease[3], why)
+        local history = redis.call('HGET', record, 'h' .. part)
+        redis.call('HSET', record, 'h' .. part, (history and history .. '\n' or '') .. line)
+      else
+        strikes = tonumber(redis.call('HGET', record, 'k' .. part) or 0)
+      end
     end
-    taken[#taken + 1] = { lease[1], attempt, fields }
+    taken[#taken + 1] = { lease[1], attempt, strikes, fields }
   end
 end
 return taken

@@ -81,7 +81,8 @@ while key <= #KEYS do
     if reason ~= '' then
       local kept = redis.call('XRANGE', stream[lane], entry, entry)
       local fields = { 'c', id .. '.' .. part, 'reason', reason, 'attempts', attempt,
-        'lane', lane, 'at', now }
+        'lane', lane, 'at', now,
+        'history', redis.call('HGET', record, 'h' .. part) or '' }
       if kept[1] then
         fields[#fields + 1] = 'm'
         fields[#fields + 1] = kept[1][2][4]
