@@ -2,6 +2,9 @@
 
 import time
 
+import pytest
+from redis.exceptions import ResponseError
+
 from forebay.contract.errors import ErrorKind
 from forebay.contract.prediction import Lane, Status
 from forebay.lanes import sweeps
@@ -187,6 +190,12 @@ async def test_dead_letters_past_their_retention_are_dropped(lanes: LaneServer) 
     assert [letter["reason"] for letter in await letters(lanes)] == [b"now"]
     # A retention longer than the age of time itself drops nothing.
     assert await drop(lanes.redis, lanes.echo, older_than_ms=10**15) == 0
+
+
+async def test_what_the_server_refuses_comes_out_as_the_server_said_it(lanes: LaneServer) -> None:
+    await lanes.redis.execute_command("SET", lanes.echo.dead, "no stream")
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        await sweeps.drop_old_dead_letters(lanes.redis, lanes.echo, older_than_ms=LONG_MS)
 
 
 async def test_the_number_of_dead_letters_is_bounded(lanes: LaneServer) -> None:

@@ -1,12 +1,11 @@
 """What time does to lanes: deadlines pass, workers vanish, dead letters grow old.
 
 The background calls these on a schedule. Each is idempotent and takes a bounded bite, so two at
-once do no harm and none holds the server up.
+once do no harm and none holds the server up. Whatever the server or the connection raises comes
+out as it is, a `redis.exceptions.RedisError`: the next sweep does what this one could not.
 """
 
 from typing import cast
-
-from redis.exceptions import ResponseError
 
 from forebay.contract.errors import ErrorInfo, ErrorKind
 from forebay.contract.messages import Reply, encode
@@ -24,8 +23,7 @@ async def expire_overdue(redis: Commands, keys: LaneKeys, *, most: int = 10_000)
     """End predictions whose deadline has passed; returns how many."""
     expired = 0
     while expired < most:
-        seconds, micros = await redis.execute_command("TIME")
-        now_ms = int(seconds) * 1000 + int(micros) // 1000
+        now_ms = await _now_ms(redis)
         overdue = cast(
             list[bytes],
             await redis.execute_command(
@@ -76,9 +74,11 @@ async def lapse_orphans(
 
 async def drop_old_dead_letters(redis: Commands, keys: LaneKeys, *, older_than_ms: int) -> int:
     """Drop dead letters past their retention; returns how many."""
+    oldest_ms = max(await _now_ms(redis) - older_than_ms, 0)
+    return int(await redis.execute_command("XTRIM", keys.dead, "MINID", oldest_ms))
+
+
+async def _now_ms(redis: Commands) -> int:
+    """Unix time in ms, by the server's clock."""
     seconds, micros = await redis.execute_command("TIME")
-    before = int(seconds) * 1000 + int(micros) // 1000 - older_than_ms
-    try:
-        return int(await redis.execute_command("XTRIM", keys.dead, "MINID", max(before, 0)))
-    except ResponseError as error:
-        raise RuntimeError(f"dead letters at {keys.dead} can't be trimmed: {error}") from error
+    return int(seconds) * 1000 + int(micros) // 1000
