@@ -20,7 +20,7 @@ from forebay.lanes.replies import Waiter
 from forebay.runtime.catalog import Catalog
 from forebay.runtime.redis import connect
 from forebay.runtime.settings import Settings
-from tests.fixtures.clients import lane_client, values
+from tests.fixtures.gateway_end import gateway_end, values
 from tests.fixtures.servers import Server, new_prefix
 from tests.fixtures.waiting import eventually, eventually_sync
 
@@ -169,13 +169,13 @@ async def test_time_does_its_work_on_lanes_and_files(
         file.write_bytes(b"x")
     os.utime(old, (0, 0))
 
-    async with lane_client(redis_url, running.keys) as client:
+    async with gateway_end(redis_url, running.keys) as gateway:
         # Nobody works on this lane.
-        waiter = client.submit(values(b"1"), deadline_ms=1)
+        waiter = gateway.send(values(b"1"), deadline_ms=1)
         assert await ending(waiter) is Status.EXPIRED
 
         # A worker that reads and is never seen again.
-        client.submit(values(b"1"), lane=Lane.BULK)
+        gateway.send(values(b"1"), lane=Lane.BULK)
         lane = keys.lane(Lane.BULK)
         await eventually(lambda: run(redis, "XLEN", lane), what="the entry is there")
         await run(redis, "XGROUP", "CREATE", lane, GROUP, 0)
@@ -256,8 +256,8 @@ async def test_an_absent_redis_is_waited_for(background: Start, private_server: 
     for outage in range(4):
         if outage:
             private_server.restart()
-        async with lane_client(private_server.url, running.keys) as client:
-            waiter = client.submit(values(b"1"), deadline_ms=1)
+        async with gateway_end(private_server.url, running.keys) as gateway:
+            waiter = gateway.send(values(b"1"), deadline_ms=1)
             assert await ending(waiter) is Status.EXPIRED
     assert {name: process.poll() for name, process in running.processes.items()} == {
         "worker": None,
@@ -268,16 +268,16 @@ async def test_an_absent_redis_is_waited_for(background: Start, private_server: 
 
 async def test_a_redis_that_hangs_is_waited_for(background: Start, private_server: Server) -> None:
     running = background(private_server.url, new_prefix())
-    async with lane_client(private_server.url, running.keys) as client:
-        assert await ending(client.submit(values(b"1"), deadline_ms=1)) is Status.EXPIRED
+    async with gateway_end(private_server.url, running.keys) as gateway:
+        assert await ending(gateway.send(values(b"1"), deadline_ms=1)) is Status.EXPIRED
         private_server.pause()
         try:
             # Blocking: the client of this test is to be silent meanwhile.
             eventually_sync(lambda: "imeout" in running.said("beat"), within_s=30)
         finally:
             private_server.resume()
-    async with lane_client(private_server.url, running.keys) as client:
-        assert await ending(client.submit(values(b"1"), deadline_ms=1)) is Status.EXPIRED
+    async with gateway_end(private_server.url, running.keys) as gateway:
+        assert await ending(gateway.send(values(b"1"), deadline_ms=1)) is Status.EXPIRED
     assert running.stop() == {"worker": 0, "beat": 0}
 
 

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from forebay.lanes.keys import Keys
-from tests.fixtures.gateway import answering
+from tests.fixtures.answering import answering
 from tests.fixtures.servers import free_port
 from tests.fixtures.waiting import eventually
 
