@@ -27,6 +27,18 @@ async def letters(lanes: LaneServer) -> list[dict[str, bytes]]:
     ]
 
 
+async def test_models_that_were_ever_swept_come_after_those_of_the_catalog(
+    lanes: LaneServer,
+) -> None:
+    async def models(*catalog: str) -> list[str]:
+        return await sweeps.models_to_sweep(lanes.redis, lanes.keys, catalog)
+
+    assert await models() == []
+    assert await models("b", "a") == ["b", "a"]
+    assert await models("c") == ["c", "a", "b"]
+    assert await models() == ["a", "b", "c"]
+
+
 async def test_overdue_predictions_expire_wherever_they_are(lanes: LaneServer) -> None:
     overdue = [submission(2, deadline_ms=-1), submission(3, 4, lane=Lane.BULK, deadline_ms=-1)]
     in_time = submission(8)

@@ -5,18 +5,35 @@ once do no harm and none holds the server up. Whatever the server or the connect
 out as it is, a `redis.exceptions.RedisError`: the next sweep does what this one could not.
 """
 
+from collections.abc import Iterable
 from typing import cast
 
 from forebay.contract.errors import ErrorInfo, ErrorKind
 from forebay.contract.messages import Reply, encode
 from forebay.contract.prediction import Lane, Status
 from forebay.lanes import scripts
-from forebay.lanes.keys import LaneKeys
+from forebay.lanes.keys import Keys, LaneKeys
 from forebay.lanes.scripts import Arg, FinishOutcome
 from forebay.runtime.redis import Commands
 
 BITE = 100
 """Predictions ended in one script call."""
+
+
+async def models_to_sweep(redis: Commands, keys: Keys, catalog: Iterable[str]) -> list[str]:
+    """The models of a catalog, then those that were ever swept and are in it no more.
+
+    What was accepted for a model outlives its entry in the catalog: somebody has to end it
+    (decision 0012).
+    """
+    served = list(catalog)
+    members = cast(Iterable[bytes], await redis.execute_command("SMEMBERS", keys.models))
+    swept = {raw.decode() for raw in members}
+    # Nothing is written that is there already: a server whose memory is full refuses writes, and
+    # is to be swept all the same.
+    if new := [model for model in served if model not in swept]:
+        await redis.execute_command("SADD", keys.models, *new)
+    return [*served, *sorted(swept.difference(served))]
 
 
 async def expire_overdue(redis: Commands, keys: LaneKeys, *, most: int = 10_000) -> int:
