@@ -1,10 +1,8 @@
 """Forebay as a contender: started as its users start it, `forebay up`, on its own Redis."""
 
-import base64
 import json
 import os
 import re
-import struct
 import sys
 import time
 from contextlib import suppress
@@ -23,6 +21,7 @@ from tests.bench.processes import (
     descendants,
     peak_rss_bytes,
 )
+from tests.bench.vectors import from_base64
 
 START_TIMEOUT_S = 90.0
 NAME = "forebay"
@@ -151,10 +150,7 @@ def _embeddings(base: str, encoding: str) -> Target:
 
 def _read_vector(body: bytes) -> list[float]:
     vector: str | list[float] = json.loads(body)["data"][0]["embedding"]
-    if isinstance(vector, str):
-        data = base64.b64decode(vector)
-        return list(struct.unpack(f"<{len(data) // 4}f", data))
-    return vector
+    return from_base64(vector) if isinstance(vector, str) else vector
 
 
 def program() -> Path:

@@ -95,7 +95,7 @@ class Session(msgspec.Struct, frozen=True):
 
 def contender_names() -> list[str]:
     """Every contender there is."""
-    bares = [f"bare-{loop}" for loop in ("row", "paced", "padded", "sorted", "cores")]
+    bares = [f"bare-{loop.name}" for loop in bare.LOOPS]
     return ["forebay", "forebay-base64", *bares, *(found.name for found in peer.find())]
 
 
@@ -182,7 +182,7 @@ def started(
                 log=logs / "bare.log",
             )  # fmt: skip
             stack.callback(process.stop)
-            bares = bare.loops(process)
+            bares = [bare.BareLoop(loop, process) for loop in bare.LOOPS]
             tell("Comparing everybody's embeddings with the bare model's …")
             check([*ours, *theirs], process, bodies)
         # Beside Forebay stands what it is compared with most closely.
