@@ -44,6 +44,7 @@ def run_of(samples: list[Sample], **changed: object) -> Results:
         rounds=2,
         seconds=1,
         threads=2,
+        passes=None,
         max_rows=32,
         artifact="abc",
         machine=machine(),

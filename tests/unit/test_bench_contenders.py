@@ -72,6 +72,16 @@ def test_naming_a_family_takes_its_members() -> None:
     assert {load.workload for load in choice.loads()} == {Workload.MINILM}
 
 
+@pytest.mark.parametrize(
+    ("only", "taking_part"),
+    [((), True), (("forebay",), True), (("forebay-base64",), True), (("mosec", "minilm"), False)],
+)
+def test_forebay_is_started_in_whichever_way_it_is_asked(
+    only: tuple[str, ...], taking_part: bool
+) -> None:
+    assert Choice(only).has_forebay() is taking_part
+
+
 def test_a_name_that_stands_for_nothing_is_told() -> None:
     assert Choice(only=("forebay", "minilm", "mosec", "triton")).unknown(contender_names()) == [
         "triton"

@@ -59,12 +59,18 @@ class OnnxEmbedding:
         streams: int = 1,
         providers: tuple[str, ...] = ("CPUExecutionProvider",),
     ) -> None:
+        self._threads = threads
         self._streams = streams
         self._manifest = manifest
         self._limits = manifest.limits
         self._session = _open_session(folder / MODEL_FILE, threads=threads, providers=providers)
         self._tokenizer = _open_tokenizer(folder / TOKENIZER_FILE)
         self._glance = GLANCE_CHARACTERS * manifest.limits.max_tokens
+
+    @property
+    def threads(self) -> int:
+        """Threads of one forward pass."""
+        return self._threads
 
     @property
     def streams(self) -> int:
