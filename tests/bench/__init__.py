@@ -4,7 +4,7 @@
      │
      ├── contenders   forebay_server   `forebay up`, as a user starts it
      │                peer             peers/*.py, in an environment of their own
-     │                bare             the same artifact in a loop: the limit
+     │                bare             the same artifact in loops: what is left to win
      │
      ├── rounds       for each round, for each load: A, B, C …, each warmed up, then measured
      │     └── wrk (load.lua)          counts what was answered right, and what failed

@@ -6,6 +6,7 @@ stdout to each on stdin. It stays up between measurements, as the other contende
 
 import base64
 import os
+import select
 import subprocess
 import sys
 import time
@@ -23,6 +24,11 @@ from tests.bench.stats import Measurement, percentile
 READ_ROWS = 64
 BUCKET_ROWS = 8
 BATCH_ROWS = 32
+
+ANSWER_GRACE_S = 60.0
+"""For loading the model, and what else comes on top of the time that an order asks for."""
+
+STOP_S = 5.0
 
 PAUSE_S = 0.002
 """About what a lone client leaves between two requests: caches cool, and cores fall asleep."""
@@ -74,15 +80,20 @@ class BareProcess:
         """Send an order and wait for its answer.
 
         Raises:
-            StartError: the process has ended.
+            StartError: the process has ended, or hangs.
         """
-        assert self._popen.stdin is not None
-        assert self._popen.stdout is not None
+        stdin, stdout = self._popen.stdin, self._popen.stdout
+        assert stdin is not None
+        assert stdout is not None
         line = b""
         with suppress(BrokenPipeError):
-            self._popen.stdin.write(msgspec.json.encode(order) + b"\n")
-            self._popen.stdin.flush()
-            line = self._popen.stdout.readline()
+            stdin.write(msgspec.json.encode(order) + b"\n")
+            stdin.flush()
+            limit_s = order.lead_s + order.seconds + ANSWER_GRACE_S
+            # An answer is written at once, so there is a whole line as soon as there is any of it.
+            if not select.select([stdout], [], [], limit_s)[0]:
+                raise StartError(f"The bare loop gives no answer: see {self._log}.")
+            line = stdout.readline()
         if not line:
             raise StartError(f"The bare loop has ended: see {self._log}.")
         return msgspec.json.decode(line, type=Answer)
@@ -90,64 +101,64 @@ class BareProcess:
     def stop(self) -> None:
         """End the process."""
         self._popen.terminate()
-        self._popen.wait()
+        try:
+            self._popen.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self._popen.kill()
+            self._popen.wait()
+        for pipe in (self._popen.stdin, self._popen.stdout):
+            with suppress(BrokenPipeError):
+                if pipe is not None:
+                    pipe.close()
+
+
+class Loop(msgspec.Struct, frozen=True):
+    """A way to go over the texts.
+
+    Attributes:
+        load: the one load it stands beside.
+        extra: left out of a quick run.
+    """
+
+    name: str
+    title: str
+    load: Load
+    extra: bool = False
+
+
+LOOPS = (
+    Loop("row", "bare loop, row by row", MINILM_1),
+    Loop("paced", f"the same, after a pause of {PAUSE_S * 1e3:g} ms each", MINILM_1, extra=True),
+    Loop("padded", f"bare loop, {BATCH_ROWS} as they come", MINILM_64, extra=True),
+    Loop("sorted", f"bare loop, {READ_ROWS} sorted, in {BUCKET_ROWS}s", MINILM_64),
+    Loop("cores", "the same, on each core a loop of one thread", MINILM_64, extra=True),
+)
 
 
 class BareLoop:
-    """A contender that has no path at all.
+    """A contender that has no path at all."""
 
-    Args:
-        loop: one of `row`, `paced`, `padded`, `sorted`, `cores`.
-        load: the one load it stands beside.
-    """
-
-    def __init__(
-        self, loop: str, title: str, load: Load, process: BareProcess, *, extra: bool = False
-    ) -> None:
-        self.name = f"bare-{loop}"
-        self.title = title
-        self.extra = extra
+    def __init__(self, loop: Loop, process: BareProcess) -> None:
+        self.name = f"bare-{loop.name}"
+        self.title = loop.title
+        self.extra = loop.extra
         self._loop = loop
-        self._load = load
         self._process = process
 
     def takes(self, load: Load) -> bool:
         """Whether this is the load it stands beside."""
-        return load == self._load
+        return load == self._loop.load
 
     def measure(self, load: Load, texts: Texts, seconds: int) -> Measurement:
         """Loop over the texts for so long."""
         path = texts.written("txt", str.encode)
-        answer = self._process.run(Order(self._loop, str(path), seconds, LEAD_S))
+        answer = self._process.run(Order(self._loop.name, str(path), seconds, LEAD_S))
         assert answer.measured is not None
         return answer.measured
 
     def settle(self, load: Load) -> int:
         """A loop that has answered has nothing left to do."""
         return 0
-
-
-def loops(process: BareProcess) -> list[BareLoop]:
-    """The bare contenders."""
-    return [
-        BareLoop("row", "bare loop, row by row", MINILM_1, process),
-        BareLoop(
-            "paced", f"the same, after a pause of {PAUSE_S * 1e3:g} ms each", MINILM_1, process,
-            extra=True,
-        ),
-        BareLoop(
-            "padded", f"bare loop, {BATCH_ROWS} as they come", MINILM_64, process,
-            extra=True,
-        ),
-        BareLoop(
-            "sorted", f"bare loop, {READ_ROWS} sorted, in {BUCKET_ROWS}s",
-            MINILM_64, process,
-        ),
-        BareLoop(
-            "cores", "the same, on each core a loop of one thread", MINILM_64, process,
-            extra=True,
-        ),
-    ]  # fmt: skip
 
 
 def measure_loop(embedder: Embedder, loop: str, texts: list[str], seconds: float) -> Measurement:

@@ -1,15 +1,13 @@
 """Before anything is timed: do all contenders give the same embeddings?"""
 
-import base64
-import struct
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from math import sqrt
 from pathlib import Path
 
 from tests.bench.bare import BareProcess, Order
 from tests.bench.loads import HttpContender, Target, Workload
 from tests.bench.texts import make_texts
+from tests.bench.vectors import cosine, from_base64
 
 LEAST_COSINE = 0.999
 """Below it, a system runs another model, other tokens or gives rows back in another order."""
@@ -32,7 +30,7 @@ def check(contenders: Sequence[HttpContender], bare: BareProcess, folder: Path) 
     path = folder / "check.txt"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(texts) + "\n", "utf-8")
-    expected = [_floats(v) for v in bare.run(Order("embed", str(path))).vectors]
+    expected = [from_base64(v) for v in bare.run(Order("embed", str(path))).vectors]
     for contender in contenders:
         target = contender.targets.get(Workload.MINILM)
         if target is None:
@@ -47,21 +45,9 @@ def check(contenders: Sequence[HttpContender], bare: BareProcess, folder: Path) 
             )
 
 
-def cosine(one: Sequence[float], other: Sequence[float]) -> float:
-    """Cosine of the angle between two vectors; 0 where one has no length."""
-    dot = sum(a * b for a, b in zip(one, other, strict=True))
-    length = sqrt(sum(a * a for a in one)) * sqrt(sum(b * b for b in other))
-    return dot / length if length else 0.0
-
-
 def _ask(target: Target, text: str) -> list[float]:
     assert target.vector is not None
     try:
         return target.vector(target.ask(text, timeout_s=TIMEOUT_S))
     except (OSError, KeyError, ValueError) as error:
         raise WrongAnswerError(f"{target.url} gives no embedding: {error}") from error
-
-
-def _floats(vector: str) -> list[float]:
-    data = base64.b64decode(vector)
-    return list(struct.unpack(f"<{len(data) // 4}f", data))

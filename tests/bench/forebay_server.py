@@ -1,10 +1,8 @@
 """Forebay as a contender: started as its users start it, `forebay up`, on its own Redis."""
 
-import base64
 import json
 import os
 import re
-import struct
 import sys
 import time
 from contextlib import suppress
@@ -13,7 +11,11 @@ from urllib import request
 
 import msgspec
 
+from forebay.contract.model import ModelSpec
+from forebay.inference.backends.load import load
+from forebay.inference.backends.onnx import OnnxEmbedding
 from forebay.local.server import free_port
+from forebay.storage.artifacts import ArtifactStore
 from tests.bench.loads import HttpContender, Target, Workload, to_json
 from tests.bench.processes import (
     POLL_S,
@@ -23,9 +25,13 @@ from tests.bench.processes import (
     descendants,
     peak_rss_bytes,
 )
+from tests.bench.vectors import from_base64
 
 START_TIMEOUT_S = 90.0
 NAME = "forebay"
+BASE64 = f"{NAME}-base64"
+EXTRA = {NAME: False, BASE64: True}
+"""The ways in which it is asked, and whether a quick run leaves them out."""
 
 
 class WorkerMemory(msgspec.Struct, frozen=True):
@@ -33,6 +39,38 @@ class WorkerMemory(msgspec.Struct, frozen=True):
 
     model: str
     peak_bytes: int
+
+
+class ForwardPasses(msgspec.Struct, frozen=True):
+    """How a worker runs its model on this machine.
+
+    Attributes:
+        at_once: forward passes side by side.
+        threads: threads of each.
+        max_tokens: most padded tokens in one, beside the limit of rows that everybody has.
+    """
+
+    at_once: int
+    threads: int
+    max_tokens: int
+
+
+def forward_passes(spec: ModelSpec, home: Path) -> ForwardPasses:
+    """What a worker makes of this spec, by the code with which a worker loads it.
+
+    Args:
+        spec: a model that is run by ONNX Runtime.
+        home: has its artifact.
+
+    Raises:
+        ArtifactError: there is no artifact, or it does not load.
+    """
+    backend = load(spec, ArtifactStore(home))
+    try:
+        assert isinstance(backend, OnnxEmbedding)
+        return ForwardPasses(backend.streams, backend.threads, spec.batch.max_tokens)
+    finally:
+        backend.close()
 
 
 class ForebayServer:
@@ -132,10 +170,10 @@ def contenders(server: ForebayServer) -> list[HttpContender]:
             },
         ),
         HttpContender(
-            "forebay-base64",
+            BASE64,
             "Forebay, base64",
             {Workload.MINILM: _embeddings(base, "base64")},
-            extra=True,
+            extra=EXTRA[BASE64],
         ),
     ]
 
@@ -151,10 +189,7 @@ def _embeddings(base: str, encoding: str) -> Target:
 
 def _read_vector(body: bytes) -> list[float]:
     vector: str | list[float] = json.loads(body)["data"][0]["embedding"]
-    if isinstance(vector, str):
-        data = base64.b64decode(vector)
-        return list(struct.unpack(f"<{len(data) // 4}f", data))
-    return vector
+    return from_base64(vector) if isinstance(vector, str) else vector
 
 
 def program() -> Path:

@@ -20,6 +20,7 @@ THEIRS = (
     "mosec", "fastapi", "uvicorn", "celery", "kombu", "redis", "onnxruntime", "tokenizers",
     "numpy",
 )  # fmt: skip
+TIMEOUT_S = 10.0
 
 
 class Machine(msgspec.Struct, frozen=True):
@@ -87,5 +88,10 @@ def _installed(name: str) -> str | None:
 def _first_words(program: str | None, flag: str, count: int) -> str:
     if program is None:
         return "none"
-    done = subprocess.run([program, flag], capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(
+            [program, flag], capture_output=True, text=True, check=False, timeout=TIMEOUT_S
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"
     return " ".join((done.stdout or done.stderr).split()[:count])

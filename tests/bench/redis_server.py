@@ -9,6 +9,7 @@ import redis
 from forebay.local.server import HOW_TO_GET_IT, find_program, free_port
 from tests.bench.processes import Process, StartError, wait_for_port
 
+TIMEOUT_S = 10.0
 HOUSEKEEPING = frozenset({"info", "ping", "client|setinfo", "client|setname", "hello", "command"})
 
 
@@ -36,7 +37,9 @@ def serve(*, folder: Path, log: Path) -> Iterator[str]:
 
 def calls(url: str) -> dict[str, int]:
     """How often each command has been called, those inside scripts included."""
-    with redis.Redis.from_url(url) as client:
+    with redis.Redis.from_url(
+        url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S
+    ) as client:
         stats = client.info("commandstats")
     return {
         name.removeprefix("cmdstat_"): int(fields["calls"])

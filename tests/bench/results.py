@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec
 
-from tests.bench.forebay_server import WorkerMemory
+from tests.bench.forebay_server import ForwardPasses, WorkerMemory
 from tests.bench.machine import Machine
 from tests.bench.stats import Sample
 
@@ -19,7 +19,9 @@ class Results(msgspec.Struct, frozen=True):
         titles: title of each contender, in the order of the tables.
         neighbours: share of the cores' time that somebody else used meanwhile, 0..1; None where
             the system doesn't tell.
-        threads: threads of one forward pass, for every system.
+        threads: threads of one forward pass, for the peers and for bare loops that do not say
+            otherwise in their titles.
+        passes: how Forebay's worker runs the model; None if Forebay took no part.
         max_rows: rows in one batch, for every system that batches.
         notes: what the reader has to know about this run.
     """
@@ -30,6 +32,7 @@ class Results(msgspec.Struct, frozen=True):
     rounds: int
     seconds: int
     threads: int
+    passes: ForwardPasses | None
     max_rows: int
     artifact: str
     machine: Machine

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from forebay.contract.errors import ForebayError
 from forebay.runtime import catalog, settings
-from tests.bench import machine, page, results, rounds, wrk
+from tests.bench import forebay_server, machine, page, results, rounds, wrk
 from tests.bench.check import WrongAnswerError
 from tests.bench.loads import Contender
 from tests.bench.neighbours import Neighbours
@@ -58,7 +58,7 @@ def bench(
     ] = None,
     artifact: Annotated[
         Path | None,
-        typer.Option(help="Artifact folder for peers and bare loops, if not the built one."),
+        typer.Option(help="Artifact folder for a run without Forebay, if not the built one."),
     ] = None,
     render: Annotated[
         bool, typer.Option("--render", help="Run nothing: show the latest results, write the page.")
@@ -106,12 +106,13 @@ def run(choice: Choice, folders: Folders, pace: rounds.Pace, artifact: Path | No
     with tempfile.TemporaryDirectory(prefix="forebay-bench-") as scratch:
         bodies = Path(scratch)
         with started(
-            choice, folders, artifact=built, spec=spec, bodies=bodies, tell=console.print
-        ) as session:
+            choice, folders, artifact=built, spec=spec, threads=here.cores, bodies=bodies,
+            tell=console.print,
+        ) as session:  # fmt: skip
             steps = rounds.plan(session.contenders, choice.loads(), rounds=pace.rounds)
 
             def redis_url(contender: Contender) -> str | None:
-                return session.redis_url if contender.name == "forebay" else None
+                return session.redis_url if contender.name == forebay_server.NAME else None
 
             console.print(
                 f"{len(steps)} measurements, about {pace.estimate_s(steps) / 60:.1f} minutes."
@@ -135,6 +136,7 @@ def run(choice: Choice, folders: Folders, pace: rounds.Pace, artifact: Path | No
                     samples.append(sample)
                     progress.advance(task)
             memory = session.forebay.worker_memory() if session.forebay else []
+            passes = session.passes
             others = neighbours.share()
             titles = {c.name: c.title for c in session.contenders}
     return Results(
@@ -144,6 +146,7 @@ def run(choice: Choice, folders: Folders, pace: rounds.Pace, artifact: Path | No
         rounds=pace.rounds,
         seconds=pace.seconds,
         threads=here.cores,
+        passes=passes,
         max_rows=spec.batch.max_rows,
         artifact=built.name[:12],
         machine=here,

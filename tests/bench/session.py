@@ -1,5 +1,6 @@
 """What takes part in a run, and bringing it up and down."""
 
+import filecmp
 import os
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
@@ -13,9 +14,8 @@ from forebay.contract.model import ModelSpec
 from forebay.storage.artifacts import ArtifactStore
 from tests.bench import bare, forebay_server, peer, redis_server
 from tests.bench.check import check
-from tests.bench.forebay_server import ForebayServer
+from tests.bench.forebay_server import EXTRA, ForebayServer, ForwardPasses
 from tests.bench.loads import LOADS, Contender, HttpContender, Load, Workload
-from tests.bench.machine import cores
 from tests.bench.processes import StartError
 
 MODEL = "minilm"
@@ -56,6 +56,10 @@ class Choice(msgspec.Struct, frozen=True):
             return False
         return name in named or not (extra and self.quick)
 
+    def has_forebay(self) -> bool:
+        """Whether Forebay takes part, asked in one way or another."""
+        return any(self.has_contender(name, extra=extra) for name, extra in EXTRA.items())
+
     def loads(self) -> list[Load]:
         """The loads of the run, in order."""
         named = [only for only in self.only if only in _LOAD_NAMES]
@@ -85,18 +89,20 @@ class Session(msgspec.Struct, frozen=True):
     Attributes:
         contenders: in the order in which each round takes them.
         forebay: the running Forebay, if it takes part.
+        passes: how Forebay's worker runs the model, if it takes part.
         redis_url: Forebay's Redis, if it takes part and tells.
     """
 
     contenders: list[Contender]
     forebay: ForebayServer | None
+    passes: ForwardPasses | None
     redis_url: str | None
 
 
 def contender_names() -> list[str]:
     """Every contender there is."""
-    bares = [f"bare-{loop}" for loop in ("row", "paced", "padded", "sorted", "cores")]
-    return ["forebay", "forebay-base64", *bares, *(found.name for found in peer.find())]
+    bares = [f"bare-{loop.name}" for loop in bare.LOOPS]
+    return [*EXTRA, *bares, *(found.name for found in peer.find())]
 
 
 def find_artifact(folders: Folders, *, tell: Callable[[str], None]) -> Path:
@@ -126,6 +132,7 @@ def started(
     *,
     artifact: Path,
     spec: ModelSpec,
+    threads: int,
     bodies: Path,
     tell: Callable[[str], None],
 ) -> Iterator[Session]:
@@ -133,21 +140,23 @@ def started(
 
     Args:
         artifact: folder of the built model.
-        spec: the model's batch limits, which everybody gets.
+        spec: the model; everybody gets its limit of rows in a batch.
+        threads: threads of one forward pass, for everybody but Forebay, which has its own way.
         bodies: folder for request bodies.
 
     Raises:
-        StartError: something does not come up.
+        StartError: something does not come up, or Forebay would run another artifact.
         WrongAnswerError: a contender gives another embedding than the bare model.
     """
     logs = folders.output / "logs"
     workloads = {load.workload for load in choice.loads()}
-    tokenizer, threads = artifact / "tokenizer.json", cores()
+    tokenizer = artifact / "tokenizer.json"
     with ExitStack() as stack:
         ours: list[HttpContender] = []
-        forebay, redis_url = None, None
-        if choice.has_contender("forebay", extra=False):
-            find_artifact(folders, tell=tell)
+        forebay, passes, redis_url = None, None, None
+        if choice.has_forebay():
+            _expect_same(find_artifact(folders, tell=tell), artifact)
+            passes = forebay_server.forward_passes(spec, folders.home)
             tell("Starting Forebay …")
             forebay = ForebayServer(
                 folders.root,
@@ -182,10 +191,19 @@ def started(
                 log=logs / "bare.log",
             )  # fmt: skip
             stack.callback(process.stop)
-            bares = bare.loops(process)
+            bares = [bare.BareLoop(loop, process) for loop in bare.LOOPS]
             tell("Comparing everybody's embeddings with the bare model's …")
             check([*ours, *theirs], process, bodies)
         # Beside Forebay stands what it is compared with most closely.
         ordered: list[Contender] = [*ours[:1], *bares, *theirs, *ours[1:]]
         taking_part = [c for c in ordered if choice.has_contender(c.name, extra=c.extra)]
-        yield Session(taking_part, forebay, redis_url)
+        yield Session(taking_part, forebay, passes, redis_url)
+
+
+def _expect_same(ours: Path, theirs: Path) -> None:
+    """Nobody is compared with another artifact's speed."""
+    if not filecmp.cmp(ours / "model.onnx", theirs / "model.onnx", shallow=False):
+        raise StartError(
+            f"Forebay runs the artifact {ours.name[:12]}, which is not that of {theirs}: leave "
+            "--artifact out, or Forebay, with --only."
+        )

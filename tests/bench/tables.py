@@ -8,9 +8,10 @@ from rich.table import Table as RichTable
 from tests.bench.goals import (
     COMPARED,
     GOALS,
+    Standing,
     Verdict,
-    added_on_null_path,
     judge,
+    path_p50_ms,
     redis_calls_per_request,
 )
 from tests.bench.loads import LOADS, MINILM_64, NULL_64, Workload
@@ -57,19 +58,18 @@ def tables(results: Results) -> list[Table]:
 
 
 def goals_table(verdicts: Sequence[Verdict]) -> Table:
-    """Each goal with what was measured and whether that is enough."""
+    """Each goal with what was measured and whether that is enough, and what stands beside it."""
     rows = []
     for verdict in verdicts:
-        met = {True: "met", False: "**not met**", None: "not measured"}[verdict.met]
-        if verdict.note:
-            met = f"{met} ({verdict.note})"
-        rows.append((verdict.title, verdict.goal, *_valued(verdict), met))
+        told = f"{verdict.standing} ({verdict.note})" if verdict.note else str(verdict.standing)
+        goal = verdict.comparison.goal or MISSING
+        rows.append((verdict.comparison.title, goal, *_valued(verdict), told))
     return Table("Goals", ("", "goal", "measured", "spread", ""), tuple(rows))
 
 
 def ratios_table(verdicts: Sequence[Verdict]) -> Table:
     """Ratios that have no goal."""
-    rows = [(v.title, *_valued(v), v.note) for v in verdicts if v.value is not None]
+    rows = [(v.comparison.title, *_valued(v), v.note) for v in verdicts if v.value is not None]
     return Table("Other ratios", ("Forebay's throughput", "ratio", "spread", ""), tuple(rows))
 
 
@@ -103,7 +103,7 @@ def footprint_table(results: Results) -> Table:
     """Memory of the workers, and what one request costs Redis."""
     rows = []
     for worker in results.memory:
-        met = "met" if worker.peak_bytes <= WORKER_GOAL_BYTES else "**not met**"
+        met = Standing.MET if worker.peak_bytes <= WORKER_GOAL_BYTES else Standing.NOT_MET
         rows.append(
             (
                 f"peak memory of the worker, {worker.model}",
@@ -119,7 +119,7 @@ def footprint_table(results: Results) -> Table:
             rows.append(
                 (f"Redis commands for one request, {load.name}", f"{sum(made.values()):.1f}", told)
             )
-    path = added_on_null_path(results.samples)
+    path = path_p50_ms(results.samples)
     if path is not None:
         rows.append(("p50 of the path by itself at c=1", f"{figure(path.median)} ms", _range(path)))
     return Table("What Forebay takes", ("", "", ""), tuple(rows))
@@ -139,8 +139,7 @@ def _range(value: Spread) -> str:
 def _valued(verdict: Verdict) -> tuple[str, str]:
     if verdict.value is None:
         return MISSING, MISSING
-    unit = verdict.unit if verdict.unit == "×" else f" {verdict.unit}"
-    return f"{figure(verdict.value.median)}{unit}", _range(verdict.value)
+    return f"{figure(verdict.value.median)}{verdict.comparison.unit}", _range(verdict.value)
 
 
 def _latency(samples: Sequence[Sample], pick: Callable[[Sample], float | None]) -> str:

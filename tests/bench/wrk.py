@@ -104,7 +104,7 @@ def measure(
         lead_s: how long to load it before.
 
     Raises:
-        LoadFailedError: wrk could not run.
+        LoadFailedError: wrk could not run, or did not end.
     """
     command = [find() or "wrk", "-t1", f"-c{connections}", f"-d{lead_s + seconds}s"]
     command += [f"--timeout={TIMEOUT_S}s", f"--script={SCRIPT}"]
@@ -112,7 +112,10 @@ def measure(
         command += ["-H", f"{name}: {value}"]
     command += [url, "--", str(bodies), marker, str(lead_s)]
     limit_s = lead_s + seconds + 2 * TIMEOUT_S
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=limit_s)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=limit_s)
+    except subprocess.TimeoutExpired:
+        raise LoadFailedError(f"wrk did not end within {limit_s} s.") from None
     if done.returncode:
         raise LoadFailedError(f"wrk ended with {done.returncode}: {done.stderr.strip()[-500:]}")
     return read_tally(done.stderr).measurement(connections)

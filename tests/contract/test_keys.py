@@ -77,15 +77,19 @@ def test_different_shards_models_and_prefixes_share_no_key() -> None:
     assert len(bases) == 8
 
 
-def test_a_reply_channel_has_no_tag() -> None:
+def test_keys_of_no_one_model_have_no_tag_and_are_told_below_the_table() -> None:
+    told = (keys_module.__doc__ or "").partition("Without a tag:")[2]
     assert Keys("p").reply_channel("gateway-1") == "p:reply:gateway-1"
+    assert "`P:reply:GATEWAY`" in told
+    assert Keys("p").models == "p:models"
+    assert "`P:models`" in told
 
 
 # What a key looks like where it is written by hand: a tag in braces before a colon, or one of the
 # table's names after one.
 _BY_HAND = re.compile(
     r"\}\}:|\{\w+:\d+\}:"
-    r"|:(?:lane|record|out|deadlines|demand|workers|absences|counters|dead|reply)[:{%\"']"
+    r"|:(?:lane|record|out|deadlines|demand|workers|absences|counters|dead|models|reply)[:{%\"']"
 )
 _LITERAL = re.compile(r"""[rbf]*(?:"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')""", re.IGNORECASE)
 

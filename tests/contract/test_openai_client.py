@@ -15,7 +15,8 @@ from forebay.lanes.depth import depth
 from forebay.lanes.keys import Keys
 from forebay.runtime.redis import connect
 from forebay.runtime.settings import Settings
-from tests.fixtures.gateway import DIMENSIONS, Gateway, answering, running_gateway, vector_of
+from tests.fixtures.answering import DIMENSIONS, answering, vector_of
+from tests.fixtures.gateway import Gateway, running_gateway
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from forebay.lanes.depth import depth
 from forebay.lanes.keys import Keys
 from forebay.runtime.redis import connect
 from forebay.runtime.settings import Settings
-from tests.fixtures.gateway import DIMENSIONS, VERSION, Gateway, answering, running_gateway
+from tests.fixtures.answering import DIMENSIONS, VERSION, answering
+from tests.fixtures.gateway import Gateway, running_gateway
 from tests.fixtures.waiting import eventually
 
 FIELDS = {

@@ -20,12 +20,12 @@ from forebay.lanes.replies import Waiter
 from forebay.runtime.catalog import Catalog
 from forebay.runtime.redis import connect
 from forebay.runtime.settings import Settings
-from tests.fixtures.clients import lane_client, values
+from tests.fixtures.gateway_end import gateway_end, values
 from tests.fixtures.servers import Server, new_prefix
 from tests.fixtures.waiting import eventually, eventually_sync
 
 LEASE_S = 600.0
-CATALOG = '[models.echo]\ntask = "echo"\nbackend = "echo"\n'
+CATALOG = '[models.{}]\ntask = "echo"\nbackend = "echo"\n'
 
 
 class Background:
@@ -37,7 +37,7 @@ class Background:
         self.keys = Keys(prefix)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._folder = folder
-        (folder / "models.toml").write_text(CATALOG)
+        self.serve("echo")
         self._env = {
             **{name: value for name, value in os.environ.items() if "FOREBAY" not in name},
             "FOREBAY_HOME": str(self.home),
@@ -50,6 +50,10 @@ class Background:
             "FOREBAY_LEASE_S": str(LEASE_S),
             "FOREBAY_REDIS_TIMEOUT_S": "1",
         }
+
+    def serve(self, model: str) -> None:
+        """Write a catalog with this one model; what starts from now on reads it."""
+        (self._folder / "models.toml").write_text(CATALOG.format(model))
 
     def start(self, *names: str) -> None:
         """Start these."""
@@ -169,13 +173,13 @@ async def test_time_does_its_work_on_lanes_and_files(
         file.write_bytes(b"x")
     os.utime(old, (0, 0))
 
-    async with lane_client(redis_url, running.keys) as client:
+    async with gateway_end(redis_url, running.keys) as gateway:
         # Nobody works on this lane.
-        waiter = client.submit(values(b"1"), deadline_ms=1)
+        waiter = gateway.send(values(b"1"), deadline_ms=1)
         assert await ending(waiter) is Status.EXPIRED
 
         # A worker that reads and is never seen again.
-        client.submit(values(b"1"), lane=Lane.BULK)
+        gateway.send(values(b"1"), lane=Lane.BULK)
         lane = keys.lane(Lane.BULK)
         await eventually(lambda: run(redis, "XLEN", lane), what="the entry is there")
         await run(redis, "XGROUP", "CREATE", lane, GROUP, 0)
@@ -201,6 +205,41 @@ async def test_time_does_its_work_on_lanes_and_files(
         assert all(f" {name_of(name)}: " in line for line in running.said(name).splitlines())
 
 
+async def test_a_model_taken_out_of_the_catalog_leaves_nothing_that_waits_for_ever(
+    background: Start, redis: Redis, redis_url: str, key_prefix: str
+) -> None:
+    running = background(redis_url, key_prefix)
+    keys = running.keys.of("echo")
+
+    async def swept() -> bool:
+        return bool(await run(redis, "SISMEMBER", running.keys.models, "echo"))
+
+    await eventually(swept, within_s=20, what="the model has been swept")
+    assert running.stop() == {"worker": 0, "beat": 0}
+    running.serve("another")
+
+    async with gateway_end(redis_url, running.keys) as gateway:
+        waiter = gateway.send(values(b"1"), deadline_ms=1, retain_ms=3_000)
+        await eventually(lambda: waiter.enqueued, what="the prediction is accepted")
+        await run(redis, "XADD", keys.dead, "1-1", "reason", "long ago")
+        accepted = await gateway.records.prediction(waiter.id)
+        assert accepted is not None
+        assert accepted.status is Status.STARTING
+
+        running.start("worker", "beat")
+        assert await ending(waiter) is Status.EXPIRED
+        polled = await gateway.records.prediction(waiter.id)
+        assert polled is not None
+        assert polled.status is Status.EXPIRED
+
+        async def gone() -> bool:
+            left = await run(redis, "EXISTS", keys.record(waiter.id.text))
+            return not left and not await run(redis, "XLEN", keys.dead)
+
+        await eventually(gone, within_s=20, what="its record and its dead letter are gone")
+    assert running.stop() == {"worker": 0, "beat": 0}
+
+
 def name_of(process: str) -> str:
     """How a process calls itself in its log."""
     return {"worker": "background", "beat": "beat"}[process]
@@ -219,7 +258,7 @@ async def test_celery_keeps_to_its_own_keys_and_piles_up_nothing(
         return int(found[1]) if found else 0
 
     await eventually(sweeps, within_s=20, what="a sweep has run")
-    names = await run(redis, "KEYS", "*")
+    names = set(await run(redis, "KEYS", "*")) - {running.keys.models.encode()}
     assert names
     assert all(name.startswith(b"%b:celery:" % prefix.encode()) for name in names), names
 
@@ -256,8 +295,8 @@ async def test_an_absent_redis_is_waited_for(background: Start, private_server: 
     for outage in range(4):
         if outage:
             private_server.restart()
-        async with lane_client(private_server.url, running.keys) as client:
-            waiter = client.submit(values(b"1"), deadline_ms=1)
+        async with gateway_end(private_server.url, running.keys) as gateway:
+            waiter = gateway.send(values(b"1"), deadline_ms=1)
             assert await ending(waiter) is Status.EXPIRED
     assert {name: process.poll() for name, process in running.processes.items()} == {
         "worker": None,
@@ -268,16 +307,16 @@ async def test_an_absent_redis_is_waited_for(background: Start, private_server: 
 
 async def test_a_redis_that_hangs_is_waited_for(background: Start, private_server: Server) -> None:
     running = background(private_server.url, new_prefix())
-    async with lane_client(private_server.url, running.keys) as client:
-        assert await ending(client.submit(values(b"1"), deadline_ms=1)) is Status.EXPIRED
+    async with gateway_end(private_server.url, running.keys) as gateway:
+        assert await ending(gateway.send(values(b"1"), deadline_ms=1)) is Status.EXPIRED
         private_server.pause()
         try:
             # Blocking: the client of this test is to be silent meanwhile.
             eventually_sync(lambda: "imeout" in running.said("beat"), within_s=30)
         finally:
             private_server.resume()
-    async with lane_client(private_server.url, running.keys) as client:
-        assert await ending(client.submit(values(b"1"), deadline_ms=1)) is Status.EXPIRED
+    async with gateway_end(private_server.url, running.keys) as gateway:
+        assert await ending(gateway.send(values(b"1"), deadline_ms=1)) is Status.EXPIRED
     assert running.stop() == {"worker": 0, "beat": 0}
 
 

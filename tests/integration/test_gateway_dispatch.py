@@ -12,7 +12,8 @@ from forebay.contract.rows import TextRow
 from forebay.lanes.keys import Keys
 from forebay.runtime.redis import Commands, connect
 from forebay.runtime.settings import Settings
-from tests.fixtures.gateway import Gateway, answering, running_gateway, spill, vector_of
+from tests.fixtures.answering import answering, spill, vector_of
+from tests.fixtures.gateway import Gateway, running_gateway
 from tests.fixtures.waiting import eventually
 
 WAIT = {"Prefer": "wait"}

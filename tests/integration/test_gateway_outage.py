@@ -10,7 +10,8 @@ import pytest
 
 from forebay.lanes.keys import Keys
 from forebay.runtime.settings import Settings
-from tests.fixtures.gateway import Gateway, answering, running_gateway
+from tests.fixtures.answering import answering
+from tests.fixtures.gateway import Gateway, running_gateway
 from tests.fixtures.servers import Server
 from tests.fixtures.waiting import eventually
 

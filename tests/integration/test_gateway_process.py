@@ -15,8 +15,8 @@ import httpx
 import pytest
 
 from forebay.lanes.keys import Keys
-from tests.fixtures.gateway import answering
-from tests.fixtures.servers import free_port
+from forebay.local.server import free_port
+from tests.fixtures.answering import answering
 from tests.fixtures.waiting import eventually
 
 MODELS = """

@@ -119,7 +119,7 @@ async def test_a_killed_subscription_comes_back_and_rereads_what_it_waits_for(
     worker = await join(real_lanes)
     await worker.settle([settlement(delivery) for delivery in await read(worker, 1)])
     assert not missed.future.done()
-    # This gateway's own subscription: other tests may share the server.
+    # Every subscription on the server: no other test runs meanwhile.
     told = await real_lanes.redis.execute_command("CLIENT", "LIST", "TYPE", "pubsub")
     ids = [
         dict(pair.split("=", 1) for pair in line.split())["id"]

@@ -9,10 +9,13 @@ from forebay.contract.errors import Unavailable
 from forebay.lanes import replies
 from forebay.lanes.keys import Keys
 from forebay.runtime import redis as runtime_redis
-from tests.fixtures.gateway_end import TIMEOUT_S, GatewayEnd, gateway_end
+from tests.fixtures.gateway_end import GatewayEnd, gateway_end
 from tests.fixtures.lanes import join, read, reply_to, settlement, submission
 from tests.fixtures.servers import LaneServer, Server, real_client
 from tests.fixtures.waiting import eventually
+
+TIMEOUT_S = 0.4
+"""Of the gateway's commands."""
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +50,7 @@ async def works(gateway: GatewayEnd, url: str, keys: Keys) -> bool:
 async def test_waiters_are_told_when_the_server_stays_away_and_all_works_when_it_is_back(
     private_server: Server, keys: Keys, how: str
 ) -> None:
-    async with gateway_end(private_server.url, keys) as gateway:
+    async with gateway_end(private_server.url, keys, timeout_s=TIMEOUT_S) as gateway:
         waiters = [
             await gateway.submit(submission(reply_channel=gateway.inbox.channel)) for _ in range(20)
         ]
@@ -77,7 +80,7 @@ async def test_the_inbox_is_the_first_to_notice_that_the_server_is_gone(
     private_server: Server, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runtime_redis, "WATCH_S", 1_000.0)
-    async with gateway_end(private_server.url, keys) as gateway:
+    async with gateway_end(private_server.url, keys, timeout_s=TIMEOUT_S) as gateway:
         private_server.kill()
         await eventually(lambda: not gateway.link.up, within_s=2.0)
 
@@ -90,7 +93,7 @@ async def test_waiters_survive_an_absence_shorter_than_the_grace(
     lanes = LaneServer(
         "real", lambda blocking: real_client(durable_server.url, blocking=blocking), keys
     )
-    async with gateway_end(durable_server.url, keys) as gateway:
+    async with gateway_end(durable_server.url, keys, timeout_s=TIMEOUT_S) as gateway:
         lost = await gateway.submit(submission(reply_channel=""))
         later = await gateway.submit(submission(reply_channel=gateway.inbox.channel))
         worker = await join(lanes)

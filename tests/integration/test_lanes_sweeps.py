@@ -3,6 +3,9 @@
 import itertools
 import time
 
+import pytest
+from redis.exceptions import ResponseError
+
 from forebay.contract.errors import ErrorKind
 from forebay.contract.prediction import Lane, Status
 from forebay.lanes import sweeps
@@ -33,6 +36,18 @@ async def letters(lanes: LaneServer) -> list[dict[str, bytes]]:
         {name.decode(): value for name, value in zip(flat[::2], flat[1::2], strict=True)}
         for _, flat in entries
     ]
+
+
+async def test_models_that_were_ever_swept_come_after_those_of_the_catalog(
+    lanes: LaneServer,
+) -> None:
+    async def models(*catalog: str) -> list[str]:
+        return await sweeps.models_to_sweep(lanes.redis, lanes.keys, catalog)
+
+    assert await models() == []
+    assert await models("b", "a") == ["b", "a"]
+    assert await models("c") == ["c", "a", "b"]
+    assert await models() == ["a", "b", "c"]
 
 
 async def test_overdue_predictions_expire_wherever_they_are(lanes: LaneServer) -> None:
@@ -174,6 +189,7 @@ async def test_a_dead_letter_keeps_its_reason_and_payload(lanes: LaneServer) -> 
         "reason": b"it killed its worker 3 times",
         "attempts": b"1",
         "lane": b"bulk",
+        "history": b"",
         "m": one.parts[1].message,
     }
     assert (await view(lanes)).counters == {"failed": 1, "dead": 1}
@@ -198,6 +214,12 @@ async def test_dead_letters_past_their_retention_are_dropped(lanes: LaneServer) 
     assert [letter["reason"] for letter in await letters(lanes)] == [b"now"]
     # A retention longer than the age of time itself drops nothing.
     assert await drop(lanes.redis, lanes.echo, older_than_ms=10**15) == 0
+
+
+async def test_what_the_server_refuses_comes_out_as_the_server_said_it(lanes: LaneServer) -> None:
+    await lanes.redis.execute_command("SET", lanes.echo.dead, "no stream")
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        await sweeps.drop_old_dead_letters(lanes.redis, lanes.echo, older_than_ms=LONG_MS)
 
 
 async def test_the_number_of_dead_letters_is_bounded(lanes: LaneServer) -> None:

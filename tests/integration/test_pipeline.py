@@ -22,7 +22,7 @@ from forebay.lanes.running import Running
 from forebay.runtime.clock import Clock
 from forebay.runtime.redis import Commands, connect, connect_blocking
 from forebay.runtime.wire import Wire
-from tests.fixtures.clients import LaneClient, lane_client, values
+from tests.fixtures.gateway_end import GatewayEnd, gateway_end, values
 from tests.fixtures.servers import Server
 from tests.fixtures.waiting import eventually
 
@@ -126,18 +126,18 @@ async def commands(redis_url: str) -> AsyncIterator[Commands]:
 
 
 @pytest.fixture
-async def client(redis_url: str, keys: Keys) -> AsyncIterator[LaneClient]:
-    async with lane_client(redis_url, keys) as made:
+async def gateway(redis_url: str, keys: Keys) -> AsyncIterator[GatewayEnd]:
+    async with gateway_end(redis_url, keys) as made:
         yield made
 
 
 async def test_rows_come_back_in_order_whatever_batches_they_shared(
-    redis_url: str, keys: Keys, client: LaneClient
+    redis_url: str, keys: Keys, gateway: GatewayEnd
 ) -> None:
     async with pipeline(redis_url, keys, Shout(), limits=BatchLimits(max_rows=3)):
         texts = [b'"%s"' % (b"x" * (n % 7)) + b" " * n for n in range(50)]
 
-        first, second = await client.ask(values(*texts[:30]), values(*texts[30:]))
+        first, second = await gateway.ask(values(*texts[:30]), values(*texts[30:]))
 
         assert [o.json for o in first.outputs + second.outputs if isinstance(o, Value)] == [
             text.upper() for text in texts
@@ -148,16 +148,16 @@ async def test_rows_come_back_in_order_whatever_batches_they_shared(
 
 
 async def test_a_poison_row_fails_alone_and_its_neighbours_succeed(
-    redis_url: str, keys: Keys, client: LaneClient, commands: Commands
+    redis_url: str, keys: Keys, gateway: GatewayEnd, commands: Commands
 ) -> None:
     backend = Shout()
     backend.free.clear()
     async with pipeline(redis_url, keys, backend):
         # The first two batches occupy the device, so that the next 32 share a batch.
-        plugs = [client.submit(values(b'"plug"')) for _ in range(2)]
+        plugs = [gateway.send(values(b'"plug"')) for _ in range(2)]
         await eventually(lambda: backend.batches, what="the device is busy")
-        waiters = [client.submit(values(b'"ok %d"' % n)) for n in range(31)]
-        poison = client.submit(values(b'"poison"'))
+        waiters = [gateway.send(values(b'"ok %d"' % n)) for n in range(31)]
+        poison = gateway.send(values(b'"poison"'))
         await eventually(
             lambda: _held(commands, keys.of("echo").lane(Lane.REALTIME), 34),
             what="all are with the worker",
@@ -180,11 +180,11 @@ async def _held(redis: Commands, lane: str, count: int) -> bool:
 
 
 async def test_a_refused_row_names_its_index_and_nothing_of_its_prediction_runs(
-    redis_url: str, keys: Keys, client: LaneClient
+    redis_url: str, keys: Keys, gateway: GatewayEnd
 ) -> None:
     backend = Shout()
     async with pipeline(redis_url, keys, backend):
-        (reply,) = await client.ask(values(b"1", b"2", b'"refuse"', b"4"))
+        (reply,) = await gateway.ask(values(b"1", b"2", b'"refuse"', b"4"))
 
     assert reply.status is Status.FAILED
     assert reply.error is not None
@@ -194,12 +194,12 @@ async def test_a_refused_row_names_its_index_and_nothing_of_its_prediction_runs(
 
 
 async def test_a_row_of_a_later_part_is_named_by_its_place_in_the_prediction(
-    redis_url: str, keys: Keys, client: LaneClient
+    redis_url: str, keys: Keys, gateway: GatewayEnd
 ) -> None:
     backend = Shout()
     backend.free.clear()
     async with pipeline(redis_url, keys, backend):
-        waiter = client.submit(values(b"1", b"2"), values(b"3", b'"refuse"'))
+        waiter = gateway.send(values(b"1", b"2"), values(b"3", b'"refuse"'))
         (reply,) = await asyncio.wait_for(waiter.future, 10)
         backend.free.set()
 
@@ -208,16 +208,16 @@ async def test_a_row_of_a_later_part_is_named_by_its_place_in_the_prediction(
 
 
 async def test_realtime_runs_before_bulk_that_waits_longer(
-    redis_url: str, keys: Keys, client: LaneClient, commands: Commands
+    redis_url: str, keys: Keys, gateway: GatewayEnd, commands: Commands
 ) -> None:
     backend = Shout()
     backend.free.clear()
     async with pipeline(redis_url, keys, backend, limits=BatchLimits(max_rows=1)):
-        plugs = [client.submit(values(b'"plug"')) for _ in range(2)]
+        plugs = [gateway.send(values(b'"plug"')) for _ in range(2)]
         await eventually(lambda: backend.batches)
-        bulk = client.submit(values(b'"bulk"'), lane=Lane.BULK)
+        bulk = gateway.send(values(b'"bulk"'), lane=Lane.BULK)
         await eventually(lambda: _held(commands, keys.of("echo").lane(Lane.BULK), 1))
-        urgent = client.submit(values(b'"urgent"'))
+        urgent = gateway.send(values(b'"urgent"'))
         await eventually(lambda: _held(commands, keys.of("echo").lane(Lane.REALTIME), 3))
         backend.free.set()
         for waiter in [*plugs, bulk, urgent]:
@@ -227,10 +227,10 @@ async def test_realtime_runs_before_bulk_that_waits_longer(
 
 
 async def test_a_flood_of_bulk_holds_no_realtime_up_and_is_not_hoarded(
-    redis_url: str, keys: Keys, client: LaneClient, commands: Commands
+    redis_url: str, keys: Keys, gateway: GatewayEnd, commands: Commands
 ) -> None:
     flood = [
-        client.submit(values(*(b'"bulk"' for _ in range(256))), lane=Lane.BULK) for _ in range(25)
+        gateway.send(values(*(b'"bulk"' for _ in range(256))), lane=Lane.BULK) for _ in range(25)
     ]
     await eventually(lambda: all(waiter.enqueued for waiter in flood))
     backend = Shout()
@@ -238,7 +238,7 @@ async def test_a_flood_of_bulk_holds_no_realtime_up_and_is_not_hoarded(
     limits = BatchLimits(max_rows=8, prefetch_rows=64)
     async with pipeline(redis_url, keys, backend, limits=limits) as working:
         await eventually(lambda: backend.batches)
-        urgent = client.submit(values(b'"urgent"'))
+        urgent = gateway.send(values(b'"urgent"'))
         await eventually(lambda: _held(commands, keys.of("echo").lane(Lane.REALTIME), 1))
         assert len(working.held) <= 3
         before = len(backend.batches)
@@ -253,27 +253,27 @@ async def test_a_flood_of_bulk_holds_no_realtime_up_and_is_not_hoarded(
 
 
 async def test_bulk_is_read_again_once_it_has_room_though_realtime_waits_for_work(
-    redis_url: str, keys: Keys, client: LaneClient
+    redis_url: str, keys: Keys, gateway: GatewayEnd
 ) -> None:
     limits = BatchLimits(max_rows=4, prefetch_rows=4)
     async with pipeline(redis_url, keys, Shout(), limits=limits):
-        waiters = [client.submit(values(b"%d" % n), lane=Lane.BULK) for n in range(200)]
+        waiters = [gateway.send(values(b"%d" % n), lane=Lane.BULK) for n in range(200)]
         for waiter in waiters:
             assert (await asyncio.wait_for(waiter.future, 10))[0].status is Status.SUCCEEDED
 
 
 async def test_rows_that_expire_make_room_for_others(
-    redis_url: str, keys: Keys, client: LaneClient
+    redis_url: str, keys: Keys, gateway: GatewayEnd
 ) -> None:
     backend = Shout()
     backend.free.clear()
     limits = BatchLimits(max_rows=1, prefetch_rows=2)
     async with pipeline(redis_url, keys, backend, limits=limits) as working:
-        plugs = [client.submit(values(b'"plug"')) for _ in range(2)]
+        plugs = [gateway.send(values(b'"plug"')) for _ in range(2)]
         await eventually(lambda: backend.batches)
-        late = [client.submit(values(b'"late"'), deadline_ms=1) for _ in range(2)]
+        late = [gateway.send(values(b'"late"'), deadline_ms=1) for _ in range(2)]
         await eventually(lambda: len(working.held) == 4)
-        after = client.submit(values(b'"after"'))
+        after = gateway.send(values(b'"after"'))
         backend.free.set()
         for waiter in [*plugs, after]:
             assert (await asyncio.wait_for(waiter.future, 10))[0].status is Status.SUCCEEDED
@@ -282,14 +282,14 @@ async def test_rows_that_expire_make_room_for_others(
 
 
 async def test_a_drained_worker_gives_back_what_it_has_not_prepared(
-    redis_url: str, keys: Keys, client: LaneClient, commands: Commands
+    redis_url: str, keys: Keys, gateway: GatewayEnd, commands: Commands
 ) -> None:
     backend = Shout()
     backend.free.clear()
     limits = BatchLimits(max_rows=1, prefetch_rows=1)
     # Small entries lead the worker to expect more of them, and to lease several large ones.
-    waiters = [client.submit(values(b"1"), lane=Lane.BULK) for _ in range(30)]
-    waiters += [client.submit(values(*(b"2" for _ in range(99))), lane=Lane.BULK) for _ in range(3)]
+    waiters = [gateway.send(values(b"1"), lane=Lane.BULK) for _ in range(30)]
+    waiters += [gateway.send(values(*(b"2" for _ in range(99))), lane=Lane.BULK) for _ in range(3)]
     await eventually(lambda: all(waiter.enqueued for waiter in waiters))
     async with pipeline(redis_url, keys, backend, limits=limits) as working:
         await eventually(lambda: backend.batches)
@@ -302,14 +302,14 @@ async def test_a_drained_worker_gives_back_what_it_has_not_prepared(
 
 
 async def test_what_waited_past_its_deadline_is_expired_without_running(
-    redis_url: str, keys: Keys, client: LaneClient
+    redis_url: str, keys: Keys, gateway: GatewayEnd
 ) -> None:
     backend = Shout()
     backend.free.clear()
     async with pipeline(redis_url, keys, backend, limits=BatchLimits(max_rows=1)):
-        plugs = [client.submit(values(b'"plug"')) for _ in range(3)]
+        plugs = [gateway.send(values(b'"plug"')) for _ in range(3)]
         await eventually(lambda: backend.batches)
-        late = client.submit(values(b'"late"'), deadline_ms=1)
+        late = gateway.send(values(b'"late"'), deadline_ms=1)
         await eventually(lambda: late.enqueued)
         until = time.monotonic() + 0.02
         await eventually(lambda: time.monotonic() > until)
@@ -323,13 +323,13 @@ async def test_what_waited_past_its_deadline_is_expired_without_running(
 
 
 async def test_a_drained_worker_finishes_what_it_holds_and_leaves_the_rest(
-    redis_url: str, keys: Keys, client: LaneClient, commands: Commands
+    redis_url: str, keys: Keys, gateway: GatewayEnd, commands: Commands
 ) -> None:
     backend = Shout()
     backend.free.clear()
     limits = BatchLimits(max_rows=1, prefetch_rows=2)
     async with pipeline(redis_url, keys, backend, limits=limits) as working:
-        waiters = [client.submit(values(b"%d" % n)) for n in range(20)]
+        waiters = [gateway.send(values(b"%d" % n)) for n in range(20)]
         await eventually(lambda: len(working.held) >= 2)
         working.drain()
         backend.free.set()
@@ -354,8 +354,8 @@ async def test_results_survive_an_outage_of_redis_between_run_and_settle(
     url = server.url
     backend = Shout()
     backend.free.clear()
-    async with lane_client(url, keys) as client, pipeline(url, keys, backend):
-        waiter = client.submit(values(b'"kept"'))
+    async with gateway_end(url, keys) as gateway, pipeline(url, keys, backend):
+        waiter = gateway.send(values(b'"kept"'))
         await eventually(lambda: backend.batches)
         server.kill()
         backend.free.set()
@@ -363,7 +363,7 @@ async def test_results_survive_an_outage_of_redis_between_run_and_settle(
         server.start()
 
         record = await eventually(
-            lambda: _ended(client, waiter.id), what="the result is settled after the outage"
+            lambda: _ended(gateway, waiter.id), what="the result is settled after the outage"
         )
 
     assert record is Status.SUCCEEDED
@@ -372,31 +372,32 @@ async def test_results_survive_an_outage_of_redis_between_run_and_settle(
 
 
 async def test_a_worker_whose_lanes_were_deleted_joins_anew(
-    redis_url: str, keys: Keys, client: LaneClient, commands: Commands
+    redis_url: str, keys: Keys, gateway: GatewayEnd, commands: Commands
 ) -> None:
     async with pipeline(redis_url, keys, Shout()):
-        await client.ask(values(b'"before"'))
+        await gateway.ask(values(b'"before"'))
         for lane in Lane:
             await commands.execute_command("DEL", keys.of("echo").lane(lane))
-            (reply,) = await asyncio.wait_for(client.ask(values(b'"after"'), lane=lane), 10)
+            after = gateway.send(values(b'"after"'), lane=lane)
+            (reply,) = await asyncio.wait_for(after.future, 10)
             assert reply.status is Status.SUCCEEDED
 
 
-async def _ended(client: LaneClient, id_: PredictionId) -> Status | None:
+async def _ended(gateway: GatewayEnd, id_: PredictionId) -> Status | None:
     try:
-        record = await client.records.record(id_)
+        record = await gateway.records.record(id_)
     except (RedisError, OSError):
         return None
     return record.status if record and record.status.terminal else None
 
 
 async def test_a_worker_whose_own_lease_lapsed_goes_on_instead_of_running_it_twice(
-    redis_url: str, keys: Keys, client: LaneClient
+    redis_url: str, keys: Keys, gateway: GatewayEnd
 ) -> None:
     backend = Shout()
     backend.free.clear()
     async with pipeline(redis_url, keys, backend, lease_ms=20) as working:
-        waiter = client.submit(values(b'"slow"'))
+        waiter = gateway.send(values(b'"slow"'))
         await eventually(lambda: backend.batches)
         await eventually(
             lambda: [d.attempt for d in working.held] >= [2], what="it took its own lease over"

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.fixtures.servers import free_port
+from forebay.local.server import free_port
 from tests.fixtures.waiting import eventually_sync
 
 ROOT = Path(__file__).parents[2]

@@ -5,10 +5,16 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from forebay.background.loop import LoopThread
 from forebay.lanes.keys import Keys, LaneKeys
-from forebay.lanes.sweeps import drop_old_dead_letters, expire_overdue, lapse_orphans
+from forebay.lanes.sweeps import (
+    drop_old_dead_letters,
+    expire_overdue,
+    lapse_orphans,
+    models_to_sweep,
+)
 from forebay.runtime.catalog import Catalog
 from forebay.runtime.redis import Commands, connect
 from forebay.runtime.settings import Settings
@@ -25,7 +31,8 @@ class Chores:
 
     Args:
         settings: periods and retentions.
-        catalog: the models whose lanes are looked after.
+        catalog: the models whose lanes are looked after. Those of earlier catalogs are looked
+            after as well.
     """
 
     def __init__(self, settings: Settings, catalog: Catalog) -> None:
@@ -87,8 +94,13 @@ class Chores:
             timeout_s = self._settings.redis_timeout_s
             self._redis = connect(self._settings.redis_url, timeout_s=timeout_s)
         total = 0
-        for model in self._models:
-            count = await sweep(self._redis, self._keys.of(model))
+        for model in await models_to_sweep(self._redis, self._keys, self._models):
+            try:
+                count = await sweep(self._redis, self._keys.of(model))
+            except ResponseError as error:
+                # The server is there: what it refuses for one model it may do for the next.
+                log.warning("redis refuses a sweep of %s: %s", model, error)
+                continue
             if count:
                 log.info(done, count, model)
             total += count

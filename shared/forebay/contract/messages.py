@@ -80,14 +80,7 @@ _replies = msgspec.msgpack.Decoder(tuple[Reply, ...])
 _outputs = msgspec.msgpack.Decoder(tuple[Output, ...])
 
 T = TypeVar("T")
-
-
-def _decode(decoder: msgspec.msgpack.Decoder[T], data: bytes) -> T:
-    try:
-        return decoder.decode(data)
-    except (UnicodeDecodeError, RecursionError) as error:
-        # The two things msgspec lets through as they are; neither may take a reader down.
-        raise msgspec.DecodeError(str(error)) from error
+M = TypeVar("M", Computation, Reply)
 
 
 def encode(message: Computation | Reply) -> bytes:
@@ -116,10 +109,7 @@ def decode_computation(data: bytes) -> Computation:
         msgspec.MsgspecError: these bytes are no computation.
         UnknownWireVersionError: they are one of another release.
     """
-    message = _decode(_computation, data)
-    if message.wire != WIRE_VERSION:
-        raise UnknownWireVersionError(f"computation has wire version {message.wire}")
-    return message
+    return _checked(_decode(_computation, data))
 
 
 def decode_reply(data: bytes) -> Reply:
@@ -129,10 +119,7 @@ def decode_reply(data: bytes) -> Reply:
         msgspec.MsgspecError: these bytes are no reply.
         UnknownWireVersionError: they are one of another release.
     """
-    message = _decode(_reply, data)
-    if message.wire != WIRE_VERSION:
-        raise UnknownWireVersionError(f"reply has wire version {message.wire}")
-    return message
+    return _checked(_decode(_reply, data))
 
 
 def decode_replies(data: bytes) -> tuple[Reply, ...]:
@@ -142,8 +129,20 @@ def decode_replies(data: bytes) -> tuple[Reply, ...]:
         msgspec.MsgspecError: these bytes are no array of replies.
         UnknownWireVersionError: one of them is of another release.
     """
-    messages = _decode(_replies, data)
-    for message in messages:
-        if message.wire != WIRE_VERSION:
-            raise UnknownWireVersionError(f"reply has wire version {message.wire}")
-    return messages
+    replies = _decode(_replies, data)
+    return tuple(map(_checked, replies))
+
+
+def _decode(decoder: msgspec.msgpack.Decoder[T], data: bytes) -> T:
+    try:
+        return decoder.decode(data)
+    except (UnicodeDecodeError, RecursionError) as error:
+        # The two things msgspec lets through as they are; neither may take a reader down.
+        raise msgspec.DecodeError(str(error)) from error
+
+
+def _checked(message: M) -> M:
+    if message.wire != WIRE_VERSION:
+        kind = type(message).__name__.lower()
+        raise UnknownWireVersionError(f"{kind} has wire version {message.wire}")
+    return message

@@ -14,7 +14,8 @@
 | `dead`                         | stream | settle                  | operators   | retention |
 
 Without a tag: the pub/sub channels `P:reply:GATEWAY`, written by settle and finish and read by
-that gateway, and `P:celery:…`, Celery's own queues.
+that gateway; `P:models`, a set of every model that was ever swept, written and read by the sweeps,
+for ever; and `P:celery:…`, Celery's own queues.
 
 P is `settings.key_prefix`. Everything of one model's shard carries the hash tag
 `{model:shard}`, so one script call stays in one Redis Cluster slot.
@@ -113,6 +114,11 @@ class Keys:
     def of_prediction(self, prediction: PredictionId) -> LaneKeys:
         """Keys of the shard that holds a prediction."""
         return self.of(prediction.model, prediction.shard)
+
+    @property
+    def models(self) -> str:
+        """Every model that was ever swept, whether or not it is still in a catalog."""
+        return f"{self.prefix}:models"
 
     def reply_channel(self, gateway: str) -> str:
         """The pub/sub channel of one gateway process."""

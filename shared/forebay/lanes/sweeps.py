@@ -1,19 +1,19 @@
 """What time does to lanes: deadlines pass, workers vanish, dead letters grow old.
 
 The background calls these on a schedule. Each is idempotent and takes a bounded bite, so two at
-once do no harm and none holds the server up.
+once do no harm and none holds the server up. Whatever the server or the connection raises comes
+out as it is, a `redis.exceptions.RedisError`: the next sweep does what this one could not.
 """
 
+from collections.abc import Iterable
 from typing import cast
-
-from redis.exceptions import ResponseError
 
 from forebay.contract.errors import ErrorInfo, ErrorKind
 from forebay.contract.messages import Reply, encode
 from forebay.contract.prediction import Lane, Status
 from forebay.lanes import scripts
 from forebay.lanes.consumer import RELEASED_IDLE_MS
-from forebay.lanes.keys import LaneKeys
+from forebay.lanes.keys import Keys, LaneKeys
 from forebay.lanes.scripts import Arg, FinishOutcome
 from forebay.runtime.redis import Commands
 
@@ -21,12 +21,27 @@ BITE = 100
 """Predictions ended in one script call."""
 
 
+async def models_to_sweep(redis: Commands, keys: Keys, catalog: Iterable[str]) -> list[str]:
+    """The models of a catalog, then those that were ever swept and are in it no more.
+
+    What was accepted for a model outlives its entry in the catalog: somebody has to end it
+    (decision 0013).
+    """
+    served = list(catalog)
+    members = cast(Iterable[bytes], await redis.execute_command("SMEMBERS", keys.models))
+    swept = {raw.decode() for raw in members}
+    # Nothing is written that is there already: a server whose memory is full refuses writes, and
+    # is to be swept all the same.
+    if new := [model for model in served if model not in swept]:
+        await redis.execute_command("SADD", keys.models, *new)
+    return [*served, *sorted(swept.difference(served))]
+
+
 async def expire_overdue(redis: Commands, keys: LaneKeys, *, most: int = 10_000) -> int:
     """End predictions whose deadline has passed; returns how many."""
     expired = 0
     while expired < most:
-        seconds, micros = await redis.execute_command("TIME")
-        now_ms = int(seconds) * 1000 + int(micros) // 1000
+        now_ms = await _now_ms(redis)
         overdue = cast(
             list[bytes],
             await redis.execute_command(
@@ -75,9 +90,11 @@ async def lapse_orphans(redis: Commands, keys: LaneKeys, *, grace_ms: int) -> tu
 
 async def drop_old_dead_letters(redis: Commands, keys: LaneKeys, *, older_than_ms: int) -> int:
     """Drop dead letters past their retention; returns how many."""
+    oldest_ms = max(await _now_ms(redis) - older_than_ms, 0)
+    return int(await redis.execute_command("XTRIM", keys.dead, "MINID", oldest_ms))
+
+
+async def _now_ms(redis: Commands) -> int:
+    """Unix time in ms, by the server's clock."""
     seconds, micros = await redis.execute_command("TIME")
-    before = int(seconds) * 1000 + int(micros) // 1000 - older_than_ms
-    try:
-        return int(await redis.execute_command("XTRIM", keys.dead, "MINID", max(before, 0)))
-    except ResponseError as error:
-        raise RuntimeError(f"dead letters at {keys.dead} can't be trimmed: {error}") from error
+    return int(seconds) * 1000 + int(micros) // 1000

@@ -1,1 +1,1 @@
-"""Process plumbing: settings, the model catalog, Redis clients, logging, lifespan."""
+"""Process plumbing: settings, the model catalog, Redis clients, logging, the processor."""

@@ -1,6 +1,5 @@
 """Runs a graph over token ids the way workers do, to calibrate it and to measure it."""
 
-import platform
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from onnx import ModelProto
 from tokenizers import Tokenizer
 
 from forebay.contract.manifest import TextLimits
+from forebay.runtime.processor import saturates
 
 Ids = npt.NDArray[np.int64]
 Vectors = npt.NDArray[np.float32]
@@ -88,27 +88,17 @@ def tokenize(tokenizer: Tokenizer, texts: Sequence[str], limits: TextLimits) -> 
 
 
 def open_session(model: Path | ModelProto, *, threads: int) -> Any:
-    """A CPU session with the options that workers use."""
+    """A CPU session that computes what a worker's does."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
-    if _saturates():
+    if saturates():
         options.add_session_config_entry("session.x64quantprecision", "1")
     return ort.InferenceSession(
         str(model) if isinstance(model, Path) else model.SerializeToString(),
         options,
         providers=["CPUExecutionProvider"],
     )
-
-
-def _saturates() -> bool:
-    """Whether this processor's 8-bit kernels need to be told to be exact, as in the backend."""
-    if platform.machine() not in ("x86_64", "AMD64"):
-        return False
-    try:
-        return "vnni" not in Path("/proc/cpuinfo").read_text("utf-8")
-    except OSError:
-        return True
 
 
 def _cut(indices: Sequence[int], size: int) -> Iterator[list[int]]:

@@ -4,7 +4,6 @@ The graph takes `input_ids` and `attention_mask`, int64 `[rows, tokens]`, and gi
 float32 `[rows, dimensions]`, pooled and normalised inside.
 """
 
-import platform
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from forebay.contract.errors import (
 from forebay.contract.manifest import Manifest
 from forebay.contract.rows import Embedding, Output, Row, TextRow, TokensRow
 from forebay.inference.backends.base import PreparedRow
+from forebay.runtime.processor import saturates
 
 MODEL_FILE = "model.onnx"
 TOKENIZER_FILE = "tokenizer.json"
@@ -59,12 +59,18 @@ class OnnxEmbedding:
         streams: int = 1,
         providers: tuple[str, ...] = ("CPUExecutionProvider",),
     ) -> None:
+        self._threads = threads
         self._streams = streams
         self._manifest = manifest
         self._limits = manifest.limits
         self._session = _open_session(folder / MODEL_FILE, threads=threads, providers=providers)
         self._tokenizer = _open_tokenizer(folder / TOKENIZER_FILE)
         self._glance = GLANCE_CHARACTERS * manifest.limits.max_tokens
+
+    @property
+    def threads(self) -> int:
+        """Threads of one forward pass."""
+        return self._threads
 
     @property
     def streams(self) -> int:
@@ -220,26 +226,12 @@ def _open_session(path: Path, *, threads: int, providers: tuple[str, ...]) -> An
     # Threads that spin while they wait are quicker on a machine of their own, and half as fast
     # where gateway and server share the cores (decision 0010).
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if _saturates():
+    if saturates():
         options.add_session_config_entry("session.x64quantprecision", "1")
     try:
         return ort.InferenceSession(str(path), options, providers=list(providers))
     except Exception as error:  # ONNX Runtime's exceptions share no base of their own
         raise ArtifactError(f"ONNX Runtime can't load {path}: {error}") from error
-
-
-def _saturates() -> bool:
-    """Whether this processor's kernels for unsigned by signed bytes add up in 16 bits.
-
-    x86 without the VNNI instructions does; ONNX Runtime then has an exact way, which costs a
-    third of the speed, so it is asked for nowhere else.
-    """
-    if platform.machine() not in ("x86_64", "AMD64"):
-        return False
-    try:
-        return "vnni" not in Path("/proc/cpuinfo").read_text("utf-8")
-    except OSError:
-        return True
 
 
 def _open_tokenizer(path: Path) -> Tokenizer:
