@@ -70,6 +70,15 @@ def connect_blocking(url: str, *, timeout_s: float) -> Redis:
     return _client(url, timeout_s, None)
 
 
+def check_url(url: str) -> None:
+    """Make sure that a URL can be understood, without asking whether anybody is there.
+
+    Raises:
+        ConfigurationError: it can't be.
+    """
+    connect(url, timeout_s=1.0)
+
+
 def _client(url: str, connect_s: float, answer_s: float | None) -> Redis:
     try:
         client = cast(
@@ -85,7 +94,10 @@ def _client(url: str, connect_s: float, answer_s: float | None) -> Redis:
                 max_connections=2 * MAX_COMMANDS,
             ),
         )
-    except ValueError as error:
+        # Options in the URL are looked at when a connection is made, which would be too late.
+        pool: Any = client.connection_pool
+        pool.make_connection()
+    except (ValueError, TypeError, RedisError) as error:
         raise ConfigurationError(
             f"The Redis URL {mask(url)!r} can't be understood: {error}. "
             "Write it as redis://HOST:PORT/DB."
