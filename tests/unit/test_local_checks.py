@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from forebay.contract.errors import ConfigurationError, ForebayError, Unavailable
-from forebay.local.checks import BusyError, check_port, check_redis, hold_home
+from forebay.local.checks import BusyError, check_port, check_redis, hold_home, whole_path
 from forebay.local.server import free_port
 
 
@@ -21,7 +21,13 @@ def test_a_free_port_is_fine_and_a_busy_one_is_named() -> None:
     check_port("127.0.0.1", port)
 
 
-@pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
+def test_an_empty_host_is_every_address_of_this_machine() -> None:
+    check_port("", free_port())
+
+
+@pytest.mark.parametrize(
+    "host", ["192.0.2.1", "no-such-host.invalid", "a..b", "a" * 70, "\udcff", "[::1"]
+)
 def test_an_address_that_is_not_ours_is_refused_in_one_line(host: str) -> None:
     with pytest.raises(ConfigurationError, match="can't listen on") as caught:
         check_port(host, 1)
@@ -37,6 +43,20 @@ def test_a_home_has_one_owner_at_a_time(tmp_path: Path) -> None:
             hold_home(home),
         ):
             pass
+
+
+def test_a_home_that_leads_nowhere_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(ConfigurationError, match="--home"):
+        whole_path(str(tmp_path / "loop"))
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(ConfigurationError, match="--home"):
+        whole_path(".forebay")
 
 
 def test_a_home_that_can_not_be_made_is_refused(tmp_path: Path) -> None:

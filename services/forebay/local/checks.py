@@ -27,20 +27,37 @@ def check_port(host: str, port: int) -> None:
         ConfigurationError: the address is not one of this machine, or not ours to use.
     """
     try:
+        # An empty host stands for all of this machine's addresses.
         family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
+    except (OSError, UnicodeError) as error:
+        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
             raise BusyError(
                 f"Port {port} on {host} is in use. Stop what listens there, or choose another "
                 f"with --port (FOREBAY_PORT)."
             ) from error
         raise ConfigurationError(
-            f"The gateway can't listen on {host}:{port}: {error.strerror or error}."
+            f"The gateway can't listen on {host!r} port {port}: {_reason(error)}. Choose another "
+            "with --host and --port (FOREBAY_HOST, FOREBAY_PORT)."
+        ) from error
+
+
+def whole_path(home: str) -> Path:
+    """The home folder's path from the root, which stays the same wherever a process runs.
+
+    Raises:
+        ConfigurationError: there is no such path, or we run in a folder that is gone.
+    """
+    try:
+        return Path(home).resolve()
+    except (OSError, RuntimeError) as error:
+        raise ConfigurationError(
+            f"The home folder {home!r} can't be found: {_reason(error)}. Choose another "
+            "folder with --home (FOREBAY_HOME)."
         ) from error
 
 
@@ -60,7 +77,7 @@ def hold_home(home: Path) -> Generator[int]:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise ConfigurationError(
-            f"{home} can't be written to: {error.strerror or error}. Choose another folder with "
+            f"{home} can't be written to: {_reason(error)}. Choose another folder with "
             "--home (FOREBAY_HOME)."
         ) from error
     try:
@@ -77,6 +94,11 @@ def hold_home(home: Path) -> Generator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _reason(error: Exception) -> str:
+    """Why, without the number that the system has for it."""
+    return getattr(error, "strerror", None) or str(error)
 
 
 async def check_redis(url: str, *, timeout_s: float) -> str:

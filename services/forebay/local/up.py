@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from forebay.contract.errors import ArtifactError
 from forebay.contract.model import BackendName, ModelSpec
-from forebay.local.checks import check_port, check_redis, hold_home
+from forebay.local.checks import check_port, check_redis, hold_home, whole_path
 from forebay.local.processes import Stage, Supervisor, Task
 from forebay.local.server import EmbeddedServer
 from forebay.local.welcome import Address, Ready
@@ -38,6 +38,9 @@ class Up:
         configuration: settings, and which of them were given.
         show: receives the processes' log lines.
         announce: told once, when everything is ready.
+
+    Raises:
+        ConfigurationError: the home folder can't be.
     """
 
     def __init__(
@@ -49,7 +52,7 @@ class Up:
     ) -> None:
         self._settings = configuration.settings
         self._given = {o.field: o.value for o in configuration.origins if o.source != "default"}
-        self._home = Path(self._settings.home).resolve()
+        self._home = whole_path(self._settings.home)
         self._show = show
         self._announce = announce
         self._began = time.monotonic()
