@@ -22,7 +22,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from forebay.contract.errors import ConfigurationError
-from forebay.gateway.corked import CorkedProtocol
+from forebay.gateway.protocol import Protocol
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ def server(app: ASGIApp, *, drain_s: float, abandon: Callable[[], None]) -> uvic
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http=CorkedProtocol,
+        http=Protocol,
         ws="none",
         lifespan="on",
         log_config=None,
