@@ -1,13 +1,11 @@
 """What is asked before anything starts."""
 
-import os
 import socket
-from pathlib import Path
 
 import pytest
 
 from forebay.contract.errors import ConfigurationError, ForebayError, Unavailable
-from forebay.local.checks import BusyError, check_port, check_redis, hold_home, whole_path
+from forebay.local.checks import BusyError, check_port, check_redis
 from forebay.local.server import free_port
 
 
@@ -32,37 +30,6 @@ def test_an_address_that_is_not_ours_is_refused_in_one_line(host: str) -> None:
     with pytest.raises(ConfigurationError, match="can't listen on") as caught:
         check_port(host, 1)
     assert "\n" not in caught.value.message
-
-
-def test_a_home_has_one_owner_at_a_time(tmp_path: Path) -> None:
-    home = tmp_path / "a" / "home"
-    for _ in range(2):
-        with (
-            hold_home(home),
-            pytest.raises(BusyError, match=f"process {os.getpid()}.*--home"),
-            hold_home(home),
-        ):
-            pass
-
-
-def test_a_home_that_leads_nowhere_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "loop").symlink_to(tmp_path / "loop")
-    with pytest.raises(ConfigurationError, match="--home"):
-        whole_path(str(tmp_path / "loop"))
-    gone = tmp_path / "gone"
-    gone.mkdir()
-    monkeypatch.chdir(gone)
-    gone.rmdir()
-    with pytest.raises(ConfigurationError, match="--home"):
-        whole_path(".forebay")
-
-
-def test_a_home_that_can_not_be_made_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(ConfigurationError, match="--home"), hold_home(tmp_path / "file" / "home"):
-        pass
 
 
 async def test_an_absent_redis_is_named_without_its_password() -> None:

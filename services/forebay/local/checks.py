@@ -2,11 +2,7 @@
 
 import contextlib
 import errno
-import fcntl
-import os
 import socket
-from collections.abc import Generator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from forebay.contract.errors import ConfigurationError, ForebayError, Unavailable
@@ -41,62 +37,12 @@ def check_port(host: str, port: int) -> None:
                 f"with --port (FOREBAY_PORT)."
             ) from error
         raise ConfigurationError(
-            f"The gateway can't listen on {host!r} port {port}: {_reason(error)}. Choose another "
+            f"The gateway can't listen on {host!r} port {port}: {reason(error)}. Choose another "
             "with --host and --port (FOREBAY_HOST, FOREBAY_PORT)."
         ) from error
 
 
-def whole_path(home: str) -> Path:
-    """The home folder's path from the root, which stays the same wherever a process runs.
-
-    Raises:
-        ConfigurationError: there is no such path, or we run in a folder that is gone.
-    """
-    try:
-        return Path(home).resolve()
-    except (OSError, RuntimeError) as error:
-        raise ConfigurationError(
-            f"The home folder {home!r} can't be found: {_reason(error)}. Choose another "
-            "folder with --home (FOREBAY_HOME)."
-        ) from error
-
-
-@contextlib.contextmanager
-def hold_home(home: Path) -> Generator[int]:
-    """Be the only `forebay up` in a home folder; yields the lock's file descriptor.
-
-    Whoever inherits the descriptor holds the lock too.
-
-    Raises:
-        BusyError: another one is running there.
-        ConfigurationError: the folder can't be made or written to.
-    """
-    path = home / "up.lock"
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise ConfigurationError(
-            f"{home} can't be written to: {_reason(error)}. Choose another folder with "
-            "--home (FOREBAY_HOME)."
-        ) from error
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            owner = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
-            raise BusyError(
-                f"Another `forebay up` (process {owner or 'unknown'}) uses {home}. Stop it, or "
-                "choose another folder with --home (FOREBAY_HOME)."
-            ) from error
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """Why, without the number that the system has for it."""
     return getattr(error, "strerror", None) or str(error)
 
