@@ -241,9 +241,11 @@ class Link:
             self._look.clear()
 
     async def check(self) -> None:
-        """Ask the server for the time, once."""
-        sent = time.monotonic()
+        """Ask the server whether it takes commands, and for the time, once."""
         try:
+            # TIME is answered even while a server loads its data and refuses all else.
+            await self._commands.execute_command("PING")
+            sent = time.monotonic()
             seconds, micros = await self._commands.execute_command("TIME")
         except (RedisError, OSError) as error:
             self._set(False, error)
