@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import subprocess
+import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Protocol
 
@@ -117,6 +118,34 @@ async def test_a_silent_server_is_an_error_after_the_timeout_and_no_answer_comes
         await redis.execute_command("GET", "a")
     private_server.resume()
     assert await redis.execute_command("ECHO", "b") == b"b"
+
+
+async def test_what_waits_behind_a_command_without_an_answer_fails_as_soon_as_that_is_known(
+    private_server: Server,
+) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        client = connect_blocking(private_server.url, timeout_s=1)
+        stack.push_async_callback(client.aclose)
+        link = Link(client, Clock())
+        channel = Channel(client, timeout_s=1.0, link=link)
+        stack.push_async_callback(channel.aclose)
+        assert await channel.execute_command("PING") == b"PONG"
+
+        async def ask() -> tuple[Exception, float]:
+            try:
+                await channel.execute_command("PING")
+            except RedisError as error:
+                link.suspect(error)
+                return error, time.monotonic()
+            raise AssertionError("there was an answer")
+
+        private_server.pause()
+        since = time.monotonic()
+        first, *others = await asyncio.gather(*(ask() for _ in range(5)))
+        assert isinstance(first[0], AnswerTimeoutError)
+        assert all(isinstance(error, NotConnectedError) for error, _ in others)
+        assert max(ended for _, ended in others) - since < 1.8
+        private_server.resume()
 
 
 async def test_a_broken_connection_is_an_error_once_and_then_replaced(

@@ -311,9 +311,10 @@ class Dispatch:
             ) from None
 
     async def _read(self, read: Callable[[], Awaitable[T]]) -> T:
-        if not self._link.up:
-            raise unavailable()
         async with self._reads:
+            # Asked when the turn has come: those before may just have found out.
+            if not self._link.up:
+                raise unavailable()
             try:
                 return await read()
             except ResponseError:

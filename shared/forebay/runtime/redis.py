@@ -18,6 +18,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import BusyLoadingError, RedisError
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as AnswerTimeoutError
 
 from forebay.contract.errors import ConfigurationError
@@ -139,11 +140,15 @@ class Channel:
     Args:
         redis: made by `connect_blocking`, so that the connection has no timeout of its own.
         timeout_s: a command without an answer for this long has failed, seconds.
+        link: where it is given, a command whose turn comes while the server is known to be out of
+            reach fails at once. Else those that wait behind one that gets no answer would each
+            take the timeout, one after the other.
     """
 
-    def __init__(self, redis: Redis, *, timeout_s: float) -> None:
+    def __init__(self, redis: Redis, *, timeout_s: float, link: "Link | None" = None) -> None:
         self._pool: Any = redis.connection_pool
         self._timeout_s = timeout_s
+        self._link = link
         self._connection: AbstractConnection | None = None
         self._turn = asyncio.Lock()
 
@@ -152,10 +157,13 @@ class Channel:
 
         Raises:
             redis.exceptions.ResponseError: the server refused it.
-            redis.exceptions.ConnectionError: the connection broke; the command may have run.
+            redis.exceptions.ConnectionError: the connection broke, and the command may have run;
+                or the link is down, and it was not sent.
             redis.exceptions.TimeoutError: there was no answer in time; likewise.
         """
         async with self._turn:
+            if self._link is not None and not self._link.up:
+                raise RedisConnectionError("redis is known to be out of reach")
             try:
                 async with asyncio.timeout(self._timeout_s):
                     connection = await self._connected()
