@@ -71,6 +71,7 @@ def test_the_version_is_told() -> None:
         (("models", "build"), "Name one model"),
         (("models", "build", "echo", "--all"), "Name one model"),
         (("models", "build", "nope"), "no model 'nope'"),
+        (("models", "build", ""), "no model ''"),
         (("predict", "echo", "{broken"), "not JSON"),
         (("predict", "echo", "x", "--url", "http://127.0.0.1:1"), "No gateway answers"),
         (("predict", "echo", "x", "--url", "http://[::1"), "can't be a gateway's URL"),

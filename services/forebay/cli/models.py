@@ -30,7 +30,7 @@ def build(
     catalog = catalogs.read(Path(settings.models_file))
     if everything == (name is not None):
         raise InvalidInput("Name one model to build, or say --all.")
-    specs = [catalog.find(name)] if name else list(catalog.models.values())
+    specs = list(catalog.models.values()) if name is None else [catalog.find(name)]
     for spec in specs:
         if spec.backend is not BackendName.ECHO:
             run(settings, spec)

@@ -14,7 +14,7 @@ from typing import Any, Protocol, cast
 
 from hiredis import pack_command
 from redis.asyncio import Redis
-from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.connection import AbstractConnection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import BusyLoadingError, RedisError
@@ -26,6 +26,7 @@ from forebay.runtime.clock import Clock
 
 log = logging.getLogger(__name__)
 
+_UNKNOWN_OPTION = re.compile(r".*unexpected keyword argument ('\w+').*")
 _PASSWORD_OPTION = re.compile(r"([?&]password=)[^&]*")
 
 WATCH_S = 1.0
@@ -95,17 +96,25 @@ def _client(url: str, connect_s: float, answer_s: float | None) -> Redis:
                 max_connections=2 * MAX_COMMANDS,
             ),
         )
-        # Options in the URL are looked at when a connection is made, which would be too late.
-        pool: Any = client.connection_pool
-        pool.make_connection()
+        _check_address(client.connection_pool)
     except (ValueError, TypeError, RedisError) as error:
+        why = _UNKNOWN_OPTION.sub(r"there is no option \1", str(error)).rstrip(".")
         raise ConfigurationError(
-            f"The Redis URL {mask(url)!r} can't be understood: {error}. "
+            f"The Redis URL {mask(url)!r} can't be understood: {why}. "
             "Write it as redis://HOST:PORT/DB."
         ) from error
     client.response_callbacks.clear()
     client.turns = asyncio.Semaphore(MAX_COMMANDS)
     return client
+
+
+def _check_address(pool: Any) -> None:
+    """Look at what redis-py would look at when it connects, when it is too late to complain."""
+    pool.make_connection()  # knows which options there are
+    address = pool.connection_kwargs
+    if issubclass(pool.connection_class, UnixDomainSocketConnection) and "path" not in address:
+        raise ValueError("it names no path")
+    str(address.get("host", "")).encode("idna")
 
 
 class _Client(Redis):
