@@ -10,7 +10,9 @@ import httpx
 import openai
 import pytest
 
+from forebay.contract.model import ModelSpec
 from forebay.contract.rows import Row, TextRow, TokensRow
+from forebay.gateway.versions import Serving
 from forebay.lanes.depth import depth
 from forebay.lanes.keys import Keys
 from forebay.runtime.redis import connect
@@ -38,6 +40,22 @@ async def client(gateway: Gateway) -> AsyncIterator[openai.AsyncOpenAI]:
 async def minilm(redis_url: str, keys: Keys) -> AsyncIterator[None]:
     async with answering(redis_url, keys, "minilm"):
         yield
+
+
+class Versions:
+    """Says how long embeddings are."""
+
+    def serving(self, spec: ModelSpec) -> Serving | None:
+        return Serving("0" * 64, DIMENSIONS)
+
+
+async def rows_on_lanes(redis_url: str, keys: Keys, model: str) -> int:
+    redis = connect(redis_url, timeout_s=2)
+    try:
+        told = await depth(redis, keys.of(model), now_ms=0)
+    finally:
+        await redis.aclose()
+    return told.realtime + told.bulk
 
 
 def floats(row: Row) -> list[float]:
@@ -168,10 +186,7 @@ async def test_bad_input_is_refused_by_name_and_nothing_is_enqueued(
     assert (caught.value.param, caught.value.code) == (param, code)
     assert caught.value.type == "invalid_request_error"
     assert caught.value.request_id
-    redis = connect(redis_url, timeout_s=2)
-    told = await depth(redis, keys.of("minilm"), now_ms=0)
-    await redis.aclose()
-    assert (told.realtime, told.bulk) == (0, 0)
+    assert await rows_on_lanes(redis_url, keys, "minilm") == 0
 
 
 async def test_other_dimensions_than_the_models_own_are_refused(
@@ -180,6 +195,24 @@ async def test_other_dimensions_than_the_models_own_are_refused(
     with pytest.raises(openai.BadRequestError, match="makes 8 dimensions") as caught:
         await client.embeddings.create(model="minilm", input="a", dimensions=4)
     assert caught.value.param == "dimensions"
+
+
+async def test_dimensions_that_are_known_to_be_others_are_refused_before_anything_runs(
+    redis_url: str, key_prefix: str, keys: Keys
+) -> None:
+    settings = Settings(redis_url=redis_url, key_prefix=key_prefix)
+    # No worker is there: what is enqueued would wait.
+    async with (
+        running_gateway(settings, versions=Versions()) as gateway,
+        openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key="none", max_retries=0) as client,
+    ):
+        with pytest.raises(openai.BadRequestError, match="makes 8 dimensions") as caught:
+            await client.embeddings.create(model="minilm", input="a", dimensions=4)
+        assert caught.value.param == "dimensions"
+        assert await rows_on_lanes(redis_url, keys, "minilm") == 0
+        async with answering(redis_url, keys, "minilm"):
+            told = await client.embeddings.create(model="minilm", input="a", dimensions=DIMENSIONS)
+        assert len(told.data[0].embedding) == DIMENSIONS
 
 
 async def test_a_text_over_the_models_limit_is_named_by_its_index(

@@ -7,6 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
+from forebay.contract.model import ModelSpec
+from forebay.gateway.versions import Serving
 from forebay.lanes.depth import depth
 from forebay.lanes.keys import Keys
 from forebay.runtime.redis import connect
@@ -35,11 +37,14 @@ FIELDS = {
 WAIT = {"Prefer": "wait"}
 
 
-class Versions:
-    """Says that the version of this suite's worker serves."""
+DIGEST = VERSION + "0" * 52
 
-    def serving(self, spec: object) -> str | None:
-        return VERSION + "0" * 52
+
+class Versions:
+    """Says that the version of this suite's worker serves `minilm`; of others it can't tell."""
+
+    def serving(self, spec: ModelSpec) -> Serving | None:
+        return Serving(DIGEST, DIMENSIONS) if spec.name == "minilm" else None
 
 
 @pytest.fixture
@@ -176,13 +181,55 @@ async def test_what_is_too_long_is_cut_if_asked(client: httpx.AsyncClient, minil
     assert told["status"] == "succeeded"
 
 
-@pytest.mark.parametrize("pin", [VERSION, VERSION + "0" * 52])
-async def test_the_version_that_serves_may_be_pinned(
-    client: httpx.AsyncClient, minilm: None, pin: str
+@pytest.mark.parametrize(
+    "version", [f"minilm:{VERSION}", f"minilm:{DIGEST}", VERSION, DIGEST, DIGEST[:20]]
+)
+async def test_the_version_that_serves_may_be_asked_for_with_a_name_or_alone(
+    client: httpx.AsyncClient, minilm: None, version: str
 ) -> None:
-    body = {"version": f"minilm:{pin}", "input": {"text": "a"}}
+    body = {"version": version, "input": {"text": "a"}}
     told = (await client.post("/v1/predictions", json=body, headers=WAIT)).json()
-    assert (told["status"], told["version"]) == ("succeeded", VERSION)
+    assert (told["status"], told["model"]) == ("succeeded", "minilm")
+    assert told["version"] == VERSION
+
+
+async def test_the_version_is_the_same_from_the_start_to_the_end_and_may_be_asked_for_again(
+    client: httpx.AsyncClient, redis_url: str, keys: Keys
+) -> None:
+    body = {"version": "minilm", "input": TEXT}
+    made = (await client.post("/v1/predictions", json=body)).json()
+    path = f"/v1/predictions/{made['id']}"
+    waiting = (await client.get(path)).json()
+    assert (made["status"], waiting["status"]) == ("starting", "starting")
+    assert (made["version"], waiting["version"]) == (VERSION, VERSION)
+
+    async def done() -> dict[str, Any] | None:
+        told: dict[str, Any] = (await client.get(path)).json()
+        return told if told["status"] == "succeeded" else None
+
+    async with answering(redis_url, keys, "minilm"):
+        ended = await eventually(done)
+        assert ended["version"] == VERSION
+        again = {"version": ended["version"], "input": TEXT}
+        told = (await client.post("/v1/predictions", json=again, headers=WAIT)).json()
+    assert (told["status"], told["model"], told["version"]) == ("succeeded", "minilm", VERSION)
+
+
+async def test_where_the_gateway_can_not_tell_the_version_is_the_models_name_until_it_has_run(
+    client: httpx.AsyncClient, redis_url: str, keys: Keys
+) -> None:
+    body = {"version": "echo", "input": {"value": 1}}
+    made = (await client.post("/v1/predictions", json=body)).json()
+    assert made["version"] == "echo"
+    path = f"/v1/predictions/{made['id']}"
+    assert (await client.get(path)).json()["version"] == "echo"
+
+    async def ran_by() -> bool:
+        told: dict[str, Any] = (await client.get(path)).json()
+        return bool(told["status"] == "succeeded" and told["version"] == VERSION)
+
+    async with answering(redis_url, keys, "echo"):
+        await eventually(ran_by)
 
 
 TEXT = {"text": "a"}
@@ -194,6 +241,8 @@ TEXT = {"text": "a"}
         ({"version": "nothing", "input": TEXT}, 404, "version"),
         ({"version": "minilm:ffffffffffff", "input": TEXT}, 404, "version"),
         ({"version": "minilm:abc", "input": TEXT}, 422, "version"),
+        ({"version": "f" * 12, "input": TEXT}, 404, "version"),
+        ({"version": VERSION[:11], "input": TEXT}, 404, "version"),
         ({"version": "minilm", "input": {"text": []}}, 422, "input.text"),
         ({"version": "minilm", "input": {"text": ""}}, 422, "input.text"),
         ({"version": "minilm", "input": {"text": ["a"] * 2_049}}, 422, "input.text"),

@@ -138,6 +138,42 @@ async def test_a_frozen_redis_is_a_503_within_its_timeout_and_thaws_without_a_re
         await eventually(works)
 
 
+@pytest.mark.parametrize("ask", ["wait", "no wait", "read"])
+async def test_whenever_a_request_comes_after_redis_has_frozen_its_503_takes_one_timeout(
+    private_server: Server, key_prefix: str, keys: Keys, ask: str
+) -> None:
+    """What waits behind a command without an answer doesn't wait for another one after it."""
+    settings = Settings(
+        redis_url=private_server.url, key_prefix=key_prefix, redis_timeout_s=1.0, drain_s=3
+    )
+    async with (
+        running_gateway(settings) as gateway,
+        httpx.AsyncClient(base_url=gateway.url, timeout=20) as client,
+        answering(private_server.url, keys, "echo"),
+    ):
+        made = (await client.post("/v1/predictions", json=ECHO, headers=WAIT)).json()
+
+        async def seconds(delay_s: float) -> float:
+            await asyncio.sleep(delay_s)
+            since = time.monotonic()
+            if ask == "read":
+                answer = await client.get(f"/v1/predictions/{made['id']}")
+            else:
+                headers = WAIT if ask == "wait" else {}
+                answer = await client.post("/v1/predictions", json=ECHO, headers=headers)
+            assert answer.status_code == 503
+            return time.monotonic() - since
+
+        private_server.pause()
+        try:
+            # More at once than the gateway reads, and some while the first write is under way.
+            delays = [0.0] * 70 if ask == "read" else [0.0, 0.1, 0.1, 0.2]
+            took = await asyncio.gather(*(seconds(delay_s) for delay_s in delays))
+        finally:
+            private_server.resume()
+        assert max(took) < 1.7
+
+
 async def test_nobody_gets_the_id_of_a_prediction_that_may_not_have_been_written(
     private_server: Server, key_prefix: str, keys: Keys
 ) -> None:

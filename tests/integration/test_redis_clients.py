@@ -2,19 +2,23 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import logging
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
 from typing import Protocol
 
 import pytest
+import redis as redis_sync
 from redis.exceptions import ConnectionError as NotConnectedError
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as AnswerTimeoutError
 
 from forebay.runtime import redis as runtime_redis
 from forebay.runtime.clock import Clock
 from forebay.runtime.redis import Channel, Commands, Link, connect, connect_blocking
-from tests.fixtures.servers import Server
-from tests.fixtures.waiting import eventually
+from tests.fixtures.servers import Server, server_binary
+from tests.fixtures.waiting import eventually, eventually_sync
 
 
 class Open(Protocol):
@@ -116,6 +120,34 @@ async def test_a_silent_server_is_an_error_after_the_timeout_and_no_answer_comes
     assert await redis.execute_command("ECHO", "b") == b"b"
 
 
+async def test_what_waits_behind_a_command_without_an_answer_fails_as_soon_as_that_is_known(
+    private_server: Server,
+) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        client = connect_blocking(private_server.url, timeout_s=1)
+        stack.push_async_callback(client.aclose)
+        link = Link(client, Clock())
+        channel = Channel(client, timeout_s=1.0, link=link)
+        stack.push_async_callback(channel.aclose)
+        assert await channel.execute_command("PING") == b"PONG"
+
+        async def ask() -> tuple[Exception, float]:
+            try:
+                await channel.execute_command("PING")
+            except RedisError as error:
+                link.suspect(error)
+                return error, time.monotonic()
+            raise AssertionError("there was an answer")
+
+        private_server.pause()
+        since = time.monotonic()
+        first, *others = await asyncio.gather(*(ask() for _ in range(5)))
+        assert isinstance(first[0], AnswerTimeoutError)
+        assert all(isinstance(error, NotConnectedError) for error, _ in others)
+        assert max(ended for _, ended in others) - since < 1.8
+        private_server.resume()
+
+
 async def test_a_broken_connection_is_an_error_once_and_then_replaced(
     open_: Open, private_server: Server
 ) -> None:
@@ -183,6 +215,74 @@ async def test_a_suspected_server_that_answers_is_up_again_without_waiting_for_t
         assert not link.up
         await asyncio.wait_for(link.returned(), 5)
         assert link.outages == 1
+
+
+LOADED_KEYS = 2_000
+
+
+@contextlib.contextmanager
+def loading(server: Server) -> Iterator[None]:
+    """Start a server again that takes a second or two to load what it holds."""
+    with contextlib.closing(redis_sync.Redis(port=server.port)) as client:
+        client.mset({f"key{number}": b"x" * 100 for number in range(LOADED_KEYS)})
+        client.bgrewriteaof()
+        eventually_sync(lambda: client.info("persistence")["aof_rewrite_in_progress"] == 0)
+    server.stop()
+    options = {
+        "port": str(server.port),
+        "bind": "127.0.0.1",
+        "dir": str(server.folder),
+        "save": "",
+        "appendonly": "yes",
+        "key-load-delay": "1000",  # µs
+        "loading-process-events-interval-bytes": "1024",
+    }
+    process = subprocess.Popen(
+        [
+            server_binary(),
+            *(word for name, value in options.items() for word in (f"--{name}", value)),
+        ],
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait(10)
+
+
+async def test_a_server_that_loads_its_data_is_out_of_reach_until_it_has(
+    durable_server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It refuses all but a few commands then, so that whoever sends others would suspect it."""
+    caplog.set_level(logging.INFO, logger=runtime_redis.__name__)
+    client = connect(durable_server.url, timeout_s=5)
+    link = Link(client, Clock())
+    refused = 0
+    watch = None
+    try:
+        with loading(durable_server):
+            link.suspect(ConnectionError("restarted"))
+            watch = asyncio.create_task(link.run())
+            answered = False
+            while not answered:
+                # As gateways and workers do: who fails says so, and waits until it is back.
+                try:
+                    await client.execute_command("GET", "key1")  # type: ignore[no-untyped-call]
+                    answered = True
+                except RedisError as error:
+                    refused += "loading" in str(error).lower()
+                    link.suspect(error)
+                    await asyncio.wait({asyncio.ensure_future(link.returned())}, timeout=0.2)
+            await asyncio.wait_for(link.returned(), 10)
+    finally:
+        if watch is not None:
+            watch.cancel()
+            await asyncio.wait({watch})
+        await client.aclose()
+    assert refused > 0
+    assert link.outages == 1
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
 
 
 async def test_a_link_keeps_the_clock_on_the_servers_time(redis_url: str) -> None:

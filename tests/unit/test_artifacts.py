@@ -96,6 +96,13 @@ def test_a_store_nobody_wrote_to_is_empty(store: ArtifactStore) -> None:
     assert store.entries() == []
 
 
+def test_a_home_that_can_not_be_looked_into_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="can't be read: File name too long"):
+        ArtifactStore(tmp_path / ("h" * 300)).entries()
+    (tmp_path / "file").touch()
+    assert ArtifactStore(tmp_path / "file").entries() == []
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [(b"weightz", "SHA-256"), (b"weights and more", "16 bytes where the manifest says 7")],
@@ -119,11 +126,12 @@ def test_a_missing_file_is_named(store: ArtifactStore, draft: Path) -> None:
         verify(folder, model="minilm")
 
 
+@pytest.mark.parametrize("content", [b'{"model": 1}', b'{"model": "\xff"}', b"[" * 100_000])
 def test_a_manifest_that_is_no_manifest_is_an_error_and_not_listed(
-    store: ArtifactStore, draft: Path
+    store: ArtifactStore, draft: Path, content: bytes
 ) -> None:
     folder = store.publish(draft, build(draft)).folder
-    (folder / "manifest.json").write_text('{"model": 1}')
+    (folder / "manifest.json").write_bytes(content)
     with pytest.raises(ArtifactError, match=r"manifest\.json can't be read"):
         store.open("minilm")
     assert store.entries() == []
@@ -196,7 +204,9 @@ def test_a_publish_that_dies_before_the_pointer_moves_leaves_the_old_one_serving
     assert store.open("minilm") == old
 
 
-@pytest.mark.parametrize("path", ["../escape", "/etc/passwd", "inner/../../escape", "", "a\\b"])
+@pytest.mark.parametrize(
+    "path", ["../escape", "/etc/passwd", "inner/../../escape", "", "a\\b", "a\0b"]
+)
 def test_a_manifest_cannot_name_a_file_outside_its_folder(
     store: ArtifactStore, draft: Path, path: str
 ) -> None:

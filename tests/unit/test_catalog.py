@@ -50,23 +50,53 @@ def test_a_catalog_can_not_be_changed_once_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("[models", "is not valid TOML"),
-        ("", "missing required field `models`"),
-        ("[models]\n", "names no model"),
-        ("[models.echo]\n", "missing required field `task`"),
-        (ECHO + "max_row = 1\n", "unknown field `max_row`"),
-        (ECHO + 'threads = "many"\n', "Expected `int`, got `str` - at `$.models[...].threads`"),
-        (ECHO + "[models.echo.bulk]\ndeadline_s = -1\n", "models.echo.bulk.deadline_s: must be"),
-        (ECHO.replace("echo]", '"E C"]'), "a model's name is"),
-        (ECHO + "[other]\n", "unknown field `other`"),
+        ("[models", " is not valid TOML: Expected ']'"),
+        ("", " names no model: add a [models.NAME] table."),
+        ("[models]\n", " names no model: add a [models.NAME] table."),
+        ("models = 3\n", ", line 1: models: expected a table, got `int`."),
+        ("[models]\necho = 3\n", ", line 2: models.echo: expected a table, got `int`."),
+        (ECHO + "[other]\n", ", line 4: other: there is no such field; there are models."),
+        (ECHO + "a = " + "[" * 5_000, " nests too deeply."),
+        ("[models.echo]\n", ", line 1: models.echo.task: missing."),
+        (
+            ECHO + "max_row = 1\n",
+            ", line 4: models.echo.max_row: there is no such field; there are",
+        ),
+        (ECHO + 'threads = "many"\n', ", line 4: models.echo.threads: expected `int`, got `str`."),
+        (
+            ECHO.replace('"echo"\nbackend', '"ecko"\nbackend'),
+            ", line 2: models.echo.task: invalid enum value 'ecko'; there are embedding, echo.",
+        ),
+        (
+            "# Models.\n\n" + ECHO + "\n[models.echo.batch]\nmax_rows = 'x'\n",
+            ", line 8: models.echo.batch.max_rows: expected `int`, got `str`.",
+        ),
+        (
+            ECHO + "batch.max_row = 1\n",
+            ", line 4: models.echo.batch.max_row: there is no such field; there are max_rows, ",
+        ),
+        (
+            ECHO + "batch = { max_rows = 0 }\n",
+            ", line 4: models.echo.batch.max_rows: must be at least 1.",
+        ),
+        (
+            ECHO + "[models.echo.bulk]\ndeadline_s = -1\n",
+            ", line 5: models.echo.bulk.deadline_s: must be more than 0, and finite.",
+        ),
+        (
+            ECHO + ECHO.replace("echo]", '"a.b"]') + "threads = -1\n",
+            ", line 7: models.a.b.threads: must be 0 or more.",
+        ),
+        (ECHO.replace("echo]", '"E C"]'), ", line 1: models.E C: a model's name is"),
     ],
 )
-def test_a_wrong_catalog_is_refused_and_the_field_named(
+def test_a_wrong_catalog_is_refused_and_model_field_and_line_are_named(
     tmp_path: Path, text: str, told: str
 ) -> None:
+    path = catalog(tmp_path, text)
     with pytest.raises(ConfigurationError) as caught:
-        read(catalog(tmp_path, text))
-    assert told in caught.value.message
+        read(path)
+    assert caught.value.message.startswith(f"{path}{told}")
 
 
 def test_a_missing_catalog_says_how_to_name_another(tmp_path: Path) -> None:

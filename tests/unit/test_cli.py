@@ -33,7 +33,7 @@ def invoke(*words: str) -> Result:
     return CliRunner().invoke(app, words)
 
 
-def run(*words: str) -> "subprocess.CompletedProcess[str]":
+def run(*words: str, **variables: str) -> "subprocess.CompletedProcess[str]":
     """Run a verb as users do."""
     return subprocess.run(
         [sys.executable, "-m", "forebay.cli", *words],
@@ -41,6 +41,7 @@ def run(*words: str) -> "subprocess.CompletedProcess[str]":
         text=True,
         timeout=60,
         check=False,
+        env={**os.environ, **variables},
     )
 
 
@@ -48,6 +49,9 @@ def test_every_verb_has_help() -> None:
     result = invoke("--help")
     assert result.exit_code == 0
     verbs = ("up", "gateway", "worker", "background", "predict", "config", "doctor", "models")
+    for verb in verbs[:4]:
+        # Options that are settings are explained as the settings are.
+        assert "The model catalog" in invoke(verb, "--help").output
     for verb in verbs:
         assert verb in result.output
         assert invoke(verb, "--help").exit_code == 0
@@ -67,9 +71,16 @@ def test_the_version_is_told() -> None:
         (("models", "build"), "Name one model"),
         (("models", "build", "echo", "--all"), "Name one model"),
         (("models", "build", "nope"), "no model 'nope'"),
+        (("models", "build", ""), "no model ''"),
         (("predict", "echo", "{broken"), "not JSON"),
         (("predict", "echo", "x", "--url", "http://127.0.0.1:1"), "No gateway answers"),
-        (("predict", "echo", "x", "--url", "file:///etc/hostname"), "no http:// or https://"),
+        (("predict", "echo", "x", "--url", "http://[::1"), "can't be a gateway's URL"),
+        (("predict", "echo", "x", "--url", ""), "can't be a gateway's URL"),
+        (("predict", "echo", "x", "--wait", "inf"), "--wait takes a number"),
+        (("predict", "echo", "x", "--wait", "nan"), "--wait takes a number"),
+        (("predict", "echo", '{"a":' + "[" * 2_000), "nests too deeply"),
+        (("gateway", "--redis-url", "redis://[::1"), "can't be understood"),
+        (("background", "--redis-url", "redis://h/0?colour=red"), "can't be understood"),
         (("up", "--models-file", "gone.toml"), "no model catalog"),
         (("up", "--durability", "sometimes"), "durability"),
     ],
@@ -138,6 +149,9 @@ def test_a_model_without_an_artifact_needs_no_build() -> None:
     [
         ([0.123456789, 1, 2, 3, 4, 5], "[0.123457, 1, 2, 3, … 6 numbers]"),
         ([1, 2], "[1, 2]"),
+        ([10**400, 1, 2, 3, 4], "[1.00000e+400, 1, 2, 3, … 5 numbers]"),
+        ([True, False, True, True, True], "[true, false, true, true, true]"),
+        ([1, 2, 3, 4, True], "[1, 2, 3, 4, true]"),
         ([[0.5] * 9, [0.5] * 9], "[[0.5, 0.5, 0.5, 0.5, … 9 numbers], "
          "[0.5, 0.5, 0.5, 0.5, … 9 numbers]]"),
         ({"a": "é", "b": None}, '{"a": "é", "b": null}'),
@@ -146,6 +160,44 @@ def test_a_model_without_an_artifact_needs_no_build() -> None:
 )  # fmt: skip
 def test_long_vectors_are_shortened(value: Any, shown: str) -> None:
     assert shorten(value) == shown
+
+
+def nested(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("raw", [True, False])
+def test_an_answer_that_nests_too_deeply_to_be_shown_is_an_error(raw: bool) -> None:
+    prediction = {"id": "x", "status": "succeeded", "output": nested(5_000)}
+    with pytest.raises(ForebayError, match="nests too deeply"):
+        print_prediction(prediction, raw=raw)
+
+
+def test_a_terminal_without_the_letters_for_it_is_no_traceback() -> None:
+    ended = run("config", PYTHONIOENCODING="ascii", FOREBAY_HOME="h\udcff\xe9")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "h\\udcff\\xe9" in ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"home = '\xff'", "invalid start byte"), (b"home = " + b"[" * 5_000, "nests too deeply")],
+)
+def test_a_settings_file_that_can_not_be_read_is_one_line(
+    tmp_path: Path, content: bytes, said: str
+) -> None:
+    (tmp_path / "forebay.toml").write_bytes(content)
+    with pytest.raises(ConfigurationError, match=said):
+        flags.configure()
+
+
+def test_a_variable_that_is_no_text_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FOREBAY_PORT", "\udcff")
+    with pytest.raises(ConfigurationError, match="surrogates not allowed"):
+        flags.configure()
 
 
 def test_a_whole_prediction_is_printed_as_json(capsys: pytest.CaptureFixture[str]) -> None:

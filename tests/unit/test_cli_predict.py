@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from forebay.cli.predict import ask, read_input, task_of
+from forebay.cli.predict import ask, check_url, check_wait, read_input, task_of
 from forebay.contract.errors import ForebayError, InvalidInput, Unavailable
 from forebay.contract.rows import Task
 
@@ -97,10 +97,76 @@ def test_a_refusal_is_told_in_the_gateways_words(gateway: Gateway, body: Any, sa
         ask(gateway.url, "m", {}, wait_s=1)
 
 
-def test_something_else_that_answers_is_no_gateway(gateway: Gateway) -> None:
-    gateway.will_answer(b"hello")
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"hello",
+        b"",
+        b"\xff",
+        b"[]",
+        b"{}",
+        b'{"id": 1, "status": "succeeded"}',
+        b"[" * 5_000,
+        b"9" * 5_000,
+    ],
+)
+def test_something_else_that_answers_is_no_gateway(gateway: Gateway, body: bytes) -> None:
+    gateway.will_answer(body)
     with pytest.raises(Unavailable, match="no Forebay gateway"):
         ask(gateway.url, "m", {}, wait_s=1)
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("http://[::1", "Invalid IPv6 URL"),
+        ("http://127.0.0.1:abc", "Port could not be cast"),
+        ("http://127.0.0.1:99999", "Port out of range"),
+        ("http://127.0.0.1:0", "port 0"),
+        ("http://", "names no host"),
+        ("", "no http:// or https://"),
+        ("127.0.0.1:8000", "no http:// or https://"),
+        ("file:///etc/hostname", "no http:// or https://"),
+        ("http://..", "label empty"),
+        (f"http://{'a' * 70}", "label"),
+        ("http://\udcff", "can't be a gateway's URL"),
+        ("http://a b/", "characters"),
+        ("http://h:1/\n", "characters"),
+        ("http://h:1/é", "characters"),
+        ("http://me:secret@h:1", "only host, port and path"),
+        ("http://h:1?x=1", "only host, port and path"),
+        ("http://h:1#x", "only host, port and path"),
+    ],
+)
+def test_a_url_that_can_not_be_a_gateways_is_refused_in_one_line(url: str, why: str) -> None:
+    with pytest.raises(InvalidInput, match=why) as caught:
+        ask(url, "m", {}, wait_s=1)
+    assert "http://HOST:PORT" in caught.value.message
+    assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("url", "base"),
+    [
+        ("http://127.0.0.1:8000/", "http://127.0.0.1:8000"),
+        ("https://[::1]:8000/behind/a/proxy", "https://[::1]:8000/behind/a/proxy"),
+        ("HTTP://h", "HTTP://h"),
+    ],
+)
+def test_a_url_that_can_be_a_gateways_is_taken(url: str, base: str) -> None:
+    assert check_url(url) == base
+
+
+@pytest.mark.parametrize("wait_s", [float("inf"), float("nan"), 0.0, -1.0])
+def test_a_wait_without_an_end_is_refused(wait_s: float) -> None:
+    with pytest.raises(InvalidInput, match="--wait takes a number of seconds"):
+        check_wait(wait_s)
+
+
+def test_a_number_that_json_can_not_say_is_not_sent(gateway: Gateway) -> None:
+    with pytest.raises(InvalidInput, match="a number that JSON can't say"):
+        ask(gateway.url, "m", read_input('{"value": 1e999}', None), wait_s=1)
+    assert gateway.asked == []
 
 
 def test_a_text_goes_where_its_task_wants_it_and_json_as_it_is() -> None:
@@ -109,6 +175,10 @@ def test_a_text_goes_where_its_task_wants_it_and_json_as_it_is() -> None:
     assert read_input(' {"text": ["a"]}', Task.ECHO) == {"text": ["a"]}
     with pytest.raises(InvalidInput, match="not JSON"):
         read_input("{x", None)
+    with pytest.raises(InvalidInput, match="nests too deeply"):
+        read_input('{"value": ' + "[" * 2_000 + "]" * 2_000 + "}", None)
+    with pytest.raises(InvalidInput, match="not UTF-8"):
+        read_input("\udcff", None)
 
 
 def test_the_task_is_known_if_the_catalog_is_here(tmp_path: Path) -> None:

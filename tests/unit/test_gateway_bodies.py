@@ -30,7 +30,9 @@ anything = msgspec.json.Decoder()
         b"nonsense",
         b'{"name": "x"} and more',
         b'{"name": "\xff"}',
-        b'{"name": "\\ud800"}',
+        b'{"name": "\\ud83d',
+        b'{"name": "\\ud83d\\u',
+        b'{"name": "\\\\ud83d is half of a pair',
         b'\xef\xbb\xbf{"name": "x"}',
     ],
 )
@@ -39,9 +41,40 @@ def test_a_body_that_is_not_json_is_called_malformed(text: bytes) -> None:
         decode(body, text)
 
 
-def test_a_body_that_nests_without_end_is_refused() -> None:
-    with pytest.raises(MalformedBody, match="too deeply"):
-        decode(anything, b"[" * 1_000_000)
+@pytest.mark.parametrize(
+    "text",
+    [
+        rb"\ud800",
+        rb"\ud800x",
+        rb"\ud800\n",
+        rb"\ud800\u0041",
+        rb"\ud800\ud800",
+        rb"\udc00",
+        rb"\udc00\ud800",
+        rb"\\\ud800",
+    ],
+)
+def test_half_of_a_surrogate_pair_is_called_that(text: bytes) -> None:
+    for json in (b'{"name": "%s"}', b'{"name": "x", "%s": 1}'):
+        with pytest.raises(MalformedBody, match="unpaired surrogate"):
+            decode(body, json % text)
+    assert decode(body, rb'{"name": "\ud83d\ude00 \\ud800"}').name == "😀 \\ud800"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b'{"name": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"items": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"colour": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    ],
+)
+def test_a_body_that_nests_without_end_is_refused_for_that(text: bytes) -> None:
+    for decoder in (body, anything):
+        with pytest.raises(MalformedBody, match="nests too deeply"):
+            decode(decoder, text)
 
 
 def test_a_number_of_a_million_digits_is_refused() -> None:

@@ -31,9 +31,11 @@ def test_an_address_of_another_machine_is_refused_by_name() -> None:
         listen("192.0.2.1", 0)
 
 
-def test_a_host_that_does_not_resolve_is_refused_by_name() -> None:
-    with pytest.raises(ConfigurationError, match=r"'nowhere\.invalid' can't be resolved"):
-        listen("nowhere.invalid", 0)
+@pytest.mark.parametrize("host", ["nowhere.invalid", "a..b", "a" * 70, "\udcff"])
+def test_a_host_that_does_not_resolve_is_refused_by_name(host: str) -> None:
+    with pytest.raises(ConfigurationError, match="can't be resolved") as caught:
+        listen(host, 0)
+    assert repr(host) in caught.value.message
 
 
 def test_a_gateway_without_a_redis_says_what_to_set() -> None:

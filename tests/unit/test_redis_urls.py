@@ -3,7 +3,7 @@
 import pytest
 
 from forebay.contract.errors import ConfigurationError
-from forebay.runtime.redis import connect, connect_blocking, mask
+from forebay.runtime.redis import check_url, connect, connect_blocking, mask
 
 
 @pytest.mark.parametrize(
@@ -25,12 +25,33 @@ def test_a_shown_url_keeps_all_but_the_password(url: str, shown: str) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["http://:secret@host", "localhost:6379", "", "redis://:secret@host:port", "redis://h:99999"],
+    [
+        "http://:secret@host",
+        "localhost:6379",
+        "",
+        "redis://:secret@host:port",
+        "redis://h:99999",
+        "redis://[::1",
+        "redis://:secret@..",
+        "redis://\udcff",
+        "unix://",
+        "redis://:secret@host/0?protocol=9",
+    ],
 )
 def test_a_url_that_makes_no_sense_is_refused_without_its_password(url: str) -> None:
     with pytest.raises(ConfigurationError, match="can't be understood") as caught:
         connect(url, timeout_s=1)
     assert "secret" not in caught.value.message
+
+
+def test_an_option_that_there_is_not_is_named() -> None:
+    with pytest.raises(ConfigurationError, match="there is no option 'colour'"):
+        connect("redis://h/0?colour=red", timeout_s=1)
+
+
+@pytest.mark.parametrize("url", ["redis://", "rediss://h", "unix:///run/redis.sock?db=1"])
+def test_a_url_that_makes_sense_is_taken(url: str) -> None:
+    check_url(url)
 
 
 async def test_a_client_neither_repeats_commands_nor_dresses_up_answers() -> None:

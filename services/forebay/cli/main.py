@@ -4,6 +4,7 @@ Every verb imports what it runs only when it runs, so that `forebay --help` is q
 holds no more than a worker needs.
 """
 
+import io
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -14,6 +15,7 @@ import typer
 from forebay.cli import flags
 from forebay.cli.models import models
 from forebay.contract.errors import ForebayError
+from forebay.runtime.settings import Configuration, Settings
 
 app = typer.Typer(
     name="forebay",
@@ -31,6 +33,9 @@ INTERRUPTED = 130
 
 def main() -> None:
     """Run the command line; errors made on purpose become one line and exit code 1."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # What a terminal or a pipe has no letters for is told by number.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except ForebayError as error:
@@ -56,16 +61,17 @@ def forebay(
 
 
 @app.command()
-def up(
-    home: flags.Home = None,
-    models_file: flags.ModelsFile = None,
-    redis_url: flags.RedisUrl = None,
-    key_prefix: flags.KeyPrefix = None,
-    durability: flags.Durability = None,
-    host: flags.Host = None,
-    port: flags.Port = None,
-    log_level: flags.LogLevel = None,
-) -> None:
+@flags.configured(
+    "home",
+    "models_file",
+    "redis_url",
+    "key_prefix",
+    "durability",
+    "host",
+    "port",
+    "log_level",
+)
+def up(configuration: Configuration) -> None:
     """Run everything on this machine, until Ctrl-C.
 
     Starts a Redis-compatible server of its own (or uses --redis-url), the background worker and
@@ -73,95 +79,50 @@ def up(
     """
     from forebay.cli.up import run
 
-    run(
-        flags.configure(
-            home=home,
-            models_file=models_file,
-            redis_url=redis_url,
-            key_prefix=key_prefix,
-            durability=durability,
-            host=host,
-            port=port,
-            log_level=log_level,
-        )
-    )
+    run(configuration)
 
 
 @app.command()
-def gateway(
-    models_file: flags.ModelsFile = None,
-    redis_url: flags.RedisUrl = None,
-    key_prefix: flags.KeyPrefix = None,
-    host: flags.Host = None,
-    port: flags.Port = None,
-    log_level: flags.LogLevel = None,
-) -> None:
+@flags.service("home", "models_file", "redis_url", "key_prefix", "host", "port", "log_level")
+def gateway(settings: Settings) -> None:
     """Run one gateway."""
     from forebay.gateway.app import serve
     from forebay.runtime import catalog
     from forebay.runtime.telemetry import setup_logging
 
-    settings = flags.configure_service(
-        models_file=models_file,
-        redis_url=redis_url,
-        key_prefix=key_prefix,
-        host=host,
-        port=port,
-        log_level=log_level,
-    )
     setup_logging(settings, "gateway")
     serve(settings, catalog.read(Path(settings.models_file)))
 
 
 @app.command()
+@flags.service("home", "models_file", "redis_url", "key_prefix", "log_level")
 def worker(
+    settings: Settings,
     model: Annotated[str, typer.Argument(help="Name of the model, as in models.toml.")],
-    home: flags.Home = None,
-    models_file: flags.ModelsFile = None,
-    redis_url: flags.RedisUrl = None,
-    key_prefix: flags.KeyPrefix = None,
-    log_level: flags.LogLevel = None,
 ) -> None:
     """Run one worker for a model."""
     from forebay.inference.worker import run
     from forebay.runtime import catalog
     from forebay.runtime.telemetry import setup_logging
 
-    settings = flags.configure_service(
-        home=home,
-        models_file=models_file,
-        redis_url=redis_url,
-        key_prefix=key_prefix,
-        log_level=log_level,
-    )
     spec = catalog.read(Path(settings.models_file)).find(model)
     setup_logging(settings, f"worker:{model}")
     run(settings, spec)
 
 
 @app.command()
+@flags.service("home", "models_file", "redis_url", "key_prefix", "log_level")
 def background(
+    settings: Settings,
     beat: Annotated[
         bool, typer.Option("--beat", help="Run the clock that schedules the work instead; one.")
     ] = False,
-    home: flags.Home = None,
-    models_file: flags.ModelsFile = None,
-    redis_url: flags.RedisUrl = None,
-    key_prefix: flags.KeyPrefix = None,
-    log_level: flags.LogLevel = None,
 ) -> None:
     """Run the background worker: sweeps and retention."""
     from forebay.background.processes import run_beat, run_worker
     from forebay.runtime import catalog
     from forebay.runtime.telemetry import setup_logging
 
-    settings = flags.configure_service(
-        home=home,
-        models_file=models_file,
-        redis_url=redis_url,
-        key_prefix=key_prefix,
-        log_level=log_level,
-    )
     setup_logging(settings, "beat" if beat else "background")
     (run_beat if beat else run_worker)(settings, catalog.read(Path(settings.models_file)))
 
@@ -179,17 +140,17 @@ def predict(
     raw: Annotated[
         bool, typer.Option("--json", help="Print the whole prediction, nothing shortened.")
     ] = False,
-    wait_s: Annotated[
-        float, typer.Option("--wait", help="Give up after so many seconds.", min=0.1)
-    ] = 60.0,
+    wait_s: Annotated[float, typer.Option("--wait", help="Give up after so many seconds.")] = 60.0,
 ) -> None:
     """Ask a running gateway for one prediction."""
-    from forebay.cli.predict import ask, read_input, task_of
+    from forebay.cli.predict import ask, check_wait, read_input, task_of
     from forebay.cli.show import print_prediction
     from forebay.local.welcome import Address
 
+    check_wait(wait_s)
     settings = flags.configure().settings
-    url = url or Address(settings.host, settings.port).url
+    if url is None:
+        url = Address(settings.host, settings.port).url
     body = read_input(input_, task_of(model, Path(settings.models_file)))
     print_prediction(ask(url, model, body, wait_s=wait_s), raw=raw)
 

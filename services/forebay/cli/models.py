@@ -8,6 +8,7 @@ import typer
 from forebay.cli import flags
 from forebay.contract.errors import InvalidInput
 from forebay.contract.model import BackendName
+from forebay.runtime.settings import Configuration
 
 models = typer.Typer(
     help="Build models, and list what is built.", no_args_is_help=True, rich_markup_mode=None
@@ -15,21 +16,21 @@ models = typer.Typer(
 
 
 @models.command("build")
+@flags.configured("home", "models_file")
 def build(
+    configuration: Configuration,
     name: Annotated[str | None, typer.Argument(help="The model, as in models.toml.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Build every model.")] = False,
-    home: flags.Home = None,
-    models_file: flags.ModelsFile = None,
 ) -> None:
     """Turn a model's source into an artifact that workers can serve."""
     from forebay.cli.build import run
     from forebay.runtime import catalog as catalogs
 
-    settings = flags.configure(home=home, models_file=models_file).settings
+    settings = configuration.settings
     catalog = catalogs.read(Path(settings.models_file))
     if everything == (name is not None):
         raise InvalidInput("Name one model to build, or say --all.")
-    specs = [catalog.find(name)] if name else list(catalog.models.values())
+    specs = list(catalog.models.values()) if name is None else [catalog.find(name)]
     for spec in specs:
         if spec.backend is not BackendName.ECHO:
             run(settings, spec)
@@ -38,11 +39,12 @@ def build(
 
 
 @models.command("list")
-def list_(home: flags.Home = None, models_file: flags.ModelsFile = None) -> None:
+@flags.configured("home", "models_file")
+def list_(configuration: Configuration) -> None:
     """List the models, and what is built of each."""
     from forebay.cli.show import print_models
     from forebay.runtime import catalog as catalogs
     from forebay.storage.artifacts import ArtifactStore
 
-    settings = flags.configure(home=home, models_file=models_file).settings
+    settings = configuration.settings
     print_models(catalogs.read(Path(settings.models_file)), ArtifactStore(settings.home))

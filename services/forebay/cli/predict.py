@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import math
 import time
 from pathlib import Path
 from typing import Any, cast
@@ -18,7 +19,45 @@ LONGEST_PREFER_S = 60
 MARGIN_S = 5.0
 """What an answer may take beyond the time it was told to wait."""
 
+LEAST_WAIT_S = 0.1
+
 TERMINAL = frozenset({"succeeded", "failed", "canceled"})
+
+
+def check_wait(wait_s: float) -> None:
+    """Make sure that a wait is one that has an end.
+
+    Raises:
+        InvalidInput: it is too short, endless, or no number.
+    """
+    if not LEAST_WAIT_S <= wait_s < math.inf:
+        raise InvalidInput(
+            f"--wait takes a number of seconds, {LEAST_WAIT_S} or more, and not {wait_s:g}."
+        )
+
+
+def check_url(url: str) -> str:
+    """Make sure that a gateway's URL is one; returns it without a slash at its end.
+
+    Raises:
+        InvalidInput: it can't be understood, or says more than where the gateway is.
+    """
+    try:
+        parts = parse.urlsplit(url)
+        host = parts.hostname or ""
+        host.encode("idna")
+        port = parts.port
+    except ValueError as fault:
+        raise _no_url(url, str(fault)) from fault
+    if parts.scheme not in ("http", "https"):
+        raise _no_url(url, "it is no http:// or https:// URL")
+    if not host or port == 0:
+        raise _no_url(url, "it names no host" if not host else "nothing listens on port 0")
+    if parts.username is not None or parts.query or parts.fragment:
+        raise _no_url(url, "only host, port and path belong there")
+    if not url.isprintable() or " " in url or not parts.path.isascii():
+        raise _no_url(url, "it has characters that no URL has")
+    return url.rstrip("/")
 
 
 def ask(url: str, model: str, input_: dict[str, Any], *, wait_s: float) -> dict[str, Any]:
@@ -34,13 +73,15 @@ def ask(url: str, model: str, input_: dict[str, Any], *, wait_s: float) -> dict[
         The prediction, in a terminal state or, once the time is over, as it is.
 
     Raises:
+        InvalidInput: the URL is none, or the input can't be sent as JSON.
         Unavailable: no gateway answers there.
         ForebayError: the gateway refused; its words.
     """
+    base = f"{check_url(url)}/v1/predictions"
     deadline = time.monotonic() + wait_s
     prefer = max(1, min(int(wait_s), LONGEST_PREFER_S))
     prediction = _call(
-        f"{url.rstrip('/')}/v1/predictions",
+        base,
         body={"version": model, "input": input_},
         headers={"Prefer": f"wait={prefer}"},
         timeout_s=prefer + MARGIN_S,
@@ -48,7 +89,7 @@ def ask(url: str, model: str, input_: dict[str, Any], *, wait_s: float) -> dict[
     while prediction["status"] not in TERMINAL and time.monotonic() < deadline:
         time.sleep(POLL_S)
         id_ = parse.quote(str(prediction["id"]))
-        prediction = _call(f"{url.rstrip('/')}/v1/predictions/{id_}", timeout_s=MARGIN_S)
+        prediction = _call(f"{base}/{id_}", timeout_s=MARGIN_S)
     return prediction
 
 
@@ -60,8 +101,12 @@ def read_input(text: str, task: Task | None) -> dict[str, Any]:
         task: the model's, if it is known here; it says which field a text goes to.
 
     Raises:
-        InvalidInput: it looks like JSON and is not.
+        InvalidInput: it looks like JSON and is not, or is no text.
     """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidInput("The input is no text: it is not UTF-8.") from None
     if not text.lstrip().startswith("{"):
         return {"value" if task is Task.ECHO else "text": text}
     try:
@@ -71,6 +116,8 @@ def read_input(text: str, task: Task | None) -> dict[str, Any]:
             f"The input starts with '{{' but is not JSON: {fault}. A text can be given as "
             'JSON too: {"text": "…"}.'
         ) from fault
+    except RecursionError:
+        raise InvalidInput("The input nests too deeply.") from None
 
 
 def task_of(model: str, models_file: Path) -> Task | None:
@@ -88,16 +135,14 @@ def _call(
     headers: dict[str, str] | None = None,
     timeout_s: float,
 ) -> dict[str, Any]:
-    if parse.urlsplit(url).scheme not in ("http", "https"):
-        raise InvalidInput(f"{url!r} is no http:// or https:// URL.")
-    data = None if body is None else json.dumps(body).encode()
+    data = None if body is None else _encode(body)
     head = {"Content-Type": "application/json", "Accept": "application/json", **(headers or {})}
     try:
         with request.urlopen(  # noqa: S310 - the scheme has been checked
             request.Request(url, data=data, headers=head),  # noqa: S310
             timeout=timeout_s,
         ) as answer:
-            return cast("dict[str, Any]", json.load(answer))
+            return _prediction(json.load(answer))
     except error.HTTPError as fault:
         raise ForebayError(_refusal(fault)) from fault
     except (OSError, http.client.HTTPException) as fault:
@@ -105,8 +150,30 @@ def _call(
         raise Unavailable(
             f"No gateway answers at {url}: {reason}. Start one with `forebay up`."
         ) from fault
-    except ValueError as fault:
+    except (ValueError, RecursionError) as fault:
         raise Unavailable(f"What answers at {url} is no Forebay gateway: {fault}.") from fault
+
+
+def _encode(body: dict[str, Any]) -> bytes:
+    try:
+        return json.dumps(body, allow_nan=False).encode()
+    except ValueError as fault:
+        raise InvalidInput(
+            f"The input has a number that JSON can't say: {fault}. Numbers go up to about 1e308."
+        ) from fault
+
+
+def _prediction(answer: object) -> dict[str, Any]:
+    """The answer, if it has what a prediction has.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if isinstance(answer, dict):
+        prediction = cast("dict[str, Any]", answer)
+        if all(isinstance(prediction.get(field), str) for field in ("id", "status")):
+            return prediction
+    raise ValueError("its answer is no prediction")
 
 
 def _refusal(fault: error.HTTPError) -> str:
@@ -114,5 +181,16 @@ def _refusal(fault: error.HTTPError) -> str:
     try:
         problem = json.load(fault)
         return str(problem.get("detail") or problem["title"])
-    except (ValueError, KeyError, AttributeError, OSError):
+    except (
+        ValueError,
+        RecursionError,
+        KeyError,
+        AttributeError,
+        OSError,
+        http.client.HTTPException,
+    ):
         return f"The gateway answered {fault.code} {fault.reason}."
+
+
+def _no_url(url: str, why: str) -> InvalidInput:
+    return InvalidInput(f"{url!r} can't be a gateway's URL: {why}. Write it as http://HOST:PORT.")

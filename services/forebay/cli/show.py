@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Sequence
+from decimal import Decimal
 from enum import Enum
 from typing import Any, cast
 
@@ -30,12 +31,15 @@ def print_prediction(prediction: dict[str, Any], *, raw: bool) -> None:
     Raises:
         ForebayError: it did not succeed; says how it ended.
     """
-    if raw:
-        print(json.dumps(prediction, indent=2, ensure_ascii=False))
     status = prediction["status"]
-    if status == "succeeded":
-        if not raw:
+    try:
+        if raw:
+            print(json.dumps(prediction, indent=2, ensure_ascii=False))
+        elif status == "succeeded":
             print(shorten(prediction.get("output")))
+    except RecursionError:
+        raise ForebayError("The answer nests too deeply to be shown.") from None
+    if status == "succeeded":
         return
     if status in ("starting", "processing"):
         raise ForebayError(
@@ -49,14 +53,22 @@ def shorten(value: object) -> str:
     """A JSON value, in which long lists of numbers show their beginning and their length."""
     if isinstance(value, list):
         items = cast("list[object]", value)
-        if len(items) > SHOWN_NUMBERS and all(isinstance(n, int | float) for n in items):
-            first = ", ".join(f"{n:.6g}" for n in cast("list[float]", items[:SHOWN_NUMBERS]))
+        # To Python true and false are numbers too.
+        if len(items) > SHOWN_NUMBERS and {type(item) for item in items} <= {int, float}:
+            first = ", ".join(_short(n) for n in cast("list[float]", items[:SHOWN_NUMBERS]))
             return f"[{first}, … {len(items)} numbers]"
         return f"[{', '.join(shorten(item) for item in items)}]"
     if isinstance(value, dict):
         pairs = cast("dict[str, object]", value).items()
         return f"{{{', '.join(f'{json.dumps(name)}: {shorten(item)}' for name, item in pairs)}}}"
     return json.dumps(value, ensure_ascii=False)
+
+
+def _short(number: float) -> str:
+    try:
+        return f"{number:.6g}"
+    except OverflowError:  # an integer that is too large for a float
+        return f"{Decimal(number):.6g}"
 
 
 def print_configuration(configuration: Configuration) -> None:

@@ -6,6 +6,8 @@
 
     app        composition root: builds the parts, starts and stops them, serves
     serving    the listening socket, uvicorn, and a clean end
+    protocol   uvicorn's connection, and errors of ours for what its parser refuses
+    corked     one system call a response
     http       reading a bounded body and writing one whole answer
     bodies     JSON into typed structs, and saying what is wrong with it
     errors     the one table from kinds of error to HTTP, and RFC 9457 bodies

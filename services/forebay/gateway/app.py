@@ -122,7 +122,7 @@ def create_app(settings: Settings, catalog: Catalog, *, versions: Versions | Non
     clock = Clock()
     link = Link(redis, clock)
     records = Records(redis, keys)
-    writes = Channel(blocking, timeout_s=settings.redis_timeout_s)
+    writes = Channel(blocking, timeout_s=settings.redis_timeout_s, link=link)
     writer = LaneWriter(writes, keys, catalog.models, link)
     channel = keys.reply_channel(secrets.token_hex(8))
     inbox = Inbox(blocking, channel, records=records, link=link, clock=clock)

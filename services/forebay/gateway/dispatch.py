@@ -34,7 +34,7 @@ from forebay.contract.prediction import (
 )
 from forebay.contract.rows import Output, Row, row_bytes
 from forebay.gateway.errors import DEFAULT_RETRY_S, raised
-from forebay.gateway.versions import Versions, check_pin
+from forebay.gateway.versions import Versions, find
 from forebay.lanes.lane import LaneWriter, Part, Submission, unavailable
 from forebay.lanes.records import Records, combined_timing
 from forebay.lanes.replies import Inbox, Waiter
@@ -112,25 +112,41 @@ class Dispatch:
         """The models there are, by name."""
         return self._catalog.models
 
-    def model(self, name: str, *, param: str, pin: str = "") -> ModelSpec:
+    def model(self, name: str, *, param: str) -> ModelSpec:
         """A model's spec.
 
         Args:
             name: in the catalog.
             param: the request field that names it.
-            pin: digest of the version it must be, or the first characters of it.
 
         Raises:
-            NotFound: there is none of that name, or another version serves.
-            InvalidInput: the pin is too short to mean one version.
+            NotFound: there is none of that name.
         """
         try:
-            spec = self._catalog.find(name)
+            return self._catalog.find(name)
         except NotFound as error:
             raise NotFound(error.message, param=param) from None
-        if pin:
-            check_pin(self._versions, spec, pin, param=param)
-        return spec
+
+    def meant(self, version: str, *, param: str) -> ModelSpec:
+        """The model that `name`, `name:version` or `version` means; see `versions.find`."""
+        return find(self._catalog, self._versions, version, param=param)
+
+    def version(self, prediction: Prediction) -> str:
+        """What a prediction was, or will be, run by.
+
+        That is the version which has answered it; until one has, the one that serves its model;
+        and the model's name where this gateway can't tell.
+        """
+        if prediction.version is not None:
+            return prediction.version
+        spec = self.models.get(prediction.model)
+        serving = None if spec is None else self._versions.serving(spec)
+        return prediction.model if serving is None else serving.version
+
+    def dimensions(self, spec: ModelSpec) -> int | None:
+        """Length of the model's embeddings; None where this gateway can't tell."""
+        serving = self._versions.serving(spec)
+        return None if serving is None else serving.dimensions
 
     async def run(self, spec: ModelSpec, rows: Sequence[Row], *, truncate: bool = False) -> Outcome:
         """Run rows for somebody who waits and gets no id.
@@ -296,9 +312,10 @@ class Dispatch:
             ) from None
 
     async def _read(self, read: Callable[[], Awaitable[T]]) -> T:
-        if not self._link.up:
-            raise unavailable()
         async with self._reads:
+            # Asked when the turn has come: those before may just have found out.
+            if not self._link.up:
+                raise unavailable()
             try:
                 return await read()
             except ResponseError:

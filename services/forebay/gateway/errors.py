@@ -3,6 +3,7 @@
 ForebayError
 └── InvalidInput
     └── RequestFault        wrong as HTTP, before it means anything
+        ├── MalformedRequest   400, not HTTP
         ├── MalformedBody      400, not JSON
         ├── NoSuchRoute        404
         ├── MethodNotAllowed   405, with Allow
@@ -67,6 +68,13 @@ class RequestFault(InvalidInput):
     """The request is wrong as HTTP, whatever it was about."""
 
     status: HTTPStatus = HTTPStatus.BAD_REQUEST
+
+
+class MalformedRequest(RequestFault):
+    """What came is not HTTP."""
+
+    def __init__(self) -> None:
+        super().__init__("This is no HTTP/1.1 request: its request line or a header can't be read.")
 
 
 class MalformedBody(RequestFault):

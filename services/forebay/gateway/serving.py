@@ -22,7 +22,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from forebay.contract.errors import ConfigurationError
-from forebay.gateway.corked import CorkedProtocol
+from forebay.gateway.protocol import Protocol
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ def server(app: ASGIApp, *, drain_s: float, abandon: Callable[[], None]) -> uvic
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http=CorkedProtocol,
+        http=Protocol,
         ws="none",
         lifespan="on",
         log_config=None,
@@ -92,9 +92,10 @@ def listen(host: str, port: int) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or error
         raise ConfigurationError(
-            f"The host {host!r} can't be resolved: {error.strerror}. Set FOREBAY_HOST to another."
+            f"The host {host!r} can't be resolved: {why}. Set FOREBAY_HOST to another."
         ) from error
     sock = socket.socket(family, kind, protocol)
     try:

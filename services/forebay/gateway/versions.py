@@ -1,20 +1,52 @@
-"""Which artifact serves a model, for clients that pin a version (`name:version`)."""
+"""Which artifact serves a model: what a client may ask for as `version`, and what it is told.
 
+A version is an artifact's digest, told by its first 12 characters. A client may name the model, pin
+its version (`name:version`), or give the version alone, as Replicate's clients do.
+"""
+
+import time
 from typing import Final, Protocol
+
+import msgspec
 
 from forebay.contract.errors import ArtifactError, InvalidInput, NotFound
 from forebay.contract.model import BackendName, ModelSpec
-from forebay.storage.artifacts import ArtifactStore
+from forebay.runtime.catalog import Catalog
+from forebay.storage.artifacts import ArtifactStore, read_manifest
 
 SHORT: Final = 12
-"""Characters of a digest that clients see as the version."""
+"""Characters of a digest that clients see as the version, and the fewest that mean one."""
+
+LOOK_S: Final = 1.0
+"""How often the store is looked into, which takes as long as reading two files."""
+
+
+class Serving(msgspec.Struct, frozen=True):
+    """The artifact that serves a model.
+
+    Attributes:
+        digest: its content address; the backend's name where a model has no artifact.
+        dimensions: length of its embeddings; None if it makes none, or that can't be told.
+    """
+
+    digest: str
+    dimensions: int | None = None
+
+    @property
+    def version(self) -> str:
+        """The digest as clients see it."""
+        return self.digest[:SHORT]
+
+    def is_meant_by(self, pin: str) -> bool:
+        """Whether a pin is this digest, or enough of it."""
+        return pin == self.digest or (len(pin) >= SHORT and self.digest.startswith(pin))
 
 
 class Versions(Protocol):
-    """Tells which version serves."""
+    """Tells which artifact serves."""
 
-    def serving(self, spec: ModelSpec) -> str | None:
-        """Digest of the artifact that serves a model, or None where that can't be told."""
+    def serving(self, spec: ModelSpec) -> Serving | None:
+        """The artifact that serves a model, or None where that can't be told."""
         ...
 
 
@@ -27,15 +59,56 @@ class StoredVersions:
 
     def __init__(self, store: ArtifactStore) -> None:
         self._store = store
+        self._seen: dict[str, tuple[float, Serving | None]] = {}
 
-    def serving(self, spec: ModelSpec) -> str | None:
-        """Digest of the current artifact; the backend's name where a model has none."""
+    def serving(self, spec: ModelSpec) -> Serving | None:
+        """The current artifact as of the last look."""
         if spec.backend is BackendName.ECHO:
-            return spec.backend.value
+            return Serving(spec.backend.value)
+        now = time.monotonic()
+        seen = self._seen.get(spec.name)
+        if seen is None or now - seen[0] > LOOK_S:
+            seen = self._seen[spec.name] = (now, self._look(spec))
+        return seen[1]
+
+    def _look(self, spec: ModelSpec) -> Serving | None:
         try:
-            return self._store.current(spec.name).name
+            folder = self._store.current(spec.name)
         except ArtifactError:
             return None
+        try:
+            dimensions = read_manifest(folder, model=spec.name).limits.dimensions
+        except ArtifactError:
+            dimensions = None
+        return Serving(folder.name, dimensions)
+
+
+def find(catalog: Catalog, versions: Versions, wanted: str, *, param: str) -> ModelSpec:
+    """The model that a client means.
+
+    Args:
+        catalog: the models there are.
+        versions: which artifacts serve them.
+        wanted: `name`, `name:version` or `version`, where a version is a digest or its first
+            characters, 12 at least.
+        param: the request field that says so.
+
+    Raises:
+        NotFound: there is no such model, or another version serves.
+        InvalidInput: it is too short to mean one version, or means several models.
+    """
+    name, colon, pin = wanted.partition(":")
+    if not colon and name not in catalog.models:
+        found = _by_version(catalog, versions, wanted, param=param)
+        if found is not None:
+            return found
+    try:
+        spec = catalog.find(name)
+    except NotFound as error:
+        raise NotFound(error.message, param=param) from None
+    if pin:
+        check_pin(versions, spec, pin, param=param)
+    return spec
 
 
 def check_pin(versions: Versions, spec: ModelSpec, pin: str, *, param: str) -> None:
@@ -52,10 +125,30 @@ def check_pin(versions: Versions, spec: ModelSpec, pin: str, *, param: str) -> N
             f"{spec.name!r} alone.",
             param=param,
         )
-    if pin == serving or (len(pin) >= SHORT and serving.startswith(pin)):
+    if serving.is_meant_by(pin):
         return
-    if len(pin) < SHORT and serving.startswith(pin):
+    if len(pin) < SHORT and serving.digest.startswith(pin):
         raise InvalidInput(f"Give at least {SHORT} characters of the version.", param=param)
     raise NotFound(
-        f"{spec.name!r} has no version {pin[:80]!r} here: {serving[:SHORT]} serves.", param=param
+        f"{spec.name!r} has no version {pin[:80]!r} here: {serving.version} serves.", param=param
+    )
+
+
+def _by_version(catalog: Catalog, versions: Versions, pin: str, *, param: str) -> ModelSpec | None:
+    """The one model that this version serves; None if the pin looks like no version at all."""
+    serving = {name: versions.serving(spec) for name, spec in catalog.models.items()}
+    found = [name for name, artifact in serving.items() if artifact and artifact.is_meant_by(pin)]
+    if len(found) == 1:
+        return catalog.models[found[0]]
+    if found:
+        ways = " or ".join(f"{name}:{pin[:80]}" for name in sorted(found))
+        raise InvalidInput(f"Several models are of this version: ask for {ways}.", param=param)
+    if len(pin) < SHORT or not set(pin) <= set("0123456789abcdef"):
+        return None
+    known = ", ".join(
+        f"{name}:{artifact.version}" for name, artifact in sorted(serving.items()) if artifact
+    )
+    raise NotFound(
+        f"No model here is of the version {pin[:80]!r}. Those that serve: {known or 'none'}.",
+        param=param,
     )

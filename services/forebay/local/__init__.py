@@ -8,6 +8,7 @@
 
     checks     is this port free, is that Redis within reach
     doctor     what is missing on this machine, and how to get it
+    home       one `forebay up` at a time in a home folder
     guard      ends the children of a supervisor that was killed
     processes  start, restart, drain
     server     finding and configuring the embedded server

@@ -2,11 +2,7 @@
 
 import contextlib
 import errno
-import fcntl
-import os
 import socket
-from collections.abc import Generator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from forebay.contract.errors import ConfigurationError, ForebayError, Unavailable
@@ -27,56 +23,28 @@ def check_port(host: str, port: int) -> None:
         ConfigurationError: the address is not one of this machine, or not ours to use.
     """
     try:
+        # An empty host stands for all of this machine's addresses.
         family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
+    except (OSError, UnicodeError) as error:
+        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
             raise BusyError(
                 f"Port {port} on {host} is in use. Stop what listens there, or choose another "
                 f"with --port (FOREBAY_PORT)."
             ) from error
         raise ConfigurationError(
-            f"The gateway can't listen on {host}:{port}: {error.strerror or error}."
+            f"The gateway can't listen on {host!r} port {port}: {reason(error)}. Choose another "
+            "with --host and --port (FOREBAY_HOST, FOREBAY_PORT)."
         ) from error
 
 
-@contextlib.contextmanager
-def hold_home(home: Path) -> Generator[int]:
-    """Be the only `forebay up` in a home folder; yields the lock's file descriptor.
-
-    Whoever inherits the descriptor holds the lock too.
-
-    Raises:
-        BusyError: another one is running there.
-        ConfigurationError: the folder can't be made or written to.
-    """
-    path = home / "up.lock"
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise ConfigurationError(
-            f"{home} can't be written to: {error.strerror or error}. Choose another folder with "
-            "--home (FOREBAY_HOME)."
-        ) from error
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            owner = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
-            raise BusyError(
-                f"Another `forebay up` (process {owner or 'unknown'}) uses {home}. Stop it, or "
-                "choose another folder with --home (FOREBAY_HOME)."
-            ) from error
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        yield descriptor
-    finally:
-        os.close(descriptor)
+def reason(error: Exception) -> str:
+    """Why, without the number that the system has for it."""
+    return getattr(error, "strerror", None) or str(error)
 
 
 async def check_redis(url: str, *, timeout_s: float) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import importlib.util
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -13,13 +14,13 @@ from pathlib import Path
 import msgspec
 
 from forebay.contract.errors import ArtifactError, ForebayError
-from forebay.contract.model import BackendName
+from forebay.contract.model import BackendName, ModelSpec
 from forebay.local.checks import check_port, check_redis
 from forebay.local.server import HOW_TO_GET_IT, find_program, read_version
 from forebay.runtime import catalog as catalogs
 from forebay.runtime.catalog import Catalog
 from forebay.runtime.settings import Settings
-from forebay.storage.artifacts import ArtifactStore
+from forebay.storage.artifacts import ArtifactStore, read_manifest, verify
 
 NVIDIA_TIMEOUT_S = 10.0
 
@@ -92,20 +93,10 @@ def _models(settings: Settings, catalog: Catalog) -> list[Finding]:
     for spec in catalog.models.values():
         if spec.backend is BackendName.ECHO:
             continue
-        try:
-            built = store.current(spec.name).name[:12]
-        except ArtifactError:
-            built = ""
+        artifact = _artifact(store, spec)
+        built = artifact.ok
         unbuilt = unbuilt or not built
-        findings.append(
-            Finding(
-                f"artifact {spec.name}",
-                bool(built),
-                built or "not built yet",
-                f"`forebay models build {spec.name}`, or `forebay up`, which builds it",
-                required=False,
-            )
-        )
+        findings.append(artifact)
         if spec.source.startswith("package:"):
             package = spec.source.removeprefix("package:").partition("/")[0]
             findings.append(
@@ -119,6 +110,30 @@ def _models(settings: Settings, catalog: Catalog) -> list[Finding]:
             )
     tools = _packages("build", "torch", "transformers", "onnx", "onnxscript", "safetensors")
     return [*findings, msgspec.structs.replace(tools, required=unbuilt)]
+
+
+def _artifact(store: ArtifactStore, spec: ModelSpec) -> Finding:
+    """The artifact that serves a model, every file of it checked."""
+    name, build = f"artifact {spec.name}", f"`forebay models build {spec.name}`"
+    try:
+        folder = store.current(spec.name)
+        manifest = read_manifest(folder, model=spec.name)
+    except ArtifactError as error:
+        detail, remedy = _trouble(error), f"{build}, or `forebay up`, which builds it"
+        return Finding(name, False, detail, remedy, required=False)
+    try:
+        verify(folder, model=spec.name)
+    except ArtifactError as error:
+        # `forebay up` looks at the manifest only; the worker would then refuse to start.
+        return Finding(name, False, _trouble(error), f"{build}, which replaces it")
+    size = sum(entry.bytes for entry in manifest.files) / 1e6
+    detail = f"{manifest.version}, {size:.0f} MB, every file as its manifest says"
+    return Finding(name, True, detail, required=False)
+
+
+def _trouble(error: ArtifactError) -> str:
+    """What is wrong, without what to run: that is a column of its own."""
+    return re.sub(r"[;:] run `[^`]*`\.$", "", error.message)
 
 
 def _packages(extra: str, *names: str) -> Finding:

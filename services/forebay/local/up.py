@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 
 from forebay.contract.errors import ArtifactError
 from forebay.contract.model import BackendName, ModelSpec
-from forebay.local.checks import check_port, check_redis, hold_home
+from forebay.local.checks import check_port, check_redis
+from forebay.local.home import hold_home, until_left, whole_path
 from forebay.local.processes import Stage, Supervisor, Task
 from forebay.local.server import EmbeddedServer
 from forebay.local.welcome import Address, Ready
@@ -38,6 +39,9 @@ class Up:
         configuration: settings, and which of them were given.
         show: receives the processes' log lines.
         announce: told once, when everything is ready.
+
+    Raises:
+        ConfigurationError: the home folder can't be.
     """
 
     def __init__(
@@ -49,7 +53,7 @@ class Up:
     ) -> None:
         self._settings = configuration.settings
         self._given = {o.field: o.value for o in configuration.origins if o.source != "default"}
-        self._home = Path(self._settings.home).resolve()
+        self._home = whole_path(self._settings.home)
         self._show = show
         self._announce = announce
         self._began = time.monotonic()
@@ -72,20 +76,27 @@ class Up:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, on_signal)
-        with contextlib.suppress(_StopError), hold_home(self._home) as lock:
-            catalog = catalogs.read(Path(self._settings.models_file))
-            check_port(self._settings.host, self._settings.port)
-            server = await self._choose_server(stop)
-            for spec in missing_artifacts(self._home, catalog):
-                if code := await _unless(stop, self._build(spec)):
-                    return code
-            supervisor = Supervisor(drain_s=self._settings.drain_s, show=self._show, lock=lock)
-            await supervisor.open()
-            try:
-                await _unless(stop, self._serve(supervisor, catalog, server))
-            finally:
-                log.info("draining")
-                await supervisor.drain(hurry=hurry)
+        with contextlib.suppress(_StopError):
+            await _unless(stop, until_left(self._home, say=log.info))
+            with hold_home(self._home) as lock:
+                return await self._run(lock, stop=stop, hurry=hurry)
+        return 0
+
+    async def _run(self, lock: int, *, stop: asyncio.Event, hurry: asyncio.Event) -> int:
+        """Run in a home folder that is ours."""
+        catalog = catalogs.read(Path(self._settings.models_file))
+        check_port(self._settings.host, self._settings.port)
+        server = await self._choose_server(stop)
+        for spec in missing_artifacts(self._home, catalog):
+            if code := await _unless(stop, self._build(spec)):
+                return code
+        supervisor = Supervisor(drain_s=self._settings.drain_s, show=self._show, lock=lock)
+        await supervisor.open()
+        try:
+            await _unless(stop, self._serve(supervisor, catalog, server))
+        finally:
+            log.info("draining")
+            await supervisor.drain(hurry=hurry)
         return 0
 
     async def _choose_server(self, stop: asyncio.Event) -> EmbeddedServer | None:

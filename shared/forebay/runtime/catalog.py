@@ -1,18 +1,30 @@
 """The model catalog: `models.toml`, read and checked."""
 
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import msgspec
 
 from forebay.contract.errors import ConfigurationError, NotFound
 from forebay.contract.model import ModelSpec
 
+Field = tuple[str, ...]
+"""The keys that lead to a value: `("models", "minilm", "batch", "max_rows")`."""
+
+_VALIDATION = re.compile(r"(?P<what>.*?)(?: - at `\$(?P<where>.*)`)?", re.DOTALL)
+_UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*)`", re.DOTALL)
+_MISSING = re.compile(r"Object missing required field `(?P<name>.*)`")
+_TABLE = re.compile(r"\s*\[(?P<keys>[^\[\]]+)\]")
+_KEY = re.compile(r"""\s*(?P<keys>[\w"'.\s-]+?)\s*=""")
+_PART = re.compile(r"""["']([^"']*)["']|([\w-]+)""")
+
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    models: dict[str, ModelSpec]
+    models: dict[str, Any] = {}
 
 
 class Catalog:
@@ -44,7 +56,8 @@ def read(path: Path) -> Catalog:
     """Read a catalog.
 
     Raises:
-        ConfigurationError: no such file, not TOML, or a field is wrong; the message names it.
+        ConfigurationError: no such file, not TOML, or a field is wrong; the message names the
+            model, the field, and the line where it is.
     """
     try:
         text = path.read_text("utf-8")
@@ -53,14 +66,79 @@ def read(path: Path) -> Catalog:
             f"There is no model catalog at {path}. Run from the project's folder, or set "
             "FOREBAY_MODELS_FILE."
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigurationError(f"{path} can't be read: {error}.") from error
     try:
         file = msgspec.convert(tomllib.loads(text), _File)
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{path} is not valid TOML: {error}.") from error
+    except RecursionError:
+        raise ConfigurationError(f"{path} nests too deeply.") from None
     except msgspec.ValidationError as error:
-        raise ConfigurationError(f"{path}: {error}.") from error
+        raise _wrong(path, text, *_explain(error, _File)) from error
     if not file.models:
         raise ConfigurationError(f"{path} names no model: add a [models.NAME] table.")
-    return Catalog({name: spec.checked(name) for name, spec in file.models.items()})
+    return Catalog({name: _spec(path, text, name, table) for name, table in file.models.items()})
+
+
+def _spec(path: Path, text: str, name: str, table: object) -> ModelSpec:
+    try:
+        return msgspec.convert(table, ModelSpec).checked(name)
+    except msgspec.ValidationError as error:
+        field, what = _explain(error, ModelSpec)
+        raise _wrong(path, text, ("models", name, *field), what) from error
+    except ConfigurationError as error:
+        inner, _, what = error.message.removeprefix(f"models.{name}").partition(": ")
+        field = ("models", name, *inner.split(".")[1:])
+        raise _wrong(path, text, field, what.removesuffix(".")) from error
+
+
+def _explain(error: msgspec.ValidationError, of: type[msgspec.Struct]) -> tuple[Field, str]:
+    """The field at fault inside a struct, and what is wrong, from msgspec's words for it."""
+    found = _VALIDATION.fullmatch(str(error))
+    what, where = (str(error), "") if found is None else (found["what"], found["where"] or "")
+    field = tuple(part for part in where.split(".") if part)
+    if known := _UNKNOWN.fullmatch(what):
+        there_are = ", ".join(name for name in _types(of, field) if name != "name")
+        return (*field, known["name"]), f"there is no such field; there are {there_are}"
+    if missing := _MISSING.fullmatch(what):
+        return (*field, missing["name"]), "missing"
+    if what.startswith("Invalid enum value"):
+        values: Iterable[Any] = _types(of, field[:-1])[field[-1]]
+        return field, f"{what[:1].lower()}{what[1:]}; there are {', '.join(values)}"
+    return field, what[:1].lower() + what[1:].replace("`object`", "a table")
+
+
+def _types(struct: Any, table: Field) -> dict[str, Any]:
+    """The fields of a struct, or of a table inside it, with their types."""
+    for key in table:
+        struct = _types(struct, ())[key]
+    return {field.name: field.type for field in msgspec.structs.fields(struct)}
+
+
+def _wrong(path: Path, text: str, field: Field, what: str) -> ConfigurationError:
+    line = _line_of(text, field)
+    where = f"{path}, line {line}" if line else str(path)
+    return ConfigurationError(f"{where}: {'.'.join(field)}: {what}.")
+
+
+def _line_of(text: str, field: Field) -> int:
+    """Where a field is, or else the table it is or should be in; 0 if neither is found.
+
+    tomllib keeps no lines, so this reads tables and keys as people write them.
+    """
+    table, best, found = Field(), 0, 0
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := _TABLE.match(line):
+            here = table = _keys(header["keys"])
+        elif key := _KEY.match(line):
+            here = (*table, *_keys(key["keys"]))
+        else:
+            continue
+        if len(here) > best and field[: len(here)] == here:
+            best, found = len(here), number
+    return found
+
+
+def _keys(dotted: str) -> Field:
+    return tuple(bare or quoted for quoted, bare in _PART.findall(dotted))

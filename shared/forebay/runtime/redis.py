@@ -14,10 +14,11 @@ from typing import Any, Protocol, cast
 
 from hiredis import pack_command
 from redis.asyncio import Redis
-from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.connection import AbstractConnection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import BusyLoadingError, RedisError
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as AnswerTimeoutError
 
 from forebay.contract.errors import ConfigurationError
@@ -25,6 +26,7 @@ from forebay.runtime.clock import Clock
 
 log = logging.getLogger(__name__)
 
+_UNKNOWN_OPTION = re.compile(r".*unexpected keyword argument ('\w+').*")
 _PASSWORD_OPTION = re.compile(r"([?&]password=)[^&]*")
 
 WATCH_S = 1.0
@@ -70,6 +72,15 @@ def connect_blocking(url: str, *, timeout_s: float) -> Redis:
     return _client(url, timeout_s, None)
 
 
+def check_url(url: str) -> None:
+    """Make sure that a URL can be understood, without asking whether anybody is there.
+
+    Raises:
+        ConfigurationError: it can't be.
+    """
+    connect(url, timeout_s=1.0)
+
+
 def _client(url: str, connect_s: float, answer_s: float | None) -> Redis:
     try:
         client = cast(
@@ -85,14 +96,25 @@ def _client(url: str, connect_s: float, answer_s: float | None) -> Redis:
                 max_connections=2 * MAX_COMMANDS,
             ),
         )
-    except ValueError as error:
+        _check_address(client.connection_pool)
+    except (ValueError, TypeError, RedisError) as error:
+        why = _UNKNOWN_OPTION.sub(r"there is no option \1", str(error)).rstrip(".")
         raise ConfigurationError(
-            f"The Redis URL {mask(url)!r} can't be understood: {error}. "
+            f"The Redis URL {mask(url)!r} can't be understood: {why}. "
             "Write it as redis://HOST:PORT/DB."
         ) from error
     client.response_callbacks.clear()
     client.turns = asyncio.Semaphore(MAX_COMMANDS)
     return client
+
+
+def _check_address(pool: Any) -> None:
+    """Look at what redis-py would look at when it connects, when it is too late to complain."""
+    pool.make_connection()  # knows which options there are
+    address = pool.connection_kwargs
+    if issubclass(pool.connection_class, UnixDomainSocketConnection) and "path" not in address:
+        raise ValueError("it names no path")
+    str(address.get("host", "")).encode("idna")
 
 
 class _Client(Redis):
@@ -127,11 +149,15 @@ class Channel:
     Args:
         redis: made by `connect_blocking`, so that the connection has no timeout of its own.
         timeout_s: a command without an answer for this long has failed, seconds.
+        link: where it is given, a command whose turn comes while the server is known to be out of
+            reach fails at once. Else those that wait behind one that gets no answer would each
+            take the timeout, one after the other.
     """
 
-    def __init__(self, redis: Redis, *, timeout_s: float) -> None:
+    def __init__(self, redis: Redis, *, timeout_s: float, link: "Link | None" = None) -> None:
         self._pool: Any = redis.connection_pool
         self._timeout_s = timeout_s
+        self._link = link
         self._connection: AbstractConnection | None = None
         self._turn = asyncio.Lock()
 
@@ -140,10 +166,13 @@ class Channel:
 
         Raises:
             redis.exceptions.ResponseError: the server refused it.
-            redis.exceptions.ConnectionError: the connection broke; the command may have run.
+            redis.exceptions.ConnectionError: the connection broke, and the command may have run;
+                or the link is down, and it was not sent.
             redis.exceptions.TimeoutError: there was no answer in time; likewise.
         """
         async with self._turn:
+            if self._link is not None and not self._link.up:
+                raise RedisConnectionError("redis is known to be out of reach")
             try:
                 async with asyncio.timeout(self._timeout_s):
                     connection = await self._connected()
@@ -229,9 +258,11 @@ class Link:
             self._look.clear()
 
     async def check(self) -> None:
-        """Ask the server for the time, once."""
-        sent = time.monotonic()
+        """Ask the server whether it takes commands, and for the time, once."""
         try:
+            # TIME is answered even while a server loads its data and refuses all else.
+            await self._commands.execute_command("PING")
+            sent = time.monotonic()
             seconds, micros = await self._commands.execute_command("TIME")
         except (RedisError, OSError) as error:
             self._set(False, error)

@@ -15,7 +15,6 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import msgspec
@@ -28,6 +27,8 @@ REPORT = "report.json"
 _POINTER = "current"
 _PART = ".part-"
 _ABANDONED_AFTER_S = 3_600.0
+_UNREADABLE = (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What reading JSON from a file may raise; the last two pass msgspec as they are."""
 
 
 class Artifact(msgspec.Struct, frozen=True):
@@ -96,7 +97,7 @@ class ArtifactStore:
             return msgspec.json.decode(path.read_bytes(), type=BuildReport)
         except FileNotFoundError:
             return None
-        except (OSError, msgspec.MsgspecError) as error:
+        except _UNREADABLE as error:
             raise ArtifactError(f"{path} can't be read: {error}; {_build(model)}.") from error
 
     def entries(self) -> list[Artifact]:
@@ -104,15 +105,20 @@ class ArtifactStore:
 
         File hashes are not checked here. Folders whose manifest can't be read are left out, as
         `open` tells why to whoever needs one of them.
+
+        Raises:
+            ArtifactError: a folder can't be read.
         """
         found: list[Artifact] = []
-        for folder in self._models():
+        for folder in _folders(self._root):
+            if folder.name.startswith("."):
+                continue
             try:
                 current: Path | None = self.current(folder.name)
             except ArtifactError:
                 current = None
             artifacts: list[Artifact] = []
-            for path in sorted(folder.iterdir()):
+            for path in _folders(folder):
                 if not _is_digest(path.name):
                     continue
                 try:
@@ -178,10 +184,6 @@ class ArtifactStore:
         _sync(home)
         return Artifact(target, manifest, current=True)
 
-    def _models(self) -> Iterator[Path]:
-        if self._root.is_dir():
-            yield from sorted(p for p in self._root.iterdir() if p.is_dir() and p.name[0] != ".")
-
     def _folder(self, model: str) -> Path:
         if not model or model.startswith(".") or "/" in model or "\\" in model:
             raise ArtifactError(f"{model[:80]!r} is no model's name.")
@@ -233,7 +235,7 @@ def read_manifest(folder: Path, *, model: str = "NAME") -> Manifest:
         manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
     except FileNotFoundError:
         raise ArtifactError(f"{path} is missing; {_build(model)}.") from None
-    except (OSError, msgspec.MsgspecError) as error:
+    except _UNREADABLE as error:
         raise ArtifactError(f"{path} can't be read: {error}; {_build(model)}.") from error
     if manifest.format != FORMAT_VERSION:
         raise ArtifactError(
@@ -258,13 +260,24 @@ def _build(model: str) -> str:
     return f"run `forebay models build {model}`"
 
 
+def _folders(root: Path) -> list[Path]:
+    """The folders in one, by name; none if it isn't there."""
+    try:
+        return sorted(path for path in root.iterdir() if path.is_dir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise ArtifactError(f"{root} can't be read: {error.strerror}.") from error
+
+
 def _is_digest(name: str) -> bool:
     return len(name) == 64 and set(name) <= set("0123456789abcdef")
 
 
 def _inside(folder: Path, entry: FileEntry, *, model: str) -> Path:
     path = PurePosixPath(entry.path)
-    if path.is_absolute() or not path.parts or ".." in path.parts or "\\" in entry.path:
+    outside = path.is_absolute() or not path.parts or ".." in path.parts
+    if outside or "\\" in entry.path or "\0" in entry.path:
         raise ArtifactError(
             f"The manifest in {folder} names {entry.path!r}, outside its folder; {_build(model)}."
         )

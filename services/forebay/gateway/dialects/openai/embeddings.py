@@ -85,6 +85,10 @@ class Embeddings:
                 f"{spec.name!r} makes no embeddings: its task is {spec.task.value!r}.",
                 param="model",
             )
+        if request.dimensions is not None:
+            made = self._dispatch.dimensions(spec)
+            if made is not None:
+                _check_dimensions(spec.name, wanted=request.dimensions, made=made)
         rows = rows_of(request.input, most=self._dispatch.max_inputs)
         try:
             outcome = await self._dispatch.run(spec, rows, truncate=request.truncate)
@@ -159,17 +163,21 @@ def render(outputs: Sequence[Output], *, model: str, base64: bool, dimensions: i
             raise ForebayError(f"{model!r} answered with something that is no embedding.")
         vector = output.vector
         size = len(vector) // 4
-        if dimensions is not None and dimensions != size:
-            raise InvalidInput(
-                f"{model!r} makes {size} dimensions, and can't make {dimensions}: leave "
-                "`dimensions` out.",
-                param="dimensions",
-            )
+        if dimensions is not None:
+            _check_dimensions(model, wanted=dimensions, made=size)
         tokens += output.tokens
         data.append(
             EmbeddingObject(index, vector if base64 else struct.unpack(f"<{size}f", vector))
         )
     return to_json(EmbeddingList(data, model, Usage(tokens, tokens)))
+
+
+def _check_dimensions(model: str, *, wanted: int, made: int) -> None:
+    if wanted != made:
+        raise InvalidInput(
+            f"{model!r} makes {made} dimensions, and can't make {wanted}: leave `dimensions` out.",
+            param="dimensions",
+        )
 
 
 def _empty(where: str) -> InvalidInput:

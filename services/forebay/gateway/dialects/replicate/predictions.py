@@ -29,8 +29,7 @@ class Predictions:
         """
         wait_s = requests.wait_of(call.header(b"prefer"))
         request = requests.read(call.body)
-        name, _, pin = request.version.partition(":")
-        spec = self._dispatch.model(name, param="version", pin=pin)
+        spec = self._dispatch.meant(request.version, param="version")
         asked = requests.rows_of(spec, request.input, most=self._dispatch.max_inputs)
         prediction = await self._dispatch.create(
             spec,
@@ -41,6 +40,7 @@ class Predictions:
         )
         body = render(
             prediction,
+            version=self._dispatch.version(prediction),
             url=self._url(call, prediction),
             input_json=request.input,
             single=asked.single,
@@ -57,6 +57,7 @@ class Predictions:
         prediction = await self._dispatch.prediction(call.path_param("id"))
         body = render(
             prediction,
+            version=self._dispatch.version(prediction),
             url=self._url(call, prediction),
             input_json=prediction.input,
             single=is_single(prediction.input),

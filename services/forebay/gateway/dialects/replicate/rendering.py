@@ -39,11 +39,14 @@ class PredictionBody(msgspec.Struct, frozen=True):
     data_removed: bool = False
 
 
-def render(prediction: Prediction, *, url: str, input_json: Any, single: bool) -> bytes:
+def render(
+    prediction: Prediction, *, version: str, url: str, input_json: Any, single: bool
+) -> bytes:
     """The prediction as JSON.
 
     Args:
         prediction: as it stands.
+        version: the same over its life, and one that may be asked for.
         url: where it can be read.
         input_json: its input.
         single: whether the input was one text, so that the output is one vector.
@@ -55,8 +58,7 @@ def render(prediction: Prediction, *, url: str, input_json: Any, single: bool) -
         PredictionBody(
             id=prediction.id,
             model=prediction.model,
-            # Until a version has answered it is the one that serves the name.
-            version=prediction.version or prediction.model,
+            version=version,
             status="canceled" if status is Status.EXPIRED else status.value,
             input=input_json,
             output=_output(prediction.outputs, single) if status is Status.SUCCEEDED else None,

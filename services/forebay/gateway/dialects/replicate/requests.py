@@ -17,7 +17,7 @@ class CreatePrediction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The body of `POST /v1/predictions`.
 
     Attributes:
-        version: `name` or `name:version`.
+        version: `name`, `name:version`, or a version alone.
         input: by task; see `rows_of`.
         stream: not available yet; refused unless false. Likewise the webhook fields.
     """
