@@ -120,3 +120,33 @@ def test_bulk_rows_fill_what_realtime_leaves_free() -> None:
 
     assert "urgent" in [row.item for row in batch.rows]
     assert len(batch.rows) == 3
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(list(Lane)), st.integers(1, 600), st.sampled_from([None, "a", "b"])
+        ),
+        max_size=40,
+    ),
+    limits,
+)
+def test_rows_under_suspicion_share_a_batch_with_their_own_kind_only(
+    added: list[tuple[Lane, int, str | None]], bounds: BatchLimits
+) -> None:
+    batcher: Batcher[int] = Batcher(bounds)
+    kinds = {"a": object(), "b": object(), None: None}
+    for number, (lane, length, kind) in enumerate(added):
+        batcher.add(lane, number, length=length, deadline_at_ms=NOW, alone=kinds[kind])
+    assert sum(batcher.held(lane) for lane in Lane) == len(batcher) == len(added)
+
+    batches = drained(batcher)
+
+    assert sorted(row.item for batch in batches for row in batch.rows) == list(range(len(added)))
+    for batch in batches:
+        assert len({added[row.item][2] for row in batch.rows} | {None}) <= 2
+        suspects = [row for row in batch.rows if added[row.item][2] is not None]
+        assert suspects in ([], batch.rows)
+        assert batch.alone == bool(suspects)
+        assert len(batch.rows) == 1 or batch.padded_tokens <= bounds.max_tokens
+        assert len(batch.rows) <= bounds.max_rows

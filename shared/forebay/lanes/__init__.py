@@ -8,6 +8,7 @@
     scripts   one atomic operation each (`scripts/*.lua`) behind a typed stub
     lane      enqueue, through the write coalescer
     consumer  read, renew, reclaim, settle: what a worker does
+    running   which entries a worker runs, told before it does
     replies   the inbox: one subscription per gateway process
     records   read a prediction back
     sweeps    what time does to lanes: deadlines, orphans, dead letters past retention

@@ -1,1 +1,2 @@
-"""Process plumbing: settings, the model catalog, Redis clients, logging, the processor."""
+"""Process plumbing: settings, the model catalog, Redis clients, logging, the processor,
+names of processes."""

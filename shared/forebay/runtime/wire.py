@@ -10,7 +10,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from forebay.contract.errors import ConfigurationError
+from forebay.runtime.redis import check_url
 
 log = logging.getLogger(__name__)
 
@@ -30,17 +30,15 @@ class Wire:
     """
 
     def __init__(self, url: str, *, timeout_s: float) -> None:
-        try:
-            self._pool: Any = Redis.from_url(
-                url,
-                protocol=2,
-                retry=Retry(NoBackoff(), 0),
-                retry_on_timeout=False,
-                socket_connect_timeout=timeout_s,
-                socket_timeout=timeout_s,
-            ).connection_pool
-        except ValueError as error:
-            raise ConfigurationError(f"The Redis URL can't be understood: {error}.") from error
+        check_url(url)
+        self._pool: Any = Redis.from_url(
+            url,
+            protocol=2,
+            retry=Retry(NoBackoff(), 0),
+            retry_on_timeout=False,
+            socket_connect_timeout=timeout_s,
+            socket_timeout=timeout_s,
+        ).connection_pool
         self._connection: Any = None
         self._lock = threading.Lock()
 
