@@ -5,9 +5,10 @@ import threading
 import pytest
 
 from forebay.contract.errors import ConfigurationError
+from forebay.local.server import free_port
 from forebay.runtime.redis import Commands, connect
 from forebay.runtime.wire import Wire
-from tests.fixtures.servers import Server, free_port
+from tests.fixtures.servers import Server
 from tests.fixtures.waiting import eventually
 
 

@@ -1,2 +1,3 @@
 """Process plumbing: settings, the model catalog, Redis clients, logging, the processor,
-names of processes."""
+names of processes.
+"""
