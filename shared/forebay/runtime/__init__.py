@@ -1,3 +1,1 @@
-"""Process plumbing: settings, the model catalog, Redis clients, logging, the processor,
-names of processes.
-"""
+"""Process plumbing: settings, catalog, Redis clients, logging, the processor, process names."""
