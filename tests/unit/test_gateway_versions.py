@@ -32,7 +32,7 @@ class Fixed:
         return None if digest is None else Serving(digest)
 
 
-SERVES = Fixed(minilm=DIGEST)
+SERVES = Fixed(minilm=DIGEST, echo="echo")
 
 
 def catalog(*names: str) -> Catalog:
@@ -78,15 +78,15 @@ def test_a_name_is_a_name_even_where_it_looks_like_a_version() -> None:
 @pytest.mark.parametrize(
     ("wanted", "said"),
     [
-        ("f" * 12, "No model here is of the version 'ffffffffffff'. Those that serve: minilm:0123"),
-        (DIGEST[:11], "There is no model '0123456789a' here. Models: minilm, unknown"),
-        ("gpt", "There is no model 'gpt' here. Models: minilm, unknown"),
+        ("f" * 12, "of the version 'ffffffffffff'. Those that serve: minilm:0123456789ab."),
+        (DIGEST[:11], "There is no model '0123456789a' here. Models: echo, minilm, unknown"),
+        ("gpt", "There is no model 'gpt' here. Models: echo, minilm, unknown"),
         ("unknown:" + DIGEST, "can't tell which version of 'unknown' serves"),
     ],
 )
 def test_a_version_that_does_not_serve_is_told_what_does(wanted: str, said: str) -> None:
     with pytest.raises(NotFound) as caught:
-        find(catalog("minilm", "unknown"), SERVES, wanted, param="version")
+        find(catalog("minilm", "unknown", "echo"), SERVES, wanted, param="version")
     assert said in caught.value.message
     assert caught.value.param == "version"
 

@@ -145,8 +145,11 @@ def _by_version(catalog: Catalog, versions: Versions, pin: str, *, param: str) -
         raise InvalidInput(f"Several models are of this version: ask for {ways}.", param=param)
     if len(pin) < SHORT or not set(pin) <= set("0123456789abcdef"):
         return None
+    # What has no artifact is called by its name.
     known = ", ".join(
-        f"{name}:{artifact.version}" for name, artifact in sorted(serving.items()) if artifact
+        f"{name}:{artifact.version}"
+        for name, artifact in sorted(serving.items())
+        if artifact and artifact.digest != artifact.version
     )
     raise NotFound(
         f"No model here is of the version {pin[:80]!r}. Those that serve: {known or 'none'}.",
