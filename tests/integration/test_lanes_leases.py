@@ -52,7 +52,7 @@ async def test_a_vanished_workers_lease_goes_to_a_peer_as_the_second_attempt(
         before.leases,
         before.demand,
     )
-    assert await zombie.renew([first]) == {first.entry}
+    assert await zombie.renew([first]) == {first.lease}
     assert await peer.settle([settlement(second)]) == [ENDED]
     assert await zombie.settle([settlement(first, Status.FAILED)]) == [STALE]
     assert (await view(lanes)).counters == {"succeeded": 1, "stale": 2}
@@ -128,7 +128,7 @@ async def test_renewing_tells_which_leases_are_lost_and_keeps_the_others(
     assert [d.entry for d in await reclaim(peer, 9)] == [taken.entry]
     await owner.settle([settlement(settled)])
     await finish(lanes, several[3].id)
-    assert await owner.renew(deliveries) == {taken.entry, settled.entry, ended.entry}
+    assert await owner.renew(deliveries) == {taken.lease, settled.lease, ended.lease}
     leases = (await view(lanes)).leases
     assert {entry: lease.worker for entry, lease in leases.items()} == {
         taken.entry: "peer",

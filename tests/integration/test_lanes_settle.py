@@ -91,7 +91,7 @@ async def test_a_failing_part_ends_all_and_takes_the_others_off_the_lane(
     assert list(seen.entries[Lane.REALTIME].values()) == [(other.id.text, 0)]
     assert seen.leases == {}
     assert seen.demand[Lane.REALTIME] == 16
-    assert await worker.renew([third]) == {third.entry}
+    assert await worker.renew([third]) == {third.lease}
     assert await worker.settle([settlement(third)]) == [LATE]
     assert (await view(lanes)).demand[Lane.REALTIME] == 16
     assert await status_of(lanes, one.id) is Status.FAILED

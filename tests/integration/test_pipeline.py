@@ -371,6 +371,31 @@ async def test_results_survive_an_outage_of_redis_between_run_and_settle(
     assert len(backend.batches) == 1
 
 
+async def test_entries_of_both_lanes_with_the_same_id_are_not_taken_for_one_another(
+    redis_url: str, keys: Keys, gateway: GatewayEnd
+) -> None:
+    # What is enqueued in one call gets its ids in one millisecond.
+    waiters = [
+        gateway.send(values(b'"%s %d"' % (lane.value.encode(), number)), lane=lane)
+        for number in range(30)
+        for lane in Lane
+    ]
+    async with pipeline(redis_url, keys, Shout(), limits=BatchLimits(max_rows=4)):
+        replies = [(await asyncio.wait_for(waiter.future, 10))[0] for waiter in waiters]
+    entries: dict[Lane, set[str]] = {lane: set() for lane in Lane}
+    for waiter in waiters:
+        record = await gateway.records.record(waiter.id)
+        assert record is not None
+        entries[record.lane].update(record.entries)
+
+    assert entries[Lane.REALTIME] & entries[Lane.BULK]
+    assert [reply.outputs for reply in replies] == [
+        (Value(b'"%s %d"' % (lane.value.upper().encode(), number)),)
+        for number in range(30)
+        for lane in Lane
+    ]
+
+
 async def test_a_worker_whose_lanes_were_deleted_joins_anew(
     redis_url: str, keys: Keys, gateway: GatewayEnd, commands: Commands
 ) -> None:

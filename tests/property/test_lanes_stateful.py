@@ -108,14 +108,14 @@ class LanesMachine(RuleBasedStateMachine):
     @rule(data=st.data(), release=st.booleans())
     def renew_or_release(self, data: st.DataObject, release: bool) -> None:
         worker = data.draw(st.sampled_from([name for name in WORKERS if self.given[name]]))
-        deliveries = list({d.entry: d for d in self.some(data, worker)}.values())
+        deliveries = list({d.lease: d for d in self.some(data, worker)}.values())
         consumer = self.consumers[worker]
-        mine = {d.entry: self.oracle.mine(worker, d) for d in deliveries}
+        mine = {d.lease: self.oracle.mine(worker, d) for d in deliveries}
         if release:
             self.run(consumer.release(deliveries))
         else:
             lost = self.run(consumer.renew(deliveries))
-            assert lost == {entry for entry, part in mine.items() if part is None}
+            assert lost == {lease for lease, part in mine.items() if part is None}
         for part in mine.values():
             if part is not None:
                 part.lapsed = release

@@ -85,7 +85,7 @@ def test_a_catalog_can_not_be_changed_once_read(tmp_path: Path) -> None:
         ),
         (
             ECHO + ECHO.replace("echo]", '"a.b"]') + "threads = -1\n",
-            ", line 7: models.a.b.threads: must be 0 or more.",
+            ", line 7: models.a.b.threads: must be from 0 to 1,024.",
         ),
         (ECHO.replace("echo]", '"E C"]'), ", line 1: models.E C: a model's name is"),
     ],

@@ -117,7 +117,7 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             ),
             ("bulk.max_rows", self.bulk.max_rows >= 1, "at least 1"),
             ("bulk.deadline_s", 0 < self.bulk.deadline_s < math.inf, "more than 0, and finite"),
-            ("threads", self.threads >= 0, "0 or more"),
+            ("threads", 0 <= self.threads <= 1_024, "from 0 to 1,024"),
             ("source", self.backend is BackendName.ECHO or bool(self.source), "given"),
             (
                 "backend",

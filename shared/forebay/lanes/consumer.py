@@ -28,11 +28,15 @@ RELEASED_IDLE_MS = 86_400_000
 worker that may not judge others yet takes it at once."""
 
 
+LeaseId = tuple[Lane, bytes]
+"""Lane and entry: two lanes may have entries of the same id."""
+
+
 class Delivery(msgspec.Struct, frozen=True):
     """A lane entry leased to this worker.
 
     Attributes:
-        entry: id in the stream.
+        entry: id in the lane's stream.
         prediction: id of the prediction it is part of.
         part: which part.
         attempt: 1 for the first delivery; settle must carry it.
@@ -49,6 +53,11 @@ class Delivery(msgspec.Struct, frozen=True):
     computation: Computation | None
     received_at_ms: float
     strikes: int = 0
+
+    @property
+    def lease(self) -> LeaseId:
+        """What tells it from all others of this worker."""
+        return self.lane, self.entry
 
 
 class Settlement(msgspec.Struct, frozen=True):
@@ -193,30 +202,29 @@ class Consumer:
         told = [dict(zip(flat[::2], flat[1::2], strict=True)) for flat in consumers]
         return [about[b"name"].decode() for about in told if about[b"pending"]]
 
-    async def renew(self, deliveries: Iterable[Delivery]) -> set[bytes]:
-        """Renew leases; returns the entries that are no longer this worker's."""
+    async def renew(self, deliveries: Iterable[Delivery]) -> set[LeaseId]:
+        """Renew leases; returns those that are no longer this worker's."""
         return await self._set_idle(deliveries, 0)
 
     async def release(self, deliveries: Iterable[Delivery]) -> None:
         """Let leases go, so that a peer takes them over at once."""
         await self._set_idle(deliveries, RELEASED_IDLE_MS)
 
-    async def _set_idle(self, deliveries: Iterable[Delivery], idle_ms: int) -> set[bytes]:
+    async def _set_idle(self, deliveries: Iterable[Delivery], idle_ms: int) -> set[LeaseId]:
         lanes: dict[Lane, list[bytes]] = {}
         for delivery in deliveries:
             lanes.setdefault(delivery.lane, []).append(delivery.entry)
-        lost: set[bytes] = set()
+        lost: set[LeaseId] = set()
         for lane, entries in lanes.items():
-            lost.update(
-                await scripts.renew(
-                    self._redis,
-                    self.keys,
-                    lane=lane,
-                    worker=self.worker,
-                    idle_ms=idle_ms,
-                    entries=entries,
-                )
+            others = await scripts.renew(
+                self._redis,
+                self.keys,
+                lane=lane,
+                worker=self.worker,
+                idle_ms=idle_ms,
+                entries=entries,
             )
+            lost.update((lane, entry) for entry in others)
         return lost
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[SettleOutcome]:

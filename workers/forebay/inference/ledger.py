@@ -10,7 +10,7 @@ from forebay.contract.errors import ErrorKind
 from forebay.contract.messages import Computation
 from forebay.inference.assembly import Assembly, RowRef, unreadable
 from forebay.inference.batcher import Batcher
-from forebay.lanes.consumer import Consumer, Delivery, Settlement
+from forebay.lanes.consumer import Consumer, Delivery, LeaseId, Settlement
 from forebay.runtime.clock import Clock
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class Ledger:
         self._version = version
         self._clock = clock
         self._freed = freed
-        self._held: dict[bytes, Assembly] = {}
+        self._held: dict[LeaseId, Assembly] = {}
         self._unsettled: list[Settlement] = []
         self._outcome = asyncio.Event()
         self._empty = asyncio.Event()
@@ -59,11 +59,11 @@ class Ledger:
 
     def open(self, delivery: Delivery, computation: Computation) -> Assembly | None:
         """Enter a lease; None if it is one already, which goes on under its new attempt."""
-        held = self._held.get(delivery.entry)
+        held = self._held.get(delivery.lease)
         if held is not None:
             held.delivery = delivery
             return None
-        assembly = self._held[delivery.entry] = Assembly(delivery, computation)
+        assembly = self._held[delivery.lease] = Assembly(delivery, computation)
         return assembly
 
     def settle(self, assembly: Assembly) -> None:
@@ -83,10 +83,10 @@ class Ledger:
         self._unsettled.append(Settlement(delivery, reply, dead=message))
         self._outcome.set()
 
-    def lose(self, entries: Iterable[bytes]) -> None:
+    def lose(self, leases: Iterable[LeaseId]) -> None:
         """Forget leases that have gone to a peer: whatever they come to is refused."""
-        for entry in entries:
-            assembly = self._held.get(entry)
+        for lease in leases:
+            assembly = self._held.get(lease)
             if assembly is not None and not assembly.settled:
                 log.warning("lost the lease of %s", assembly.delivery.prediction)
                 self._end(assembly)
@@ -126,7 +126,7 @@ class Ledger:
                     continue
                 del self._unsettled[: len(chunk)]
                 for settlement in chunk:
-                    self._held.pop(settlement.delivery.entry, None)
+                    self._held.pop(settlement.delivery.lease, None)
             if not self._held:
                 self._empty.set()
 
@@ -138,6 +138,6 @@ class Ledger:
         self._freed()
 
     def _close(self, assembly: Assembly) -> None:
-        self._held.pop(assembly.delivery.entry, None)
+        self._held.pop(assembly.delivery.lease, None)
         if not self._held:
             self._empty.set()

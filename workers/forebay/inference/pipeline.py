@@ -19,7 +19,7 @@ from forebay.inference.batcher import Batcher, MicroBatch
 from forebay.inference.executor import Executor, Run
 from forebay.inference.intake import Intake
 from forebay.inference.ledger import Ledger
-from forebay.lanes.consumer import Consumer, Delivery
+from forebay.lanes.consumer import Consumer, Delivery, LeaseId
 from forebay.lanes.running import Running
 from forebay.runtime.clock import Clock
 
@@ -107,9 +107,9 @@ class Pipeline:
         for intake in self._intakes:
             intake.drain()
 
-    def lose(self, entries: set[bytes]) -> None:
+    def lose(self, leases: set[LeaseId]) -> None:
         """Drop deliveries whose lease has gone to a peer: whatever they come to is refused."""
-        self._ledger.lose(entries)
+        self._ledger.lose(leases)
 
     def _look(self) -> None:
         """Rows have left the batcher."""

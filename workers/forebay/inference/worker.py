@@ -187,7 +187,7 @@ class Worker:
             "each prediction alone",
             self._timeout_s,
         )
-        self._running.accuse(f"it took longer than {self._timeout_s:g} s")
+        self._running.accuse(f"took longer than {self._timeout_s:g} s")
         os._exit(EXIT_HUNG)
 
 

@@ -65,8 +65,8 @@ for _, lease in ipairs(found) do
       redis.call('HSET', record, 'a' .. part, attempt)
       if was_running(lease[3], lease[1]) then
         strikes = redis.call('HINCRBY', record, 'k' .. part, 1)
-        local why = redis.call('HGET', KEYS[4], lease[3] .. ' why') or 'it was gone'
-        local line = string.format('%.0f attempt %d, run by %s: %s', now, lease[2], lease[3], why)
+        local why = redis.call('HGET', KEYS[4], lease[3] .. ' why') or 'which was lost'
+        local line = string.format('%.0f attempt %d, run by %s, %s', now, lease[2], lease[3], why)
         local history = redis.call('HGET', record, 'h' .. part)
         redis.call('HSET', record, 'h' .. part, (history and history .. '\n' or '') .. line)
       else
