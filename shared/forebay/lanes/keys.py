@@ -13,6 +13,9 @@
 | `counters`                     | hash   | settle, finish          | metrics     | for ever  |
 | `dead`                         | stream | settle                  | operators   | retention |
 
+Pub/sub: `P:{model:shard}:endings`, where finish and settle name the leases that ended though their
+worker has not settled them, as `LANE:ENTRY …`; all workers of the shard listen.
+
 Without a tag: the pub/sub channels `P:reply:GATEWAY`, written by settle and finish and read by
 that gateway; `P:models`, a set of every model that was ever swept, written and read by the sweeps,
 for ever; and `P:celery:…`, Celery's own queues.
@@ -65,6 +68,11 @@ class LaneKeys(msgspec.Struct, frozen=True):
     def running(self) -> str:
         """By worker, the entries it runs, as `LANE:ENTRY …`; by `WORKER why`, why it ended."""
         return f"{self.base}:running"
+
+    @property
+    def endings(self) -> str:
+        """Channel on which workers hear which leases have ended by authority."""
+        return f"{self.base}:endings"
 
     @property
     def deadlines(self) -> str:

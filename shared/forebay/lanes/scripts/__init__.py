@@ -118,7 +118,7 @@ async def settle(
     reply = await _settle.call(
         redis,
         [*_lanes(keys), keys.deadlines, keys.demand, keys.counters, keys.dead, *pairs],
-        [GROUP, dead_max, *args],
+        [GROUP, dead_max, keys.endings, *args],
     )
     return [SettleOutcome(code) for code in cast(list[int], reply)]
 
@@ -130,7 +130,7 @@ async def finish(
     reply = await _finish.call(
         redis,
         [*_lanes(keys), keys.deadlines, keys.demand, keys.counters, *records],
-        [GROUP, *args],
+        [GROUP, keys.endings, *args],
     )
     return [FinishOutcome(code) for code in cast(list[int], reply)]
 
