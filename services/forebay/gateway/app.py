@@ -24,6 +24,7 @@ from forebay.gateway.health import Health
 from forebay.gateway.http import Exchange, render_problem, respond
 from forebay.gateway.serving import listen, run
 from forebay.gateway.versions import StoredVersions, Versions
+from forebay.lanes.cancel import Canceler
 from forebay.lanes.keys import Keys
 from forebay.lanes.lane import LaneWriter
 from forebay.lanes.records import Records
@@ -126,6 +127,7 @@ def create_app(settings: Settings, catalog: Catalog, *, versions: Versions | Non
     writer = LaneWriter(writes, keys, catalog.models, link)
     channel = keys.reply_channel(secrets.token_hex(8))
     inbox = Inbox(blocking, channel, records=records, link=link, clock=clock)
+    canceler = Canceler(redis, keys, clock)
     dispatch = Dispatch(
         settings=settings,
         catalog=catalog,
@@ -133,6 +135,7 @@ def create_app(settings: Settings, catalog: Catalog, *, versions: Versions | Non
         writer=writer,
         inbox=inbox,
         records=records,
+        canceler=canceler,
         link=link,
         clock=clock,
     )
@@ -148,7 +151,12 @@ def create_app(settings: Settings, catalog: Catalog, *, versions: Versions | Non
             stack.push_async_callback(blocking.aclose)
             stack.push_async_callback(writes.aclose)
             stack.push_async_callback(redis.aclose)
-            for name, run in (("link", link.run), ("inbox", inbox.run), ("writer", writer.run)):
+            for name, run in (
+                ("link", link.run),
+                ("inbox", inbox.run),
+                ("canceler", canceler.run),
+                ("writer", writer.run),
+            ):
                 await stack.enter_async_context(_running(name, run))
             yield
 

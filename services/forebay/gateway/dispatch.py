@@ -8,6 +8,7 @@ closure, no second subscription.
 """
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
@@ -33,8 +34,9 @@ from forebay.contract.prediction import (
     Timing,
 )
 from forebay.contract.rows import Output, Row, row_bytes
-from forebay.gateway.errors import DEFAULT_RETRY_S, raised
+from forebay.gateway.errors import DEFAULT_RETRY_S, ClientGone, raised
 from forebay.gateway.versions import Versions, find
+from forebay.lanes.cancel import Canceler
 from forebay.lanes.lane import LaneWriter, Part, Submission, unavailable
 from forebay.lanes.records import Records, combined_timing
 from forebay.lanes.replies import Inbox, Waiter
@@ -50,6 +52,9 @@ WRITE_POLL_S: Final = 0.02
 """How often a wait that has run out looks whether the write is through."""
 
 T = TypeVar("T")
+
+WhenGone = Callable[[Callable[[], None]], None]
+"""Takes what is to be called if the client goes away."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -76,6 +81,7 @@ class Dispatch:
         writer: the way in.
         inbox: the way out.
         records: predictions as they were stored.
+        canceler: ends those that nobody wants any more.
         link: whether Redis is within reach.
         clock: the server's clock.
     """
@@ -89,6 +95,7 @@ class Dispatch:
         writer: LaneWriter,
         inbox: Inbox,
         records: Records,
+        canceler: Canceler,
         link: Link,
         clock: Clock,
     ) -> None:
@@ -99,6 +106,7 @@ class Dispatch:
         self._writer = writer
         self._inbox = inbox
         self._records = records
+        self._canceler = canceler
         self._link = link
         self._clock = clock
         self._kept_ms = int(settings.result_retention_s * 1000)
@@ -148,8 +156,21 @@ class Dispatch:
         serving = self._versions.serving(spec)
         return None if serving is None else serving.dimensions
 
-    async def run(self, spec: ModelSpec, rows: Sequence[Row], *, truncate: bool = False) -> Outcome:
+    async def run(
+        self,
+        spec: ModelSpec,
+        rows: Sequence[Row],
+        *,
+        truncate: bool = False,
+        when_gone: WhenGone | None = None,
+    ) -> Outcome:
         """Run rows for somebody who waits and gets no id.
+
+        Args:
+            spec: the model.
+            rows: at least one.
+            truncate: cut over-long rows.
+            when_gone: asks to be told if the client goes away; the rows are then canceled.
 
         Raises:
             ForebayError: by kind, what kept the rows from being run, or one of them from
@@ -163,7 +184,7 @@ class Dispatch:
         submission = Submission(
             id_, Lane.REALTIME, parts, now_ms, deadline_ms, self._unseen_ms, self._inbox.channel
         )
-        replies = await self._wait(submission, wait_s)
+        replies = await self._wait(submission, wait_s, when_gone)
         if not replies:
             if self._abandoned:
                 raise Unavailable(
@@ -186,6 +207,8 @@ class Dispatch:
         input_json: bytes,
         truncate: bool = False,
         wait_s: float | None = None,
+        cancel_after_s: float | None = None,
+        when_gone: WhenGone | None = None,
     ) -> Prediction:
         """Make a prediction that its client can come back to.
 
@@ -197,6 +220,9 @@ class Dispatch:
             truncate: cut over-long rows.
             wait_s: how long to wait for the end of it; None doesn't wait at all, and takes the
                 bulk lane.
+            cancel_after_s: end it after so long, if that is sooner than the lane's deadline.
+            when_gone: asks to be told if the client goes away. It has no id yet, so nobody could
+                come back for the prediction, which is then canceled.
 
         Returns:
             The prediction as it ended, or with the status `starting`.
@@ -208,7 +234,7 @@ class Dispatch:
         lane = Lane.BULK if wait_s is None else Lane.REALTIME
         limits = spec.bulk if wait_s is None else spec.realtime
         now_ms = self._clock.now_ms()
-        deadline_ms = int(limits.deadline_s * 1000)
+        deadline_ms = int(min(limits.deadline_s, cancel_after_s or limits.deadline_s) * 1000)
         id_ = PredictionId.new(spec.name)
         parts = _parts(rows, now_ms=now_ms, deadline_ms=deadline_ms, truncate=truncate)
         channel = "" if wait_s is None else self._inbox.channel
@@ -219,7 +245,7 @@ class Dispatch:
             await self._writer.enqueue(submission)
             replies: tuple[Reply, ...] = ()
         else:
-            replies = await self._wait(submission, min(wait_s, self.sync_wait_s))
+            replies = await self._wait(submission, min(wait_s, self.sync_wait_s), when_gone)
         if not replies:
             return Prediction(
                 id=id_.text,
@@ -246,18 +272,36 @@ class Dispatch:
             raise NotFound(f"There is no prediction {text!r}, or no longer.")
         return prediction
 
+    async def cancel(self, text: str) -> Prediction:
+        """Cancel a prediction; one that has ended already stays as it is.
+
+        Returns:
+            The prediction as it is then.
+
+        Raises:
+            NotFound: there is none, or its retention is over.
+            Unavailable: Redis is out of reach; nothing is known to have been canceled.
+        """
+        id_ = PredictionId.parse(text)
+        await self._read(lambda: self._canceler.cancel(id_))
+        return await self.prediction(text)
+
     def abandon(self) -> None:
         """End all waits: this gateway stops, and is out of time. What has an id goes on."""
         self._abandoned = True
         for waiter in tuple(self._waiting):
             _stop_waiting(waiter)
 
-    async def _wait(self, submission: Submission, wait_s: float) -> tuple[Reply, ...]:
+    async def _wait(
+        self, submission: Submission, wait_s: float, when_gone: WhenGone | None
+    ) -> tuple[Reply, ...]:
         """Enqueue and wait for the replies; none if they don't all come in time."""
         inbox = self._inbox
         waiter = inbox.expect(submission.id, len(submission.parts))
         timer = None
         self._waiting.add(waiter)
+        if when_gone is not None:
+            when_gone(functools.partial(self._gone, waiter))
         try:
             self._writer.submit(submission, waiter.submitted)
             timer = asyncio.get_running_loop().call_later(wait_s, _stop_waiting, waiter)
@@ -267,6 +311,17 @@ class Dispatch:
                 timer.cancel()
             self._waiting.discard(waiter)
             inbox.forget(waiter)
+
+    def _gone(self, waiter: Waiter) -> None:
+        """The client who waits has gone: nobody wants it any more."""
+        if waiter.future.done():
+            return
+        cancel = functools.partial(self._canceler.cancel_soon, waiter.id)
+        if waiter.enqueued:
+            cancel()
+        else:
+            waiter.then = cancel  # it may be on its way to Redis at this moment
+        waiter.future.set_exception(ClientGone())
 
     async def _ended(
         self,

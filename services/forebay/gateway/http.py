@@ -32,6 +32,10 @@ JSON: Final[Header] = (b"content-type", b"application/json")
 PROBLEM: Final[Header] = (b"content-type", b"application/problem+json")
 
 
+WHEN_GONE: Final = "forebay.when_gone"
+"""Key in the ASGI scope: what the connection calls when it is lost before the answer is sent."""
+
+
 class Call(msgspec.Struct, frozen=True):
     """One request, its body read.
 
@@ -53,6 +57,10 @@ class Call(msgspec.Struct, frozen=True):
     def path_param(self, name: str) -> str:
         """What the route's `{name}` stands for."""
         return str(self.scope["path_params"][name])
+
+    def when_gone(self, tell: Callable[[], None]) -> None:
+        """Have `tell` called if the client goes away before it has its answer."""
+        self.scope[WHEN_GONE] = tell
 
     @property
     def base_url(self) -> str:

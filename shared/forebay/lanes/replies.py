@@ -8,6 +8,7 @@ of what has been waiting long, now and then.
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 
 import msgspec
 from redis.asyncio import Redis
@@ -42,9 +43,12 @@ class Waiter:
 
     The future holds all parts' replies once all have succeeded, or just the reply that ended the
     prediction otherwise. It raises what the inbox or the lane refused it with.
+
+    Attributes:
+        then: called when the prediction is on its lane.
     """
 
-    __slots__ = ("enqueued", "future", "id", "parts", "replies", "since")
+    __slots__ = ("enqueued", "future", "id", "parts", "replies", "since", "then")
 
     def __init__(self, id_: PredictionId, parts: int) -> None:
         self.id = id_
@@ -52,6 +56,7 @@ class Waiter:
         self.since = time.monotonic()
         self.replies: dict[int, Reply] = {}
         self.enqueued = False
+        self.then: Callable[[], None] | None = None
         self.future: asyncio.Future[tuple[Reply, ...]] = asyncio.get_running_loop().create_future()
 
     def take(self, reply: Reply) -> bool:
@@ -71,6 +76,8 @@ class Waiter:
         """What became of the submission; the `Done` of `LaneWriter.submit`."""
         if error is None:
             self.enqueued = True
+            if self.then is not None:
+                self.then()
         elif not self.future.done():
             self.future.set_exception(error)
 

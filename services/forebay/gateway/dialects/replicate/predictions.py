@@ -1,4 +1,4 @@
-"""`POST /v1/predictions` and `GET /v1/predictions/{id}`."""
+"""`POST /v1/predictions`, `GET /v1/predictions/{id}` and `POST /v1/predictions/{id}/cancel`."""
 
 from forebay.contract.prediction import Prediction
 from forebay.gateway.dialects.replicate import requests
@@ -37,6 +37,8 @@ class Predictions:
             input_json=bytes(request.input),
             truncate=asked.truncate,
             wait_s=wait_s,
+            cancel_after_s=requests.cancel_after_of(call.header(b"cancel-after")),
+            when_gone=call.when_gone,
         )
         body = render(
             prediction,
@@ -54,7 +56,18 @@ class Predictions:
             NotFound: there is none, or its retention is over.
             Unavailable: Redis is out of reach.
         """
-        prediction = await self._dispatch.prediction(call.path_param("id"))
+        return self._shown(call, await self._dispatch.prediction(call.path_param("id")))
+
+    async def cancel(self, call: Call) -> Answer:
+        """Cancel one, and show it; one that has ended already stays as it is.
+
+        Raises:
+            NotFound: there is none, or its retention is over.
+            Unavailable: Redis is out of reach.
+        """
+        return self._shown(call, await self._dispatch.cancel(call.path_param("id")))
+
+    def _shown(self, call: Call, prediction: Prediction) -> Answer:
         body = render(
             prediction,
             version=self._dispatch.version(prediction),
