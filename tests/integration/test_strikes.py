@@ -12,7 +12,7 @@ from forebay.lanes.replies import Waiter
 from forebay.runtime.redis import Commands, connect
 from tests.fixtures.gateway_end import GatewayEnd, gateway_end, values
 from tests.fixtures.lanes import hash_of
-from tests.fixtures.mortal import CRASH, HANG, SLOW, mortals
+from tests.fixtures.mortal import CRASH, HANG, MAX_ROWS, SLOW, mortals
 from tests.fixtures.waiting import eventually
 
 
@@ -66,13 +66,12 @@ async def test_a_row_that_kills_its_worker_is_quarantined_and_all_its_neighbours
     for row in fatal[0]:
         if row != culprit:
             assert [row] in batches
-    struck = set()
-    for number, waiter in enumerate([*neighbours, poison, *prefetched]):
+    struck = 0
+    for waiter in [*neighbours, poison, *prefetched]:
         record = await hash_of(commands, keys.of("echo").record(waiter.id.text))
-        if "k0" in record:
-            struck.add(culprit if waiter is poison else b'"%d"' % (number - (number > 31)))
-    # Two batches run at a time: nobody can tell which of those two it was.
-    assert struck <= set(batches[0] + batches[1])
+        struck += "k0" in record
+    # Two batches run at a time, and nobody can tell which of the two it was; 64 had been leased.
+    assert len(fatal[0]) <= struck <= 2 * MAX_ROWS
 
     (letter,) = await commands.execute_command("XRANGE", keys.of("echo").dead, "-", "+")
     told = dict(zip(letter[1][::2], letter[1][1::2], strict=True))
