@@ -111,7 +111,7 @@ class PayloadTooLarge(RequestFault):
         super().__init__(f"The body is larger than the {limit:,} bytes that are taken here.")
 
 
-class ClientGone(ForebayError):
+class ClientGone(ForebayError):  # noqa: N818
     """The client went away before it had its answer. Nobody reads this."""
 
     kind = ErrorKind.CANCELED

@@ -1,7 +1,8 @@
 """What a worker hears of leases that ended though it did not settle them.
 
-Their prediction was canceled, has expired, or has failed in another part. Pub/sub may lose a word, and nothing but time is lost with it: what has ended is refused when it
-settles. After a reconnect the worker asks for all of its leases.
+Their prediction was canceled, has expired, or has failed in another part. Pub/sub may lose a word,
+and nothing but time is lost with it: what has ended is refused when it settles. After a reconnect
+the worker asks for all of its leases.
 """
 
 import asyncio

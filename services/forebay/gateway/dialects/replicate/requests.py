@@ -153,7 +153,7 @@ def cancel_after_of(header: bytes) -> float | None:
         if total >= MIN_CANCEL_S:
             return float(total)
     raise InvalidInput(
-        "Cancel-After takes a duration of a second or more: 90s, 5m, 1h30m, or a number of seconds.",
+        "Cancel-After takes a duration of a second or more: 90s, 5m, 1h30m, or just seconds.",
         param="Cancel-After",
     )
 
