@@ -26,10 +26,10 @@ for k = 5, #KEYS do
   at = first + 2 * parts
   local rows = 0
   for p = 0, parts - 1 do rows = rows + tonumber(ARGV[first + 2 * p]) end
-  if redis.call('EXISTS', record) == 1 then
+  if demand[lane] + added[lane] + rows > bound[lane] then
+    outcomes[#outcomes + 1] = redis.call('EXISTS', record) - 1
+  elseif redis.call('HSETNX', record, 'st', 'starting') == 0 then
     outcomes[#outcomes + 1] = 0
-  elseif demand[lane] + added[lane] + rows > bound[lane] then
-    outcomes[#outcomes + 1] = -1
   else
     local entries = {}
     for p = 0, parts - 1 do
@@ -37,7 +37,7 @@ for k = 5, #KEYS do
         'c', id .. '.' .. p, 'm', ARGV[first + 2 * p + 1])
       entries[#entries + 1] = entry .. ':' .. ARGV[first + 2 * p]
     end
-    local fields = { 'st', 'starting', 'ct', created, 'dl', deadline, 'ln', lane, 'n', parts,
+    local fields = { 'ct', created, 'dl', deadline, 'ln', lane, 'n', parts,
       'left', parts, 'rp', reply, 'tt', retain, 'en', table.concat(entries, ' ') }
     if input ~= '' then
       fields[#fields + 1] = 'in'

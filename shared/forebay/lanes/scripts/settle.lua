@@ -56,7 +56,7 @@ while key <= #KEYS do
   local spilled, reason = ARGV[at + 7] == '1', ARGV[at + 8]
   key, at = key + 2, at + 9
   local found = redis.call('HMGET', record, 'st', 'left', 'rp', 'tt', 'a' .. part, 'en',
-    'dl')
+    'dl', 'o' .. part)
   local was = found[1]
   local mine = released[lane]
   local outcome
@@ -73,7 +73,7 @@ while key <= #KEYS do
     outcome = 0
     mine[#mine + 1] = entry
     count('late')
-  elseif redis.call('HSETNX', record, 'o' .. part, message) == 0 then
+  elseif found[8] then
     outcome = 0
     mine[#mine + 1] = entry
     count('late')
@@ -102,7 +102,7 @@ while key <= #KEYS do
         -- One failed part ends the prediction: take its other parts off the lane.
         local number = 0
         for other, others_rows in string.gmatch(found[6], '(%d+%-%d+):(%d+)') do
-          if redis.call('HEXISTS', record, 'o' .. number) == 0 then
+          if number ~= tonumber(part) and redis.call('HEXISTS', record, 'o' .. number) == 0 then
             mine[#mine + 1] = other
             dropped[#dropped + 1] = lane .. ':' .. other
             rows_done[lane] = rows_done[lane] + tonumber(others_rows)
@@ -110,12 +110,12 @@ while key <= #KEYS do
           number = number + 1
         end
       end
-      redis.call('HSET', record, 'st', status, 'left', left, 'ft', now)
+      redis.call('HSET', record, 'o' .. part, message, 'st', status, 'left', left, 'ft', now)
       redis.call('PEXPIRE', record, found[4])
       ended[#ended + 1] = id
       count(status)
     else
-      redis.call('HSET', record, 'left', left)
+      redis.call('HSET', record, 'o' .. part, message, 'left', left)
     end
     -- Outputs beside the record outlive it: it ends by its deadline, or the sweep after that.
     if spilled then
