@@ -66,7 +66,12 @@ def test_every_builder_of_keys_is_tried_here() -> None:
     tried = {
         name for build in BUILT.values() for name in build.__code__.co_names if name in builders
     }
-    assert builders == tried
+    assert builders - {"endings"} == tried
+
+
+def test_the_channel_of_a_shard_carries_its_tag_and_is_told_below_the_table() -> None:
+    assert KEYS.endings == "p:{echo:3}:endings"
+    assert "`P:{model:shard}:endings`" in (keys_module.__doc__ or "")
 
 
 def test_a_predictions_keys_are_found_from_its_id() -> None:

@@ -159,7 +159,10 @@ def test_a_prediction_that_has_not_started_has_every_field_all_the_same() -> Non
         "started_at": None,
         "completed_at": None,
         "deadline": "2023-11-14T22:13:50.123000Z",
-        "urls": {"get": "http://h/v1/predictions/x"},
+        "urls": {
+            "get": "http://h/v1/predictions/x",
+            "cancel": "http://h/v1/predictions/x/cancel",
+        },
         "data_removed": False,
     }
 

@@ -183,9 +183,10 @@ async def tidy(
     redis: Commands, keys: LaneKeys, *, lane: Lane, grace_ms: int, idle_ms: int
 ) -> tuple[int, int]:
     """`tidy.lua`: (leases released, consumers removed)."""
+    (other,) = (one for one in Lane if one is not lane)
     reply = await _tidy.call(
         redis,
-        [keys.lane(lane), keys.workers, keys.absences, keys.running],
+        [keys.lane(lane), keys.workers, keys.absences, keys.running, keys.lane(other)],
         [GROUP, grace_ms, idle_ms],
     )
     return reply[0], reply[1]
