@@ -89,6 +89,8 @@ def test_keys_of_no_one_model_have_no_tag_and_are_told_below_the_table() -> None
     assert "`P:reply:GATEWAY`" in told
     assert Keys("p").models == "p:models"
     assert "`P:models`" in told
+    assert re.fullmatch(r"p:claim:[0-9a-f]{40}", Keys("p").claim("any name at all"))
+    assert "`P:claim:DIGEST`" in told
 
 
 # What a key looks like where it is written by hand: a tag in braces before a colon, or one of the

@@ -22,9 +22,12 @@ from forebay.gateway.dispatch import Dispatch
 from forebay.gateway.errors import NoSuchRoute, fault_of
 from forebay.gateway.health import Health
 from forebay.gateway.http import Exchange, render_problem, respond
+from forebay.gateway.reads import Reads
+from forebay.gateway.repeats import Repeats
 from forebay.gateway.serving import listen, run
 from forebay.gateway.versions import StoredVersions, Versions
 from forebay.lanes.cancel import Canceler
+from forebay.lanes.claims import Claims
 from forebay.lanes.keys import Keys
 from forebay.lanes.lane import LaneWriter
 from forebay.lanes.records import Records
@@ -128,6 +131,7 @@ def create_app(settings: Settings, catalog: Catalog, *, versions: Versions | Non
     channel = keys.reply_channel(secrets.token_hex(8))
     inbox = Inbox(blocking, channel, records=records, link=link, clock=clock)
     canceler = Canceler(redis, keys, clock)
+    reads = Reads(link)
     dispatch = Dispatch(
         settings=settings,
         catalog=catalog,
@@ -136,7 +140,8 @@ def create_app(settings: Settings, catalog: Catalog, *, versions: Versions | Non
         inbox=inbox,
         records=records,
         canceler=canceler,
-        link=link,
+        repeats=Repeats(Claims(redis, keys), records, reads),
+        reads=reads,
         clock=clock,
     )
     exchange = Exchange(max_body_bytes=settings.max_body_bytes)

@@ -9,11 +9,10 @@ closure, no second subscription.
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 import msgspec
-from redis.exceptions import RedisError, ResponseError
 
 from forebay.contract.errors import (
     DeadlineExceeded,
@@ -35,23 +34,20 @@ from forebay.contract.prediction import (
 )
 from forebay.contract.rows import Output, Row, row_bytes
 from forebay.gateway.errors import DEFAULT_RETRY_S, ClientGone, raised
+from forebay.gateway.names import Name
+from forebay.gateway.reads import Reads
+from forebay.gateway.repeats import Repeats
 from forebay.gateway.versions import Versions, find
 from forebay.lanes.cancel import Canceler
-from forebay.lanes.lane import LaneWriter, Part, Submission, unavailable
+from forebay.lanes.lane import LaneWriter, Part, Submission
 from forebay.lanes.records import Records, combined_timing
 from forebay.lanes.replies import Inbox, Waiter
 from forebay.runtime.catalog import Catalog
 from forebay.runtime.clock import Clock
-from forebay.runtime.redis import Link
 from forebay.runtime.settings import Settings
-
-MAX_READS: Final = 32
-"""Records read at once: each takes a connection, of which the client has a hundred."""
 
 WRITE_POLL_S: Final = 0.02
 """How often a wait that has run out looks whether the write is through."""
-
-T = TypeVar("T")
 
 WhenGone = Callable[[Callable[[], None]], None]
 """Takes what is to be called if the client goes away."""
@@ -82,7 +78,8 @@ class Dispatch:
         inbox: the way out.
         records: predictions as they were stored.
         canceler: ends those that nobody wants any more.
-        link: whether Redis is within reach.
+        repeats: leads requests that come again to the first one's prediction.
+        reads: how to ask Redis outside the hot path.
         clock: the server's clock.
     """
 
@@ -96,7 +93,8 @@ class Dispatch:
         inbox: Inbox,
         records: Records,
         canceler: Canceler,
-        link: Link,
+        repeats: Repeats,
+        reads: Reads,
         clock: Clock,
     ) -> None:
         self.max_inputs = settings.max_inputs
@@ -107,11 +105,11 @@ class Dispatch:
         self._inbox = inbox
         self._records = records
         self._canceler = canceler
-        self._link = link
+        self._repeats = repeats
+        self._reads = reads
         self._clock = clock
         self._kept_ms = int(settings.result_retention_s * 1000)
         self._unseen_ms = int(settings.unseen_retention_s * 1000)
-        self._reads = asyncio.Semaphore(MAX_READS)
         self._waiting: set[Waiter] = set()
         self._abandoned = False
 
@@ -162,6 +160,7 @@ class Dispatch:
         rows: Sequence[Row],
         *,
         truncate: bool = False,
+        name: Name | None = None,
         when_gone: WhenGone | None = None,
     ) -> Outcome:
         """Run rows for somebody who waits and gets no id.
@@ -170,7 +169,9 @@ class Dispatch:
             spec: the model.
             rows: at least one.
             truncate: cut over-long rows.
-            when_gone: asks to be told if the client goes away; the rows are then canceled.
+            name: what the client calls the request, if it may come again.
+            when_gone: asks to be told if the client goes away; the rows are then canceled, unless
+                it may come again.
 
         Raises:
             ForebayError: by kind, what kept the rows from being run, or one of them from
@@ -180,9 +181,15 @@ class Dispatch:
         now_ms = self._clock.now_ms()
         deadline_ms = int(wait_s * 1000)
         id_ = PredictionId.new(spec.name)
+        retain_ms = self._unseen_ms
+        if name is not None:
+            when_gone, retain_ms = None, self._kept_ms
+            id_, earlier = await self._again(name, id_, deadline_ms, wait_s)
+            if earlier is not None:
+                return _outcome(earlier, wait_s)
         parts = _parts(rows, now_ms=now_ms, deadline_ms=deadline_ms, truncate=truncate)
         submission = Submission(
-            id_, Lane.REALTIME, parts, now_ms, deadline_ms, self._unseen_ms, self._inbox.channel
+            id_, Lane.REALTIME, parts, now_ms, deadline_ms, retain_ms, self._inbox.channel
         )
         replies = await self._wait(submission, wait_s, when_gone)
         if not replies:
@@ -208,6 +215,7 @@ class Dispatch:
         truncate: bool = False,
         wait_s: float | None = None,
         cancel_after_s: float | None = None,
+        name: Name | None = None,
         when_gone: WhenGone | None = None,
     ) -> Prediction:
         """Make a prediction that its client can come back to.
@@ -221,8 +229,9 @@ class Dispatch:
             wait_s: how long to wait for the end of it; None doesn't wait at all, and takes the
                 bulk lane.
             cancel_after_s: end it after so long, if that is sooner than the lane's deadline.
-            when_gone: asks to be told if the client goes away. It has no id yet, so nobody could
-                come back for the prediction, which is then canceled.
+            name: what the client calls the request, if it may come again.
+            when_gone: asks to be told if the client goes away. Without a name nobody could come
+                back for the prediction, as it has no id yet; it is then canceled.
 
         Returns:
             The prediction as it ended, or with the status `starting`.
@@ -236,6 +245,11 @@ class Dispatch:
         now_ms = self._clock.now_ms()
         deadline_ms = int(min(limits.deadline_s, cancel_after_s or limits.deadline_s) * 1000)
         id_ = PredictionId.new(spec.name)
+        if name is not None:
+            when_gone = None
+            id_, earlier = await self._again(name, id_, deadline_ms, wait_s or 0.0)
+            if earlier is not None:
+                return _shown(earlier, name)
         parts = _parts(rows, now_ms=now_ms, deadline_ms=deadline_ms, truncate=truncate)
         channel = "" if wait_s is None else self._inbox.channel
         submission = Submission(
@@ -247,14 +261,16 @@ class Dispatch:
         else:
             replies = await self._wait(submission, min(wait_s, self.sync_wait_s), when_gone)
         if not replies:
-            return Prediction(
+            made = Prediction(
                 id=id_.text,
                 model=spec.name,
                 status=Status.STARTING,
                 created_at_ms=now_ms,
                 deadline_at_ms=now_ms + deadline_ms,
             )
-        return await self._ended(id_, replies, created_at_ms=now_ms, deadline_ms=deadline_ms)
+        else:
+            made = await self._ended(id_, replies, created_at_ms=now_ms, deadline_ms=deadline_ms)
+        return _shown(made, name)
 
     async def prediction(self, text: str) -> Prediction:
         """A prediction by its id.
@@ -263,14 +279,14 @@ class Dispatch:
             NotFound: there is none, or its retention is over.
             Unavailable: Redis is out of reach.
         """
-        id_ = PredictionId.parse(text)
+        id_ = await self._meant(text)
         try:
-            prediction = await self._read(lambda: self._records.prediction(id_))
+            prediction = await self._reads.run(lambda: self._records.prediction(id_))
         except LookupError:
             prediction = None
         if prediction is None:
             raise NotFound(f"There is no prediction {text!r}, or no longer.")
-        return prediction
+        return msgspec.structs.replace(prediction, id=text)
 
     async def cancel(self, text: str) -> Prediction:
         """Cancel a prediction; one that has ended already stays as it is.
@@ -282,8 +298,8 @@ class Dispatch:
             NotFound: there is none, or its retention is over.
             Unavailable: Redis is out of reach; nothing is known to have been canceled.
         """
-        id_ = PredictionId.parse(text)
-        await self._read(lambda: self._canceler.cancel(id_))
+        id_ = await self._meant(text)
+        await self._reads.run(lambda: self._canceler.cancel(id_))
         return await self.prediction(text)
 
     def abandon(self) -> None:
@@ -291,6 +307,27 @@ class Dispatch:
         self._abandoned = True
         for waiter in tuple(self._waiting):
             _stop_waiting(waiter)
+
+    async def _meant(self, text: str) -> PredictionId:
+        """The prediction that an id means, ours or a client's."""
+        try:
+            return PredictionId.parse(text)
+        except NotFound:
+            return await self._repeats.resolve(text)
+
+    async def _again(
+        self, name: Name, id_: PredictionId, deadline_ms: int, wait_s: float
+    ) -> tuple[PredictionId, Prediction | None]:
+        """Claim a name; returns the id it stands for, and its prediction if there is one."""
+        claimed = await self._repeats.claim(name, id_, ttl_ms=deadline_ms + self._kept_ms)
+        if claimed == id_:
+            return id_, None
+        try:
+            return claimed, await self._repeats.follow(claimed, min(wait_s, self.sync_wait_s))
+        except LookupError:
+            raise ForebayError(
+                "The result was too large to be kept beside it, and is gone."
+            ) from None
 
     async def _wait(
         self, submission: Submission, wait_s: float, when_gone: WhenGone | None
@@ -360,24 +397,31 @@ class Dispatch:
         if len(replies) == 1 and replies[0].spilled is None:
             return replies[0].outputs
         try:
-            return await self._read(lambda: self._records.outputs(replies))
+            return await self._reads.run(lambda: self._records.outputs(replies))
         except LookupError:
             raise ForebayError(
                 "The result was too large to be sent at once, and is gone."
             ) from None
 
-    async def _read(self, read: Callable[[], Awaitable[T]]) -> T:
-        async with self._reads:
-            # Asked when the turn has come: those before may just have found out.
-            if not self._link.up:
-                raise unavailable()
-            try:
-                return await read()
-            except ResponseError:
-                raise  # Redis is there and says no: a bug, not an outage
-            except (RedisError, OSError) as error:
-                self._link.suspect(error)
-                raise unavailable() from error
+
+def _outcome(prediction: Prediction, waited_s: float) -> Outcome:
+    """The outcome of a request that came again.
+
+    Raises:
+        ForebayError: by kind, why there is none.
+    """
+    if not prediction.status.terminal:
+        raise DeadlineExceeded(f"The prediction was not done within {waited_s:g} s.")
+    if prediction.status is not Status.SUCCEEDED:
+        raise raised(prediction.error)
+    return Outcome(prediction.outputs, prediction.version, prediction.timing)
+
+
+def _shown(prediction: Prediction, name: Name | None) -> Prediction:
+    """A prediction under the id that its client knows."""
+    if name is None or name.shown is None:
+        return prediction
+    return msgspec.structs.replace(prediction, id=name.shown)
 
 
 def _stop_waiting(waiter: Waiter) -> None:

@@ -7,6 +7,7 @@ ForebayError
         ├── MalformedRequest   400, not HTTP
         ├── MalformedBody      400, not JSON
         ├── NoSuchRoute        404
+        ├── repeats.KeyReused  422
         ├── MethodNotAllowed   405, with Allow
         └── PayloadTooLarge    413
 

@@ -23,6 +23,7 @@ from forebay.gateway.errors import (
     problem,
     unexpected,
 )
+from forebay.gateway.names import Name, fingerprint, key_of
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +58,21 @@ class Call(msgspec.Struct, frozen=True):
     def path_param(self, name: str) -> str:
         """What the route's `{name}` stands for."""
         return str(self.scope["path_params"][name])
+
+    @property
+    def name(self) -> Name | None:
+        """What its `Idempotency-Key` calls it; None if it has none.
+
+        Raises:
+            InvalidInput: it can't be a key.
+        """
+        header = self.header(b"idempotency-key")
+        return key_of(header, self.fingerprint) if header else None
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells requests apart."""
+        return fingerprint(self.scope["path"], self.body)
 
     def when_gone(self, tell: Callable[[], None]) -> None:
         """Have `tell` called if the client goes away before it has its answer."""

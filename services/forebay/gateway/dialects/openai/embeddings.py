@@ -92,7 +92,11 @@ class Embeddings:
         rows = rows_of(request.input, most=self._dispatch.max_inputs)
         try:
             outcome = await self._dispatch.run(
-                spec, rows, truncate=request.truncate, when_gone=call.when_gone
+                spec,
+                rows,
+                truncate=request.truncate,
+                name=call.name,
+                when_gone=call.when_gone,
             )
         except InvalidInput as error:
             # The worker names the row; this dialect's client knows it as an item of `input`.
