@@ -59,7 +59,7 @@ def own_id(text: str, fingerprint: str) -> Name:
     key = own_key(text)
     if key is None:
         raise InvalidInput(
-            "An id is up to 128 letters, digits, '.', '_' and '-', beginning with a letter or digit.",
+            "An id is up to 128 letters, digits, '.', '_' and '-', the first a letter or digit.",
             param="id",
         )
     return Name(key, fingerprint, shown=text)
