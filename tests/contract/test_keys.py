@@ -26,6 +26,7 @@ BUILT: dict[str, Callable[[LaneKeys], str]] = {
     "workers": lambda keys: keys.workers,
     "absences": lambda keys: keys.absences,
     "running": lambda keys: keys.running,
+    "rates": lambda keys: keys.rates,
     "counters": lambda keys: keys.counters,
     "dead": lambda keys: keys.dead,
 }
@@ -97,7 +98,7 @@ def test_keys_of_no_one_model_have_no_tag_and_are_told_below_the_table() -> None
 # table's names after one.
 _BY_HAND = re.compile(
     r"\}\}:|\{\w+:\d+\}:"
-    r"|:(?:lane|record|out|deadlines|demand|workers|absences|running|counters|dead|models|reply)[:{%\"']"
+    r"|:(?:lane|record|out|deadlines|demand|workers|absences|running|rates|counters|dead|models|reply)[:{%\"']"
 )
 _LITERAL = re.compile(r"""[rbf]*(?:"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')""", re.IGNORECASE)
 

@@ -127,11 +127,19 @@ class Consumer:
                     raise
         await self.beat()
 
-    async def beat(self) -> None:
-        """Say that this worker is present; follow the server's clock."""
+    async def beat(self, *, rate: float = 0.0) -> None:
+        """Say that this worker is present; follow the server's clock.
+
+        Args:
+            rate: rows a second that it works off; 0 if not known.
+        """
         sent = time.monotonic()
         server_us = await scripts.beat(
-            self._redis, self.keys, worker=self.worker, presence_ms=self.limits.presence_ms
+            self._redis,
+            self.keys,
+            worker=self.worker,
+            presence_ms=self.limits.presence_ms,
+            rate=rate,
         )
         now = time.monotonic()
         self._clock.follow(server_us, sent, now)

@@ -6,10 +6,11 @@
 | `record:ID`                    | hash   | enqueue; settle, finish | gateways    | retention |
 | `out:ID:PART:ATTEMPT`          | string | worker, before settle   | gateways    | and 1 hour |
 | `deadlines`                    | zset   | enqueue; settle, finish | sweep       | for ever  |
-| `demand`                       | hash   | enqueue; settle, finish | admission   | for ever  |
+| `demand`                       | hash   | enqueue; settle; finish; beat | gateways | for ever |
 | `workers`                      | zset   | beat; leave, tidy       | reclaim     | swept     |
 | `absences`                     | hash   | sweep                   | sweep       | swept     |
 | `running`                      | hash   | worker; leave, tidy     | reclaim     | swept     |
+| `rates`                        | hash   | beat; leave, tidy       | beat        | swept     |
 | `counters`                     | hash   | settle, finish          | metrics     | for ever  |
 | `dead`                         | stream | settle                  | operators   | retention |
 
@@ -27,8 +28,12 @@ P is `settings.key_prefix`. Everything of one model's shard carries the hash tag
 A record's fields: `st` status (a lane entry being leased is not written here), `ct` created and
 `dl` deadline and `ft` ended (Unix ms), `ln` lane, `n` parts, `left` parts not settled, `rp` reply
 channel, `tt` retention in ms, `in` the input as the client sent it, `en` lane entries as
-`id:rows …`, `oN` reply of part N, `aN` attempt of part N if not the first, `kN` strikes of part N
-if any and `hN` their history, a line each, `er` reply of a finish.
+`id:rows …`, `sq` rows that had ever entered the lane, its own included, `oN` reply of part N, `aN`
+attempt of part N if not the first, `kN` strikes of part N if any and `hN` their history, a line
+each, `er` reply of a finish.
+
+The demand's fields: by `LANE`, rows that wait or are leased; by `LANE_in`, rows that ever entered;
+`rate`, rows a second that all workers present work off.
 
 A lane entry's fields: `c` computation as `prediction.part`, `m` the message.
 """
@@ -72,6 +77,11 @@ class LaneKeys(msgspec.Struct, frozen=True):
         return f"{self.base}:running"
 
     @property
+    def rates(self) -> str:
+        """Rows a second that each worker works off."""
+        return f"{self.base}:rates"
+
+    @property
     def endings(self) -> str:
         """Channel on which workers hear which leases have ended by authority."""
         return f"{self.base}:endings"
@@ -83,7 +93,7 @@ class LaneKeys(msgspec.Struct, frozen=True):
 
     @property
     def demand(self) -> str:
-        """Rows waiting, ready and leased, by lane."""
+        """Rows waiting and leased, by lane, and how fast they are worked off."""
         return f"{self.base}:demand"
 
     @property

@@ -35,6 +35,12 @@ MAX_WAITING_BYTES = 256_000_000
 """Payload the coalescer holds before it refuses more: the bound on a gateway's memory when Redis
 is slower than its clients."""
 
+ELASTIC_ROWS = 4_096
+"""Rows that a realtime lane without a bound of its own always takes."""
+
+MAX_BULK_ROWS = 1_000_000
+"""Rows that a bulk lane without a bound of its own takes."""
+
 FULL_RETRY_S = 1.0
 """What a client of a full lane is told to wait."""
 
@@ -212,7 +218,8 @@ class LaneWriter:
             self._redis,
             keys,
             records=[keys.record(submission.id.text) for submission, _ in items],
-            bounds=(spec.realtime.max_rows, spec.bulk.max_rows),
+            bounds=(spec.realtime.max_rows or ELASTIC_ROWS, spec.bulk.max_rows or MAX_BULK_ROWS),
+            elastic=spec.realtime.max_rows is None,
             args=args,
         )
         try:
@@ -231,18 +238,20 @@ class LaneWriter:
             log.warning("enqueue of %d predictions for %s failed: %s", len(items), model, error)
             _tell(items, unavailable())
             return
-        for (submission, done), outcome in zip(items, outcomes, strict=True):
-            if outcome is EnqueueOutcome.FULL:
-                bound = spec.realtime if submission.lane is Lane.REALTIME else spec.bulk
-                done(
-                    LaneFull(
-                        f"The {submission.lane.value} lane of {model!r} holds its "
-                        f"{bound.max_rows} rows. Nothing was enqueued; try again shortly.",
-                        retry_after_s=FULL_RETRY_S,
-                    )
-                )
+        for (submission, done), enqueued in zip(items, outcomes, strict=True):
+            if enqueued.outcome is EnqueueOutcome.FULL:
+                done(_full(model, submission, enqueued.room_in_ms))
             else:
                 done(None)
+
+
+def _full(model: str, submission: Submission, room_in_ms: int | None) -> LaneFull:
+    rows = sum(part.rows for part in submission.parts)
+    return LaneFull(
+        f"The {submission.lane.value} lane of {model!r} has no room for {rows} more rows. Nothing "
+        "was enqueued; try again later.",
+        retry_after_s=FULL_RETRY_S if room_in_ms is None else room_in_ms / 1000,
+    )
 
 
 def unavailable() -> Unavailable:

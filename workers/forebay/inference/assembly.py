@@ -71,6 +71,11 @@ class Assembly:
         self.delivery = msgspec.structs.replace(self.delivery, computation=None)
 
     @property
+    def rows(self) -> int:
+        """How many rows it has."""
+        return len(self._outputs)
+
+    @property
     def complete(self) -> bool:
         """Whether it can be settled."""
         return self._left == 0 or self._error is not None

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterable
 
 from redis.exceptions import RedisError
@@ -10,6 +11,7 @@ from forebay.contract.errors import ErrorKind
 from forebay.contract.messages import Computation
 from forebay.inference.assembly import Assembly, RowRef, unreadable
 from forebay.inference.batcher import Batcher
+from forebay.inference.rate import ServiceRate
 from forebay.lanes.consumer import Consumer, Delivery, LeaseId, Settlement
 from forebay.runtime.clock import Clock
 
@@ -47,6 +49,7 @@ class Ledger:
         self._version = version
         self._clock = clock
         self._freed = freed
+        self.rate = ServiceRate()
         self._held: dict[LeaseId, Assembly] = {}
         self._unsettled: list[Settlement] = []
         self._outcome = asyncio.Event()
@@ -64,6 +67,7 @@ class Ledger:
             held.delivery = delivery
             return None
         assembly = self._held[delivery.lease] = Assembly(delivery, computation)
+        self.rate.begin(time.monotonic())
         return assembly
 
     def settle(self, assembly: Assembly) -> None:
@@ -134,8 +138,9 @@ class Ledger:
                     await asyncio.sleep(RETRY_S)
                     continue
                 del self._unsettled[: len(chunk)]
-                for settlement in chunk:
-                    self._held.pop(settlement.delivery.lease, None)
+                ended = [self._held.pop(one.delivery.lease, None) for one in chunk]
+                rows = sum(assembly.rows for assembly in ended if assembly is not None)
+                self.rate.done(rows, time.monotonic(), idle=not self._held)
             if not self._held:
                 self._empty.set()
 
@@ -149,4 +154,5 @@ class Ledger:
     def _close(self, assembly: Assembly) -> None:
         self._held.pop(assembly.delivery.lease, None)
         if not self._held:
+            self.rate.done(0, time.monotonic(), idle=True)
             self._empty.set()

@@ -98,6 +98,11 @@ class Pipeline:
         self._executor.close()
 
     @property
+    def rate(self) -> float:
+        """Rows a second that this worker works off while it has any; 0 if not known yet."""
+        return self._ledger.rate.rows_per_s
+
+    @property
     def hung(self) -> bool:
         """Whether a forward pass has taken longer than any may."""
         return self._executor.longest_s > self._limits.timeout_s

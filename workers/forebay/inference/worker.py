@@ -166,7 +166,7 @@ class Worker:
     async def _beat(self) -> None:
         while True:
             try:
-                await self._consumer.beat()
+                await self._consumer.beat(rate=self._pipeline.rate)
             except (RedisError, OSError) as error:
                 log.debug("beat failed: %s", error)
             await asyncio.sleep(self._settings.presence_s / BEATS_A_PRESENCE)

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Sequence
 from enum import IntEnum
 from importlib import resources
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from redis.exceptions import NoScriptError
 
@@ -49,6 +49,18 @@ class EnqueueOutcome(IntEnum):
     ENQUEUED = 1
     KNOWN = 0
     FULL = -1
+
+
+class Enqueued(NamedTuple):
+    """What became of a submission, and when its lane has room if it was full.
+
+    Attributes:
+        outcome: what became of it.
+        room_in_ms: when full, after how long the same would fit; None if nobody can tell.
+    """
+
+    outcome: EnqueueOutcome
+    room_in_ms: int | None = None
 
 
 class SettleOutcome(IntEnum):
@@ -92,13 +104,28 @@ async def enqueue(
     *,
     records: Sequence[str],
     bounds: tuple[int, int],
+    elastic: bool = False,
     args: Sequence[Arg],
-) -> list[EnqueueOutcome]:
-    """`enqueue.lua`; `args` are the packed predictions, in the order of `records`."""
+) -> list[Enqueued]:
+    """`enqueue.lua`.
+
+    Args:
+        redis: where.
+        keys: of the model's shard.
+        records: of the predictions.
+        bounds: most rows in realtime, and in bulk.
+        elastic: whether realtime takes more if that is worked off before the deadline.
+        args: the packed predictions, in the order of `records`.
+    """
     reply = await _enqueue.call(
-        redis, [*_lanes(keys), keys.deadlines, keys.demand, *records], [*bounds, *args]
+        redis,
+        [*_lanes(keys), keys.deadlines, keys.demand, *records],
+        [*bounds, int(elastic), *args],
     )
-    return [EnqueueOutcome(code) for code in cast(list[int], reply)]
+    return [
+        Enqueued(EnqueueOutcome(max(code, -1)), -code if code < -1 else None)
+        for code in cast(list[int], reply)
+    ]
 
 
 async def read(
@@ -169,14 +196,22 @@ async def reclaim(
     return cast(list[tuple[bytes, int, int, list[bytes]]], reply)
 
 
-async def beat(redis: Commands, keys: LaneKeys, *, worker: str, presence_ms: int) -> int:
+async def beat(
+    redis: Commands, keys: LaneKeys, *, worker: str, presence_ms: int, rate: float
+) -> int:
     """`beat.lua`: returns the server's Unix time in microseconds."""
-    return int(await _beat.call(redis, [keys.workers], [worker, presence_ms]))
+    return int(
+        await _beat.call(
+            redis, [keys.workers, keys.rates, keys.demand], [worker, presence_ms, f"{rate:.3f}"]
+        )
+    )
 
 
 async def leave(redis: Commands, keys: LaneKeys, *, worker: str) -> None:
     """`leave.lua`."""
-    await _leave.call(redis, [*_lanes(keys), keys.workers, keys.running], [GROUP, worker])
+    await _leave.call(
+        redis, [*_lanes(keys), keys.workers, keys.running, keys.rates], [GROUP, worker]
+    )
 
 
 async def tidy(
@@ -186,7 +221,7 @@ async def tidy(
     (other,) = (one for one in Lane if one is not lane)
     reply = await _tidy.call(
         redis,
-        [keys.lane(lane), keys.workers, keys.absences, keys.running, keys.lane(other)],
+        [keys.lane(lane), keys.workers, keys.absences, keys.running, keys.lane(other), keys.rates],
         [GROUP, grace_ms, idle_ms],
     )
     return reply[0], reply[1]
