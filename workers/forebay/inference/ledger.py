@@ -87,21 +87,12 @@ class Ledger:
         self._unsettled.append(Settlement(delivery, reply, dead=message))
         self._outcome.set()
 
-    def lose(self, leases: Iterable[LeaseId]) -> None:
-        """Forget leases that have gone to a peer: whatever they come to is refused."""
+    def lose(self, leases: Iterable[LeaseId], *, why: str) -> None:
+        """Forget leases that are this worker's no longer: they don't run, or in vain."""
         for lease in leases:
             assembly = self._held.get(lease)
             if assembly is not None and not assembly.settled:
-                log.warning("lost the lease of %s", assembly.delivery.prediction)
-                self._end(assembly)
-                self._close(assembly)
-
-    def drop(self, leases: Iterable[LeaseId]) -> None:
-        """Forget leases of predictions that were ended by authority: they don't run any more."""
-        for lease in leases:
-            assembly = self._held.get(lease)
-            if assembly is not None and not assembly.settled:
-                log.debug("%s has been ended elsewhere", assembly.delivery.prediction)
+                log.info("let %s go: %s", assembly.delivery.prediction, why)
                 self._end(assembly)
                 self._close(assembly)
 

@@ -114,11 +114,11 @@ class Pipeline:
 
     def lose(self, leases: set[LeaseId]) -> None:
         """Drop deliveries whose lease has gone to a peer: whatever they come to is refused."""
-        self._ledger.lose(leases)
+        self._ledger.lose(leases, why="a peer has taken its lease over")
 
     def drop(self, leases: set[LeaseId]) -> None:
         """Drop deliveries whose prediction has been ended by authority, so that they don't run."""
-        self._ledger.drop(leases)
+        self._ledger.lose(leases, why="it has ended")
 
     def _look(self) -> None:
         """Rows have left the batcher."""
