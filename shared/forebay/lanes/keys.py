@@ -4,7 +4,7 @@
 |--------------------------------|--------|-------------------------|-------------|-----------|
 | `lane:LANE`                    | stream | enqueue; settle, finish | workers     | for ever  |
 | `record:ID`                    | hash   | enqueue; settle, finish | gateways    | retention |
-| `out:ID:PART:ATTEMPT`          | string | worker, before settle   | gateways    | and 1 hour |
+| `out:ID:PART:ATTEMPT`          | string | settle                  | gateways    | and 1 hour |
 | `deadlines`                    | zset   | enqueue; settle, finish | sweep       | for ever  |
 | `demand`                       | hash   | enqueue; settle; finish; beat | gateways | for ever |
 | `workers`                      | zset   | beat; leave, tidy       | reclaim     | swept     |

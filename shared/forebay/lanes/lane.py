@@ -236,7 +236,7 @@ class LaneWriter:
             if not _refused_by_server(error):
                 self._health.suspect(error)
             log.warning("enqueue of %d predictions for %s failed: %s", len(items), model, error)
-            _tell(items, unavailable())
+            _tell(items, unavailable(error))
             return
         for (submission, done), enqueued in zip(items, outcomes, strict=True):
             if enqueued.outcome is EnqueueOutcome.FULL:
@@ -254,10 +254,23 @@ def _full(model: str, submission: Submission, room_in_ms: int | None) -> LaneFul
     )
 
 
-def unavailable() -> Unavailable:
-    """The error for a Redis that is out of reach."""
+def unavailable(error: Exception | None = None) -> Unavailable:
+    """The error for a Redis that is out of reach, or takes nothing.
+
+    Args:
+        error: what it said, if anything.
+    """
+    said = str(error) if isinstance(error, ResponseError) else ""
+    if said.startswith(("OOM", "command not allowed when used memory")):
+        why = "The queue's server is out of memory"
+    elif said.startswith(("MISCONF", "Errors writing to the AOF")):
+        why = "The queue's server can't write to its disk"
+    elif said:
+        why = "The queue's server takes no writes just now"
+    else:
+        why = "The queue is out of reach"
     return Unavailable(
-        "The queue is out of reach. Nothing is known to have been enqueued; try again shortly.",
+        f"{why}. Nothing is known to have been enqueued; try again shortly.",
         retry_after_s=UNAVAILABLE_RETRY_S,
     )
 

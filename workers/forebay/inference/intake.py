@@ -21,6 +21,7 @@ from forebay.inference.backends.base import Backend, PreparedRow
 from forebay.inference.batcher import Batcher
 from forebay.inference.executor import Executor
 from forebay.inference.ledger import Ledger
+from forebay.inference.trouble import Trouble
 from forebay.lanes.consumer import Consumer, Delivery
 
 log = logging.getLogger(__name__)
@@ -79,6 +80,7 @@ class Intake:
         # What a blocking read may bring is not known: on bulk, take the worst for granted.
         self._rows_per_entry = 1.0 if lane is Lane.REALTIME else float(MAX_PART_ROWS)
         self._backlog = True
+        self._trouble = Trouble(log, f"reading the {lane.value} lane")
         self._draining = False
         self._room = asyncio.Event()
 
@@ -96,15 +98,17 @@ class Intake:
         while await self._wait_for_room():
             try:
                 deliveries = await self._lease(self._rows_wanted)
-            except ResponseError as error:
-                if not str(error).startswith("NOGROUP"):
-                    raise
-                log.warning("the lanes are gone from Redis: joining anew")
-                await self._rejoin()
             except (RedisError, OSError) as error:
-                log.warning("reading the %s lane failed: %s", self.lane, error)
-                await asyncio.sleep(RETRY_S)
+                # Whatever it is, the worker stays and tries again: a server may be full, loading,
+                # a replica, or gone, and what is held is still to be settled.
+                if isinstance(error, ResponseError) and str(error).startswith("NOGROUP"):
+                    log.warning("the lanes are gone from Redis: joining anew")
+                    await self._rejoin()
+                else:
+                    self._trouble.report(error)
+                    await asyncio.sleep(RETRY_S)
             else:
+                self._trouble.over()
                 await self._prepare_all(self._register(deliveries))
 
     @property
@@ -142,7 +146,7 @@ class Intake:
         try:
             await self._consumer.join()
         except (RedisError, OSError) as error:
-            log.warning("joining the lanes failed: %s", error)
+            self._trouble.report(error)
             await asyncio.sleep(RETRY_S)
 
     def _register(self, deliveries: Sequence[Delivery]) -> list[Assembly]:

@@ -12,6 +12,7 @@ from forebay.contract.messages import Computation
 from forebay.inference.assembly import Assembly, RowRef, unreadable
 from forebay.inference.batcher import Batcher
 from forebay.inference.rate import ServiceRate
+from forebay.inference.trouble import Trouble
 from forebay.lanes.consumer import Consumer, Delivery, LeaseId, Settlement
 from forebay.runtime.clock import Clock
 
@@ -22,6 +23,10 @@ RETRY_S = 0.1
 
 SETTLE_MAX = 64
 """Deliveries in one settle call: longer calls would hold up everybody else's commands."""
+
+
+SETTLE_BYTES = 1_048_576
+"""Nor are more bytes of outputs sent in one, unless a single delivery has them."""
 
 
 class Ledger:
@@ -52,6 +57,7 @@ class Ledger:
         self.rate = ServiceRate()
         self._held: dict[LeaseId, Assembly] = {}
         self._unsettled: list[Settlement] = []
+        self._trouble = Trouble(log, "settling results")
         self._outcome = asyncio.Event()
         self._empty = asyncio.Event()
 
@@ -120,20 +126,29 @@ class Ledger:
             await self._outcome.wait()
             self._outcome.clear()
             while self._unsettled:
-                chunk = self._unsettled[:SETTLE_MAX]
+                chunk = self._next_chunk()
                 try:
                     await self._consumer.settle(chunk)
                 except (RedisError, OSError) as error:
                     # Safe to repeat: what is recorded already stays as it is.
-                    log.warning("settling %d results failed, trying again: %s", len(chunk), error)
+                    self._trouble.report(error)
                     await asyncio.sleep(RETRY_S)
                     continue
+                self._trouble.over()
                 del self._unsettled[: len(chunk)]
                 ended = [self._held.pop(one.delivery.lease, None) for one in chunk]
                 rows = sum(assembly.rows for assembly in ended if assembly is not None)
                 self.rate.done(rows, time.monotonic(), idle=not self._held)
             if not self._held:
                 self._empty.set()
+
+    def _next_chunk(self) -> list[Settlement]:
+        size = 0
+        for number, settlement in enumerate(self._unsettled[:SETTLE_MAX]):
+            size += len(settlement.spilled or b"")
+            if number and size > SETTLE_BYTES:
+                return self._unsettled[:number]
+        return self._unsettled[:SETTLE_MAX]
 
     def _end(self, assembly: Assembly) -> None:
         """Nothing more of it runs."""

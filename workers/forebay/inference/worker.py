@@ -82,7 +82,6 @@ class Worker:
                 lease_ms=int(settings.lease_s * 1000),
                 presence_ms=int(settings.presence_s * 1000),
                 dead_letter_max=settings.dead_letter_max,
-                retention_ms=int((settings.result_retention_s + spec.bulk.deadline_s) * 1000),
             ),
             clock=clock,
         )

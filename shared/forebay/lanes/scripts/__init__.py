@@ -24,11 +24,14 @@ class Script:
 
     Args:
         name: file name without `.lua`.
+        adds: whether it takes on new work. A server that is out of memory refuses such scripts;
+            the others free memory, or cost next to none, and must run all the more.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, adds: bool = False) -> None:
         self.name = name
-        self.source = (resources.files(__name__) / f"{name}.lua").read_text("utf-8")
+        source = (resources.files(__name__) / f"{name}.lua").read_text("utf-8")
+        self.source = source if adds else f"#!lua flags=allow-oom\n{source}"
         self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
     async def call(self, redis: Commands, keys: Sequence[str], args: Sequence[Arg]) -> Any:
@@ -81,9 +84,12 @@ class FinishOutcome(IntEnum):
     GONE = -2
 
 
+READ_BYTES = 1_048_576
+"""Payload after which a worker reads no more in one go."""
+
 RawEntry = tuple[bytes, list[bytes]]
 
-_enqueue = Script("enqueue")
+_enqueue = Script("enqueue", adds=True)
 _read = Script("read")
 _settle = Script("settle")
 _finish = Script("finish")
@@ -133,7 +139,7 @@ async def read(
 ) -> list[RawEntry]:
     """`read.lua`: entries, without blocking."""
     reply = await _read.call(
-        redis, [keys.lane(lane), keys.demand], [GROUP, worker, rows, lane.value]
+        redis, [keys.lane(lane), keys.demand], [GROUP, worker, rows, lane.value, READ_BYTES]
     )
     return cast(list[RawEntry], reply)
 

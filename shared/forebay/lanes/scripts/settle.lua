@@ -8,7 +8,7 @@
 -- ARGV  1 group  2 most dead letters kept  3 channel that workers listen on, then for each
 --       computation:
 --       lane, entry id, prediction id, part, attempt, status, reply message,
---       1 if its outputs are spilled, reason if it becomes a dead letter or ''
+--       outputs if they are kept beside the record or '', reason if it becomes a dead letter or ''
 -- Returns for each  2 the prediction is now terminal  1 part recorded  0 too late, dropped
 --                   -1 the lease is another's, dropped  -2 no such record any more, dropped
 local SWEPT_MS = 3600000
@@ -53,7 +53,7 @@ while key <= #KEYS do
   local record, spilled_key = KEYS[key], KEYS[key + 1]
   local lane, entry, id, part = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   local attempt, status, message = ARGV[at + 4], ARGV[at + 5], ARGV[at + 6]
-  local spilled, reason = ARGV[at + 7] == '1', ARGV[at + 8]
+  local spilled, reason = ARGV[at + 7], ARGV[at + 8]
   key, at = key + 2, at + 9
   local found = redis.call('HMGET', record, 'st', 'left', 'rp', 'tt', 'a' .. part, 'en',
     'dl', 'o' .. part)
@@ -118,8 +118,9 @@ while key <= #KEYS do
       redis.call('HSET', record, 'o' .. part, message, 'left', left)
     end
     -- Outputs beside the record outlive it: it ends by its deadline, or the sweep after that.
-    if spilled then
-      redis.call('PEXPIRE', spilled_key, math.max(found[7] - now, 0) + found[4] + SWEPT_MS)
+    if spilled ~= '' then
+      redis.call('SET', spilled_key, spilled, 'PX',
+        math.max(found[7] - now, 0) + found[4] + SWEPT_MS)
     end
   end
   outcomes[#outcomes + 1] = outcome
