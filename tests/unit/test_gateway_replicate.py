@@ -37,7 +37,17 @@ def test_prefer_wait_says_how_long(prefer: bytes, wait_s: float | None) -> None:
 
 
 @pytest.mark.parametrize(
-    "prefer", [b"wait=0", b"wait=61", b"wait=", b"wait=-1", b"wait=1.5", b"wait=x", b"wait=\xb2"]
+    "prefer",
+    [
+        b"wait=0",
+        b"wait=61",
+        b"wait=00601",
+        b"wait=",
+        b"wait=-1",
+        b"wait=1.5",
+        b"wait=x",
+        b"wait=\xb2",
+    ],
 )
 def test_a_wait_that_is_out_of_range_is_refused(prefer: bytes) -> None:
     with pytest.raises(InvalidInput, match="1 to 60") as caught:

@@ -6,5 +6,6 @@ models   `forebay models …`
 predict  a small HTTP client
 show     tables and shortened vectors
 
-Errors made on purpose end in one line on stderr and exit code 1.
+Errors made on purpose end in one line on stderr and exit code 1; a service whose configuration or
+artifact is wrong ends with 78, which tells its supervisor that no other start would help.
 """

@@ -9,7 +9,7 @@ from redis.exceptions import RedisError
 
 from forebay.contract.errors import ErrorKind
 from forebay.contract.messages import Computation
-from forebay.inference.assembly import Assembly, RowRef, unreadable
+from forebay.inference.assembly import Assembly, RowRef, unrun
 from forebay.inference.batcher import Batcher
 from forebay.inference.rate import ServiceRate
 from forebay.inference.trouble import Trouble
@@ -89,7 +89,7 @@ class Ledger:
     def bury(self, delivery: Delivery, kind: ErrorKind, message: str) -> None:
         """Make a dead letter of it."""
         log.error("%s becomes a dead letter: %s", delivery.prediction, message)
-        reply = unreadable(delivery, self._clock.now_ms(), kind=kind, message=message)
+        reply = unrun(delivery, self._clock.now_ms(), kind=kind, message=message)
         self._unsettled.append(Settlement(delivery, reply, dead=message))
         self._outcome.set()
 

@@ -28,7 +28,7 @@ from forebay.lanes.endings import Endings
 from forebay.lanes.keys import Keys
 from forebay.lanes.running import Running
 from forebay.runtime.clock import Clock
-from forebay.runtime.process import process_name
+from forebay.runtime.process import EXIT_HUNG, process_name
 from forebay.runtime.redis import Channel, connect, connect_blocking
 from forebay.runtime.settings import Settings
 from forebay.runtime.wire import Wire
@@ -41,9 +41,6 @@ BEATS_A_PRESENCE = 3
 
 WATCH_S = 1.0
 """How often it is looked whether a forward pass hangs."""
-
-EXIT_HUNG = 70
-"""Exit code of a worker that ended because one did."""
 
 RELEASE_MARGIN_S = 2.0
 """Part of the drain's grace kept for letting go what could not be finished."""
