@@ -149,10 +149,10 @@ async def test_every_child_holds_the_lock_as_long_as_it_lives(tmp_path: Path) ->
     watched = Watched(supervisor, lines)
     supervisor.start(python("a", TELL + WAIT))
     pid = await watched.pid("a")
-    held = [os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")]
+    held = [file.readlink() for file in Path(f"/proc/{pid}/fd").iterdir()]
     await supervisor.drain()
     os.close(descriptor)
-    assert str(path) in held
+    assert path in held
 
 
 async def test_stages_stop_in_order_each_when_the_one_before_has_ended(watched: Watched) -> None:

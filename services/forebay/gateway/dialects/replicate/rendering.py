@@ -44,7 +44,7 @@ class PredictionBody(msgspec.Struct, frozen=True):
     urls: Mapping[str, str]
     logs: str = ""
     data_removed: bool = False
-    queue: Queue | None | msgspec.UnsetType = msgspec.UNSET
+    queue: Queue | msgspec.UnsetType = msgspec.UNSET
 
 
 def render(
