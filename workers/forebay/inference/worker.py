@@ -22,6 +22,7 @@ from forebay.contract.prediction import Lane
 from forebay.inference.backends.base import Backend
 from forebay.inference.backends.load import load
 from forebay.inference.intake import BLOCK_MS
+from forebay.inference.memory import give_back_large_blocks
 from forebay.inference.pipeline import Pipeline
 from forebay.lanes.consumer import Consumer, ConsumerLimits
 from forebay.lanes.endings import Endings
@@ -202,6 +203,7 @@ def run(settings: Settings, spec: ModelSpec) -> None:
         ArtifactError: the model's artifact is missing or damaged.
         ConfigurationError: a setting is wrong.
     """
+    give_back_large_blocks()
     began = time.monotonic()
     backend = load(spec, ArtifactStore(Path(settings.home)))
     loaded = time.monotonic()
