@@ -38,8 +38,8 @@ def sized(payload: int) -> Submission:
 
 
 def call_sizes(gateway: GatewayEnd) -> list[int]:
-    """Predictions in each enqueue so far: a script call's keys but the four of the lanes."""
-    return [args[2] - 4 for args in gateway.redis.sent if args[0] == "EVALSHA"]
+    """Predictions in each enqueue so far: a script call's keys but the five of the lanes."""
+    return [args[2] - 5 for args in gateway.redis.sent if args[0] == "EVALSHA"]
 
 
 @pytest.fixture

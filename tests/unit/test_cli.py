@@ -49,7 +49,10 @@ def run(*words: str, **variables: str) -> "subprocess.CompletedProcess[str]":
 def test_every_verb_has_help() -> None:
     result = invoke("--help")
     assert result.exit_code == 0
-    verbs = ("up", "gateway", "worker", "background", "predict", "config", "doctor", "models")
+    verbs = (
+        *("up", "gateway", "worker", "background"),
+        *("predict", "config", "doctor", "models", "dead"),
+    )
     for verb in verbs[:4]:
         # Options that are settings are explained as the settings are.
         assert "The model catalog" in invoke(verb, "--help").output

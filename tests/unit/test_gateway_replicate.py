@@ -209,6 +209,11 @@ def test_an_output_is_a_list_where_the_input_was_one(
     assert told["output"] == output
 
 
+def test_a_replay_names_the_prediction_that_it_is_a_replay_of() -> None:
+    assert shown(prediction(retry_of="minilm-0-11"))["retry_of"] == "minilm-0-11"
+    assert "retry_of" not in shown(prediction())
+
+
 def test_an_error_is_told_in_words() -> None:
     error = ErrorInfo(ErrorKind.TOO_LONG, "Row 0: too long.", 0)
     told = shown(prediction(status=Status.FAILED, error=error))

@@ -4,6 +4,8 @@ main     the verbs, and what an error looks like to people
 flags    options that are settings
 models   `forebay models …`
 predict  a small HTTP client
+dead     `forebay dead …`: dead letters
+letters  what that prints
 show     tables and shortened vectors
 
 Errors made on purpose end in one line on stderr and exit code 1; a service whose configuration or

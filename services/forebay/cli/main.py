@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from forebay.cli import flags
+from forebay.cli.dead import dead
 from forebay.cli.models import models
 from forebay.contract.errors import ErrorKind, ForebayError
 from forebay.runtime.process import EXIT_HOPELESS
@@ -28,6 +29,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(models, name="models")
+app.add_typer(dead, name="dead")
 
 INTERRUPTED = 130
 SERVICES = frozenset({"gateway", "worker", "background"})

@@ -131,6 +131,7 @@ class Prediction(msgspec.Struct, frozen=True):
         error: what went wrong, for `failed`, `canceled` and `expired`.
         timing: None until a worker has run it.
         place: in its lane, while it waits there.
+        retry_of: id of the prediction whose dead letter was replayed as this one.
     """
 
     id: str
@@ -146,3 +147,4 @@ class Prediction(msgspec.Struct, frozen=True):
     error: ErrorInfo | None = None
     timing: Timing | None = None
     place: Place | None = None
+    retry_of: str | None = None

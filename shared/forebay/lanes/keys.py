@@ -5,6 +5,7 @@
 | `lane:LANE`                    | stream | enqueue; settle, finish | workers     | for ever  |
 | `record:ID`                    | hash   | enqueue; settle, finish | gateways    | retention |
 | `out:ID:PART:ATTEMPT`          | string | settle                  | gateways    | and 1 hour |
+| `parts:ID`                     | hash   | settle                  | settle      | and 1 hour |
 | `deadlines`                    | zset   | enqueue; settle, finish | sweep       | for ever  |
 | `demand`                       | hash   | enqueue; settle; finish; beat | gateways | for ever |
 | `workers`                      | zset   | beat; leave, tidy       | reclaim     | swept     |
@@ -12,7 +13,7 @@
 | `running`                      | hash   | worker; leave, tidy     | reclaim     | swept     |
 | `rates`                        | hash   | beat; leave, tidy       | beat        | swept     |
 | `counters`                     | hash   | settle, finish          | metrics     | for ever  |
-| `dead`                         | stream | settle                  | operators   | retention |
+| `dead`                         | stream | settle; enqueue, drop   | operators   | retention |
 
 Pub/sub: `P:{model:shard}:endings`, where finish and settle name the leases that ended though their
 worker has not settled them, as `LANE:ENTRY …`; all workers of the shard listen.
@@ -30,12 +31,17 @@ A record's fields: `st` status (a lane entry being leased is not written here), 
 channel, `tt` retention in ms, `in` the input as the client sent it, `en` lane entries as
 `id:rows …`, `sq` rows that had ever entered the lane, its own included, `oN` reply of part N, `aN`
 attempt of part N if not the first, `kN` strikes of part N if any and `hN` their history, a line
-each, `er` reply of a finish.
+each, `er` reply of a finish, `rt` the prediction whose dead letter was replayed as this one.
 
 The demand's fields: by `LANE`, rows that wait or are leased; by `LANE_in`, rows that ever entered;
 `rate`, rows a second that all workers present work off.
 
 A lane entry's fields: `c` computation as `prediction.part`, `m` the message.
+
+A dead letter's fields: `c` and `m` as of a lane entry, `reason`, `attempts`, `strikes`, `lane`,
+`at` (Unix ms) and `history` as in the record; `rows`, for each part, as `rows:bytes …`, `rest`, the
+messages of the other parts in order, one after the other, and `in` as in the record; instead of
+those three `lacks`, which is `large` or `gone`; `before`, bytes of all letters before it.
 """
 
 import hashlib
@@ -70,6 +76,11 @@ class LaneKeys(msgspec.Struct, frozen=True):
     def outputs(self, prediction: str, part: int, attempt: int) -> str:
         """Outputs too big to publish, by attempt, so a zombie can't overwrite its successor's."""
         return f"{self.base}:out:{prediction}:{part}:{attempt}"
+
+    @property
+    def parts(self) -> str:
+        """What the key begins with that keeps messages of settled parts; the id follows."""
+        return f"{self.base}:parts:"
 
     @property
     def running(self) -> str:

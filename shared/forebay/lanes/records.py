@@ -25,6 +25,7 @@ class Record(msgspec.Struct, frozen=True):
         entries: lane entry of each part.
         rows: of all parts.
         entered: rows that had ever entered the lane, its own included.
+        retry_of: the prediction whose dead letter was replayed as this one.
     """
 
     status: Status
@@ -38,6 +39,7 @@ class Record(msgspec.Struct, frozen=True):
     rows: int
     entered: int
     input: bytes | None
+    retry_of: str | None = None
 
 
 class Records:
@@ -104,6 +106,7 @@ class Records:
             error=failure.error if failure else None,
             timing=combined_timing(record.replies),
             place=place,
+            retry_of=record.retry_of,
         )
 
     async def outputs(self, replies: Sequence[Reply]) -> tuple[Output, ...]:
@@ -192,4 +195,5 @@ def _parse(fields: dict[bytes, bytes]) -> Record:
         rows=sum(int(rows) for _, rows in entries),
         entered=int(fields.get(b"sq", 0)),
         input=fields.get(b"in"),
+        retry_of=fields[b"rt"].decode() if b"rt" in fields else None,
     )

@@ -49,6 +49,7 @@ class Script:
 class EnqueueOutcome(IntEnum):
     """What became of a submission."""
 
+    LETTER_GONE = 2
     ENQUEUED = 1
     KNOWN = 0
     FULL = -1
@@ -88,6 +89,13 @@ READ_BYTES = 1_048_576
 """Payload after which a worker reads no more in one go."""
 
 RawEntry = tuple[bytes, list[bytes]]
+RawLetter = tuple[bytes, int, list[bytes]]
+"""Entry, bytes, and the fields that tell of it."""
+
+MAX_DEAD_BYTES = 100_000_000
+"""Dead letters of one shard. They lie in the server's memory beside what is still to be run, and
+are many only when much goes wrong. A quarter, the most that one letter takes, holds the rows and
+the input of a request of 10 MB."""
 
 _enqueue = Script("enqueue", adds=True)
 _read = Script("read")
@@ -98,6 +106,7 @@ _reclaim = Script("reclaim")
 _beat = Script("beat")
 _leave = Script("leave")
 _tidy = Script("tidy")
+_letters = Script("letters")
 
 
 def _lanes(keys: LaneKeys) -> list[str]:
@@ -111,6 +120,8 @@ async def enqueue(
     records: Sequence[str],
     bounds: tuple[int, int],
     elastic: bool = False,
+    retry_of: str = "",
+    letters: Sequence[bytes] = (),
     args: Sequence[Arg],
 ) -> list[Enqueued]:
     """`enqueue.lua`.
@@ -121,12 +132,14 @@ async def enqueue(
         records: of the predictions.
         bounds: most rows in realtime, and in bulk.
         elastic: whether realtime takes more if that is worked off before the deadline.
+        retry_of: the dead prediction that is replayed as the only one of these.
+        letters: its dead letters' entries.
         args: the packed predictions, in the order of `records`.
     """
     reply = await _enqueue.call(
         redis,
-        [*_lanes(keys), keys.deadlines, keys.demand, *records],
-        [*bounds, int(elastic), *args],
+        [*_lanes(keys), keys.deadlines, keys.demand, keys.dead, *records],
+        [*bounds, int(elastic), retry_of, b" ".join(letters), *args],
     )
     return [
         Enqueued(EnqueueOutcome(max(code, -1)), -code if code < -1 else None)
@@ -145,13 +158,19 @@ async def read(
 
 
 async def settle(
-    redis: Commands, keys: LaneKeys, *, pairs: Sequence[str], dead_max: int, args: Sequence[Arg]
+    redis: Commands,
+    keys: LaneKeys,
+    *,
+    pairs: Sequence[str],
+    dead_max: int,
+    args: Sequence[Arg],
+    dead_max_bytes: int = MAX_DEAD_BYTES,
 ) -> list[SettleOutcome]:
     """`settle.lua`; `pairs` are (record, spilled outputs) keys, flat."""
     reply = await _settle.call(
         redis,
         [*_lanes(keys), keys.deadlines, keys.demand, keys.counters, keys.dead, *pairs],
-        [GROUP, dead_max, keys.endings, *args],
+        [GROUP, dead_max, keys.endings, dead_max_bytes, keys.parts, *args],
     )
     return [SettleOutcome(code) for code in cast(list[int], reply)]
 
@@ -231,3 +250,11 @@ async def tidy(
         [GROUP, grace_ms, idle_ms],
     )
     return reply[0], reply[1]
+
+
+async def letters(
+    redis: Commands, keys: LaneKeys, *, begin: str, most: int, prediction: str
+) -> tuple[str, list[RawLetter]]:
+    """`letters.lua`: where to go on, empty after the last page; and the letters of this one."""
+    reply = await _letters.call(redis, [keys.dead], [begin, most, prediction])
+    return cast(bytes, reply[0]).decode(), cast(list[RawLetter], reply[1:])

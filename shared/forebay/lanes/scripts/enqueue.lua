@@ -1,14 +1,16 @@
 -- Record predictions and add their computations to a lane, all or nothing for each prediction.
--- Idempotent by id: a retried call finds the record and adds nothing.
+-- Idempotent by id: a retried call finds the record and adds nothing. A replay enqueues one
+-- prediction and deletes the dead letters that it comes from: both, or neither.
 --
 -- KEYS  1 realtime lane (stream)  2 bulk lane (stream)  3 deadlines (zset)  4 demand (hash)
---       5.. one prediction record (hash) each
+--       5 dead letters (stream)  6.. one prediction record (hash) each
 -- ARGV  1 most rows in realtime  2 most rows in bulk  3 1 if realtime takes more than that as long
---       as it is worked off before the deadline, then for each prediction:
+--       as it is worked off before the deadline  4 id of the dead prediction that is replayed, or
+--       ''  5 its dead letters, as 'ENTRY ...'; then for each prediction:
 --       id, lane, created (Unix ms), deadline in ms from then, reply channel or '',
 --       retention in ms, input or '', number of parts, then for each part: rows, message
--- Returns for each prediction  1 enqueued  0 already known  less: refused, the lane is full for so
---                              many ms; -1 if nobody can tell
+-- Returns for each prediction  1 enqueued  0 already known  2 a dead letter is gone  less: refused,
+--                              the lane is full for so many ms; -1 if nobody can tell
 local bound = { realtime = tonumber(ARGV[1]), bulk = tonumber(ARGV[2]) }
 local stream = { realtime = KEYS[1], bulk = KEYS[2] }
 local told = redis.call('HMGET', KEYS[4], 'realtime', 'bulk', 'realtime_in', 'bulk_in', 'rate')
@@ -32,9 +34,19 @@ local function refused(lane, excess)
   return -math.max(math.ceil(excess / rate * 1000), 1)
 end
 
+local letters = {}
+for letter in string.gmatch(ARGV[5], '%S+') do letters[#letters + 1] = letter end
+
+local function letter_gone()
+  for _, letter in ipairs(letters) do
+    if #redis.call('XRANGE', KEYS[5], letter, letter) == 0 then return true end
+  end
+  return false
+end
+
 local deadlines, outcomes = {}, {}
-local at = 4
-for k = 5, #KEYS do
+local at = 6
+for k = 6, #KEYS do
   local record = KEYS[k]
   local id, lane, created = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   local deadline_ms = tonumber(ARGV[at + 3])
@@ -46,7 +58,9 @@ for k = 5, #KEYS do
   local rows = 0
   for p = 0, parts - 1 do rows = rows + tonumber(ARGV[first + 2 * p]) end
   local excess = rows - room(lane, deadline_ms)
-  if excess > 0 then
+  if #letters > 0 and redis.call('EXISTS', record) == 0 and letter_gone() then
+    outcomes[#outcomes + 1] = 2
+  elseif excess > 0 then
     outcomes[#outcomes + 1] = redis.call('EXISTS', record) == 1 and 0 or refused(lane, excess)
   elseif redis.call('HSETNX', record, 'st', 'starting') == 0 then
     outcomes[#outcomes + 1] = 0
@@ -63,6 +77,11 @@ for k = 5, #KEYS do
     if input ~= '' then
       fields[#fields + 1] = 'in'
       fields[#fields + 1] = input
+    end
+    if #letters > 0 then
+      fields[#fields + 1] = 'rt'
+      fields[#fields + 1] = ARGV[4]
+      redis.call('XDEL', KEYS[5], unpack(letters))
     end
     redis.call('HSET', record, unpack(fields))
     deadlines[#deadlines + 1] = deadline

@@ -27,7 +27,7 @@ class Queue(msgspec.Struct, frozen=True):
 
 
 class PredictionBody(msgspec.Struct, frozen=True):
-    """A prediction, with the fields that Replicate's clients know."""
+    """A prediction, with the fields that Replicate's clients know; `retry_of` where it is one."""
 
     id: str
     model: str
@@ -45,6 +45,7 @@ class PredictionBody(msgspec.Struct, frozen=True):
     logs: str = ""
     data_removed: bool = False
     queue: Queue | msgspec.UnsetType = msgspec.UNSET
+    retry_of: str | msgspec.UnsetType = msgspec.UNSET
 
 
 def render(
@@ -83,6 +84,7 @@ def render(
             if prediction.place is None
             else Queue(prediction.place.rows_ahead, prediction.place.wait_s),
             urls={"get": url, "cancel": f"{url}/cancel"},
+            retry_of=msgspec.UNSET if prediction.retry_of is None else prediction.retry_of,
         )
     )
 
