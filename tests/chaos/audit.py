@@ -14,7 +14,7 @@ from forebay.contract.messages import decode_replies
 from forebay.contract.prediction import TERMINAL, Lane
 from forebay.lanes.depth import counters, depth
 from forebay.lanes.keys import GROUP, Keys, LaneKeys
-from forebay.runtime.redis import connect
+from forebay.runtime.redis import Commands, connect
 from tests.chaos.clients import Http, Load, Told, read_all
 from tests.chaos.outcome import Outcome, Tally
 
@@ -30,7 +30,7 @@ class Audit:
     """Watches a model's predictions from beside the system.
 
     Attributes:
-        redis: a client of the auditor's own.
+        client: a client of the auditor's own.
         keys: of the model.
 
     Args:
@@ -40,7 +40,8 @@ class Audit:
     """
 
     def __init__(self, url: str, keys: Keys, model: str = "echo") -> None:
-        self.redis: Redis = connect(url, timeout_s=TIMEOUT_S)
+        self._redis: Redis = connect(url, timeout_s=TIMEOUT_S)
+        self.client: Commands = self._redis
         self.keys: LaneKeys = keys.of(model)
         self._channels = keys.reply_channel("*")
         self._published: Counter[tuple[str, int]] = Counter()
@@ -53,7 +54,7 @@ class Audit:
         self._listener.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._listener
-        await self.redis.aclose()
+        await self._redis.aclose()
 
     async def ended(self, ids: Iterable[str], *, within_s: float) -> list[str]:
         """Wait until these have ended; returns those that have not."""
@@ -86,7 +87,7 @@ class Audit:
         found: dict[str, list[Any]] = {}
         for first in range(0, len(ids), AT_ONCE):
             some = ids[first : first + AT_ONCE]
-            async with self.redis.pipeline(transaction=False) as pipeline:
+            async with self._redis.pipeline(transaction=False) as pipeline:
                 for id_ in some:
                     pipeline.execute_command("HMGET", self.keys.record(id_), *names)
                 found.update(zip(some, await pipeline.execute(), strict=True))
@@ -104,18 +105,20 @@ class Audit:
 
     async def counters(self) -> dict[str, int]:
         """How many predictions ended how, and how many results were dropped."""
-        return await counters(self.redis, self.keys)
+        return await counters(self.client, self.keys)
 
     async def demand(self) -> int:
         """Rows waiting, ready and leased."""
-        told = await depth(self.redis, self.keys, now_ms=0)
+        told = await depth(self.client, self.keys, now_ms=0)
         return told.realtime + told.bulk
 
     async def present(self) -> list[str]:
         """Names of workers that are present."""
-        seconds, micros = await self.redis.execute_command("TIME")
+        seconds, micros = await self.client.execute_command("TIME")
         now_ms = int(seconds) * 1000 + int(micros) // 1000
-        names = await self.redis.execute_command("ZRANGEBYSCORE", self.keys.workers, now_ms, "+inf")
+        names = await self.client.execute_command(
+            "ZRANGEBYSCORE", self.keys.workers, now_ms, "+inf"
+        )
         return [name.decode() for name in names]
 
     async def leased(self, pid: int | None = None) -> list[str]:
@@ -123,11 +126,13 @@ class Audit:
         found: list[str] = []
         for lane in Lane:
             stream = self.keys.lane(lane)
-            pending = await self.redis.execute_command("XPENDING", stream, GROUP, "-", "+", 5000)
+            pending = await self.client.execute_command("XPENDING", stream, GROUP, "-", "+", 5000)
             for entry, worker, *_ in pending:
                 if pid is not None and f"-{pid}-" not in worker.decode():
                     continue
-                (kept,) = await self.redis.execute_command("XRANGE", stream, entry, entry) or [None]
+                (kept,) = await self.client.execute_command("XRANGE", stream, entry, entry) or [
+                    None
+                ]
                 if kept is not None:
                     found.append(kept[1][1].decode().rpartition(".")[0])
         return found
@@ -183,7 +188,7 @@ class Audit:
         """Every prediction there is a record of, acknowledged or not."""
         pattern, found, cursor = f"{self.keys.records}*", set[bytes](), b"0"
         while True:
-            cursor, keys = await self.redis.execute_command(
+            cursor, keys = await self.client.execute_command(
                 "SCAN", cursor, "MATCH", pattern, "COUNT", 1000
             )
             found.update(keys)
@@ -192,7 +197,7 @@ class Audit:
 
     async def _emptied(self, outcome: Outcome) -> None:
         demand = await self.demand()
-        entries = [await self.redis.execute_command("XLEN", self.keys.lane(lane)) for lane in Lane]
+        entries = [await self.client.execute_command("XLEN", self.keys.lane(lane)) for lane in Lane]
         outcome.promise(demand == 0, f"the demand counters end at {demand} rows instead of 0")
         outcome.promise(not any(entries), f"the lanes still hold {sum(entries)} entries")
 
@@ -200,7 +205,7 @@ class Audit:
         """Count what is published for each part of a prediction."""
         while True:
             with contextlib.suppress(RedisError, OSError):
-                async with self.redis.pubsub() as channels:
+                async with self._redis.pubsub() as channels:
                     await channels.psubscribe(self._channels)
                     async for message in channels.listen():
                         if message["type"] == "pmessage":

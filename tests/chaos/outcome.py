@@ -1,6 +1,7 @@
 """What a scenario is, and what came of one."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import msgspec
 
@@ -68,4 +69,4 @@ class Scenario(msgspec.Struct, frozen=True):
     name: str
     title: str
     promise: str
-    play: Callable[[bool], Awaitable[Outcome]]
+    play: Callable[[bool], Coroutine[Any, Any, Outcome]]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from textwrap import fill
 
 import msgspec
+from rich.table import Table as RichTable
 
 from tests.bench.tables import Table
 from tests.chaos.outcome import Outcome, Scenario
@@ -72,6 +73,18 @@ class Run(msgspec.Struct, frozen=True):
 def table(played: Sequence[Played]) -> Table:
     """What was done, and what came of it."""
     return Table("Chaos", HEADS, tuple(one.cells() for one in played))
+
+
+def show(played: Sequence[Played]) -> RichTable:
+    """The table for the terminal: what was done is wrapped, the counts are not."""
+    shown = RichTable(title="Chaos", title_justify="left", title_style="bold", show_lines=True)
+    for head in HEADS[:2]:
+        shown.add_column(head, min_width=16)
+    for head in HEADS[2:]:
+        shown.add_column(head, justify="right", no_wrap=True)
+    for one in played:
+        shown.add_row(*one.cells())
+    return shown
 
 
 def render(run: Run) -> str:

@@ -23,7 +23,11 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "chaos.md"
 CANT_RUN = 2
 
+WIDTH = 140
+"""Columns of the table where the terminal, or what stands for it, is narrower."""
+
 console = Console(soft_wrap=True, highlight=False)
+console.width = max(console.width, WIDTH)
 
 
 def chaos(
@@ -54,7 +58,7 @@ def chaos(
     chosen = [scenario for scenario in SCENARIOS if not names or scenario.name in names]
     played = [page.Played(scenario, _play(scenario, short=short)) for scenario in chosen]
     console.print()
-    console.print(page.table(played).rich(), soft_wrap=False)
+    console.print(page.show(played), soft_wrap=False)
     if not short and not names:
         PAGE.write_text(
             page.render(

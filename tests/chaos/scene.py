@@ -2,11 +2,11 @@
 
 import asyncio
 import contextlib
-import signal
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from pathlib import Path
+from typing import Any
 
 from forebay.lanes.keys import Keys
 from forebay.local.server import free_port
@@ -191,9 +191,9 @@ async def scene(
 
 
 @contextlib.asynccontextmanager
-async def beside(*works: Callable[[], object]) -> AsyncIterator[None]:
+async def beside(*works: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
     """Run coroutines beside the block; they are cancelled when it ends, and may not fail."""
-    tasks = [asyncio.ensure_future(work()) for work in works]  # type: ignore[arg-type]
+    tasks = [asyncio.create_task(work()) for work in works]
     try:
         yield
         for task in tasks:
