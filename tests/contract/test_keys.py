@@ -66,7 +66,12 @@ def test_every_builder_of_keys_is_tried_here() -> None:
     tried = {
         name for build in BUILT.values() for name in build.__code__.co_names if name in builders
     }
-    assert builders == tried
+    assert builders - {"endings"} == tried
+
+
+def test_the_channel_of_a_shard_carries_its_tag_and_is_told_below_the_table() -> None:
+    assert KEYS.endings == "p:{echo:3}:endings"
+    assert "`P:{model:shard}:endings`" in (keys_module.__doc__ or "")
 
 
 def test_a_predictions_keys_are_found_from_its_id() -> None:
@@ -84,6 +89,8 @@ def test_keys_of_no_one_model_have_no_tag_and_are_told_below_the_table() -> None
     assert "`P:reply:GATEWAY`" in told
     assert Keys("p").models == "p:models"
     assert "`P:models`" in told
+    assert re.fullmatch(r"p:claim:[0-9a-f]{40}", Keys("p").claim("any name at all"))
+    assert "`P:claim:DIGEST`" in told
 
 
 # What a key looks like where it is written by hand: a tag in braces before a colon, or one of the

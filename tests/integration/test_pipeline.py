@@ -1,121 +1,23 @@
 """The worker's pipeline on a real server, with small backends that do what a test needs."""
 
 import asyncio
-import threading
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 
 import pytest
 from redis.exceptions import RedisError
 
-from forebay.contract.errors import ErrorKind, InvalidInput
+from forebay.contract.errors import ErrorKind
 from forebay.contract.model import BatchLimits
 from forebay.contract.prediction import Lane, PredictionId, Status
-from forebay.contract.rows import Output, Row, Value, ValueRow
-from forebay.inference.backends.base import Backend, PreparedRow
-from forebay.inference.pipeline import Pipeline
-from forebay.lanes.consumer import Consumer, ConsumerLimits
+from forebay.contract.rows import Value
 from forebay.lanes.depth import depth
 from forebay.lanes.keys import Keys
-from forebay.lanes.running import Running
-from forebay.runtime.clock import Clock
-from forebay.runtime.redis import Commands, connect, connect_blocking
-from forebay.runtime.wire import Wire
+from forebay.runtime.redis import Commands, connect
 from tests.fixtures.gateway_end import GatewayEnd, gateway_end, values
+from tests.fixtures.pipelines import Shout, pipeline
 from tests.fixtures.servers import Server
 from tests.fixtures.waiting import eventually
-
-
-class Shout:
-    """Answers in capitals. Refuses `"refuse"`, raises on `"poison"`, stops while `held`."""
-
-    version = "shout"
-    streams = 1
-
-    def __init__(self) -> None:
-        self.batches: list[list[bytes]] = []
-        self.free = threading.Event()
-        self.free.set()
-
-    def warm(self) -> None:
-        """Nothing to warm."""
-
-    def prepare(self, rows: Sequence[Row], *, truncate: bool) -> list[PreparedRow | InvalidInput]:
-        prepared: list[PreparedRow | InvalidInput] = []
-        for row in rows:
-            assert isinstance(row, ValueRow)
-            if row.json == b'"refuse"':
-                prepared.append(InvalidInput("not that one"))
-            else:
-                prepared.append(PreparedRow(len(row.json), row.json))
-        return prepared
-
-    def run(self, rows: Sequence[PreparedRow]) -> list[Output]:
-        self.batches.append([row.data for row in rows])
-        assert self.free.wait(30)
-        if any(row.data == b'"poison"' for row in rows):
-            raise ValueError("the secret reason")
-        return [Value(row.data.upper()) for row in rows]
-
-    def close(self) -> None:
-        """Nothing to free."""
-
-
-@asynccontextmanager
-async def consumer_of(
-    url: str, keys: Keys, name: str, *, lease_ms: int = 15_000
-) -> AsyncIterator[tuple[Consumer, Clock]]:
-    redis, blocking = connect(url, timeout_s=2), connect_blocking(url, timeout_s=2)
-    clock = Clock()
-    limits = ConsumerLimits(
-        lease_ms=lease_ms, presence_ms=3_000, dead_letter_max=100, retention_ms=60_000
-    )
-    consumer = Consumer(
-        redis,
-        keys.of("echo"),
-        reads=dict.fromkeys(Lane, blocking),
-        settles=redis,
-        worker=name,
-        limits=limits,
-        clock=clock,
-    )
-    await consumer.join()
-    yield consumer, clock
-    await redis.aclose()
-    await blocking.aclose()
-
-
-@asynccontextmanager
-async def pipeline(
-    url: str,
-    keys: Keys,
-    backend: Backend,
-    *,
-    limits: BatchLimits | None = None,
-    name: str = "worker",
-    lease_ms: int = 15_000,
-    max_strikes: int = 4,
-) -> AsyncIterator[Pipeline]:
-    async with consumer_of(url, keys, name, lease_ms=lease_ms) as (consumer, clock):
-        wire = Wire(url, timeout_s=2)
-        pipeline = Pipeline(
-            consumer,
-            backend,
-            limits or BatchLimits(max_padding=0.9),
-            running=Running(wire, consumer.keys, name),
-            clock=clock,
-            max_strikes=max_strikes,
-            reclaim_s=0.05,
-        )
-        task = asyncio.create_task(pipeline.run())
-        try:
-            yield pipeline
-        finally:
-            pipeline.drain()
-            async with asyncio.timeout(10):
-                await task
-            wire.close()
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from forebay.contract.prediction import Lane, Status
-from forebay.lanes.consumer import Delivery
+from forebay.lanes.consumer import Delivery, LeaseId
 from forebay.lanes.scripts import EnqueueOutcome, FinishOutcome, SettleOutcome
 from tests.fixtures.lanes import Lease
 
@@ -21,6 +21,7 @@ class Part:
     attempt: int = 1
     owner: str | None = None
     lapsed: bool = False
+    strikes: int = 0
     settled: bool = False
 
 
@@ -46,6 +47,7 @@ class Lanes:
 
     predictions: dict[str, Prediction] = field(default_factory=dict)
     absent: set[str] = field(default_factory=set)
+    running: dict[str, set[LeaseId]] = field(default_factory=dict)
     counters: Counter[str] = field(default_factory=Counter)
 
     def live(self, lane: Lane) -> list[tuple[Prediction, Part]]:
@@ -105,6 +107,9 @@ class Lanes:
     def reclaim(self, worker: str, delivery: Delivery) -> None:
         """Take over a lease."""
         part = self.predictions[delivery.prediction].parts[delivery.part]
+        owner = part.owner
+        if owner is not None and owner != worker:
+            part.strikes += delivery.lease in self.running.get(owner, set())
         part.owner, part.lapsed, part.attempt = worker, False, part.attempt + 1
 
     def lapse(self) -> int:
@@ -115,6 +120,9 @@ class Lanes:
                 if part.owner in self.absent and not part.lapsed:
                     part.lapsed = True
                     lapsed += 1
+        holders = {part.owner for lane in Lane for _, part in self.live(lane)}
+        for worker in self.absent - holders:
+            self.running.pop(worker, None)
         return lapsed
 
     def settle(self, delivery: Delivery, status: Status, *, dead: bool) -> SettleOutcome:

@@ -120,6 +120,20 @@ class LanesMachine(RuleBasedStateMachine):
             if part is not None:
                 part.lapsed = release
 
+    @precondition(lambda self: any(self.given.values()))
+    @rule(data=st.data())
+    def begin(self, data: st.DataObject) -> None:
+        """Run some of what it was given, its own or no longer."""
+        worker = data.draw(st.sampled_from([name for name in WORKERS if self.given[name]]))
+        leases = {delivery.lease for delivery in self.some(data, worker)}
+        told = " ".join(f"{lane.value}:{entry.decode()}" for lane, entry in leases)
+        self.run(self._set_running(worker, told))
+        self.oracle.running[worker] = leases
+
+    async def _set_running(self, worker: str, told: str) -> None:
+        # As `Running` does, whose connection the fake has no match for.
+        await self.server.redis.execute_command("HSET", self.server.echo.running, worker, told)
+
     @rule(worker=workers, forgets=st.booleans())
     def vanish(self, worker: str, forgets: bool) -> None:
         """Die and forget, or freeze and remember."""
@@ -146,7 +160,7 @@ class LanesMachine(RuleBasedStateMachine):
         for delivery in deliveries:
             self.oracle.reclaim(worker, delivery)
             part = self.oracle.predictions[delivery.prediction].parts[delivery.part]
-            assert delivery.attempt == part.attempt
+            assert (delivery.attempt, delivery.strikes) == (part.attempt, part.strikes)
         self.given[worker] += deliveries
 
     @precondition(lambda self: any(self.given.values()))
@@ -195,7 +209,7 @@ class LanesMachine(RuleBasedStateMachine):
             settled = {f"o{part.number}" for part in prediction.parts if part.settled}
             assert {name for name in record if name[0] == "o"} == settled
             if prediction.ended:
-                kept = {name: value for name, value in record.items() if name[0] != "a"}
+                kept = {name: value for name, value in record.items() if name[0] not in "akh"}
                 assert self.ended.setdefault(prediction.id, kept) == kept
                 assert ("er" in record) != (prediction.ended in (Status.SUCCEEDED, Status.FAILED))
 

@@ -11,7 +11,7 @@ from forebay.contract.model import BackendName, ModelSpec
 from forebay.contract.prediction import Prediction, Status, Timing
 from forebay.contract.rows import Embedding, Output, Task, TextRow, Value, ValueRow
 from forebay.gateway.dialects.replicate.rendering import is_single, render
-from forebay.gateway.dialects.replicate.requests import read, rows_of, wait_of
+from forebay.gateway.dialects.replicate.requests import cancel_after_of, read, rows_of, wait_of
 
 EMBEDDER = ModelSpec(Task.EMBEDDING, BackendName.ONNX, source="x", name="minilm")
 ECHO = ModelSpec(Task.ECHO, BackendName.ECHO, name="echo")
@@ -159,7 +159,10 @@ def test_a_prediction_that_has_not_started_has_every_field_all_the_same() -> Non
         "started_at": None,
         "completed_at": None,
         "deadline": "2023-11-14T22:13:50.123000Z",
-        "urls": {"get": "http://h/v1/predictions/x"},
+        "urls": {
+            "get": "http://h/v1/predictions/x",
+            "cancel": "http://h/v1/predictions/x/cancel",
+        },
         "data_removed": False,
     }
 
@@ -214,3 +217,18 @@ def test_expired_is_shown_as_canceled_with_the_reason() -> None:
 )
 def test_whether_an_input_was_a_list_is_read_from_the_input(value: object, single: bool) -> None:
     assert is_single(value) is single
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [(b"", None), (b"5", 5), (b"90s", 90), (b"5m", 300), (b" 1H30M5S ", 5_405), (b"2h", 7_200)],
+)
+def test_cancel_after_is_a_duration(header: bytes, seconds: float | None) -> None:
+    assert cancel_after_of(header) == seconds
+
+
+@pytest.mark.parametrize("header", [b"0", b"0s", b"-5", b"1.5s", b"soon", b"5 m", b"m", b"1s1m"])
+def test_what_is_no_duration_is_refused_by_name(header: bytes) -> None:
+    with pytest.raises(InvalidInput, match="5m") as refused:
+        cancel_after_of(header)
+    assert refused.value.param == "Cancel-After"

@@ -11,6 +11,9 @@
     http       reading a bounded body and writing one whole answer
     bodies     JSON into typed structs, and saying what is wrong with it
     errors     the one table from kinds of error to HTTP, and RFC 9457 bodies
+    names      what clients call requests that may come again
+    repeats    leads those to the first one's prediction
+    reads      commands to Redis outside the hot path
     dispatch   the one way from rows to a lane and back, behind every dialect
     versions   which artifact serves a model, for clients that pin one
     health     liveness, readiness, and what is at `/`

@@ -22,8 +22,12 @@ from forebay.gateway.dispatch import Dispatch
 from forebay.gateway.errors import NoSuchRoute, fault_of
 from forebay.gateway.health import Health
 from forebay.gateway.http import Exchange, render_problem, respond
+from forebay.gateway.reads import Reads
+from forebay.gateway.repeats import Repeats
 from forebay.gateway.serving import listen, run
 from forebay.gateway.versions import StoredVersions, Versions
+from forebay.lanes.cancel import Canceler
+from forebay.lanes.claims import Claims
 from forebay.lanes.keys import Keys
 from forebay.lanes.lane import LaneWriter
 from forebay.lanes.records import Records
@@ -126,6 +130,8 @@ def create_app(settings: Settings, catalog: Catalog, *, versions: Versions | Non
     writer = LaneWriter(writes, keys, catalog.models, link)
     channel = keys.reply_channel(secrets.token_hex(8))
     inbox = Inbox(blocking, channel, records=records, link=link, clock=clock)
+    canceler = Canceler(redis, keys, clock)
+    reads = Reads(link)
     dispatch = Dispatch(
         settings=settings,
         catalog=catalog,
@@ -133,7 +139,9 @@ def create_app(settings: Settings, catalog: Catalog, *, versions: Versions | Non
         writer=writer,
         inbox=inbox,
         records=records,
-        link=link,
+        canceler=canceler,
+        repeats=Repeats(Claims(redis, keys), records, reads),
+        reads=reads,
         clock=clock,
     )
     exchange = Exchange(max_body_bytes=settings.max_body_bytes)
@@ -148,7 +156,12 @@ def create_app(settings: Settings, catalog: Catalog, *, versions: Versions | Non
             stack.push_async_callback(blocking.aclose)
             stack.push_async_callback(writes.aclose)
             stack.push_async_callback(redis.aclose)
-            for name, run in (("link", link.run), ("inbox", inbox.run), ("writer", writer.run)):
+            for name, run in (
+                ("link", link.run),
+                ("inbox", inbox.run),
+                ("canceler", canceler.run),
+                ("writer", writer.run),
+            ):
                 await stack.enter_async_context(_running(name, run))
             yield
 

@@ -8,11 +8,11 @@ closure, no second subscription.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final, TypeVar
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 import msgspec
-from redis.exceptions import RedisError, ResponseError
 
 from forebay.contract.errors import (
     DeadlineExceeded,
@@ -33,23 +33,24 @@ from forebay.contract.prediction import (
     Timing,
 )
 from forebay.contract.rows import Output, Row, row_bytes
-from forebay.gateway.errors import DEFAULT_RETRY_S, raised
+from forebay.gateway.errors import DEFAULT_RETRY_S, ClientGone, raised
+from forebay.gateway.names import Name
+from forebay.gateway.reads import Reads
+from forebay.gateway.repeats import Repeats
 from forebay.gateway.versions import Versions, find
-from forebay.lanes.lane import LaneWriter, Part, Submission, unavailable
+from forebay.lanes.cancel import Canceler
+from forebay.lanes.lane import LaneWriter, Part, Submission
 from forebay.lanes.records import Records, combined_timing
 from forebay.lanes.replies import Inbox, Waiter
 from forebay.runtime.catalog import Catalog
 from forebay.runtime.clock import Clock
-from forebay.runtime.redis import Link
 from forebay.runtime.settings import Settings
-
-MAX_READS: Final = 32
-"""Records read at once: each takes a connection, of which the client has a hundred."""
 
 WRITE_POLL_S: Final = 0.02
 """How often a wait that has run out looks whether the write is through."""
 
-T = TypeVar("T")
+WhenGone = Callable[[Callable[[], None]], None]
+"""Takes what is to be called if the client goes away."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -76,7 +77,9 @@ class Dispatch:
         writer: the way in.
         inbox: the way out.
         records: predictions as they were stored.
-        link: whether Redis is within reach.
+        canceler: ends those that nobody wants any more.
+        repeats: leads requests that come again to the first one's prediction.
+        reads: how to ask Redis outside the hot path.
         clock: the server's clock.
     """
 
@@ -89,7 +92,9 @@ class Dispatch:
         writer: LaneWriter,
         inbox: Inbox,
         records: Records,
-        link: Link,
+        canceler: Canceler,
+        repeats: Repeats,
+        reads: Reads,
         clock: Clock,
     ) -> None:
         self.max_inputs = settings.max_inputs
@@ -99,11 +104,12 @@ class Dispatch:
         self._writer = writer
         self._inbox = inbox
         self._records = records
-        self._link = link
+        self._canceler = canceler
+        self._repeats = repeats
+        self._reads = reads
         self._clock = clock
         self._kept_ms = int(settings.result_retention_s * 1000)
         self._unseen_ms = int(settings.unseen_retention_s * 1000)
-        self._reads = asyncio.Semaphore(MAX_READS)
         self._waiting: set[Waiter] = set()
         self._abandoned = False
 
@@ -148,8 +154,24 @@ class Dispatch:
         serving = self._versions.serving(spec)
         return None if serving is None else serving.dimensions
 
-    async def run(self, spec: ModelSpec, rows: Sequence[Row], *, truncate: bool = False) -> Outcome:
+    async def run(
+        self,
+        spec: ModelSpec,
+        rows: Sequence[Row],
+        *,
+        truncate: bool = False,
+        name: Name | None = None,
+        when_gone: WhenGone | None = None,
+    ) -> Outcome:
         """Run rows for somebody who waits and gets no id.
+
+        Args:
+            spec: the model.
+            rows: at least one.
+            truncate: cut over-long rows.
+            name: what the client calls the request, if it may come again.
+            when_gone: asks to be told if the client goes away; the rows are then canceled, unless
+                it may come again.
 
         Raises:
             ForebayError: by kind, what kept the rows from being run, or one of them from
@@ -159,11 +181,17 @@ class Dispatch:
         now_ms = self._clock.now_ms()
         deadline_ms = int(wait_s * 1000)
         id_ = PredictionId.new(spec.name)
+        retain_ms = self._unseen_ms
+        if name is not None:
+            when_gone, retain_ms = None, self._kept_ms
+            id_, earlier = await self._again(name, id_, deadline_ms, wait_s)
+            if earlier is not None:
+                return _outcome(earlier, wait_s)
         parts = _parts(rows, now_ms=now_ms, deadline_ms=deadline_ms, truncate=truncate)
         submission = Submission(
-            id_, Lane.REALTIME, parts, now_ms, deadline_ms, self._unseen_ms, self._inbox.channel
+            id_, Lane.REALTIME, parts, now_ms, deadline_ms, retain_ms, self._inbox.channel
         )
-        replies = await self._wait(submission, wait_s)
+        replies = await self._wait(submission, wait_s, when_gone)
         if not replies:
             if self._abandoned:
                 raise Unavailable(
@@ -186,6 +214,9 @@ class Dispatch:
         input_json: bytes,
         truncate: bool = False,
         wait_s: float | None = None,
+        cancel_after_s: float | None = None,
+        name: Name | None = None,
+        when_gone: WhenGone | None = None,
     ) -> Prediction:
         """Make a prediction that its client can come back to.
 
@@ -197,6 +228,10 @@ class Dispatch:
             truncate: cut over-long rows.
             wait_s: how long to wait for the end of it; None doesn't wait at all, and takes the
                 bulk lane.
+            cancel_after_s: end it after so long, if that is sooner than the lane's deadline.
+            name: what the client calls the request, if it may come again.
+            when_gone: asks to be told if the client goes away. Without a name nobody could come
+                back for the prediction, as it has no id yet; it is then canceled.
 
         Returns:
             The prediction as it ended, or with the status `starting`.
@@ -208,8 +243,13 @@ class Dispatch:
         lane = Lane.BULK if wait_s is None else Lane.REALTIME
         limits = spec.bulk if wait_s is None else spec.realtime
         now_ms = self._clock.now_ms()
-        deadline_ms = int(limits.deadline_s * 1000)
+        deadline_ms = int(min(limits.deadline_s, cancel_after_s or limits.deadline_s) * 1000)
         id_ = PredictionId.new(spec.name)
+        if name is not None:
+            when_gone = None
+            id_, earlier = await self._again(name, id_, deadline_ms, wait_s or 0.0)
+            if earlier is not None:
+                return _shown(earlier, name)
         parts = _parts(rows, now_ms=now_ms, deadline_ms=deadline_ms, truncate=truncate)
         channel = "" if wait_s is None else self._inbox.channel
         submission = Submission(
@@ -219,16 +259,18 @@ class Dispatch:
             await self._writer.enqueue(submission)
             replies: tuple[Reply, ...] = ()
         else:
-            replies = await self._wait(submission, min(wait_s, self.sync_wait_s))
+            replies = await self._wait(submission, min(wait_s, self.sync_wait_s), when_gone)
         if not replies:
-            return Prediction(
+            made = Prediction(
                 id=id_.text,
                 model=spec.name,
                 status=Status.STARTING,
                 created_at_ms=now_ms,
                 deadline_at_ms=now_ms + deadline_ms,
             )
-        return await self._ended(id_, replies, created_at_ms=now_ms, deadline_ms=deadline_ms)
+        else:
+            made = await self._ended(id_, replies, created_at_ms=now_ms, deadline_ms=deadline_ms)
+        return _shown(made, name)
 
     async def prediction(self, text: str) -> Prediction:
         """A prediction by its id.
@@ -237,14 +279,28 @@ class Dispatch:
             NotFound: there is none, or its retention is over.
             Unavailable: Redis is out of reach.
         """
-        id_ = PredictionId.parse(text)
+        id_ = await self._meant(text)
         try:
-            prediction = await self._read(lambda: self._records.prediction(id_))
+            prediction = await self._reads.run(lambda: self._records.prediction(id_))
         except LookupError:
             prediction = None
         if prediction is None:
             raise NotFound(f"There is no prediction {text!r}, or no longer.")
-        return prediction
+        return msgspec.structs.replace(prediction, id=text)
+
+    async def cancel(self, text: str) -> Prediction:
+        """Cancel a prediction; one that has ended already stays as it is.
+
+        Returns:
+            The prediction as it is then.
+
+        Raises:
+            NotFound: there is none, or its retention is over.
+            Unavailable: Redis is out of reach; nothing is known to have been canceled.
+        """
+        id_ = await self._meant(text)
+        await self._reads.run(lambda: self._canceler.cancel(id_))
+        return await self.prediction(text)
 
     def abandon(self) -> None:
         """End all waits: this gateway stops, and is out of time. What has an id goes on."""
@@ -252,12 +308,37 @@ class Dispatch:
         for waiter in tuple(self._waiting):
             _stop_waiting(waiter)
 
-    async def _wait(self, submission: Submission, wait_s: float) -> tuple[Reply, ...]:
+    async def _meant(self, text: str) -> PredictionId:
+        """The prediction that an id means, ours or a client's."""
+        try:
+            return PredictionId.parse(text)
+        except NotFound:
+            return await self._repeats.resolve(text)
+
+    async def _again(
+        self, name: Name, id_: PredictionId, deadline_ms: int, wait_s: float
+    ) -> tuple[PredictionId, Prediction | None]:
+        """Claim a name; returns the id it stands for, and its prediction if there is one."""
+        claimed = await self._repeats.claim(name, id_, ttl_ms=deadline_ms + self._kept_ms)
+        if claimed == id_:
+            return id_, None
+        try:
+            return claimed, await self._repeats.follow(claimed, min(wait_s, self.sync_wait_s))
+        except LookupError:
+            raise ForebayError(
+                "The result was too large to be kept beside it, and is gone."
+            ) from None
+
+    async def _wait(
+        self, submission: Submission, wait_s: float, when_gone: WhenGone | None
+    ) -> tuple[Reply, ...]:
         """Enqueue and wait for the replies; none if they don't all come in time."""
         inbox = self._inbox
         waiter = inbox.expect(submission.id, len(submission.parts))
         timer = None
         self._waiting.add(waiter)
+        if when_gone is not None:
+            when_gone(functools.partial(self._gone, waiter))
         try:
             self._writer.submit(submission, waiter.submitted)
             timer = asyncio.get_running_loop().call_later(wait_s, _stop_waiting, waiter)
@@ -267,6 +348,17 @@ class Dispatch:
                 timer.cancel()
             self._waiting.discard(waiter)
             inbox.forget(waiter)
+
+    def _gone(self, waiter: Waiter) -> None:
+        """The client who waits has gone: nobody wants it any more."""
+        if waiter.future.done():
+            return
+        cancel = functools.partial(self._canceler.cancel_soon, waiter.id)
+        if waiter.enqueued:
+            cancel()
+        else:
+            waiter.then = cancel  # it may be on its way to Redis at this moment
+        waiter.future.set_exception(ClientGone())
 
     async def _ended(
         self,
@@ -305,24 +397,31 @@ class Dispatch:
         if len(replies) == 1 and replies[0].spilled is None:
             return replies[0].outputs
         try:
-            return await self._read(lambda: self._records.outputs(replies))
+            return await self._reads.run(lambda: self._records.outputs(replies))
         except LookupError:
             raise ForebayError(
                 "The result was too large to be sent at once, and is gone."
             ) from None
 
-    async def _read(self, read: Callable[[], Awaitable[T]]) -> T:
-        async with self._reads:
-            # Asked when the turn has come: those before may just have found out.
-            if not self._link.up:
-                raise unavailable()
-            try:
-                return await read()
-            except ResponseError:
-                raise  # Redis is there and says no: a bug, not an outage
-            except (RedisError, OSError) as error:
-                self._link.suspect(error)
-                raise unavailable() from error
+
+def _outcome(prediction: Prediction, waited_s: float) -> Outcome:
+    """The outcome of a request that came again.
+
+    Raises:
+        ForebayError: by kind, why there is none.
+    """
+    if not prediction.status.terminal:
+        raise DeadlineExceeded(f"The prediction was not done within {waited_s:g} s.")
+    if prediction.status is not Status.SUCCEEDED:
+        raise raised(prediction.error)
+    return Outcome(prediction.outputs, prediction.version, prediction.timing)
+
+
+def _shown(prediction: Prediction, name: Name | None) -> Prediction:
+    """A prediction under the id that its client knows."""
+    if name is None or name.shown is None:
+        return prediction
+    return msgspec.structs.replace(prediction, id=name.shown)
 
 
 def _stop_waiting(waiter: Waiter) -> None:

@@ -1,11 +1,13 @@
 """What goes wrong at the edge, and the one table from kinds of error to HTTP.
 
 ForebayError
+├── ClientGone              nobody is there to be told
 └── InvalidInput
     └── RequestFault        wrong as HTTP, before it means anything
         ├── MalformedRequest   400, not HTTP
         ├── MalformedBody      400, not JSON
         ├── NoSuchRoute        404
+        ├── repeats.KeyReused  422
         ├── MethodNotAllowed   405, with Allow
         └── PayloadTooLarge    413
 
@@ -108,6 +110,15 @@ class PayloadTooLarge(RequestFault):
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"The body is larger than the {limit:,} bytes that are taken here.")
+
+
+class ClientGone(ForebayError):  # noqa: N818
+    """The client went away before it had its answer. Nobody reads this."""
+
+    kind = ErrorKind.CANCELED
+
+    def __init__(self) -> None:
+        super().__init__("The client went away.")
 
 
 class Fault(msgspec.Struct, frozen=True):

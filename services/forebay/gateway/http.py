@@ -23,6 +23,7 @@ from forebay.gateway.errors import (
     problem,
     unexpected,
 )
+from forebay.gateway.names import Name, fingerprint, key_of
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,10 @@ Header = tuple[bytes, bytes]
 
 JSON: Final[Header] = (b"content-type", b"application/json")
 PROBLEM: Final[Header] = (b"content-type", b"application/problem+json")
+
+
+WHEN_GONE: Final = "forebay.when_gone"
+"""Key in the ASGI scope: what the connection calls when it is lost before the answer is sent."""
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -53,6 +58,25 @@ class Call(msgspec.Struct, frozen=True):
     def path_param(self, name: str) -> str:
         """What the route's `{name}` stands for."""
         return str(self.scope["path_params"][name])
+
+    @property
+    def name(self) -> Name | None:
+        """What its `Idempotency-Key` calls it; None if it has none.
+
+        Raises:
+            InvalidInput: it can't be a key.
+        """
+        header = self.header(b"idempotency-key")
+        return key_of(header, self.fingerprint) if header else None
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells requests apart."""
+        return fingerprint(self.scope["path"], self.body)
+
+    def when_gone(self, tell: Callable[[], None]) -> None:
+        """Have `tell` called if the client goes away before it has its answer."""
+        self.scope[WHEN_GONE] = tell
 
     @property
     def base_url(self) -> str:

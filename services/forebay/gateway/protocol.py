@@ -16,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from forebay.gateway.corked import CorkedProtocol
 from forebay.gateway.errors import MalformedRequest, fault_of
-from forebay.gateway.http import render_problem
+from forebay.gateway.http import WHEN_GONE, render_problem
 
 _REQUEST_LINE: Final = re.compile(
     rb"(?P<method>[!#$%&'*+.^_`|~0-9A-Za-z-]{1,40}) (?P<target>/[!-~]*) "
@@ -34,6 +34,15 @@ class Protocol(CorkedProtocol):
         self._data = data
         super().data_received(data)
         self._data = b""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone, or we have hung up."""
+        super().connection_lost(exc)
+        cycle = cast(RequestResponseCycle | None, self.cycle)
+        if cycle is not None and not cycle.response_complete:
+            tell = cast(dict[str, Any], cycle.scope).get(WHEN_GONE)
+            if tell is not None:
+                tell()
 
     def send_400_response(self, msg: str) -> None:
         """Answer what the parser has refused; called while its error is being handled."""

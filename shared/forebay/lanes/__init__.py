@@ -8,6 +8,8 @@
     scripts   one atomic operation each (`scripts/*.lua`) behind a typed stub
     lane      enqueue, through the write coalescer
     consumer  read, renew, reclaim, settle: what a worker does
+    cancel    end predictions that nobody wants any more
+    endings   what a worker hears of that
     running   which entries a worker runs, told before it does
     replies   the inbox: one subscription per gateway process
     records   read a prediction back

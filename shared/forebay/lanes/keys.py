@@ -13,9 +13,13 @@
 | `counters`                     | hash   | settle, finish          | metrics     | for ever  |
 | `dead`                         | stream | settle                  | operators   | retention |
 
+Pub/sub: `P:{model:shard}:endings`, where finish and settle name the leases that ended though their
+worker has not settled them, as `LANE:ENTRY …`; all workers of the shard listen.
+
 Without a tag: the pub/sub channels `P:reply:GATEWAY`, written by settle and finish and read by
-that gateway; `P:models`, a set of every model that was ever swept, written and read by the sweeps,
-for ever; and `P:celery:…`, Celery's own queues.
+that gateway; `P:claim:DIGEST`, a string, the prediction that a client's name stands for, written
+and read by gateways, for the prediction's life and retention; `P:models`, a set of every model that
+was ever swept, written and read by the sweeps, for ever; and `P:celery:…`, Celery's own queues.
 
 P is `settings.key_prefix`. Everything of one model's shard carries the hash tag
 `{model:shard}`, so one script call stays in one Redis Cluster slot.
@@ -29,6 +33,7 @@ if any and `hN` their history, a line each, `er` reply of a finish.
 A lane entry's fields: `c` computation as `prediction.part`, `m` the message.
 """
 
+import hashlib
 from typing import Final
 
 import msgspec
@@ -65,6 +70,11 @@ class LaneKeys(msgspec.Struct, frozen=True):
     def running(self) -> str:
         """By worker, the entries it runs, as `LANE:ENTRY …`; by `WORKER why`, why it ended."""
         return f"{self.base}:running"
+
+    @property
+    def endings(self) -> str:
+        """Channel on which workers hear which leases have ended by authority."""
+        return f"{self.base}:endings"
 
     @property
     def deadlines(self) -> str:
@@ -119,6 +129,10 @@ class Keys:
     def models(self) -> str:
         """Every model that was ever swept, whether or not it is still in a catalog."""
         return f"{self.prefix}:models"
+
+    def claim(self, name: str) -> str:
+        """What a name of a client's own stands for; any text will do."""
+        return f"{self.prefix}:claim:{hashlib.sha256(name.encode()).hexdigest()[:40]}"
 
     def reply_channel(self, gateway: str) -> str:
         """The pub/sub channel of one gateway process."""

@@ -8,6 +8,7 @@ of what has been waiting long, now and then.
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 
 import msgspec
 from redis.asyncio import Redis
@@ -42,9 +43,13 @@ class Waiter:
 
     The future holds all parts' replies once all have succeeded, or just the reply that ended the
     prediction otherwise. It raises what the inbox or the lane refused it with.
+
+    Attributes:
+        also: another who waits for the same prediction here.
+        then: called when the prediction is on its lane.
     """
 
-    __slots__ = ("enqueued", "future", "id", "parts", "replies", "since")
+    __slots__ = ("also", "enqueued", "future", "id", "parts", "replies", "since", "then")
 
     def __init__(self, id_: PredictionId, parts: int) -> None:
         self.id = id_
@@ -52,10 +57,16 @@ class Waiter:
         self.since = time.monotonic()
         self.replies: dict[int, Reply] = {}
         self.enqueued = False
+        self.also: Waiter | None = None
+        self.then: Callable[[], None] | None = None
         self.future: asyncio.Future[tuple[Reply, ...]] = asyncio.get_running_loop().create_future()
 
     def take(self, reply: Reply) -> bool:
-        """Add a reply; True when the wait is over."""
+        """Add a reply; True when the wait is over, for all who wait for this prediction here."""
+        also_over = self.also is None or self.also.take(reply)
+        return self._take(reply) and also_over
+
+    def _take(self, reply: Reply) -> bool:
         if self.future.done():
             return True
         if reply.status is not Status.SUCCEEDED:
@@ -71,6 +82,8 @@ class Waiter:
         """What became of the submission; the `Done` of `LaneWriter.submit`."""
         if error is None:
             self.enqueued = True
+            if self.then is not None:
+                self.then()
         elif not self.future.done():
             self.future.set_exception(error)
 
@@ -109,12 +122,23 @@ class Inbox:
     def expect(self, id_: PredictionId, parts: int) -> Waiter:
         """Start waiting; call before the prediction is submitted, and `forget` in the end."""
         waiter = Waiter(id_, parts)
+        waiter.also = self._waiters.get(id_.text)
         self._waiters[id_.text] = waiter
         return waiter
 
     def forget(self, waiter: Waiter) -> None:
-        """Stop waiting."""
-        self._waiters.pop(waiter.id.text, None)
+        """Stop waiting; others who wait for the same prediction go on."""
+        first = self._waiters.get(waiter.id.text)
+        if first is waiter:
+            if waiter.also is None:
+                del self._waiters[waiter.id.text]
+            else:
+                self._waiters[waiter.id.text] = waiter.also
+            return
+        while first is not None and first.also is not waiter:
+            first = first.also
+        if first is not None:
+            first.also = waiter.also
 
     async def run(self) -> None:
         """Listen until cancelled, through any number of reconnects."""
@@ -156,9 +180,12 @@ class Inbox:
 
     def _give_up(self) -> None:
         waiters, self._waiters = self._waiters, {}
-        for waiter in waiters.values():
-            if not waiter.future.done():
-                waiter.future.set_exception(unavailable())
+        for first in waiters.values():
+            waiter: Waiter | None = first
+            while waiter is not None:
+                if not waiter.future.done():
+                    waiter.future.set_exception(unavailable())
+                waiter = waiter.also
 
     async def _look_after_waiters(self) -> None:
         while True:

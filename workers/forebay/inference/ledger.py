@@ -92,6 +92,15 @@ class Ledger:
                 self._end(assembly)
                 self._close(assembly)
 
+    def drop(self, leases: Iterable[LeaseId]) -> None:
+        """Forget leases of predictions that were ended by authority: they don't run any more."""
+        for lease in leases:
+            assembly = self._held.get(lease)
+            if assembly is not None and not assembly.settled:
+                log.debug("%s has been ended elsewhere", assembly.delivery.prediction)
+                self._end(assembly)
+                self._close(assembly)
+
     async def give_back(self, assemblies: Iterable[Assembly]) -> None:
         """Let leases go that nothing was done for; if Redis is away they lapse by themselves."""
         several = [assembly for assembly in assemblies if not assembly.settled]

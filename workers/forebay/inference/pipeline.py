@@ -111,6 +111,10 @@ class Pipeline:
         """Drop deliveries whose lease has gone to a peer: whatever they come to is refused."""
         self._ledger.lose(leases)
 
+    def drop(self, leases: set[LeaseId]) -> None:
+        """Drop deliveries whose prediction has been ended by authority, so that they don't run."""
+        self._ledger.drop(leases)
+
     def _look(self) -> None:
         """Rows have left the batcher."""
         for intake in self._intakes:

@@ -24,6 +24,7 @@ from forebay.inference.backends.load import load
 from forebay.inference.intake import BLOCK_MS
 from forebay.inference.pipeline import Pipeline
 from forebay.lanes.consumer import Consumer, ConsumerLimits
+from forebay.lanes.endings import Endings
 from forebay.lanes.keys import Keys
 from forebay.lanes.running import Running
 from forebay.runtime.clock import Clock
@@ -95,6 +96,10 @@ class Worker:
             reclaim_s=settings.presence_s / BEATS_A_PRESENCE,
         )
 
+        self._endings = Endings(
+            self._blocking, keys, ended=self._pipeline.drop, missed=self._catch_up
+        )
+
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then drain."""
         loop = asyncio.get_running_loop()
@@ -131,6 +136,7 @@ class Worker:
             asyncio.create_task(self._beat(), name="beat"),
             asyncio.create_task(self._renew(), name="renew"),
             asyncio.create_task(self._watch(), name="watch"),
+            asyncio.create_task(self._endings.run(), name="endings"),
         ]
         work = asyncio.create_task(self._pipeline.run(), name="pipeline")
         stopping = asyncio.create_task(stop.wait(), name="stop")
@@ -169,12 +175,14 @@ class Worker:
         while True:
             await asyncio.sleep(self._settings.lease_s / BEATS_A_PRESENCE)
             held = self._pipeline.held
-            if not held:
-                continue
             try:
                 self._pipeline.lose(await self._consumer.renew(held))
             except (RedisError, OSError) as error:
                 log.warning("renewing %d leases failed: %s", len(held), error)
+
+    async def _catch_up(self) -> None:
+        """Find out which leases have ended while nobody listened."""
+        self._pipeline.drop(await self._consumer.renew(self._pipeline.held))
 
     async def _watch(self) -> None:
         """End this process if a forward pass hangs: no thread can be stopped from outside."""

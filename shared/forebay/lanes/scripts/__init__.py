@@ -118,7 +118,7 @@ async def settle(
     reply = await _settle.call(
         redis,
         [*_lanes(keys), keys.deadlines, keys.demand, keys.counters, keys.dead, *pairs],
-        [GROUP, dead_max, *args],
+        [GROUP, dead_max, keys.endings, *args],
     )
     return [SettleOutcome(code) for code in cast(list[int], reply)]
 
@@ -130,7 +130,7 @@ async def finish(
     reply = await _finish.call(
         redis,
         [*_lanes(keys), keys.deadlines, keys.demand, keys.counters, *records],
-        [GROUP, *args],
+        [GROUP, keys.endings, *args],
     )
     return [FinishOutcome(code) for code in cast(list[int], reply)]
 
@@ -183,9 +183,10 @@ async def tidy(
     redis: Commands, keys: LaneKeys, *, lane: Lane, grace_ms: int, idle_ms: int
 ) -> tuple[int, int]:
     """`tidy.lua`: (leases released, consumers removed)."""
+    (other,) = (one for one in Lane if one is not lane)
     reply = await _tidy.call(
         redis,
-        [keys.lane(lane), keys.workers, keys.absences, keys.running],
+        [keys.lane(lane), keys.workers, keys.absences, keys.running, keys.lane(other)],
         [GROUP, grace_ms, idle_ms],
     )
     return reply[0], reply[1]

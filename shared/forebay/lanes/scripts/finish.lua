@@ -1,15 +1,16 @@
 -- End whole predictions by authority rather than by result: expired, canceled. What is still on
--- a lane comes off it; what is running is told when it settles. First terminal status wins.
+-- a lane comes off it; the workers that hold any of it are told. First terminal status wins.
 --
 -- KEYS  1 realtime lane (stream)  2 bulk lane (stream)  3 deadlines (zset)  4 demand (hash)
 --       5 counters (hash)  6.. one prediction record (hash) each
--- ARGV  1 group, then for each prediction: id, status, reply message
+-- ARGV  1 group  2 channel that workers listen on, then for each prediction:
+--       id, status, reply message
 -- Returns for each  1 ended now  0 had ended before  -2 no such record
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local stream = { realtime = KEYS[1], bulk = KEYS[2] }
-local outcomes = {}
-local at = 2
+local outcomes, leased = {}, {}
+local at = 3
 for k = 6, #KEYS do
   local record = KEYS[k]
   local id, status, message = ARGV[at], ARGV[at + 1], ARGV[at + 2]
@@ -31,7 +32,9 @@ for k = 6, #KEYS do
       number = number + 1
     end
     if #entries > 0 then
-      redis.call('XACK', stream[lane], ARGV[1], unpack(entries))
+      if redis.call('XACK', stream[lane], ARGV[1], unpack(entries)) > 0 then
+        for _, entry in ipairs(entries) do leased[#leased + 1] = lane .. ':' .. entry end
+      end
       redis.call('XDEL', stream[lane], unpack(entries))
       redis.call('HINCRBY', KEYS[4], lane, -rows)
     end
@@ -45,4 +48,5 @@ for k = 6, #KEYS do
     outcomes[#outcomes + 1] = 1
   end
 end
+if #leased > 0 then redis.call('PUBLISH', ARGV[2], table.concat(leased, ' ')) end
 return outcomes

@@ -5,7 +5,8 @@
 -- KEYS  1 realtime lane (stream)  2 bulk lane (stream)  3 deadlines (zset)  4 demand (hash)
 --       5 counters (hash)  6 dead letters (stream)
 --       7.. for each computation: prediction record (hash), spilled outputs (string)
--- ARGV  1 group  2 most dead letters kept, then for each computation:
+-- ARGV  1 group  2 most dead letters kept  3 channel that workers listen on, then for each
+--       computation:
 --       lane, entry id, prediction id, part, attempt, status, reply message,
 --       1 if its outputs are spilled, reason if it becomes a dead letter or ''
 -- Returns for each  2 the prediction is now terminal  1 part recorded  0 too late, dropped
@@ -17,7 +18,7 @@ local stream = { realtime = KEYS[1], bulk = KEYS[2] }
 local released = { realtime = {}, bulk = {} }
 local rows_done = { realtime = 0, bulk = 0 }
 local ended, outcomes, counted = {}, {}, {}
-local replies, channels = {}, {}
+local replies, channels, dropped = {}, {}, {}
 
 local function count(what) counted[what] = (counted[what] or 0) + 1 end
 
@@ -47,7 +48,7 @@ local function msgpack_array(items)
     math.floor(n / 256) % 256, n % 256) .. table.concat(items)
 end
 
-local at, key = 3, 7
+local at, key = 4, 7
 while key <= #KEYS do
   local record, spilled_key = KEYS[key], KEYS[key + 1]
   local lane, entry, id, part = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
@@ -103,6 +104,7 @@ while key <= #KEYS do
         for other, others_rows in string.gmatch(found[6], '(%d+%-%d+):(%d+)') do
           if number ~= tonumber(part) and redis.call('HEXISTS', record, 'o' .. number) == 0 then
             mine[#mine + 1] = other
+            dropped[#dropped + 1] = lane .. ':' .. other
             rows_done[lane] = rows_done[lane] + tonumber(others_rows)
           end
           number = number + 1
@@ -135,4 +137,5 @@ for what, n in pairs(counted) do redis.call('HINCRBY', KEYS[5], what, n) end
 for _, channel in ipairs(channels) do
   redis.call('PUBLISH', channel, msgpack_array(replies[channel]))
 end
+if #dropped > 0 then redis.call('PUBLISH', ARGV[3], table.concat(dropped, ' ')) end
 return outcomes

@@ -7,7 +7,7 @@
 --
 -- KEYS  1 lane (stream)  2 workers (zset: worker -> present until, ms)
 --       3 absences (hash: worker -> first found absent, ms)
---       4 running (hash: worker -> entries it runs)
+--       4 running (hash: worker -> entries it runs)  5 the other lane (stream)
 -- ARGV  1 group  2 grace in ms  3 idle time of what is let go, in ms
 -- Returns { leases let go, consumers removed }
 local time = redis.call('TIME')
@@ -15,6 +15,12 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if redis.call('EXISTS', KEYS[1]) == 0 then return { 0, 0 } end
 if #redis.call('XINFO', 'GROUPS', KEYS[1]) == 0 then return { 0, 0 } end
 local released, removed = 0, 0
+
+local function holds_there(name)
+  return redis.call('EXISTS', KEYS[5]) == 1 and #redis.call('XINFO', 'GROUPS', KEYS[5]) > 0
+    and #redis.call('XPENDING', KEYS[5], ARGV[1], '-', '+', 1, name) > 0
+end
+
 for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
   local about = {}
   for i = 1, #consumer, 2 do about[consumer[i]] = consumer[i + 1] end
@@ -29,7 +35,7 @@ for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
         redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], name)
         redis.call('HDEL', KEYS[3], name)
         redis.call('ZREM', KEYS[2], name)
-        redis.call('HDEL', KEYS[4], name, name .. ' why')
+        if not holds_there(name) then redis.call('HDEL', KEYS[4], name, name .. ' why') end
         removed = removed + 1
       else
         for _, row in ipairs(redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1000, name)) do

@@ -91,7 +91,13 @@ class Embeddings:
                 _check_dimensions(spec.name, wanted=request.dimensions, made=made)
         rows = rows_of(request.input, most=self._dispatch.max_inputs)
         try:
-            outcome = await self._dispatch.run(spec, rows, truncate=request.truncate)
+            outcome = await self._dispatch.run(
+                spec,
+                rows,
+                truncate=request.truncate,
+                name=call.name,
+                when_gone=call.when_gone,
+            )
         except InvalidInput as error:
             # The worker names the row; this dialect's client knows it as an item of `input`.
             param = "input" if error.row is None else f"input[{error.row}]"

@@ -1,7 +1,7 @@
 """Replicate's protocol, which is also Forebay's own job API: predictions.
 
     requests      what a client sends, by task: `input` to rows
-    predictions   POST /v1/predictions, GET /v1/predictions/{id}
+    predictions   POST /v1/predictions; GET and PUT /v1/predictions/{id}; POST …/{id}/cancel
     rendering     a prediction as this API shows it
     faults        RFC 9457, with 422 for an input that is wrong
 
@@ -34,7 +34,11 @@ def routes(dispatch: Dispatch, exchange: Exchange) -> list[Route]:
             ),
             Route(
                 f"{path}/{{id}}",
-                Endpoint(exchange, predictions.get, methods=("GET",), render=render_fault),
+                Endpoint(exchange, predictions.one, methods=("GET", "PUT"), render=render_fault),
+            ),
+            Route(
+                f"{path}/{{id}}/cancel",
+                Endpoint(exchange, predictions.cancel, methods=("POST",), render=render_fault),
             ),
         ]
     return found

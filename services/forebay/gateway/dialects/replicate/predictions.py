@@ -1,10 +1,11 @@
-"""`POST /v1/predictions` and `GET /v1/predictions/{id}`."""
+"""Predictions: make (POST, or PUT under an id of one's own), show, cancel."""
 
 from forebay.contract.prediction import Prediction
 from forebay.gateway.dialects.replicate import requests
 from forebay.gateway.dialects.replicate.rendering import is_single, render
 from forebay.gateway.dispatch import Dispatch
 from forebay.gateway.http import Answer, Call, server_timing
+from forebay.gateway.names import Name, own_id
 
 
 class Predictions:
@@ -27,6 +28,17 @@ class Predictions:
         Raises:
             ForebayError: by kind, why none was made.
         """
+        return await self._create(call, call.name)
+
+    async def put(self, call: Call) -> Answer:
+        """Make one under an id of the client's own, or show the one that it made before.
+
+        Raises:
+            ForebayError: by kind, why none was made.
+        """
+        return await self._create(call, own_id(call.path_param("id"), call.fingerprint))
+
+    async def _create(self, call: Call, name: Name | None) -> Answer:
         wait_s = requests.wait_of(call.header(b"prefer"))
         request = requests.read(call.body)
         spec = self._dispatch.meant(request.version, param="version")
@@ -37,6 +49,9 @@ class Predictions:
             input_json=bytes(request.input),
             truncate=asked.truncate,
             wait_s=wait_s,
+            cancel_after_s=requests.cancel_after_of(call.header(b"cancel-after")),
+            name=name,
+            when_gone=call.when_gone,
         )
         body = render(
             prediction,
@@ -47,6 +62,10 @@ class Predictions:
         )
         return Answer(body, 201, headers=server_timing(prediction.timing))
 
+    async def one(self, call: Call) -> Answer:
+        """GET shows one, PUT makes it."""
+        return await (self.put if call.scope["method"] == "PUT" else self.get)(call)
+
     async def get(self, call: Call) -> Answer:
         """Show one.
 
@@ -54,7 +73,18 @@ class Predictions:
             NotFound: there is none, or its retention is over.
             Unavailable: Redis is out of reach.
         """
-        prediction = await self._dispatch.prediction(call.path_param("id"))
+        return self._shown(call, await self._dispatch.prediction(call.path_param("id")))
+
+    async def cancel(self, call: Call) -> Answer:
+        """Cancel one, and show it; one that has ended already stays as it is.
+
+        Raises:
+            NotFound: there is none, or its retention is over.
+            Unavailable: Redis is out of reach.
+        """
+        return self._shown(call, await self._dispatch.cancel(call.path_param("id")))
+
+    def _shown(self, call: Call, prediction: Prediction) -> Answer:
         body = render(
             prediction,
             version=self._dispatch.version(prediction),

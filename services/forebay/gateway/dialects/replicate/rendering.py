@@ -71,7 +71,7 @@ def render(
             started_at=_time_or_none(prediction.started_at_ms),
             completed_at=_time_or_none(completed),
             deadline=_time(prediction.deadline_at_ms),
-            urls={"get": url},
+            urls={"get": url, "cancel": f"{url}/cancel"},
         )
     )
 

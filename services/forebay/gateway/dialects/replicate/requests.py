@@ -1,5 +1,6 @@
 """What a client asks for: the body, the `Prefer` header, and the input of each task as rows."""
 
+import re
 from typing import Any
 
 import msgspec
@@ -11,6 +12,9 @@ from forebay.gateway.bodies import check_depth, decode
 
 MIN_WAIT_S = 1.0
 MAX_WAIT_S = 60.0
+MIN_CANCEL_S = 1
+
+_DURATION = re.compile(r"(?=\d)(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,9})s?)?", re.ASCII)
 
 
 class CreatePrediction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -128,6 +132,30 @@ def wait_of(prefer: bytes) -> float | None:
             return float(text)
         raise InvalidInput("Prefer: wait takes a number of seconds from 1 to 60.", param="Prefer")
     return None
+
+
+def cancel_after_of(header: bytes) -> float | None:
+    """When the client wants the prediction canceled, in seconds from now; None if it doesn't say.
+
+    Args:
+        header: `Cancel-After`: a duration such as `90s`, `5m` or `1h30m`, or a number of seconds.
+
+    Raises:
+        InvalidInput: it is something else, or under a second.
+    """
+    text = header.decode("latin-1").strip().lower()
+    if not text:
+        return None
+    match = _DURATION.fullmatch(text)
+    if match is not None:
+        hours, minutes, seconds = (int(part or 0) for part in match.groups())
+        total = 3_600 * hours + 60 * minutes + seconds
+        if total >= MIN_CANCEL_S:
+            return float(total)
+    raise InvalidInput(
+        "Cancel-After takes a duration of a second or more: 90s, 5m, 1h30m, or just seconds.",
+        param="Cancel-After",
+    )
 
 
 def _texts(given: str | tuple[str, ...], most: int) -> tuple[Row, ...]:
