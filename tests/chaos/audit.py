@@ -103,6 +103,20 @@ class Audit:
         found = await self._fields(list(ids), "k0")
         return {id_: int(strikes or 0) for id_, (strikes,) in found.items()}
 
+    async def ended_early(self, ids: Iterable[str]) -> int:
+        """How many ended before their deadline."""
+        found = await self._fields(list(ids), "ft", "dl")
+        return sum(int(at) < int(deadline) for at, deadline in found.values() if at)
+
+    async def dead_letters(self) -> list[dict[str, str]]:
+        """Dead letters, but for their payload."""
+        letters = await self.client.execute_command("XRANGE", self.keys.dead, "-", "+")
+        told = [dict(zip(fields[::2], fields[1::2], strict=True)) for _, fields in letters]
+        return [
+            {name.decode(): value.decode() for name, value in one.items() if name != b"m"}
+            for one in told
+        ]
+
     async def counters(self) -> dict[str, int]:
         """How many predictions ended how, and how many results were dropped."""
         return await counters(self.client, self.keys)

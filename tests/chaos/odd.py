@@ -28,6 +28,10 @@ CRASH = "crash"
 """A row that begins so ends the process by a segmentation fault."""
 
 
+SLOW = "slow"
+"""A row `slow SECONDS …` takes that long by itself."""
+
+
 class Batch(msgspec.Struct, frozen=True):
     """A batch that was begun.
 
@@ -43,7 +47,7 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 class Odd:
-    """Echoes after a while, but for poison and crash.
+    """Echoes after a while, but for poison, crash and slow.
 
     Args:
         name: told as the version, so that a result shows which worker it is of.
@@ -74,7 +78,8 @@ class Odd:
             raise ValueError("poison")
         if any(value.startswith(CRASH) for value in values):
             ctypes.string_at(0)
-        time.sleep(self._run_s)
+        slow = (float(value.split()[1]) for value in values if value.startswith(SLOW))
+        time.sleep(max(slow, default=self._run_s))
         return [Value(row.data) for row in rows]
 
     def close(self) -> None:

@@ -47,6 +47,7 @@ class Scene:
         audit: watches.
         batches: log of what the odd workers have begun.
         settings: of all programs.
+        programs: all that were started.
 
     Args:
         folder: for files.
@@ -70,15 +71,15 @@ class Scene:
             "FOREBAY_HOME": str(folder / "home"),
             **{f"FOREBAY_{name.upper()}": str(value) for name, value in settings.items()},
         }
-        self._programs: list[Program] = []
+        self.programs: list[Program] = []
         self._gateways: list[Gateway] = []
         self.audit = Audit(server.url, Keys(self.settings.key_prefix))
 
     def _program(self, name: str, *arguments: str) -> Program:
-        number = sum(program.name.startswith(name) for program in self._programs)
+        number = sum(program.name.startswith(name) for program in self.programs)
         name = f"{name}-{number}"
         program = Program(name, arguments, env=self._env, log=self.folder / f"{name}.log")
-        self._programs.append(program)
+        self.programs.append(program)
         program.start()
         return program
 
@@ -110,6 +111,10 @@ class Scene:
         self._gateways.append(made)
         await made.ready()
         return made
+
+    def begun(self) -> list[odd.Batch]:
+        """The batches that odd workers have begun, in order."""
+        return odd.read_batches(self.batches)
 
     def background(self) -> tuple[Program, Program]:
         """The background's worker and its clock; who needs them waits for what they do."""
@@ -143,11 +148,11 @@ class Scene:
         for gateway in self._gateways:
             gateway.http.close()
         until = time.monotonic() + STOP_S
-        for program in self._programs:
+        for program in self.programs:
             if program.running:
                 program.resume()
                 program.terminate()
-        for program in self._programs:
+        for program in self.programs:
             await asyncio.to_thread(program.end, until=until)
 
 

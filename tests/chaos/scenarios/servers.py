@@ -1,0 +1,102 @@
+"""The server: killed and restarted from its append-only file, and paused."""
+
+import asyncio
+
+from tests.chaos.clients import Load
+from tests.chaos.outcome import Outcome, Scenario
+from tests.chaos.scene import beside, scene
+from tests.fixtures.waiting import eventually
+
+DOWN_S = 0.5
+"""How long a killed server stays away."""
+
+FEW = 0.02
+"""Share of predictions that may be run again after a pause."""
+
+
+async def killed(short: bool) -> Outcome:
+    """Kill the server again and again while predictions come."""
+    count, over_s, every_s = (300, 4.0, 1.5) if short else (3_000, 30.0, 5.0)
+    outcome = Outcome()
+    async with scene(durable=True, batch={"max_wait_ms": 20}) as stage:
+        gateways = [await stage.gateway() for _ in range(2)]
+        for _ in range(2):
+            await stage.worker()
+        load = Load([gateway.http for gateway in gateways])
+        kills = int(over_s / every_s)
+
+        async def kill() -> None:
+            for _ in range(kills):
+                await asyncio.sleep(every_s - DOWN_S)
+                await asyncio.to_thread(stage.server.kill)
+                await asyncio.sleep(DOWN_S)
+                await asyncio.to_thread(stage.server.start)
+
+        async with beside(lambda: stage.audit.watch(load)), asyncio.TaskGroup() as all_of_it:
+            all_of_it.create_task(kill())
+            all_of_it.create_task(load.feed(count, over_s))
+        for gateway in gateways:
+            await gateway.ready()
+        await stage.drained(outcome, list(load.values))
+        await stage.audit.tally(load, gateways[0].http, outcome)
+        tally = outcome.tally
+        outcome.promise(tally.accepted == count, f"{count - tally.accepted} were not accepted")
+        outcome.promise(tally.succeeded == tally.accepted, f"{tally.failed} failed")
+        outcome.promise(load.refused[503] > 0, "no client noticed that the server was gone")
+        for program in stage.programs:
+            outcome.promise(program.starts == 1 and program.running, f"{program.name} has ended")
+        outcome.done = f"{count:,} predictions in {over_s:g} s; server killed {kills} times"
+        outcome.notes.append(f"setbacks of clients: {load.setbacks}")
+    return outcome
+
+
+async def paused(short: bool) -> Outcome:
+    """Stop the server for longer than everybody's presence, while much is leased."""
+    count, over_s, pause_s = (200, 4.0, 2.0) if short else (1_500, 20.0, 10.0)
+    lease_s, presence_s = (3.0, 0.6) if short else (15.0, 3.0)
+    outcome = Outcome()
+    async with scene(batch={"max_rows": 4}, lease_s=lease_s, presence_s=presence_s) as stage:
+        gateway = await stage.gateway()
+        for _ in range(3):
+            await stage.odd_worker(run_s=0.1)
+        load = Load([gateway.http])
+        async with asyncio.TaskGroup() as clients:
+            # More than the workers can take at once, so that they hold leases all the time.
+            clients.create_task(load.feed(count // 2, 0.5, name="early"))
+            clients.create_task(load.feed(count - count // 2, over_s, name="late"))
+            await eventually(stage.audit.leased, what="something is leased")
+            await asyncio.sleep(0.3)
+            held = len(await stage.audit.leased())
+            stage.server.pause()
+            await asyncio.sleep(pause_s)
+            stage.server.resume()
+        await gateway.ready()
+        await stage.drained(outcome, list(load.values))
+        await stage.audit.tally(load, gateway.http, outcome)
+        tally = outcome.tally
+        few = int(count * FEW)
+        outcome.promise(held > few, f"only {held} were leased when the server stopped")
+        outcome.promise(tally.accepted == count, f"{count - tally.accepted} were not accepted")
+        outcome.promise(tally.succeeded == tally.accepted, f"{tally.failed} failed")
+        outcome.promise(tally.rerun <= few, f"{tally.rerun} were re-run, of {held} leased")
+        outcome.done = f"{count:,} predictions; server stopped for {pause_s:g} s, {held} leased"
+        outcome.notes.append(f"setbacks of clients: {load.setbacks}")
+    return outcome
+
+
+SCENARIOS = (
+    Scenario(
+        "kill-server",
+        "Server killed",
+        "The server is killed and restarted from its append-only file (`durability = disk`): every "
+        "acknowledged prediction ends, with its own output, and no process needs a restart.",
+        killed,
+    ),
+    Scenario(
+        "pause-server",
+        "Server paused",
+        "The server stops for longer than any presence lasts: nobody takes over what others hold, "
+        f"but for {FEW:.0%} at most, and all succeed.",
+        paused,
+    ),
+)
