@@ -126,6 +126,12 @@ class Audit:
         told = await depth(self.client, self.keys, now_ms=0)
         return told.realtime + told.bulk
 
+    async def used_memory(self) -> int:
+        """What the server holds, in bytes."""
+        told: bytes = await self.client.execute_command("INFO", "memory")
+        lines = dict(line.split(b":", 1) for line in told.split(b"\r\n") if b":" in line)
+        return int(lines[b"used_memory"])
+
     async def present(self) -> list[str]:
         """Names of workers that are present."""
         seconds, micros = await self.client.execute_command("TIME")

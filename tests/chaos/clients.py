@@ -154,6 +154,7 @@ class Load:
         answers: by id, the ends that waiting clients were told.
         refused: how often clients were refused, by HTTP status.
         cut: how often they were cut off, by how.
+        came: how many clients `feed` has had come.
         hung: how many had neither an answer nor an end of the connection.
 
     Args:
@@ -167,6 +168,7 @@ class Load:
         self.refused: Counter[int] = Counter()
         self.cut: Counter[str] = Counter()
         self.hung = 0
+        self.came = 0
         self._gateways = tuple(gateways)
         self._waiting_every = waiting_every
         self._turn = 0
@@ -186,6 +188,7 @@ class Load:
                 if self._stop.is_set():
                     break
                 await asyncio.sleep(began + over_s * number / count - time.monotonic())
+                self.came += 1
                 waits = self._waiting_every and number % self._waiting_every == 0
                 group.create_task(self.want(f"{name}-{number:06d}", waits=bool(waits)))
 
@@ -208,12 +211,14 @@ class Load:
                 return
             else:
                 if answer.status == 201:
-                    self._take(value, _told.decode(answer.body))
+                    self.take(value, answer.body)
                     return
                 self.refused[answer.status] += 1
             await asyncio.sleep(RETRY_S)
 
-    def _take(self, value: str, told: Told) -> None:
+    def take(self, value: str, body: bytes) -> None:
+        """Remember what a client was answered with 201."""
+        told = _told.decode(body)
         self.values[told.id] = value
         if told.terminal:
             self.answers[told.id] = told

@@ -48,6 +48,8 @@ class Scene:
         batches: log of what the odd workers have begun.
         settings: of all programs.
         programs: all that were started.
+        gateways: those among them.
+        sweepers: the background's processes among them.
 
     Args:
         folder: for files.
@@ -72,7 +74,8 @@ class Scene:
             **{f"FOREBAY_{name.upper()}": str(value) for name, value in settings.items()},
         }
         self.programs: list[Program] = []
-        self._gateways: list[Gateway] = []
+        self.gateways: list[Gateway] = []
+        self.sweepers: list[Program] = []
         self.audit = Audit(server.url, Keys(self.settings.key_prefix))
 
     def _program(self, name: str, *arguments: str) -> Program:
@@ -108,7 +111,7 @@ class Scene:
         port = free_port()
         program = self._program("gateway", "-m", "forebay.cli", "gateway", "--port", str(port))
         made = Gateway(program, port)
-        self._gateways.append(made)
+        self.gateways.append(made)
         await made.ready()
         return made
 
@@ -117,11 +120,20 @@ class Scene:
         return odd.read_batches(self.batches)
 
     def background(self) -> tuple[Program, Program]:
-        """The background's worker and its clock; who needs them waits for what they do."""
-        return (
-            self._program("background", "-m", "forebay.cli", "background"),
-            self._program("beat", "-m", "forebay.cli", "background", "--beat"),
-        )
+        """The background's worker and its clock; `at_work` waits for them."""
+        background = self._program("background", "-m", "forebay.cli", "background")
+        beat = self._program("beat", "-m", "forebay.cli", "background", "--beat")
+        self.sweepers += (background, beat)
+        return background, beat
+
+    async def at_work(self, sweeper: Program) -> None:
+        """Wait until a process of the background, as it was started last, says that it works."""
+
+        def has_said_so() -> bool:
+            said = sweeper.log.read_text("utf-8", "replace")
+            return said.count(" working on ") + said.count(" scheduling ") >= sweeper.starts
+
+        await eventually(has_said_so, within_s=START_S, what=lambda: f"at work: {sweeper.said}")
 
     async def drained(self, outcome: Outcome, ids: list[str], within_s: float = DRAINED_S) -> None:
         """Wait until these predictions have ended and nothing else is in demand."""
@@ -145,7 +157,7 @@ class Scene:
     async def close(self) -> None:
         """End everything."""
         await self.audit.aclose()
-        for gateway in self._gateways:
+        for gateway in self.gateways:
             gateway.http.close()
         until = time.monotonic() + STOP_S
         for program in self.programs:

@@ -1,19 +1,23 @@
 """The background is killed again and again, and there is no worker."""
 
 import asyncio
+import random
 import time
 
 from tests.chaos.clients import Load
 from tests.chaos.outcome import Outcome, Scenario
 from tests.chaos.scene import beside, scene
 
+LIFE_S = 3.0
+"""How long the two are left alone once they are at work, at most."""
+
 LATE_S = 30.0
-"""By then the background has found the time to sweep between two kills."""
+"""By then some life of the background was long enough for a sweep."""
 
 
 async def killed(short: bool) -> Outcome:
     """Kill the background and its clock while nobody but they can end predictions."""
-    count, over_s, deadline_s, every_s = (100, 1.0, 2.0, 4.0) if short else (2_000, 20.0, 5.0, 4.0)
+    count, over_s, deadline_s = (100, 2.0, 3.0) if short else (2_000, 30.0, 5.0)
     outcome = Outcome()
     async with scene(bulk={"deadline_s": deadline_s}, sweep_s=0.5) as stage:
         gateway = await stage.gateway()
@@ -24,7 +28,9 @@ async def killed(short: bool) -> Outcome:
         async def kill() -> None:
             nonlocal kills
             while True:
-                await asyncio.sleep(every_s)
+                await stage.at_work(background)
+                await stage.at_work(beat)
+                await asyncio.sleep(random.uniform(0, LIFE_S))
                 background.restart()
                 beat.restart()
                 kills += 1
@@ -34,9 +40,7 @@ async def killed(short: bool) -> Outcome:
             fed = time.monotonic()
             await stage.drained(outcome, list(load.values), within_s=deadline_s + LATE_S)
             late_s = time.monotonic() - fed - deadline_s
-            # At least one life of the background has been cut short.
-            while kills == 0:
-                await asyncio.sleep(0.1)
+        outcome.promise(kills > 0, "the background was not killed")
         told = await stage.audit.tally(load, gateway.http, outcome)
         early = await stage.audit.ended_early(load.values)
         outcome.promise(

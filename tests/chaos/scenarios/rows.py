@@ -107,11 +107,10 @@ async def crash(short: bool) -> Outcome:
             len(history) == STRIKES, f"the dead letter tells of {len(history)} strikes: {history}"
         )
         outcome.done = f"{neighbours + 1} predictions; one ends its worker, {len(fatal)} times"
+        reason = letters[0].get("reason", "") if letters else "there is none"
         outcome.notes.append(
-            f"it ran once with {len(company)} neighbours and {len(fatal) - 1} times alone; its dead "
-            f"letter tells of {len(history)} strikes: {letters[0].get('reason', '')}"
-            if letters
-            else "there is no dead letter"
+            f"it ran once with {len(company)} neighbours and {len(fatal) - 1} times alone; its "
+            f"dead letter tells of {len(history)} strikes: {reason}"
         )
     return outcome
 
