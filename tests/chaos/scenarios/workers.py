@@ -16,7 +16,7 @@ async def killed(short: bool) -> Outcome:
     # A batch waits a little for company, so that a kill finds something in every worker's hands.
     async with scene(batch={"max_rows": 32, "max_wait_ms": 50}) as stage:
         gateway = await stage.gateway()
-        workers = [await stage.worker() for _ in range(3)]
+        workers = [await stage.worker(), await stage.worker(), await stage.odd_worker(run_s=0.03)]
         load = Load([gateway.http])
         kills = 0
 
