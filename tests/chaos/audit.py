@@ -22,8 +22,8 @@ TIMEOUT_S = 5.0
 POLL_S = 0.5
 AT_ONCE = 500
 ENDED = frozenset(status.value.encode() for status in TERMINAL)
-End = tuple[bytes, bytes]
-"""Status and time of a record that has ended."""
+End = tuple[bytes, bytes, int]
+"""Status and time of a record that has ended, and a hash of its reply."""
 
 
 class Audit:
@@ -76,10 +76,12 @@ class Audit:
     async def _look(self, ids: list[str]) -> list[str]:
         """Note which have ended, and how; returns the others."""
         left: list[str] = []
-        for id_, (status, at) in (await self._fields(ids, "st", "ft")).items():
+        for id_, (status, at, reply) in (await self._fields(ids, "st", "ft", "o0")).items():
             if status not in ENDED:
                 left.append(id_)
-            elif self._ends.setdefault(id_, (status, at)) != (status, at):
+                continue
+            end = (status, at, hash(reply))
+            if self._ends.setdefault(id_, end) != end:
                 self._changed.add(id_)
         return left
 

@@ -48,6 +48,12 @@ class Outcome(msgspec.Struct):
         if not held:
             self.broken.append(otherwise)
 
+    def all_succeed(self, count: int) -> None:
+        """Promise that so many were accepted, and that each of them succeeded."""
+        accepted, succeeded = self.tally.accepted, self.tally.succeeded
+        self.promise(accepted == count, f"{accepted} of {count} were accepted")
+        self.promise(succeeded == accepted, f"{succeeded} of {accepted} succeeded")
+
     @property
     def verdict(self) -> str:
         """In a word."""

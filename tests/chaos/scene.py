@@ -139,8 +139,9 @@ class Scene:
         """Wait until these predictions have ended and nothing else is in demand."""
         left = await self.audit.ended(ids, within_s=within_s)
         outcome.promise(not left, f"{len(left)} predictions have not ended after {within_s:g} s")
-        with contextlib.suppress(AssertionError):
-            await eventually(self._at_rest, within_s=within_s)
+        if not left:
+            with contextlib.suppress(AssertionError):
+                await eventually(self._at_rest, within_s=within_s)
 
     async def _at_rest(self) -> bool:
         return await self.audit.demand() == 0

@@ -51,7 +51,7 @@ async def killed(short: bool) -> Outcome:
             counted.get("expired") == count, f"{counted.get('expired')} of {count} have expired"
         )
         outcome.promise(early == 0, f"{early} expired before their deadline")
-        outcome.done = f"{count:,} predictions that nobody runs; background killed {kills} times"
+        outcome.done = f"{count:,} predictions nobody runs; background killed {kills} times"
         outcome.notes.append(f"the last had ended {max(late_s, 0):.1f} s after its deadline")
     return outcome
 

@@ -97,12 +97,11 @@ async def full(short: bool) -> Outcome:
             after = await _memory(stage)
         await stage.drained(outcome, list(load.values))
         await stage.audit.tally(load, gateway.http, outcome)
-        tally = outcome.tally
         begun = stage.begun()
         rate, flood_rate = _rate(begun, alone), _rate(begun, flooded)
         grown = [now - then for now, then in zip(after, before, strict=True)]
         allowed = SERVER_GROWTH_BYTES + RECORD_BYTES * (len(load.values) - accepted)
-        outcome.promise(tally.succeeded == tally.accepted, f"{tally.failed} failed")
+        outcome.all_succeed(len(load.values))
         outcome.promise(set(load.refused) == {429}, f"clients were answered {load.setbacks}")
         outcome.promise(not flood.rude, f"{flood.rude} refusals had no Retry-After")
         outcome.promise(most <= bound, f"the lane held {most} rows, over its {bound}")

@@ -57,7 +57,7 @@ async def poison(short: bool) -> Outcome:
         tally = outcome.tally
         outcome.promise(tally.failed == rounds, f"{tally.failed} failed instead of {rounds}")
         outcome.promise(tally.succeeded == rounds * (ROWS - 1), "not all neighbours succeeded")
-        outcome.done = f"{rounds} batches of {ROWS}, one row of each raises"
+        outcome.done = f"{rounds} times {ROWS} rows in a batch, one of which raises"
         outcome.notes.append(
             f"a batch with a bad row took {max(extra)} extra runs at most: {math.log2(ROWS):g} more"
             f" with the row, each half as large, and {math.log2(ROWS):g} without it, in which each "

@@ -47,18 +47,15 @@ async def terminated(short: bool) -> Outcome:
         took_s = time.monotonic() - began
         await stage.drained(outcome, list(load.values))
         await stage.audit.tally(load, gateways[0].http, outcome)
-        tally = outcome.tally
         struck = sum(n > 0 for n in (await stage.audit.strikes(load.values)).values())
-        count = load.came
-        outcome.promise(tally.accepted == count, f"{count - tally.accepted} were not accepted")
-        outcome.promise(tally.succeeded == tally.accepted, f"{tally.failed} failed")
+        outcome.all_succeed(load.came)
         outcome.promise(struck == 0, f"{struck} got a strike from a worker that ended in order")
         outcome.promise(
             not load.cut["within an answer"],
             f"{load.cut['within an answer']} clients had a part of an answer",
         )
         told = ", ".join(f"{name} {times}" for name, times in sorted(ended.items()))
-        outcome.done = f"{count:,} predictions in {took_s:.0f} s; {ended.total()} times SIGTERM"
+        outcome.done = f"{load.came:,} predictions in {took_s:.0f} s; {ended.total()} times SIGTERM"
         outcome.notes += [f"ended: {told}", f"setbacks of clients: {load.setbacks}"]
     return outcome
 
