@@ -21,11 +21,13 @@ BUILT: dict[str, Callable[[LaneKeys], str]] = {
     f"record:{ID}": lambda keys: keys.record(ID),
     "record:": lambda keys: keys.records,
     f"out:{ID}:2:1": lambda keys: keys.outputs(ID, 2, 1),
+    f"parts:{ID}": lambda keys: keys.parts + ID,
     "deadlines": lambda keys: keys.deadlines,
     "demand": lambda keys: keys.demand,
     "workers": lambda keys: keys.workers,
     "absences": lambda keys: keys.absences,
     "running": lambda keys: keys.running,
+    "rates": lambda keys: keys.rates,
     "counters": lambda keys: keys.counters,
     "dead": lambda keys: keys.dead,
 }
@@ -40,7 +42,12 @@ def table() -> dict[str, list[str]]:
 def pattern_of(name: str) -> str:
     """A built key as the table writes it."""
     kind, *rest = name.split(":")
-    variables = {"lane": ["LANE"], "record": ["ID"], "out": ["ID", "PART", "ATTEMPT"]}
+    variables = {
+        "lane": ["LANE"],
+        "record": ["ID"],
+        "out": ["ID", "PART", "ATTEMPT"],
+        "parts": ["ID"],
+    }
     return ":".join([kind, *(variables[kind] if rest else [])])
 
 
@@ -97,7 +104,7 @@ def test_keys_of_no_one_model_have_no_tag_and_are_told_below_the_table() -> None
 # table's names after one.
 _BY_HAND = re.compile(
     r"\}\}:|\{\w+:\d+\}:"
-    r"|:(?:lane|record|out|deadlines|demand|workers|absences|running|counters|dead|models|reply)[:{%\"']"
+    r"|:(?:lane|record|out|parts|deadlines|demand|workers|absences|running|rates|counters|dead|models|reply)[:{%\"']"
 )
 _LITERAL = re.compile(r"""[rbf]*(?:"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')""", re.IGNORECASE)
 

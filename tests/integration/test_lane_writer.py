@@ -38,8 +38,8 @@ def sized(payload: int) -> Submission:
 
 
 def call_sizes(gateway: GatewayEnd) -> list[int]:
-    """Predictions in each enqueue so far: a script call's keys but the four of the lanes."""
-    return [args[2] - 4 for args in gateway.redis.sent if args[0] == "EVALSHA"]
+    """Predictions in each enqueue so far: a script call's keys but the five of the lanes."""
+    return [args[2] - 5 for args in gateway.redis.sent if args[0] == "EVALSHA"]
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ async def test_a_submission_on_a_full_lane_is_refused_and_its_neighbours_are_not
         assert first is third is None
         for refused in (second, fourth):
             assert isinstance(refused, LaneFull)
-            assert "realtime lane of 'echo' holds its 3 rows" in refused.message
+            assert "realtime lane of 'echo' has no room" in refused.message
             assert refused.retry_after_s == lane_module.FULL_RETRY_S
         with pytest.raises(LaneFull):
             await gateway.writer.enqueue(submission())

@@ -7,8 +7,9 @@ import pytest
 
 from forebay.contract.messages import decode_computation
 from forebay.contract.prediction import Lane, Status
+from forebay.lanes import scripts
 from forebay.lanes.depth import depth
-from forebay.lanes.lane import Part
+from forebay.lanes.lane import Part, Submission
 from forebay.lanes.records import Records
 from forebay.lanes.scripts import EnqueueOutcome
 from tests.fixtures.lanes import (
@@ -17,6 +18,7 @@ from tests.fixtures.lanes import (
     finish,
     join,
     read,
+    settlement,
     submission,
     ttl_ms,
     vanish,
@@ -233,3 +235,80 @@ async def test_a_worker_that_waits_is_woken_by_an_enqueue(real_lanes: LaneServer
     one = submission()
     await enqueue(real_lanes, one)
     assert [d.prediction for d in await waiting] == [one.id.text]
+
+
+async def told(
+    lanes: LaneServer, one: Submission, *, most: int, elastic: bool = False
+) -> scripts.Enqueued:
+    """What becomes of a submission, and when there is room if there is none."""
+    (enqueued,) = await scripts.enqueue(
+        lanes.redis,
+        lanes.echo,
+        records=[lanes.echo.record(one.id.text)],
+        bounds=(most, most),
+        elastic=elastic,
+        args=one.args(),
+    )
+    return enqueued
+
+
+async def test_a_full_lane_says_when_it_has_room_if_its_workers_are_known(
+    lanes: LaneServer,
+) -> None:
+    await told(lanes, submission(80), most=100)
+    await told(lanes, submission(50, lane=Lane.BULK), most=100)
+    assert await told(lanes, submission(40), most=100) == (FULL, None)
+    fast, slow = await join(lanes, "fast"), await join(lanes, "slow")
+    await fast.beat(rate=30)
+    await slow.beat(rate=10)
+    assert await told(lanes, submission(40), most=100) == (FULL, 500)
+    # What is in bulk comes after what is in realtime.
+    assert await told(lanes, submission(60, lane=Lane.BULK), most=100) == (FULL, 2_250)
+    await slow.leave()
+    await fast.beat(rate=30)
+    assert await told(lanes, submission(40), most=100) == (FULL, 667)
+
+
+async def test_an_elastic_lane_takes_what_is_worked_off_before_the_deadline(
+    lanes: LaneServer,
+) -> None:
+    worker = await join(lanes)
+    assert await told(lanes, submission(101), most=100, elastic=True) == (FULL, None)
+    await worker.beat(rate=50)
+    assert await told(lanes, submission(150, deadline_ms=4_000), most=100, elastic=True) == (
+        ENQUEUED,
+        None,
+    )
+    assert await told(lanes, submission(51, deadline_ms=4_000), most=100, elastic=True) == (
+        FULL,
+        20,
+    )
+    assert (await told(lanes, submission(51, deadline_ms=5_000), most=100, elastic=True))[0] is (
+        ENQUEUED
+    )
+    bulk = submission(101, lane=Lane.BULK, deadline_ms=60_000)
+    assert (await told(lanes, bulk, most=100, elastic=True))[0] is FULL
+
+
+async def test_a_prediction_that_waits_knows_its_place(lanes: LaneServer) -> None:
+    records = Records(lanes.redis, lanes.keys)
+    several = [submission(2, 3), submission(4), submission(1), submission(7, lane=Lane.BULK)]
+    await enqueue(lanes, *several[:2])
+    await enqueue(lanes, *several[2:])
+
+    async def place(number: int) -> tuple[int, float | None] | None:
+        prediction = await records.prediction(several[number].id)
+        assert prediction is not None
+        found = prediction.place
+        return None if found is None else (found.rows_ahead, found.wait_s)
+
+    assert [await place(n) for n in range(4)] == [(0, None), (5, None), (9, None), (10, None)]
+    worker = await join(lanes)
+    await worker.beat(rate=5)
+    assert await place(3) == (10, 2.0)
+    first = await read(worker, 2)
+    assert [await place(n) for n in range(4)] == [None, (5, 1.0), (9, 1.8), (10, 2.0)]
+    await worker.settle([settlement(delivery) for delivery in first])
+    assert [await place(n) for n in range(4)] == [None, (0, 0.0), (4, 0.8), (5, 1.0)]
+    await finish(lanes, several[1].id)
+    assert await place(2) == (0, 0.0)

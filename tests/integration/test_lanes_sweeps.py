@@ -189,8 +189,13 @@ async def test_a_dead_letter_keeps_its_reason_and_payload(lanes: LaneServer) -> 
         "reason": b"it killed its worker 3 times",
         "attempts": b"1",
         "lane": b"bulk",
+        "strikes": b"0",
         "history": b"",
         "m": one.parts[1].message,
+        "rows": b"2:%d 3:%d" % tuple(len(part.message) for part in one.parts),
+        "rest": one.parts[0].message,
+        "in": b"",
+        "before": b"0",
     }
     assert (await view(lanes)).counters == {"failed": 1, "dead": 1}
 

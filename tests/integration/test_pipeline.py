@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 from redis.exceptions import RedisError
 
-from forebay.contract.errors import ErrorKind
+from forebay.contract.errors import ErrorKind, Unavailable
 from forebay.contract.model import BatchLimits
 from forebay.contract.prediction import Lane, PredictionId, Status
 from forebay.contract.rows import Value
@@ -296,6 +296,72 @@ async def test_entries_of_both_lanes_with_the_same_id_are_not_taken_for_one_anot
         for number in range(30)
         for lane in Lane
     ]
+
+
+async def test_a_foreign_entry_on_a_lane_is_taken_off_and_harms_nobody(
+    redis_url: str, keys: Keys, gateway: GatewayEnd, commands: Commands
+) -> None:
+    lane = keys.of("echo").lane(Lane.REALTIME)
+    for fields in (["a", "b"], ["c", "x", "m", "y"], ["c", b"\xff.0", "m", b"\xff"]):
+        await commands.execute_command("XADD", lane, "*", *fields)
+    async with pipeline(redis_url, keys, Shout()) as working:
+        (reply,) = await gateway.ask(values(b'"mine"'))
+        await eventually(lambda: not working.held)
+        await eventually(lambda: _entries(commands, lane, 0))
+    assert reply.status is Status.SUCCEEDED
+
+
+async def _entries(commands: Commands, lane: str, count: int) -> bool:
+    return bool(await commands.execute_command("XLEN", lane) == count)
+
+
+async def test_a_server_that_is_out_of_memory_still_takes_results_and_work_goes_on_afterwards(
+    private_server: Server, keys: Keys
+) -> None:
+    url = private_server.url
+    redis = connect(url, timeout_s=2)
+    server: Commands = redis
+    backend = Shout()
+    backend.free.clear()
+    async with gateway_end(url, keys) as gateway, pipeline(url, keys, backend) as working:
+        waiters = [gateway.send(values(b'"%d"' % n)) for n in range(100)]
+        await eventually(lambda: all(waiter.enqueued for waiter in waiters))
+        await server.execute_command("CONFIG", "SET", "maxmemory-policy", "noeviction")
+        await server.execute_command("CONFIG", "SET", "maxmemory", "1")
+        refused = gateway.send(values(b'"too much"'))
+        with pytest.raises(Unavailable, match="memory"):
+            await asyncio.wait_for(refused.future, 10)
+        backend.free.set()
+        for waiter in waiters:
+            assert (await asyncio.wait_for(waiter.future, 10))[0].status is Status.SUCCEEDED
+        await eventually(lambda: not working.held)
+        await server.execute_command("CONFIG", "SET", "maxmemory", "0")
+        (reply,) = await gateway.ask(values(b'"again"'))
+        assert reply.status is Status.SUCCEEDED
+    await redis.aclose()
+
+
+async def test_a_server_that_takes_no_writes_for_a_while_costs_nothing_but_time(
+    private_server: Server, keys: Keys
+) -> None:
+    url = private_server.url
+    redis = connect(url, timeout_s=2)
+    server: Commands = redis
+    backend = Shout()
+    backend.free.clear()
+    async with gateway_end(url, keys) as gateway, pipeline(url, keys, backend) as working:
+        waiter = gateway.send(values(b'"kept"'))
+        await eventually(lambda: backend.batches)
+        await server.execute_command("REPLICAOF", "127.0.0.1", "1")
+        backend.free.set()
+        until = time.monotonic() + 0.5
+        await eventually(lambda: time.monotonic() > until)
+        assert not waiter.future.done()
+        await server.execute_command("REPLICAOF", "NO", "ONE")
+        assert (await asyncio.wait_for(waiter.future, 10))[0].status is Status.SUCCEEDED
+        await eventually(lambda: not working.held)
+    assert len(backend.batches) == 1
+    await redis.aclose()
 
 
 async def test_a_worker_whose_lanes_were_deleted_joins_anew(

@@ -36,10 +36,17 @@ def here(text: str, stack: Stack) -> str:
 def run(command: list[str], stack: Stack) -> str:
     """Run it as a reader would; returns what it printed."""
     own = stack.home
+    # An answer of 400 and more is a failure here, though the reader's curl shows it as any other.
+    (own / ".curlrc").write_text("fail-with-body\n")
     done = subprocess.run(
         command,
         cwd=ROOT,
-        env={**os.environ, "FOREBAY_HOME": str(own), "FOREBAY_PORT": str(stack.port)},
+        env={
+            **os.environ,
+            "FOREBAY_HOME": str(own),
+            "FOREBAY_PORT": str(stack.port),
+            "CURL_HOME": str(own),
+        },
         capture_output=True,
         text=True,
         timeout=60,

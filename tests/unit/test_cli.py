@@ -11,9 +11,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from forebay.cli import flags
-from forebay.cli.main import app, main
+from forebay.cli.main import SERVICES, app, main
 from forebay.cli.show import print_configuration, print_prediction, shorten
 from forebay.contract.errors import ConfigurationError, ForebayError
+from forebay.runtime.process import EXIT_HOPELESS
 from forebay.runtime.settings import load
 
 ECHO = '[models.echo]\ntask = "echo"\nbackend = "echo"\ndescription = "says it again"\n'
@@ -48,7 +49,10 @@ def run(*words: str, **variables: str) -> "subprocess.CompletedProcess[str]":
 def test_every_verb_has_help() -> None:
     result = invoke("--help")
     assert result.exit_code == 0
-    verbs = ("up", "gateway", "worker", "background", "predict", "config", "doctor", "models")
+    verbs = (
+        *("up", "gateway", "worker", "background"),
+        *("predict", "config", "doctor", "models", "dead"),
+    )
     for verb in verbs[:4]:
         # Options that are settings are explained as the settings are.
         assert "The model catalog" in invoke(verb, "--help").output
@@ -87,7 +91,7 @@ def test_the_version_is_told() -> None:
 )
 def test_what_is_wrong_is_one_line_on_stderr(words: tuple[str, ...], said: str) -> None:
     ended = run(*words)
-    assert ended.returncode == 1
+    assert ended.returncode == (EXIT_HOPELESS if words[0] in SERVICES else 1)
     assert ended.stdout == ""
     assert said in ended.stderr
     assert ended.stderr.startswith("forebay: ")

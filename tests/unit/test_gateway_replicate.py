@@ -37,7 +37,17 @@ def test_prefer_wait_says_how_long(prefer: bytes, wait_s: float | None) -> None:
 
 
 @pytest.mark.parametrize(
-    "prefer", [b"wait=0", b"wait=61", b"wait=", b"wait=-1", b"wait=1.5", b"wait=x", b"wait=\xb2"]
+    "prefer",
+    [
+        b"wait=0",
+        b"wait=61",
+        b"wait=00601",
+        b"wait=",
+        b"wait=-1",
+        b"wait=1.5",
+        b"wait=x",
+        b"wait=\xb2",
+    ],
 )
 def test_a_wait_that_is_out_of_range_is_refused(prefer: bytes) -> None:
     with pytest.raises(InvalidInput, match="1 to 60") as caught:
@@ -197,6 +207,11 @@ def test_an_output_is_a_list_where_the_input_was_one(
 ) -> None:
     told = shown(prediction(status=Status.SUCCEEDED, outputs=outputs), single=single)
     assert told["output"] == output
+
+
+def test_a_replay_names_the_prediction_that_it_is_a_replay_of() -> None:
+    assert shown(prediction(retry_of="minilm-0-11"))["retry_of"] == "minilm-0-11"
+    assert "retry_of" not in shown(prediction())
 
 
 def test_an_error_is_told_in_words() -> None:

@@ -1,6 +1,7 @@
 """The supervisor: start, restart, give up, drain in order; and the guard behind it."""
 
 import asyncio
+import fcntl
 import os
 import signal
 import subprocess
@@ -12,7 +13,9 @@ import psutil
 import pytest
 
 from forebay.local import guard
-from forebay.local.processes import MAX_FALSE_STARTS, Stage, Supervisor, Task
+from forebay.local.processes import MAX_CRASHES, MAX_FALSE_STARTS, Stage, Supervisor, Task
+from forebay.runtime.process import EXIT_HOPELESS, EXIT_HUNG
+from forebay.runtime.settings import Settings
 from tests.fixtures.waiting import eventually, eventually_sync
 
 linux = pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes by /proc")
@@ -107,10 +110,49 @@ async def test_a_child_that_never_starts_well_is_given_up_with_its_last_words(
     assert error.message.endswith("no model here")
 
 
+async def test_a_child_that_says_no_start_will_help_is_given_up_at_once(watched: Watched) -> None:
+    code = f"import sys; print('forebay: the model is damaged'); sys.exit({EXIT_HOPELESS})"
+    watched.supervisor.start(python("a", code))
+    async with asyncio.timeout(10):
+        error = await watched.supervisor.given_up()
+    assert error.message == "a can't run: the model is damaged"
+    assert len(watched.lines) == 1
+
+
+@pytest.mark.parametrize("end", ["os.kill(os.getpid(), 11)", f"sys.exit({EXIT_HUNG})"])
+async def test_a_child_that_crashes_gets_more_starts_than_its_rows_get_strikes(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    monkeypatch.setattr("forebay.local.processes.LONGEST_PAUSE_S", 0.01)
+    watched.supervisor.start(python("a", f"import os, sys; print('up', flush=True); {end}"))
+    async with asyncio.timeout(30):
+        error = await watched.supervisor.given_up()
+    assert f"{MAX_CRASHES} times" in error.message
+    assert 2 * Settings().max_strikes < MAX_CRASHES
+    assert [line for line in watched.lines if line.endswith("up")] == ["a: up"] * MAX_CRASHES
+
+
 async def test_a_program_that_is_not_there_is_given_up(watched: Watched) -> None:
     watched.supervisor.start(Task("a", ("/no/such/program",), Stage.SERVER, {}))
     async with asyncio.timeout(20):
         assert "/no/such/program" in (await watched.supervisor.given_up()).message
+
+
+@linux
+async def test_every_child_holds_the_lock_as_long_as_it_lives(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    lines: list[str] = []
+    supervisor = Supervisor(drain_s=0.2, show=lines.append, lock=descriptor)
+    await supervisor.open()
+    watched = Watched(supervisor, lines)
+    supervisor.start(python("a", TELL + WAIT))
+    pid = await watched.pid("a")
+    held = [file.readlink() for file in Path(f"/proc/{pid}/fd").iterdir()]
+    await supervisor.drain()
+    os.close(descriptor)
+    assert path in held
 
 
 async def test_stages_stop_in_order_each_when_the_one_before_has_ended(watched: Watched) -> None:

@@ -13,8 +13,10 @@ from typing import Annotated
 import typer
 
 from forebay.cli import flags
+from forebay.cli.dead import dead
 from forebay.cli.models import models
-from forebay.contract.errors import ForebayError
+from forebay.contract.errors import ErrorKind, ForebayError
+from forebay.runtime.process import EXIT_HOPELESS
 from forebay.runtime.settings import Configuration, Settings
 
 app = typer.Typer(
@@ -27,12 +29,15 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(models, name="models")
+app.add_typer(dead, name="dead")
 
 INTERRUPTED = 130
+SERVICES = frozenset({"gateway", "worker", "background"})
+HOPELESS = frozenset({ErrorKind.CONFIGURATION, ErrorKind.ARTIFACT, ErrorKind.NOT_FOUND})
 
 
 def main() -> None:
-    """Run the command line; errors made on purpose become one line and exit code 1."""
+    """Run the command line; errors made on purpose become one line and an exit code."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         # What a terminal or a pipe has no letters for is told by number.
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -40,9 +45,16 @@ def main() -> None:
         app()
     except ForebayError as error:
         print(f"forebay: {error.message}", file=sys.stderr)
-        raise SystemExit(1) from None
+        raise SystemExit(_exit_code(error)) from None
     except KeyboardInterrupt:
         raise SystemExit(INTERRUPTED) from None
+
+
+def _exit_code(error: ForebayError) -> int:
+    """1, or for a service what tells its supervisor that no other start would help."""
+    serves = next((word for word in sys.argv[1:] if not word.startswith("-")), "") in SERVICES
+    hopeless = error.kind in HOPELESS
+    return EXIT_HOPELESS if serves and hopeless else 1
 
 
 def _show_version(wanted: bool) -> None:

@@ -109,6 +109,14 @@ def print_models(catalog: Catalog, store: ArtifactStore) -> None:
     _console().print(table)
 
 
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows under their columns' names."""
+    table = _table(*columns)
+    for row in rows:
+        table.add_row(*row)
+    _console().print(table)
+
+
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:

@@ -15,6 +15,8 @@
     repeats    leads those to the first one's prediction
     reads      commands to Redis outside the hot path
     dispatch   the one way from rows to a lane and back, behind every dialect
+    parts      cuts rows into lane entries
+    waits      for what was enqueued, until done, too late, or nobody waits
     versions   which artifact serves a model, for clients that pin one
     health     liveness, readiness, and what is at `/`
     dialects/  translate one protocol each; they know dispatch and the contract, nothing else

@@ -3,14 +3,10 @@
     rows ─▶ parts of 256 ─▶ Computations ─▶ LaneWriter.submit ─▶ ⋯ ─▶ Waiter.future ─▶ outputs
 
 `run` is for requests whose client gets a result and no id; `create` for those that get an id, and
-whose input and result are therefore kept. A request costs one future and one timer: no task, no
-closure, no second subscription.
+whose input and result are therefore kept.
 """
 
-import asyncio
-import functools
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -21,36 +17,30 @@ from forebay.contract.errors import (
     NotFound,
     Unavailable,
 )
-from forebay.contract.messages import Computation, Reply, encode
+from forebay.contract.messages import Reply
 from forebay.contract.model import ModelSpec
 from forebay.contract.prediction import (
-    MAX_PART_BYTES,
-    MAX_PART_ROWS,
     Lane,
     Prediction,
     PredictionId,
     Status,
     Timing,
 )
-from forebay.contract.rows import Output, Row, row_bytes
-from forebay.gateway.errors import DEFAULT_RETRY_S, ClientGone, raised
+from forebay.contract.rows import Output, Row
+from forebay.gateway.errors import DEFAULT_RETRY_S, raised
 from forebay.gateway.names import Name
+from forebay.gateway.parts import parts_of
 from forebay.gateway.reads import Reads
 from forebay.gateway.repeats import Repeats
 from forebay.gateway.versions import Versions, find
+from forebay.gateway.waits import Waits, WhenGone
 from forebay.lanes.cancel import Canceler
-from forebay.lanes.lane import LaneWriter, Part, Submission
+from forebay.lanes.lane import LaneWriter, Submission
 from forebay.lanes.records import Records, combined_timing
-from forebay.lanes.replies import Inbox, Waiter
+from forebay.lanes.replies import Inbox
 from forebay.runtime.catalog import Catalog
 from forebay.runtime.clock import Clock
 from forebay.runtime.settings import Settings
-
-WRITE_POLL_S: Final = 0.02
-"""How often a wait that has run out looks whether the write is through."""
-
-WhenGone = Callable[[Callable[[], None]], None]
-"""Takes what is to be called if the client goes away."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -102,7 +92,7 @@ class Dispatch:
         self._catalog = catalog
         self._versions = versions
         self._writer = writer
-        self._inbox = inbox
+        self._waits = Waits(writer, inbox, canceler)
         self._records = records
         self._canceler = canceler
         self._repeats = repeats
@@ -110,8 +100,6 @@ class Dispatch:
         self._clock = clock
         self._kept_ms = int(settings.result_retention_s * 1000)
         self._unseen_ms = int(settings.unseen_retention_s * 1000)
-        self._waiting: set[Waiter] = set()
-        self._abandoned = False
 
     @property
     def models(self) -> Mapping[str, ModelSpec]:
@@ -187,13 +175,13 @@ class Dispatch:
             id_, earlier = await self._again(name, id_, deadline_ms, wait_s)
             if earlier is not None:
                 return _outcome(earlier, wait_s)
-        parts = _parts(rows, now_ms=now_ms, deadline_ms=deadline_ms, truncate=truncate)
+        parts = parts_of(rows, now_ms=now_ms, deadline_ms=deadline_ms, truncate=truncate)
         submission = Submission(
-            id_, Lane.REALTIME, parts, now_ms, deadline_ms, retain_ms, self._inbox.channel
+            id_, Lane.REALTIME, parts, now_ms, deadline_ms, retain_ms, self._waits.channel
         )
-        replies = await self._wait(submission, wait_s, when_gone)
+        replies = await self._waits.wait(submission, wait_s, when_gone)
         if not replies:
-            if self._abandoned:
+            if self._waits.abandoned:
                 raise Unavailable(
                     "This gateway stops before the prediction is done. Send it again.",
                     retry_after_s=DEFAULT_RETRY_S,
@@ -250,8 +238,8 @@ class Dispatch:
             id_, earlier = await self._again(name, id_, deadline_ms, wait_s or 0.0)
             if earlier is not None:
                 return _shown(earlier, name)
-        parts = _parts(rows, now_ms=now_ms, deadline_ms=deadline_ms, truncate=truncate)
-        channel = "" if wait_s is None else self._inbox.channel
+        parts = parts_of(rows, now_ms=now_ms, deadline_ms=deadline_ms, truncate=truncate)
+        channel = "" if wait_s is None else self._waits.channel
         submission = Submission(
             id_, lane, parts, now_ms, deadline_ms, self._kept_ms, channel, input_json
         )
@@ -259,7 +247,7 @@ class Dispatch:
             await self._writer.enqueue(submission)
             replies: tuple[Reply, ...] = ()
         else:
-            replies = await self._wait(submission, min(wait_s, self.sync_wait_s), when_gone)
+            replies = await self._waits.wait(submission, min(wait_s, self.sync_wait_s), when_gone)
         if not replies:
             made = Prediction(
                 id=id_.text,
@@ -304,9 +292,7 @@ class Dispatch:
 
     def abandon(self) -> None:
         """End all waits: this gateway stops, and is out of time. What has an id goes on."""
-        self._abandoned = True
-        for waiter in tuple(self._waiting):
-            _stop_waiting(waiter)
+        self._waits.abandon()
 
     async def _meant(self, text: str) -> PredictionId:
         """The prediction that an id means, ours or a client's."""
@@ -328,37 +314,6 @@ class Dispatch:
             raise ForebayError(
                 "The result was too large to be kept beside it, and is gone."
             ) from None
-
-    async def _wait(
-        self, submission: Submission, wait_s: float, when_gone: WhenGone | None
-    ) -> tuple[Reply, ...]:
-        """Enqueue and wait for the replies; none if they don't all come in time."""
-        inbox = self._inbox
-        waiter = inbox.expect(submission.id, len(submission.parts))
-        timer = None
-        self._waiting.add(waiter)
-        if when_gone is not None:
-            when_gone(functools.partial(self._gone, waiter))
-        try:
-            self._writer.submit(submission, waiter.submitted)
-            timer = asyncio.get_running_loop().call_later(wait_s, _stop_waiting, waiter)
-            return await waiter.future
-        finally:
-            if timer is not None:
-                timer.cancel()
-            self._waiting.discard(waiter)
-            inbox.forget(waiter)
-
-    def _gone(self, waiter: Waiter) -> None:
-        """The client who waits has gone: nobody wants it any more."""
-        if waiter.future.done():
-            return
-        cancel = functools.partial(self._canceler.cancel_soon, waiter.id)
-        if waiter.enqueued:
-            cancel()
-        else:
-            waiter.then = cancel  # it may be on its way to Redis at this moment
-        waiter.future.set_exception(ClientGone())
 
     async def _ended(
         self,
@@ -422,44 +377,3 @@ def _shown(prediction: Prediction, name: Name | None) -> Prediction:
     if name is None or name.shown is None:
         return prediction
     return msgspec.structs.replace(prediction, id=name.shown)
-
-
-def _stop_waiting(waiter: Waiter) -> None:
-    """End a wait without replies, once it is known that the prediction is on its lane.
-
-    A client must not get the id of a prediction whose write may still fail. Its fate is known
-    within the timeout of a Redis command.
-    """
-    if waiter.future.done():
-        return
-    if waiter.enqueued:
-        waiter.future.set_result(())
-    else:
-        asyncio.get_running_loop().call_later(WRITE_POLL_S, _stop_waiting, waiter)
-
-
-def _parts(
-    rows: Sequence[Row], *, now_ms: int, deadline_ms: int, truncate: bool
-) -> tuple[Part, ...]:
-    """Cut rows into lane entries, in order."""
-    deadline_at_ms = now_ms + deadline_ms
-    return tuple(
-        Part(len(some), encode(Computation(some, now_ms, deadline_at_ms, first, truncate)))
-        for first, some in _cut(tuple(rows))
-    )
-
-
-def _cut(rows: tuple[Row, ...]) -> list[tuple[int, tuple[Row, ...]]]:
-    """Runs of rows that fit into a part, each with the index of its first row."""
-    if len(rows) == 1:
-        return [(0, rows)]
-    runs: list[tuple[int, tuple[Row, ...]]] = []
-    first = size = 0
-    for index, row in enumerate(rows):
-        row_size = row_bytes(row)
-        full = index - first == MAX_PART_ROWS or size + row_size > MAX_PART_BYTES
-        if full and index > first:
-            runs.append((first, rows[first:index]))
-            first, size = index, 0
-        size += row_size
-    return [*runs, (first, rows[first:])]

@@ -20,6 +20,7 @@ from pathlib import Path
 import msgspec
 
 from forebay.contract.errors import Unavailable
+from forebay.runtime.process import EXIT_HOPELESS, EXIT_HUNG
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,10 @@ STEADY_S = 5.0
 
 MAX_FALSE_STARTS = 3
 """Starts in a row that may end before that."""
+
+MAX_CRASHES = 12
+"""Likewise for a child that was ended by a signal, or found itself hung: the row at fault, if it is
+one, is put aside after `max_strikes` of them."""
 
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 10.0
@@ -75,7 +80,8 @@ class Supervisor:
     Args:
         drain_s: grace the children have for finishing what they hold, each stage.
         show: receives every line of the children's output.
-        lock: file descriptor to hold as long as any child may live; the guard inherits it.
+        lock: file descriptor that the guard and every child inherit: it is held as long as any
+            of them lives.
     """
 
     def __init__(
@@ -154,16 +160,10 @@ class Supervisor:
             if time.monotonic() - started >= STEADY_S:
                 false_starts, pause_s = 0, FIRST_PAUSE_S
             false_starts += 1
-            if false_starts >= MAX_FALSE_STARTS:
+            if code == EXIT_HOPELESS or false_starts >= _most_false_starts(code):
                 if not self._given_up.done():
                     last_line = last_line or _last_line(task.log)
-                    words = f" Its last line: {last_line}" if last_line else ""
-                    self._given_up.set_result(
-                        Unavailable(
-                            f"{task.name} {_describe(code)} {false_starts} times in a row, right "
-                            f"after its start.{words}"
-                        )
-                    )
+                    self._given_up.set_result(_given_up(task, code, false_starts, last_line))
                 return
             log.warning("%s %s; starting it again in %.1f s", task.name, _describe(code), pause_s)
             with contextlib.suppress(TimeoutError):
@@ -180,6 +180,7 @@ class Supervisor:
                 stderr=asyncio.subprocess.STDOUT,
                 env=dict(task.env),
                 start_new_session=True,
+                pass_fds=() if self._lock is None else (self._lock,),
             )
         except OSError as error:
             return 127, str(error)
@@ -237,6 +238,19 @@ def _last_line(log: Path | None) -> str:
     except OSError:
         lines = []
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def _most_false_starts(code: int) -> int:
+    return MAX_CRASHES if code < 0 or code == EXIT_HUNG else MAX_FALSE_STARTS
+
+
+def _given_up(task: Task, code: int, times: int, last_line: str) -> Unavailable:
+    if code == EXIT_HOPELESS:
+        return Unavailable(f"{task.name} can't run: {last_line.removeprefix('forebay: ')}")
+    words = f" Its last line: {last_line}" if last_line else ""
+    return Unavailable(
+        f"{task.name} {_describe(code)} {times} times in a row, right after its start.{words}"
+    )
 
 
 def _describe(code: int) -> str:

@@ -55,11 +55,13 @@ class LaneLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Bounds of one lane.
 
     Attributes:
-        max_rows: rows the lane holds, leased ones included; beyond it enqueueing is refused.
+        max_rows: rows the lane holds, leased ones included; beyond it enqueueing is refused. If not
+            given, realtime takes what its workers will have worked off before the deadline, but
+            always 4,096, and bulk takes 1,000,000.
         deadline_s: how long a prediction may take before it expires.
     """
 
-    max_rows: int = 4_096
+    max_rows: int | None = None
     deadline_s: float = 30.0
 
 
@@ -86,7 +88,7 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     description: str = ""
     batch: BatchLimits = BatchLimits()
     realtime: LaneLimits = LaneLimits()
-    bulk: LaneLimits = LaneLimits(max_rows=1_000_000, deadline_s=86_400.0)
+    bulk: LaneLimits = LaneLimits(deadline_s=86_400.0)
     name: str = ""
 
     def checked(self, name: str) -> "ModelSpec":
@@ -109,13 +111,13 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             ("batch.max_wait_ms", 0 <= batch.max_wait_ms < math.inf, "0 or more, and finite"),
             ("batch.prefetch_rows", batch.prefetch_rows >= 1, "at least 1"),
             ("batch.timeout_s", 0 < batch.timeout_s < math.inf, "more than 0, and finite"),
-            ("realtime.max_rows", self.realtime.max_rows >= 1, "at least 1"),
+            ("realtime.max_rows", _at_least_1(self.realtime.max_rows), "at least 1"),
             (
                 "realtime.deadline_s",
                 0 < self.realtime.deadline_s < math.inf,
                 "more than 0, and finite",
             ),
-            ("bulk.max_rows", self.bulk.max_rows >= 1, "at least 1"),
+            ("bulk.max_rows", _at_least_1(self.bulk.max_rows), "at least 1"),
             ("bulk.deadline_s", 0 < self.bulk.deadline_s < math.inf, "more than 0, and finite"),
             ("threads", 0 <= self.threads <= 1_024, "from 0 to 1,024"),
             ("source", self.backend is BackendName.ECHO or bool(self.source), "given"),
@@ -128,3 +130,7 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             if not ok:
                 raise ConfigurationError(f"{where}.{field}: must be {rule}.")
         return msgspec.structs.replace(self, name=name)
+
+
+def _at_least_1(value: int | None) -> bool:
+    return value is None or value >= 1

@@ -104,6 +104,19 @@ class Timing(msgspec.Struct, frozen=True):
     compute_ms: float = msgspec.field(name="c")
 
 
+class Place(msgspec.Struct, frozen=True):
+    """Where a prediction stands in its lane.
+
+    Attributes:
+        rows_ahead: rows that go before it, as far as can be told: realtime goes before bulk, and
+            rows of like length may go together.
+        wait_s: until its turn, by how fast workers were lately; None if nobody can tell.
+    """
+
+    rows_ahead: int
+    wait_s: float | None
+
+
 class Prediction(msgspec.Struct, frozen=True):
     """One request for a model's output, as read back from its record.
 
@@ -117,6 +130,8 @@ class Prediction(msgspec.Struct, frozen=True):
         outputs: one output a row, in the order of the rows, once succeeded.
         error: what went wrong, for `failed`, `canceled` and `expired`.
         timing: None until a worker has run it.
+        place: in its lane, while it waits there.
+        retry_of: id of the prediction whose dead letter was replayed as this one.
     """
 
     id: str
@@ -131,3 +146,5 @@ class Prediction(msgspec.Struct, frozen=True):
     outputs: tuple[Output, ...] = ()
     error: ErrorInfo | None = None
     timing: Timing | None = None
+    place: Place | None = None
+    retry_of: str | None = None

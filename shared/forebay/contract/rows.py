@@ -58,6 +58,10 @@ class Value(msgspec.Struct, frozen=True, tag="json", tag_field="t"):
 Output = Embedding | Value
 
 
+MAX_TEXT_CHARACTERS = 1_000_000
+"""No model looks at more of a text than this, so no more of it travels."""
+
+
 def row_bytes(row: Row) -> int:
     """Size of a row's payload in bytes, for bounds that need no tokenizer."""
     match row:

@@ -13,6 +13,7 @@
     running   which entries a worker runs, told before it does
     replies   the inbox: one subscription per gateway process
     records   read a prediction back
+    dead      dead letters: told, opened, replayed, dropped
     sweeps    what time does to lanes: deadlines, orphans, dead letters past retention
     depth     demand, and who is there to work it off
 

@@ -80,7 +80,6 @@ class ConsumerLimits(msgspec.Struct, frozen=True):
     lease_ms: int
     presence_ms: int
     dead_letter_max: int
-    retention_ms: int
 
 
 class Consumer:
@@ -127,11 +126,19 @@ class Consumer:
                     raise
         await self.beat()
 
-    async def beat(self) -> None:
-        """Say that this worker is present; follow the server's clock."""
+    async def beat(self, *, rate: float = 0.0) -> None:
+        """Say that this worker is present; follow the server's clock.
+
+        Args:
+            rate: rows a second that it works off; 0 if not known.
+        """
         sent = time.monotonic()
         server_us = await scripts.beat(
-            self._redis, self.keys, worker=self.worker, presence_ms=self.limits.presence_ms
+            self._redis,
+            self.keys,
+            worker=self.worker,
+            presence_ms=self.limits.presence_ms,
+            rate=rate,
         )
         now = time.monotonic()
         self._clock.follow(server_us, sent, now)
@@ -234,10 +241,6 @@ class Consumer:
         for settlement in settlements:
             delivery = settlement.delivery
             outputs = self.keys.outputs(delivery.prediction, delivery.part, delivery.attempt)
-            if settlement.spilled is not None:
-                await self._settles.execute_command(
-                    "SET", outputs, settlement.spilled, "PX", self.limits.retention_ms
-                )
             pairs += (self.keys.record(delivery.prediction), outputs)
             args += (
                 delivery.lane.value,
@@ -247,7 +250,7 @@ class Consumer:
                 delivery.attempt,
                 settlement.reply.status.value,
                 encode(settlement.reply),
-                int(settlement.spilled is not None),
+                settlement.spilled or b"",
                 settlement.dead,
             )
         return await scripts.settle(
@@ -271,10 +274,15 @@ class Consumer:
         now: float,
         strikes: int = 0,
     ) -> Delivery:
-        prediction, _, part = fields[1].decode().rpartition(".")
         try:
+            prediction, _, number = fields[1].decode().rpartition(".")
+            part = int(number)
             computation = decode_computation(fields[3])
         except (msgspec.MsgspecError, UnknownWireVersion):
             log.exception("lane entry %s of %s can't be read", entry, prediction)
             computation = None
-        return Delivery(entry, lane, prediction, int(part), attempt, computation, now, strikes)
+        except (ValueError, IndexError):
+            # Not ours. It has no record, so settling takes it off the lane and no more.
+            log.exception("lane entry %s is none of Forebay's", entry)
+            prediction, part, computation = "", 0, None
+        return Delivery(entry, lane, prediction, part, attempt, computation, now, strikes)

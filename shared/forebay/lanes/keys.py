@@ -4,14 +4,16 @@
 |--------------------------------|--------|-------------------------|-------------|-----------|
 | `lane:LANE`                    | stream | enqueue; settle, finish | workers     | for ever  |
 | `record:ID`                    | hash   | enqueue; settle, finish | gateways    | retention |
-| `out:ID:PART:ATTEMPT`          | string | worker, before settle   | gateways    | and 1 hour |
+| `out:ID:PART:ATTEMPT`          | string | settle                  | gateways    | and 1 hour |
+| `parts:ID`                     | hash   | settle                  | settle      | and 1 hour |
 | `deadlines`                    | zset   | enqueue; settle, finish | sweep       | for ever  |
-| `demand`                       | hash   | enqueue; settle, finish | admission   | for ever  |
+| `demand`                       | hash   | enqueue; settle; finish; beat | gateways | for ever |
 | `workers`                      | zset   | beat; leave, tidy       | reclaim     | swept     |
 | `absences`                     | hash   | sweep                   | sweep       | swept     |
 | `running`                      | hash   | worker; leave, tidy     | reclaim     | swept     |
+| `rates`                        | hash   | beat; leave, tidy       | beat        | swept     |
 | `counters`                     | hash   | settle, finish          | metrics     | for ever  |
-| `dead`                         | stream | settle                  | operators   | retention |
+| `dead`                         | stream | settle; enqueue, drop   | operators   | retention |
 
 Pub/sub: `P:{model:shard}:endings`, where finish and settle name the leases that ended though their
 worker has not settled them, as `LANE:ENTRY …`; all workers of the shard listen.
@@ -27,10 +29,19 @@ P is `settings.key_prefix`. Everything of one model's shard carries the hash tag
 A record's fields: `st` status (a lane entry being leased is not written here), `ct` created and
 `dl` deadline and `ft` ended (Unix ms), `ln` lane, `n` parts, `left` parts not settled, `rp` reply
 channel, `tt` retention in ms, `in` the input as the client sent it, `en` lane entries as
-`id:rows …`, `oN` reply of part N, `aN` attempt of part N if not the first, `kN` strikes of part N
-if any and `hN` their history, a line each, `er` reply of a finish.
+`id:rows …`, `sq` rows that had ever entered the lane, its own included, `oN` reply of part N, `aN`
+attempt of part N if not the first, `kN` strikes of part N if any and `hN` their history, a line
+each, `er` reply of a finish, `rt` the prediction whose dead letter was replayed as this one.
+
+The demand's fields: by `LANE`, rows that wait or are leased; by `LANE_in`, rows that ever entered;
+`rate`, rows a second that all workers present work off.
 
 A lane entry's fields: `c` computation as `prediction.part`, `m` the message.
+
+A dead letter's fields: `c` and `m` as of a lane entry, `reason`, `attempts`, `strikes`, `lane`,
+`at` (Unix ms) and `history` as in the record; `rows`, for each part, as `rows:bytes …`, `rest`, the
+messages of the other parts in order, one after the other, and `in` as in the record; instead of
+those three `lacks`, which is `large` or `gone`; `before`, bytes of all letters before it.
 """
 
 import hashlib
@@ -67,9 +78,19 @@ class LaneKeys(msgspec.Struct, frozen=True):
         return f"{self.base}:out:{prediction}:{part}:{attempt}"
 
     @property
+    def parts(self) -> str:
+        """What the key begins with that keeps messages of settled parts; the id follows."""
+        return f"{self.base}:parts:"
+
+    @property
     def running(self) -> str:
         """By worker, the entries it runs, as `LANE:ENTRY …`; by `WORKER why`, why it ended."""
         return f"{self.base}:running"
+
+    @property
+    def rates(self) -> str:
+        """Rows a second that each worker works off."""
+        return f"{self.base}:rates"
 
     @property
     def endings(self) -> str:
@@ -83,7 +104,7 @@ class LaneKeys(msgspec.Struct, frozen=True):
 
     @property
     def demand(self) -> str:
-        """Rows waiting, ready and leased, by lane."""
+        """Rows waiting and leased, by lane, and how fast they are worked off."""
         return f"{self.base}:demand"
 
     @property

@@ -35,6 +35,12 @@ MAX_WAITING_BYTES = 256_000_000
 """Payload the coalescer holds before it refuses more: the bound on a gateway's memory when Redis
 is slower than its clients."""
 
+ELASTIC_ROWS = 4_096
+"""Rows that a realtime lane without a bound of its own always takes."""
+
+MAX_BULK_ROWS = 1_000_000
+"""Rows that a bulk lane without a bound of its own takes."""
+
 FULL_RETRY_S = 1.0
 """What a client of a full lane is told to wait."""
 
@@ -212,7 +218,8 @@ class LaneWriter:
             self._redis,
             keys,
             records=[keys.record(submission.id.text) for submission, _ in items],
-            bounds=(spec.realtime.max_rows, spec.bulk.max_rows),
+            bounds=(spec.realtime.max_rows or ELASTIC_ROWS, spec.bulk.max_rows or MAX_BULK_ROWS),
+            elastic=spec.realtime.max_rows is None,
             args=args,
         )
         try:
@@ -229,26 +236,41 @@ class LaneWriter:
             if not _refused_by_server(error):
                 self._health.suspect(error)
             log.warning("enqueue of %d predictions for %s failed: %s", len(items), model, error)
-            _tell(items, unavailable())
+            _tell(items, unavailable(error))
             return
-        for (submission, done), outcome in zip(items, outcomes, strict=True):
-            if outcome is EnqueueOutcome.FULL:
-                bound = spec.realtime if submission.lane is Lane.REALTIME else spec.bulk
-                done(
-                    LaneFull(
-                        f"The {submission.lane.value} lane of {model!r} holds its "
-                        f"{bound.max_rows} rows. Nothing was enqueued; try again shortly.",
-                        retry_after_s=FULL_RETRY_S,
-                    )
-                )
+        for (submission, done), enqueued in zip(items, outcomes, strict=True):
+            if enqueued.outcome is EnqueueOutcome.FULL:
+                done(_full(model, submission, enqueued.room_in_ms))
             else:
                 done(None)
 
 
-def unavailable() -> Unavailable:
-    """The error for a Redis that is out of reach."""
+def _full(model: str, submission: Submission, room_in_ms: int | None) -> LaneFull:
+    rows = sum(part.rows for part in submission.parts)
+    return LaneFull(
+        f"The {submission.lane.value} lane of {model!r} has no room for {rows} more rows. Nothing "
+        "was enqueued; try again later.",
+        retry_after_s=FULL_RETRY_S if room_in_ms is None else room_in_ms / 1000,
+    )
+
+
+def unavailable(error: Exception | None = None) -> Unavailable:
+    """The error for a Redis that is out of reach, or takes nothing.
+
+    Args:
+        error: what it said, if anything.
+    """
+    said = str(error) if isinstance(error, ResponseError) else ""
+    if said.startswith(("OOM", "command not allowed when used memory")):
+        why = "The queue's server is out of memory"
+    elif said.startswith(("MISCONF", "Errors writing to the AOF")):
+        why = "The queue's server can't write to its disk"
+    elif said:
+        why = "The queue's server takes no writes just now"
+    else:
+        why = "The queue is out of reach"
     return Unavailable(
-        "The queue is out of reach. Nothing is known to have been enqueued; try again shortly.",
+        f"{why}. Nothing is known to have been enqueued; try again shortly.",
         retry_after_s=UNAVAILABLE_RETRY_S,
     )
 

@@ -10,6 +10,7 @@ from forebay.contract.errors import ErrorInfo, ErrorKind
 from forebay.contract.messages import Reply, decode_outputs, decode_reply
 from forebay.contract.prediction import Lane, Prediction, PredictionId, Status, Timing
 from forebay.contract.rows import Output
+from forebay.lanes.depth import depth
 from forebay.lanes.keys import GROUP, Keys, LaneKeys
 from forebay.runtime.redis import Commands
 
@@ -22,6 +23,9 @@ class Record(msgspec.Struct, frozen=True):
         parts: number of parts.
         replies: those of settled parts, in order of part, or the one that ended the prediction.
         entries: lane entry of each part.
+        rows: of all parts.
+        entered: rows that had ever entered the lane, its own included.
+        retry_of: the prediction whose dead letter was replayed as this one.
     """
 
     status: Status
@@ -32,7 +36,10 @@ class Record(msgspec.Struct, frozen=True):
     completed_at_ms: int | None
     replies: tuple[Reply, ...]
     entries: tuple[str, ...]
+    rows: int
+    entered: int
     input: bytes | None
+    retry_of: str | None = None
 
 
 class Records:
@@ -72,9 +79,14 @@ class Records:
         record = await self.record(id_)
         if record is None:
             return None
-        status = record.status
-        if status is Status.STARTING and await self._leased(self._keys.of_prediction(id_), record):
-            status = Status.PROCESSING
+        status, place = record.status, None
+        if status is Status.STARTING:
+            keys = self._keys.of_prediction(id_)
+            if await self._leased(keys, record):
+                status = Status.PROCESSING
+            else:
+                demand = await depth(self._redis, keys, now_ms=0)
+                place = demand.place(record.lane, entered=record.entered, rows=record.rows)
         failure = next((r for r in record.replies if r.status is not Status.SUCCEEDED), None)
         outputs: tuple[Output, ...] = ()
         if status is Status.SUCCEEDED:
@@ -93,6 +105,8 @@ class Records:
             outputs=outputs,
             error=failure.error if failure else None,
             timing=combined_timing(record.replies),
+            place=place,
+            retry_of=record.retry_of,
         )
 
     async def outputs(self, replies: Sequence[Reply]) -> tuple[Output, ...]:
@@ -163,6 +177,7 @@ def _pairs(flat: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
 
 def _parse(fields: dict[bytes, bytes]) -> Record:
     parts = int(fields[b"n"])
+    entries = [pair.split(":") for pair in fields[b"en"].decode().split()]
     if b"er" in fields:
         replies: tuple[Reply, ...] = (decode_reply(fields[b"er"]),)
     else:
@@ -176,6 +191,9 @@ def _parse(fields: dict[bytes, bytes]) -> Record:
         deadline_at_ms=int(fields[b"dl"]),
         completed_at_ms=int(fields[b"ft"]) if b"ft" in fields else None,
         replies=replies,
-        entries=tuple(pair.split(":")[0] for pair in fields[b"en"].decode().split()),
+        entries=tuple(entry for entry, _ in entries),
+        rows=sum(int(rows) for _, rows in entries),
+        entered=int(fields.get(b"sq", 0)),
         input=fields.get(b"in"),
+        retry_of=fields[b"rt"].decode() if b"rt" in fields else None,
     )

@@ -1,4 +1,4 @@
-"""Names for processes that a peer on the same machine can check.
+"""Processes: names that a peer on the same machine can check, and exit codes that mean something.
 
     HOST-PID-START-KERNEL      START: clock ticks from boot to the process's start, hexadecimal
                                KERNEL: of this boot and PID namespace
@@ -15,6 +15,12 @@ import secrets
 import socket
 from pathlib import Path
 from typing import Final
+
+EXIT_HUNG: Final = 70
+"""Ended because a forward pass never returned. Another start helps."""
+
+EXIT_HOPELESS: Final = 78
+"""Its configuration or its artifact is wrong, as the last line says: no other start would help."""
 
 _NAME: Final = re.compile(r"-(?P<pid>[0-9]+)-(?P<start>[0-9a-f]+)-(?P<kernel>[0-9a-f]{12})\Z")
 _PROC: Final = Path("/proc")

@@ -1,1 +1,1 @@
-"""Files and artifacts, through fsspec."""
+"""Artifacts, which are folders of the local disk, and files, wherever fsspec can put them."""

@@ -5,6 +5,9 @@ pipeline   the stages, which overlap: take in and prepare, run, settle
 intake     one lane's way in: lease what there is room for, prepare it
 batcher    pure: which rows go into the next micro-batch
 executor   the named threads on which model code runs
+memory     what is freed goes back to the system
+rate       how fast this worker is
+trouble    says once what goes wrong again and again
 ledger     what is leased, and how each lease ends
 backends/  what executes a model, behind one protocol
 """

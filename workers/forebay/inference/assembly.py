@@ -71,6 +71,11 @@ class Assembly:
         self.delivery = msgspec.structs.replace(self.delivery, computation=None)
 
     @property
+    def rows(self) -> int:
+        """How many rows it has."""
+        return len(self._outputs)
+
+    @property
     def complete(self) -> bool:
         """Whether it can be settled."""
         return self._left == 0 or self._error is not None
@@ -134,8 +139,8 @@ def _output_bytes(output: Output) -> int:
     return len(output.vector) if isinstance(output, Embedding) else len(output.json)
 
 
-def unreadable(delivery: Delivery, now_ms: int, *, kind: ErrorKind, message: str) -> Reply:
-    """The reply for a delivery that can't be run at all."""
+def unrun(delivery: Delivery, now_ms: int, *, kind: ErrorKind, message: str) -> Reply:
+    """The reply for a delivery that is not run at all, or not again."""
     return Reply(
         prediction=delivery.prediction,
         status=Status.FAILED,

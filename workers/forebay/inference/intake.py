@@ -21,7 +21,9 @@ from forebay.inference.backends.base import Backend, PreparedRow
 from forebay.inference.batcher import Batcher
 from forebay.inference.executor import Executor
 from forebay.inference.ledger import Ledger
+from forebay.inference.trouble import Trouble
 from forebay.lanes.consumer import Consumer, Delivery
+from forebay.lanes.scripts import READ_BYTES
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +80,9 @@ class Intake:
         self._next_reclaim = 0.0
         # What a blocking read may bring is not known: on bulk, take the worst for granted.
         self._rows_per_entry = 1.0 if lane is Lane.REALTIME else float(MAX_PART_ROWS)
+        self._bytes_per_entry = 1.0
         self._backlog = True
+        self._trouble = Trouble(log, f"reading the {lane.value} lane")
         self._draining = False
         self._room = asyncio.Event()
 
@@ -96,15 +100,17 @@ class Intake:
         while await self._wait_for_room():
             try:
                 deliveries = await self._lease(self._rows_wanted)
-            except ResponseError as error:
-                if not str(error).startswith("NOGROUP"):
-                    raise
-                log.warning("the lanes are gone from Redis: joining anew")
-                await self._rejoin()
             except (RedisError, OSError) as error:
-                log.warning("reading the %s lane failed: %s", self.lane, error)
-                await asyncio.sleep(RETRY_S)
+                # Whatever it is, the worker stays and tries again: a server may be full, loading,
+                # a replica, or gone, and what is held is still to be settled.
+                if isinstance(error, ResponseError) and str(error).startswith("NOGROUP"):
+                    log.warning("the lanes are gone from Redis: joining anew")
+                    await self._rejoin()
+                else:
+                    self._trouble.report(error)
+                    await asyncio.sleep(RETRY_S)
             else:
+                self._trouble.over()
                 await self._prepare_all(self._register(deliveries))
 
     @property
@@ -130,11 +136,13 @@ class Intake:
         # one round trip.
         deliveries = await self._consumer.read(self.lane, rows=rows) if self._backlog else []
         if not deliveries:
-            most = max(1, int(rows / self._rows_per_entry))
+            most = max(1, int(min(rows / self._rows_per_entry, READ_BYTES / self._bytes_per_entry)))
             deliveries = await self._consumer.wait(self.lane, most=most, block_ms=BLOCK_MS)
         taken = sum(map(_rows_of, deliveries))
         if deliveries:
             self._rows_per_entry = max(taken / len(deliveries), self._rows_per_entry / 2, 1.0)
+            size = sum(map(_bytes_of, deliveries))
+            self._bytes_per_entry = max(size / len(deliveries), self._bytes_per_entry / 2, 1.0)
         self._backlog = bool(deliveries) and taken + self._rows_per_entry > rows
         return deliveries
 
@@ -142,7 +150,7 @@ class Intake:
         try:
             await self._consumer.join()
         except (RedisError, OSError) as error:
-            log.warning("joining the lanes failed: %s", error)
+            self._trouble.report(error)
             await asyncio.sleep(RETRY_S)
 
     def _register(self, deliveries: Sequence[Delivery]) -> list[Assembly]:
@@ -205,6 +213,10 @@ class Intake:
                     )
                 )
         self._ready()
+
+
+def _bytes_of(delivery: Delivery) -> int:
+    return computation_bytes(delivery.computation) if delivery.computation else 1
 
 
 def _rows_of(delivery: Delivery) -> int:

@@ -2,14 +2,17 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterable
 
 from redis.exceptions import RedisError
 
 from forebay.contract.errors import ErrorKind
 from forebay.contract.messages import Computation
-from forebay.inference.assembly import Assembly, RowRef, unreadable
+from forebay.inference.assembly import Assembly, RowRef, unrun
 from forebay.inference.batcher import Batcher
+from forebay.inference.rate import ServiceRate
+from forebay.inference.trouble import Trouble
 from forebay.lanes.consumer import Consumer, Delivery, LeaseId, Settlement
 from forebay.runtime.clock import Clock
 
@@ -20,6 +23,10 @@ RETRY_S = 0.1
 
 SETTLE_MAX = 64
 """Deliveries in one settle call: longer calls would hold up everybody else's commands."""
+
+
+SETTLE_BYTES = 1_048_576
+"""Nor are more bytes of outputs sent in one, unless a single delivery has them."""
 
 
 class Ledger:
@@ -47,8 +54,10 @@ class Ledger:
         self._version = version
         self._clock = clock
         self._freed = freed
+        self.rate = ServiceRate()
         self._held: dict[LeaseId, Assembly] = {}
         self._unsettled: list[Settlement] = []
+        self._trouble = Trouble(log, "settling results")
         self._outcome = asyncio.Event()
         self._empty = asyncio.Event()
 
@@ -64,6 +73,7 @@ class Ledger:
             held.delivery = delivery
             return None
         assembly = self._held[delivery.lease] = Assembly(delivery, computation)
+        self.rate.begin(time.monotonic())
         return assembly
 
     def settle(self, assembly: Assembly) -> None:
@@ -79,25 +89,16 @@ class Ledger:
     def bury(self, delivery: Delivery, kind: ErrorKind, message: str) -> None:
         """Make a dead letter of it."""
         log.error("%s becomes a dead letter: %s", delivery.prediction, message)
-        reply = unreadable(delivery, self._clock.now_ms(), kind=kind, message=message)
+        reply = unrun(delivery, self._clock.now_ms(), kind=kind, message=message)
         self._unsettled.append(Settlement(delivery, reply, dead=message))
         self._outcome.set()
 
-    def lose(self, leases: Iterable[LeaseId]) -> None:
-        """Forget leases that have gone to a peer: whatever they come to is refused."""
+    def lose(self, leases: Iterable[LeaseId], *, why: str) -> None:
+        """Forget leases that are this worker's no longer: they don't run, or in vain."""
         for lease in leases:
             assembly = self._held.get(lease)
             if assembly is not None and not assembly.settled:
-                log.warning("lost the lease of %s", assembly.delivery.prediction)
-                self._end(assembly)
-                self._close(assembly)
-
-    def drop(self, leases: Iterable[LeaseId]) -> None:
-        """Forget leases of predictions that were ended by authority: they don't run any more."""
-        for lease in leases:
-            assembly = self._held.get(lease)
-            if assembly is not None and not assembly.settled:
-                log.debug("%s has been ended elsewhere", assembly.delivery.prediction)
+                log.info("let %s go: %s", assembly.delivery.prediction, why)
                 self._end(assembly)
                 self._close(assembly)
 
@@ -125,19 +126,29 @@ class Ledger:
             await self._outcome.wait()
             self._outcome.clear()
             while self._unsettled:
-                chunk = self._unsettled[:SETTLE_MAX]
+                chunk = self._next_chunk()
                 try:
                     await self._consumer.settle(chunk)
                 except (RedisError, OSError) as error:
                     # Safe to repeat: what is recorded already stays as it is.
-                    log.warning("settling %d results failed, trying again: %s", len(chunk), error)
+                    self._trouble.report(error)
                     await asyncio.sleep(RETRY_S)
                     continue
+                self._trouble.over()
                 del self._unsettled[: len(chunk)]
-                for settlement in chunk:
-                    self._held.pop(settlement.delivery.lease, None)
+                ended = [self._held.pop(one.delivery.lease, None) for one in chunk]
+                rows = sum(assembly.rows for assembly in ended if assembly is not None)
+                self.rate.done(rows, time.monotonic(), idle=not self._held)
             if not self._held:
                 self._empty.set()
+
+    def _next_chunk(self) -> list[Settlement]:
+        size = 0
+        for number, settlement in enumerate(self._unsettled[:SETTLE_MAX]):
+            size += len(settlement.spilled or b"")
+            if number and size > SETTLE_BYTES:
+                return self._unsettled[:number]
+        return self._unsettled[:SETTLE_MAX]
 
     def _end(self, assembly: Assembly) -> None:
         """Nothing more of it runs."""
@@ -149,4 +160,5 @@ class Ledger:
     def _close(self, assembly: Assembly) -> None:
         self._held.pop(assembly.delivery.lease, None)
         if not self._held:
+            self.rate.done(0, time.monotonic(), idle=True)
             self._empty.set()

@@ -98,6 +98,11 @@ class Pipeline:
         self._executor.close()
 
     @property
+    def rate(self) -> float:
+        """Rows a second that this worker works off while it has any; 0 if not known yet."""
+        return self._ledger.rate.rows_per_s
+
+    @property
     def hung(self) -> bool:
         """Whether a forward pass has taken longer than any may."""
         return self._executor.longest_s > self._limits.timeout_s
@@ -109,11 +114,11 @@ class Pipeline:
 
     def lose(self, leases: set[LeaseId]) -> None:
         """Drop deliveries whose lease has gone to a peer: whatever they come to is refused."""
-        self._ledger.lose(leases)
+        self._ledger.lose(leases, why="a peer has taken its lease over")
 
     def drop(self, leases: set[LeaseId]) -> None:
         """Drop deliveries whose prediction has been ended by authority, so that they don't run."""
-        self._ledger.drop(leases)
+        self._ledger.lose(leases, why="it has ended")
 
     def _look(self) -> None:
         """Rows have left the batcher."""

@@ -22,13 +22,14 @@ from forebay.contract.prediction import Lane
 from forebay.inference.backends.base import Backend
 from forebay.inference.backends.load import load
 from forebay.inference.intake import BLOCK_MS
+from forebay.inference.memory import give_back_large_blocks
 from forebay.inference.pipeline import Pipeline
 from forebay.lanes.consumer import Consumer, ConsumerLimits
 from forebay.lanes.endings import Endings
 from forebay.lanes.keys import Keys
 from forebay.lanes.running import Running
 from forebay.runtime.clock import Clock
-from forebay.runtime.process import process_name
+from forebay.runtime.process import EXIT_HUNG, process_name
 from forebay.runtime.redis import Channel, connect, connect_blocking
 from forebay.runtime.settings import Settings
 from forebay.runtime.wire import Wire
@@ -41,9 +42,6 @@ BEATS_A_PRESENCE = 3
 
 WATCH_S = 1.0
 """How often it is looked whether a forward pass hangs."""
-
-EXIT_HUNG = 70
-"""Exit code of a worker that ended because one did."""
 
 RELEASE_MARGIN_S = 2.0
 """Part of the drain's grace kept for letting go what could not be finished."""
@@ -82,7 +80,6 @@ class Worker:
                 lease_ms=int(settings.lease_s * 1000),
                 presence_ms=int(settings.presence_s * 1000),
                 dead_letter_max=settings.dead_letter_max,
-                retention_ms=int((settings.result_retention_s + spec.bulk.deadline_s) * 1000),
             ),
             clock=clock,
         )
@@ -166,7 +163,7 @@ class Worker:
     async def _beat(self) -> None:
         while True:
             try:
-                await self._consumer.beat()
+                await self._consumer.beat(rate=self._pipeline.rate)
             except (RedisError, OSError) as error:
                 log.debug("beat failed: %s", error)
             await asyncio.sleep(self._settings.presence_s / BEATS_A_PRESENCE)
@@ -206,6 +203,7 @@ def run(settings: Settings, spec: ModelSpec) -> None:
         ArtifactError: the model's artifact is missing or damaged.
         ConfigurationError: a setting is wrong.
     """
+    give_back_large_blocks()
     began = time.monotonic()
     backend = load(spec, ArtifactStore(Path(settings.home)))
     loaded = time.monotonic()

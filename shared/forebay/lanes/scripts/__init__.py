@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Sequence
 from enum import IntEnum
 from importlib import resources
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from redis.exceptions import NoScriptError
 
@@ -24,11 +24,14 @@ class Script:
 
     Args:
         name: file name without `.lua`.
+        adds: whether it takes on new work. A server that is out of memory refuses such scripts;
+            the others free memory, or cost next to none, and must run all the more.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, adds: bool = False) -> None:
         self.name = name
-        self.source = (resources.files(__name__) / f"{name}.lua").read_text("utf-8")
+        source = (resources.files(__name__) / f"{name}.lua").read_text("utf-8")
+        self.source = source if adds else f"#!lua flags=allow-oom\n{source}"
         self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
     async def call(self, redis: Commands, keys: Sequence[str], args: Sequence[Arg]) -> Any:
@@ -46,9 +49,22 @@ class Script:
 class EnqueueOutcome(IntEnum):
     """What became of a submission."""
 
+    LETTER_GONE = 2
     ENQUEUED = 1
     KNOWN = 0
     FULL = -1
+
+
+class Enqueued(NamedTuple):
+    """What became of a submission, and when its lane has room if it was full.
+
+    Attributes:
+        outcome: what became of it.
+        room_in_ms: when full, after how long the same would fit; None if nobody can tell.
+    """
+
+    outcome: EnqueueOutcome
+    room_in_ms: int | None = None
 
 
 class SettleOutcome(IntEnum):
@@ -69,9 +85,19 @@ class FinishOutcome(IntEnum):
     GONE = -2
 
 
-RawEntry = tuple[bytes, list[bytes]]
+READ_BYTES = 1_048_576
+"""Payload after which a worker reads no more in one go."""
 
-_enqueue = Script("enqueue")
+RawEntry = tuple[bytes, list[bytes]]
+RawLetter = tuple[bytes, int, list[bytes]]
+"""Entry, bytes, and the fields that tell of it."""
+
+MAX_DEAD_BYTES = 100_000_000
+"""Dead letters of one shard. They lie in the server's memory beside what is still to be run, and
+are many only when much goes wrong. A quarter, the most that one letter takes, holds the rows and
+the input of a request of 10 MB."""
+
+_enqueue = Script("enqueue", adds=True)
 _read = Script("read")
 _settle = Script("settle")
 _finish = Script("finish")
@@ -80,6 +106,7 @@ _reclaim = Script("reclaim")
 _beat = Script("beat")
 _leave = Script("leave")
 _tidy = Script("tidy")
+_letters = Script("letters")
 
 
 def _lanes(keys: LaneKeys) -> list[str]:
@@ -92,13 +119,32 @@ async def enqueue(
     *,
     records: Sequence[str],
     bounds: tuple[int, int],
+    elastic: bool = False,
+    retry_of: str = "",
+    letters: Sequence[bytes] = (),
     args: Sequence[Arg],
-) -> list[EnqueueOutcome]:
-    """`enqueue.lua`; `args` are the packed predictions, in the order of `records`."""
+) -> list[Enqueued]:
+    """`enqueue.lua`.
+
+    Args:
+        redis: where.
+        keys: of the model's shard.
+        records: of the predictions.
+        bounds: most rows in realtime, and in bulk.
+        elastic: whether realtime takes more if that is worked off before the deadline.
+        retry_of: the dead prediction that is replayed as the only one of these.
+        letters: its dead letters' entries.
+        args: the packed predictions, in the order of `records`.
+    """
     reply = await _enqueue.call(
-        redis, [*_lanes(keys), keys.deadlines, keys.demand, *records], [*bounds, *args]
+        redis,
+        [*_lanes(keys), keys.deadlines, keys.demand, keys.dead, *records],
+        [*bounds, int(elastic), retry_of, b" ".join(letters), *args],
     )
-    return [EnqueueOutcome(code) for code in cast(list[int], reply)]
+    return [
+        Enqueued(EnqueueOutcome(max(code, -1)), -code if code < -1 else None)
+        for code in cast(list[int], reply)
+    ]
 
 
 async def read(
@@ -106,19 +152,25 @@ async def read(
 ) -> list[RawEntry]:
     """`read.lua`: entries, without blocking."""
     reply = await _read.call(
-        redis, [keys.lane(lane), keys.demand], [GROUP, worker, rows, lane.value]
+        redis, [keys.lane(lane), keys.demand], [GROUP, worker, rows, lane.value, READ_BYTES]
     )
     return cast(list[RawEntry], reply)
 
 
 async def settle(
-    redis: Commands, keys: LaneKeys, *, pairs: Sequence[str], dead_max: int, args: Sequence[Arg]
+    redis: Commands,
+    keys: LaneKeys,
+    *,
+    pairs: Sequence[str],
+    dead_max: int,
+    args: Sequence[Arg],
+    dead_max_bytes: int = MAX_DEAD_BYTES,
 ) -> list[SettleOutcome]:
     """`settle.lua`; `pairs` are (record, spilled outputs) keys, flat."""
     reply = await _settle.call(
         redis,
         [*_lanes(keys), keys.deadlines, keys.demand, keys.counters, keys.dead, *pairs],
-        [GROUP, dead_max, keys.endings, *args],
+        [GROUP, dead_max, keys.endings, dead_max_bytes, keys.parts, *args],
     )
     return [SettleOutcome(code) for code in cast(list[int], reply)]
 
@@ -169,14 +221,22 @@ async def reclaim(
     return cast(list[tuple[bytes, int, int, list[bytes]]], reply)
 
 
-async def beat(redis: Commands, keys: LaneKeys, *, worker: str, presence_ms: int) -> int:
+async def beat(
+    redis: Commands, keys: LaneKeys, *, worker: str, presence_ms: int, rate: float
+) -> int:
     """`beat.lua`: returns the server's Unix time in microseconds."""
-    return int(await _beat.call(redis, [keys.workers], [worker, presence_ms]))
+    return int(
+        await _beat.call(
+            redis, [keys.workers, keys.rates, keys.demand], [worker, presence_ms, f"{rate:.3f}"]
+        )
+    )
 
 
 async def leave(redis: Commands, keys: LaneKeys, *, worker: str) -> None:
     """`leave.lua`."""
-    await _leave.call(redis, [*_lanes(keys), keys.workers, keys.running], [GROUP, worker])
+    await _leave.call(
+        redis, [*_lanes(keys), keys.workers, keys.running, keys.rates], [GROUP, worker]
+    )
 
 
 async def tidy(
@@ -186,7 +246,15 @@ async def tidy(
     (other,) = (one for one in Lane if one is not lane)
     reply = await _tidy.call(
         redis,
-        [keys.lane(lane), keys.workers, keys.absences, keys.running, keys.lane(other)],
+        [keys.lane(lane), keys.workers, keys.absences, keys.running, keys.lane(other), keys.rates],
         [GROUP, grace_ms, idle_ms],
     )
     return reply[0], reply[1]
+
+
+async def letters(
+    redis: Commands, keys: LaneKeys, *, begin: str, most: int, prediction: str
+) -> tuple[str, list[RawLetter]]:
+    """`letters.lua`: where to go on, empty after the last page; and the letters of this one."""
+    reply = await _letters.call(redis, [keys.dead], [begin, most, prediction])
+    return cast(bytes, reply[0]).decode(), cast(list[RawLetter], reply[1:])

@@ -1,14 +1,25 @@
--- Lease what is ready on a lane, up to about so many rows; at least one entry. Never blocks.
--- Entries don't tell how many rows they have: the lane's average tells how many to take.
+-- Lease what is ready on a lane, up to about so many rows and bytes; at least one entry. Never
+-- blocks. Entries don't tell how many rows they have: the lane's average tells how many to take. Nor
+-- can a read be bounded in bytes: it goes by twice as many entries each time, while they are small.
 --
 -- KEYS  1 lane (stream)  2 demand (hash)
--- ARGV  1 group  2 worker  3 rows wanted  4 name of the lane
+-- ARGV  1 group  2 worker  3 rows wanted  4 name of the lane  5 bytes after which no more is read
 -- Returns entries { id, { field, value, ... } }
 local entries = redis.call('XLEN', KEYS[1])
 if entries == 0 then return {} end
 local rows = tonumber(redis.call('HGET', KEYS[2], ARGV[4]) or entries)
-local count = math.max(math.floor(tonumber(ARGV[3]) * entries / math.max(rows, 1)), 1)
-local reply = redis.call('XREADGROUP', 'GROUP', ARGV[1], ARGV[2], 'COUNT', count,
-  'STREAMS', KEYS[1], '>')
-if not reply or not reply[1] then return {} end
-return reply[1][2]
+local left = math.max(math.floor(tonumber(ARGV[3]) * entries / math.max(rows, 1)), 1)
+local most, size, step, taken = tonumber(ARGV[5]), 0, 1, {}
+while left > 0 and size < most do
+  local count = math.min(step, left)
+  local reply = redis.call('XREADGROUP', 'GROUP', ARGV[1], ARGV[2], 'COUNT', count,
+    'STREAMS', KEYS[1], '>')
+  local got = reply and reply[1] and reply[1][2] or {}
+  for _, entry in ipairs(got) do
+    taken[#taken + 1] = entry
+    size = size + #(entry[2][4] or '')
+  end
+  if #got < count then break end
+  left, step = left - count, step * 2
+end
+return taken

@@ -8,6 +8,7 @@
 -- KEYS  1 lane (stream)  2 workers (zset: worker -> present until, ms)
 --       3 absences (hash: worker -> first found absent, ms)
 --       4 running (hash: worker -> entries it runs)  5 the other lane (stream)
+--       6 rates (hash: worker -> rows a second)
 -- ARGV  1 group  2 grace in ms  3 idle time of what is let go, in ms
 -- Returns { leases let go, consumers removed }
 local time = redis.call('TIME')
@@ -35,6 +36,7 @@ for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
         redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], name)
         redis.call('HDEL', KEYS[3], name)
         redis.call('ZREM', KEYS[2], name)
+        redis.call('HDEL', KEYS[6], name)
         if not holds_there(name) then redis.call('HDEL', KEYS[4], name, name .. ' why') end
         removed = removed + 1
       else

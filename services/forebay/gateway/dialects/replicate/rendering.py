@@ -19,8 +19,15 @@ class Metrics(msgspec.Struct, frozen=True, omit_defaults=True):
     total_time: float | None = None
 
 
+class Queue(msgspec.Struct, frozen=True):
+    """Where a prediction stands that waits, and for how many seconds more, if anybody can tell."""
+
+    rows_ahead: int
+    wait_s: float | None
+
+
 class PredictionBody(msgspec.Struct, frozen=True):
-    """A prediction, with the fields that Replicate's clients know."""
+    """A prediction, with the fields that Replicate's clients know; `retry_of` where it is one."""
 
     id: str
     model: str
@@ -37,6 +44,8 @@ class PredictionBody(msgspec.Struct, frozen=True):
     urls: Mapping[str, str]
     logs: str = ""
     data_removed: bool = False
+    queue: Queue | msgspec.UnsetType = msgspec.UNSET
+    retry_of: str | msgspec.UnsetType = msgspec.UNSET
 
 
 def render(
@@ -71,7 +80,11 @@ def render(
             started_at=_time_or_none(prediction.started_at_ms),
             completed_at=_time_or_none(completed),
             deadline=_time(prediction.deadline_at_ms),
+            queue=msgspec.UNSET
+            if prediction.place is None
+            else Queue(prediction.place.rows_ahead, prediction.place.wait_s),
             urls={"get": url, "cancel": f"{url}/cancel"},
+            retry_of=msgspec.UNSET if prediction.retry_of is None else prediction.retry_of,
         )
     )
 

@@ -14,6 +14,7 @@ MIN_WAIT_S = 1.0
 MAX_WAIT_S = 60.0
 MIN_CANCEL_S = 1
 
+_SECONDS = re.compile(r"0{0,8}[0-9]{1,3}", re.ASCII)
 _DURATION = re.compile(r"(?=\d)(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,9})s?)?", re.ASCII)
 
 
@@ -128,7 +129,7 @@ def wait_of(prefer: bytes) -> float | None:
         if not given:
             return MAX_WAIT_S
         text = value.strip().strip('"')
-        if text.isdecimal() and text.isascii() and MIN_WAIT_S <= int(text[:4]) <= MAX_WAIT_S:
+        if _SECONDS.fullmatch(text) and MIN_WAIT_S <= int(text) <= MAX_WAIT_S:
             return float(text)
         raise InvalidInput("Prefer: wait takes a number of seconds from 1 to 60.", param="Prefer")
     return None

@@ -1,0 +1,66 @@
+"""Cuts a prediction's rows into parts, small enough for a worker to hold several."""
+
+from collections.abc import Sequence
+
+from forebay.contract.errors import TooLong
+from forebay.contract.messages import Computation, encode
+from forebay.contract.prediction import MAX_PART_BYTES, MAX_PART_ROWS
+from forebay.contract.rows import MAX_TEXT_CHARACTERS, Row, TextRow, row_bytes
+from forebay.lanes.lane import Part
+
+
+def parts_of(
+    rows: Sequence[Row], *, now_ms: int, deadline_ms: int, truncate: bool
+) -> tuple[Part, ...]:
+    """Cut rows into lane entries, in order.
+
+    Args:
+        rows: of the prediction, at least one.
+        now_ms: when it was made.
+        deadline_ms: after how long it expires.
+        truncate: cut over-long rows.
+
+    Raises:
+        TooLong: a text is longer than any model takes, and may not be cut.
+    """
+    deadline_at_ms = now_ms + deadline_ms
+    return tuple(
+        Part(len(some), encode(Computation(some, now_ms, deadline_at_ms, first, truncate)))
+        for first, some in _cut(_bounded(rows, truncate=truncate))
+    )
+
+
+def _bounded(rows: Sequence[Row], *, truncate: bool) -> tuple[Row, ...]:
+    """The rows, with texts that nobody would read to the end cut or refused."""
+    if not any(isinstance(row, TextRow) and len(row.text) > MAX_TEXT_CHARACTERS for row in rows):
+        return tuple(rows)
+    bounded: list[Row] = []
+    for index, row in enumerate(rows):
+        if isinstance(row, TextRow) and len(row.text) > MAX_TEXT_CHARACTERS:
+            if not truncate:
+                raise TooLong(
+                    f"Row {index}: This text has {len(row.text):,} characters, and no model takes "
+                    f"more than {MAX_TEXT_CHARACTERS:,}: shorten it, or send `truncate: true` to "
+                    "use its first tokens only.",
+                    row=index,
+                )
+            bounded.append(TextRow(row.text[:MAX_TEXT_CHARACTERS]))
+        else:
+            bounded.append(row)
+    return tuple(bounded)
+
+
+def _cut(rows: tuple[Row, ...]) -> list[tuple[int, tuple[Row, ...]]]:
+    """Runs of rows that fit into a part, each with the index of its first row."""
+    if len(rows) == 1:
+        return [(0, rows)]
+    runs: list[tuple[int, tuple[Row, ...]]] = []
+    first = size = 0
+    for index, row in enumerate(rows):
+        row_size = row_bytes(row)
+        full = index - first == MAX_PART_ROWS or size + row_size > MAX_PART_BYTES
+        if full and index > first:
+            runs.append((first, rows[first:index]))
+            first, size = index, 0
+        size += row_size
+    return [*runs, (first, rows[first:])]
