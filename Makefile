@@ -15,7 +15,7 @@ SETUP = $(PYTHON) infra/bootstrap.py --venv $(VENV) --torch-cpu-index "$(TORCH_C
 WANTED = pyproject.toml constraints.txt infra/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help up test lint bench lock clean
+.PHONY: help up test lint bench chaos lock clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -35,6 +35,9 @@ lint: $(VENV)/.stamp-dev ## check style, types, and which package imports which
 
 bench: $(VENV)/.stamp-dev ## compare with other systems, and write docs/benchmarks.md
 	@$(VENV)/bin/python -m tests.bench $(ARGS)
+
+chaos: $(VENV)/.stamp-dev ## break real processes under load, and write docs/chaos.md
+	@$(VENV)/bin/python -m tests.chaos $(ARGS)
 
 lock: ## move constraints.txt to the newest versions
 	$(PYTHON) infra/lock.py

@@ -1,0 +1,14 @@
+"""`make chaos`: kill, pause and restart real processes under load, and count what is left.
+
+    run ── scenarios/*      what is done to whom, and what is promised
+     │         │
+     │         ├── scene    a server, gateways, workers, backgrounds: programs that really run
+     │         │     └── odd        a worker whose rows may be slow, raise, or crash it
+     │         ├── clients  send predictions over HTTP, and remember what they were told
+     │         └── audit    what became of each: in its client's eyes, and in Redis's
+     │
+     └── page               the table, for the terminal and for docs/chaos.md
+
+Promises are about counts, never about speed: a slow machine keeps them too. A short form of each
+scenario is a test, `test_chaos.py`.
+"""

@@ -1,0 +1,14 @@
+"""Every scenario, in the order of the table."""
+
+from tests.chaos.outcome import Scenario
+from tests.chaos.scenarios import background, gateways, lanes, rows, servers, signals, workers
+
+SCENARIOS: tuple[Scenario, ...] = (
+    *workers.SCENARIOS,
+    *servers.SCENARIOS,
+    *gateways.SCENARIOS,
+    *rows.SCENARIOS,
+    *lanes.SCENARIOS,
+    *signals.SCENARIOS,
+    *background.SCENARIOS,
+)

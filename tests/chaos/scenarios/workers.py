@@ -1,0 +1,108 @@
+"""Workers that are killed, and one that is paused for longer than its lease."""
+
+import asyncio
+import contextlib
+import random
+
+from tests.chaos.clients import Load
+from tests.chaos.outcome import Outcome, Scenario
+from tests.chaos.scene import beside, scene
+from tests.fixtures.waiting import eventually
+
+
+async def killed(short: bool) -> Outcome:
+    """Kill one of three workers every second while predictions come."""
+    count, over_s = (400, 4.0) if short else (10_000, 60.0)
+    outcome = Outcome()
+    # A batch waits a little for company, so that a kill finds something in every worker's hands.
+    async with scene(batch={"max_rows": 32, "max_wait_ms": 50}) as stage:
+        gateway = await stage.gateway()
+        workers = [await stage.worker(), await stage.worker(), await stage.odd_worker(run_s=0.03)]
+        load = Load([gateway.http])
+        kills = 0
+
+        async def kill() -> None:
+            nonlocal kills
+            while True:
+                await asyncio.sleep(1)
+                victim = random.choice(workers)
+                victim.restart()
+                kills += 1
+
+        async with beside(kill, lambda: stage.audit.watch(load)):
+            await load.feed(count, over_s)
+        for worker in workers:
+            worker.start()
+        await stage.drained(outcome, list(load.values))
+        await stage.audit.tally(load, gateway.http, outcome)
+        outcome.all_succeed(count)
+        outcome.promise(kills > 0, "nobody was killed")
+        outcome.done = f"{count:,} predictions in {over_s:g} s; 3 workers, {kills} kills"
+        counters = await stage.audit.counters()
+        struck = sum(n > 0 for n in (await stage.audit.strikes(load.values)).values())
+        outcome.notes.append(
+            f"{struck} got a strike; {counters.get('stale', 0) + counters.get('late', 0)} late "
+            f"results were refused; setbacks of clients: {load.setbacks}"
+        )
+    return outcome
+
+
+async def paused(short: bool) -> Outcome:
+    """Stop a worker in the middle of a batch until its leases have gone to another; wake it."""
+    count = 60 if short else 400
+    outcome = Outcome()
+    async with scene(batch={"max_rows": 8}, lease_s=1.5, presence_s=0.6) as stage:
+        gateway = await stage.gateway()
+        sleeper = await stage.odd_worker("sleeper", run_s=0.3)
+        load = Load([gateway.http], waiting_every=2)
+        async with asyncio.TaskGroup() as clients:
+            clients.create_task(load.feed(count, 0.5))
+            await eventually(stage.batches.exists, what="a batch has begun")
+            await eventually(lambda: len(load.values) > 8, what="predictions are accepted")
+            sleeper.pause()
+            held = await stage.audit.leased(sleeper.pid)
+            await stage.odd_worker("successor", run_s=0.01)
+        await stage.drained(outcome, list(load.values))
+        before = await stage.audit.counters()
+        shown = await stage.audit.tally(load, gateway.http, outcome)
+        sleeper.resume()
+
+        async def is_refused() -> bool:
+            return (await stage.audit.counters()).get("stale", 0) > before.get("stale", 0)
+
+        with contextlib.suppress(AssertionError):
+            await eventually(is_refused, within_s=5)
+        await stage.present(sleeper)
+        again = await stage.audit.tally(load, gateway.http, outcome)
+        after = await stage.audit.counters()
+        refused = after.get("stale", 0) - before.get("stale", 0)
+        outcome.promise(refused > 0, "nothing that the sleeper said was refused")
+        outcome.promise(bool(held), "the sleeper held nothing")
+        outcome.promise(
+            all(shown[id_].version == "successor" for id_ in held if id_ in shown),
+            "a result of what the sleeper held is not its successor's",
+        )
+        outcome.promise(shown == again, "results changed once the sleeper was awake")
+        outcome.all_succeed(count)
+        outcome.done = (
+            f"{count} predictions; the worker that held {len(held)} stopped past its lease, woken"
+        )
+        outcome.notes.append(f"{refused} results of the sleeper were refused")
+    return outcome
+
+
+SCENARIOS = (
+    Scenario(
+        "kill-workers",
+        "Workers killed",
+        "One of three workers is killed every second: all predictions succeed with their own "
+        "outputs, none is lost, none is seen twice.",
+        killed,
+    ),
+    Scenario(
+        "pause-worker",
+        "Worker paused past its lease",
+        "A worker is stopped past its lease and woken: nothing it then says is seen.",
+        paused,
+    ),
+)

@@ -1,0 +1,223 @@
+"""A scene: a server of its own, and the programs that work on it."""
+
+import asyncio
+import contextlib
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from pathlib import Path
+from typing import Any
+
+from forebay.lanes.keys import Keys
+from forebay.local.server import free_port
+from forebay.runtime.settings import Settings
+from tests.chaos import odd
+from tests.chaos.audit import Audit
+from tests.chaos.clients import Http, until_ready
+from tests.chaos.outcome import Outcome
+from tests.chaos.programs import Program
+from tests.fixtures.servers import Server
+from tests.fixtures.waiting import eventually
+
+START_S = 30.0
+STOP_S = 15.0
+DRAINED_S = 60.0
+MODEL = "echo"
+
+Table = Mapping[str, float | int]
+
+
+class Gateway:
+    """A gateway and the way to it."""
+
+    def __init__(self, program: Program, port: int) -> None:
+        self.program = program
+        self.http = Http(port)
+
+    async def ready(self) -> None:
+        """Wait until it answers."""
+        await until_ready(self.http, START_S)
+
+
+class Scene:
+    """What a scenario plays in.
+
+    Attributes:
+        server: Valkey or Redis.
+        audit: watches.
+        batches: log of what the odd workers have begun.
+        settings: of all programs.
+        programs: all that were started.
+        gateways: those among them.
+        sweepers: the background's processes among them.
+
+    Args:
+        folder: for files.
+        server: running.
+        settings: of the programs, by their names.
+    """
+
+    def __init__(self, folder: Path, server: Server, settings: Mapping[str, object]) -> None:
+        self.folder = folder
+        self.server = server
+        self.batches = folder / "batches"
+        self.settings = Settings(
+            redis_url=server.url,
+            models_file=str(folder / "models.toml"),
+            home=str(folder / "home"),
+            **settings,  # type: ignore[arg-type]
+        )
+        self._env = {
+            "FOREBAY_REDIS_URL": server.url,
+            "FOREBAY_MODELS_FILE": str(folder / "models.toml"),
+            "FOREBAY_HOME": str(folder / "home"),
+            **{f"FOREBAY_{name.upper()}": str(value) for name, value in settings.items()},
+        }
+        self.programs: list[Program] = []
+        self.gateways: list[Gateway] = []
+        self.sweepers: list[Program] = []
+        self.audit = Audit(server.url, Keys(self.settings.key_prefix))
+
+    def _program(self, name: str, *arguments: str) -> Program:
+        number = sum(program.name.startswith(name) for program in self.programs)
+        name = f"{name}-{number}"
+        program = Program(name, arguments, env=self._env, log=self.folder / f"{name}.log")
+        self.programs.append(program)
+        program.start()
+        return program
+
+    async def worker(self) -> Program:
+        """A worker as `forebay worker` runs it, present."""
+        program = self._program("worker", "-m", "forebay.cli", "worker", MODEL)
+        await self.present(program)
+        return program
+
+    async def odd_worker(self, name: str = "odd", *, run_s: float = 0.0) -> Program:
+        """A worker with the odd backend, present; its batches take that long."""
+        program = self._program(name, "-m", odd.__name__, name, str(run_s), str(self.batches))
+        await self.present(program)
+        return program
+
+    async def present(self, program: Program) -> None:
+        """Wait until a worker is present."""
+
+        async def is_present() -> bool:
+            return any(f"-{program.pid}-" in name for name in await self.audit.present())
+
+        await eventually(is_present, within_s=START_S, what=lambda: f"presence of {program.said}")
+
+    async def gateway(self) -> Gateway:
+        """A gateway, ready."""
+        port = free_port()
+        program = self._program("gateway", "-m", "forebay.cli", "gateway", "--port", str(port))
+        made = Gateway(program, port)
+        self.gateways.append(made)
+        await made.ready()
+        return made
+
+    def begun(self) -> list[odd.Batch]:
+        """The batches that odd workers have begun, in order."""
+        return odd.read_batches(self.batches)
+
+    def background(self) -> tuple[Program, Program]:
+        """The background's worker and its clock; `at_work` waits for them."""
+        background = self._program("background", "-m", "forebay.cli", "background")
+        beat = self._program("beat", "-m", "forebay.cli", "background", "--beat")
+        self.sweepers += (background, beat)
+        return background, beat
+
+    async def at_work(self, sweeper: Program) -> None:
+        """Wait until a process of the background, as it was started last, says that it works."""
+
+        def has_said_so() -> bool:
+            said = sweeper.log.read_text("utf-8", "replace")
+            return said.count(" working on ") + said.count(" scheduling ") >= sweeper.starts
+
+        await eventually(has_said_so, within_s=START_S, what=lambda: f"at work: {sweeper.said}")
+
+    async def drained(self, outcome: Outcome, ids: list[str], within_s: float = DRAINED_S) -> None:
+        """Wait until these predictions have ended and nothing else is in demand."""
+        left = await self.audit.ended(ids, within_s=within_s)
+        outcome.promise(not left, f"{len(left)} predictions have not ended after {within_s:g} s")
+        if not left:
+            with contextlib.suppress(AssertionError):
+                await eventually(self._at_rest, within_s=within_s)
+
+    async def _at_rest(self) -> bool:
+        return await self.audit.demand() == 0
+
+    async def exits(self, program: Program, outcome: Outcome) -> None:
+        """SIGTERM a program; it has its grace to end with 0."""
+        program.terminate()
+        grace_s = self.settings.drain_s + 5
+        code = await asyncio.to_thread(program.wait, grace_s)
+        outcome.promise(
+            code == 0, f"{program.name} ended with {code} within {grace_s:g} s of SIGTERM"
+        )
+
+    async def close(self) -> None:
+        """End everything."""
+        await self.audit.aclose()
+        for gateway in self.gateways:
+            gateway.http.close()
+        until = time.monotonic() + STOP_S
+        for program in self.programs:
+            if program.running:
+                program.resume()
+                program.terminate()
+        for program in self.programs:
+            await asyncio.to_thread(program.end, until=until)
+
+
+@contextlib.asynccontextmanager
+async def scene(
+    *,
+    batch: Table | None = None,
+    realtime: Table | None = None,
+    bulk: Table | None = None,
+    durable: bool = False,
+    **settings: object,
+) -> AsyncIterator[Scene]:
+    """Set a scene.
+
+    Args:
+        batch: limits of the model's batches, as in `models.toml`.
+        realtime: limits of its realtime lane.
+        bulk: limits of its bulk lane.
+        durable: the server keeps an append-only file as `durability = "disk"` has it.
+        settings: of all programs.
+    """
+    with tempfile.TemporaryDirectory(prefix="forebay-chaos-") as name:
+        folder = Path(name)
+        lines = [f"[models.{MODEL}]", 'task = "echo"', 'backend = "echo"']
+        for table, entries in (("batch", batch), ("realtime", realtime), ("bulk", bulk)):
+            lines.append(f"[models.{MODEL}.{table}]")
+            lines += [f"{key} = {value}" for key, value in (entries or {}).items()]
+        (folder / "models.toml").write_text("\n".join(lines) + "\n", "utf-8")
+        (folder / "server").mkdir()
+        server = Server(folder / "server", aof=durable, fsync="everysec")
+        server.start()
+        made = Scene(folder, server, settings)
+        try:
+            yield made
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                if server.running:
+                    server.resume()
+            await made.close()
+            server.kill()
+
+
+@contextlib.asynccontextmanager
+async def beside(*works: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+    """Run coroutines beside the block; they are cancelled when it ends, and may not fail."""
+    tasks = [asyncio.create_task(work()) for work in works]
+    try:
+        yield
+        for task in tasks:
+            if task.done():
+                task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
