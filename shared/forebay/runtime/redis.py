@@ -14,7 +14,11 @@ from typing import Any, Protocol, cast
 
 from hiredis import pack_command
 from redis.asyncio import Redis
-from redis.asyncio.connection import AbstractConnection, UnixDomainSocketConnection
+from redis.asyncio.connection import (
+    AbstractConnection,
+    SSLConnection,
+    UnixDomainSocketConnection,
+)
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import BusyLoadingError, RedisError
@@ -97,8 +101,10 @@ def _client(url: str, connect_s: float, answer_s: float | None) -> Redis:
             ),
         )
         _check_address(client.connection_pool)
-    except (ValueError, TypeError, RedisError) as error:
+    except (ValueError, TypeError, RedisError, OSError) as error:
         why = _UNKNOWN_OPTION.sub(r"there is no option \1", str(error)).rstrip(".")
+        if isinstance(error, OSError):
+            why = f"its certificates can't be used: {why}"
         raise ConfigurationError(
             f"The Redis URL {mask(url)!r} can't be understood: {why}. "
             "Write it as redis://HOST:PORT/DB."
@@ -110,7 +116,9 @@ def _client(url: str, connect_s: float, answer_s: float | None) -> Redis:
 
 def _check_address(pool: Any) -> None:
     """Look at what redis-py would look at when it connects, when it is too late to complain."""
-    pool.make_connection()  # knows which options there are
+    made = pool.make_connection()  # knows which options there are
+    if issubclass(pool.connection_class, SSLConnection):
+        made.ssl_context.get()  # reads certificates
     address = pool.connection_kwargs
     if issubclass(pool.connection_class, UnixDomainSocketConnection) and "path" not in address:
         raise ValueError("it names no path")
