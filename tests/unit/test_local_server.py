@@ -19,11 +19,14 @@ def fake_program(path: Path, version: str) -> Path:
 
 
 def options(command: list[str]) -> dict[str, str]:
-    """The options of a server's command line."""
-    return {
+    """The options of a server's command line, on top of those in its file."""
+    lines = [line for line in Path(command[1]).read_text("utf-8").splitlines() if line]
+    told = dict(line.split(" ", 1) for line in lines if not line.startswith("#"))
+    told |= {
         name.removeprefix("--"): value
-        for name, value in zip(command[1::2], command[2::2], strict=True)
+        for name, value in zip(command[2::2], command[3::2], strict=True)
     }
+    return told
 
 
 @pytest.mark.parametrize(
