@@ -4,37 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import redis as redis_sync
 from redis.exceptions import ResponseError
 
-from tests.fixtures.servers import Server, server_binary
+from tests.fixtures.shapes import Configured
 from tests.fixtures.waiting import eventually_sync
-
-SHIPPED = Path(__file__).parents[2] / "infra" / "redis"
-
-
-class Configured(Server):
-    """A server that runs with a shipped configuration."""
-
-    def __init__(self, folder: Path, name: str, *options: str) -> None:
-        super().__init__(folder)
-        self._name = name
-        self._options = options
-
-    @property
-    def client(self) -> redis_sync.Redis:
-        """A client of it."""
-        return self._client(self.port)
-
-    def _command(self, port: int) -> list[str]:
-        return [
-            server_binary(),
-            str(SHIPPED / self._name),
-            *("--port", str(port)),
-            *("--bind", "127.0.0.1"),
-            *("--dir", str(self.folder)),
-            *self._options,
-        ]
 
 
 @pytest.fixture

@@ -74,3 +74,8 @@ def test_a_program_that_can_not_run_tells_no_version(tmp_path: Path) -> None:
 async def test_a_server_that_is_not_there_does_not_answer(tmp_path: Path) -> None:
     embedded = EmbeddedServer(tmp_path, durability=Durability.DISK, program=Program("/x", "test"))
     assert not await embedded.answers()
+
+
+def test_one_server_alone_does_not_promise_what_takes_two(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"no replica.*FOREBAY_REDIS_URL"):
+        EmbeddedServer(tmp_path, durability=Durability.REPLICATED, program=Program("/x", "test"))

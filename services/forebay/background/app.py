@@ -3,16 +3,14 @@
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Final, cast
-from urllib.parse import parse_qs, urlsplit
+from typing import Any, Final
 
 from celery import Celery
 from kombu import Exchange, Queue
-from redis.connection import parse_url
 from redis.exceptions import RedisError
 
+from forebay.background.broker import broker_configuration
 from forebay.background.chores import Chores
-from forebay.background.transport import SCHEME
 from forebay.runtime.catalog import Catalog
 from forebay.runtime.settings import Settings
 
@@ -52,17 +50,7 @@ def create_celery(settings: Settings, catalog: Catalog, *, chores: Chores | None
 
 def _configuration(settings: Settings) -> dict[str, Any]:
     return {
-        "broker_url": broker_url(settings.redis_url),
-        "broker_use_ssl": broker_tls(settings.redis_url),
-        "broker_transport_options": {
-            "global_keyprefix": f"{settings.key_prefix}:celery:",
-            "socket_timeout": settings.redis_timeout_s,
-            "socket_connect_timeout": settings.redis_timeout_s,
-            "socket_keepalive": True,
-        },
-        # A Redis that is away comes back: wait for it, at the start and later.
-        "broker_connection_retry_on_startup": True,
-        "broker_connection_max_retries": None,
+        **broker_configuration(settings),
         "task_queues": (SWEEPS, RETENTION),
         "task_create_missing_queues": False,
         "task_default_queue": SWEEPS.name,
@@ -82,24 +70,6 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "worker_hijack_root_logger": False,
         "worker_redirect_stdouts": False,
     }
-
-
-def broker_url(redis_url: str) -> str:
-    """A Redis URL as kombu writes it, for our own transport."""
-    parts = urlsplit(redis_url)
-    if parts.scheme != "unix":
-        return parts._replace(scheme=SCHEME, query="").geturl()
-    database = parse_qs(parts.query).get("db", ["0"])[0]
-    return f"{SCHEME}+socket://{parts.path}?virtual_host={database}"
-
-
-def broker_tls(redis_url: str) -> dict[str, Any] | None:
-    """The options of a Redis URL that are about TLS, as kombu passes them on; None without TLS."""
-    if not redis_url.startswith("rediss:"):
-        return None
-    told = cast(dict[str, Any], parse_url(redis_url))  # type: ignore[no-untyped-call]
-    options = {name: value for name, value in told.items() if name.startswith("ssl_")}
-    return {"ssl_cert_reqs": "required", **options}
 
 
 def _add_tasks(app: Celery, chores: Chores) -> None:

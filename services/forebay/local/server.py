@@ -99,12 +99,17 @@ class EmbeddedServer:
         program: what to run.
 
     Raises:
-        ConfigurationError: there is no program to run.
+        ConfigurationError: there is no program to run, or one server is not enough.
     """
 
     def __init__(
         self, home: Path, *, durability: Durability, program: Program | None = None
     ) -> None:
+        if durability is Durability.REPLICATED:
+            raise ConfigurationError(
+                "One server has no replica: with durability = replicated, point FOREBAY_REDIS_URL "
+                "at servers of your own (infra/redis/replicated.conf)."
+            )
         program = program or find_program()
         if program is None:
             raise ConfigurationError(f"There is no Valkey or Redis to start: {HOW_TO_GET_IT}.")
