@@ -10,6 +10,7 @@ from hypothesis import settings
 
 pytest_plugins = [
     "tests.fixtures.servers",
+    "tests.fixtures.shapes",
     "tests.fixtures.artifacts",
     "tests.fixtures.stack",
 ]

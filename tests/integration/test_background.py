@@ -153,6 +153,19 @@ def test_any_redis_url_will_do(url: str, database: str | None, tls: bool) -> Non
     assert connection.password in (None, "p@ss")
 
 
+def test_sentinels_are_told_to_celery_with_what_they_and_their_servers_ask_for() -> None:
+    url = "rediss+sentinel://me:p%40ss@one:1,two:2/the-service/4?sentinel_password=other"
+    app = create_celery(Settings(redis_url=url), Catalog({}))
+    connection = app.connection_for_write()
+    assert connection.transport_cls == "forebay-sentinel"
+    assert connection.alt == ["sentinel://me:p%40ss@one:1/4", "sentinel://me:p%40ss@two:2/4"]
+    assert connection.ssl == {"ssl_cert_reqs": "required"}
+    told: Any = connection.transport_options
+    assert told["master_name"] == "the-service"
+    assert told["sentinel_kwargs"]["password"] == "other"
+    assert told["sentinel_kwargs"]["ssl"] is True
+
+
 async def ending(waiter: Waiter) -> Status:
     """How a prediction ends, which may take an outage's length."""
     async with asyncio.timeout(40):

@@ -8,7 +8,7 @@ import pytest
 from forebay.contract.errors import Unavailable
 from forebay.lanes import replies
 from forebay.lanes.keys import Keys
-from forebay.runtime import redis as runtime_redis
+from forebay.runtime.redis import link as runtime_link
 from tests.fixtures.gateway_end import GatewayEnd, gateway_end
 from tests.fixtures.lanes import join, read, reply_to, settlement, submission
 from tests.fixtures.servers import LaneServer, Server, real_client
@@ -21,7 +21,7 @@ TIMEOUT_S = 0.4
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorter times, in the same proportions."""
-    monkeypatch.setattr(runtime_redis, "WATCH_S", 0.1)
+    monkeypatch.setattr(runtime_link, "WATCH_S", 0.1)
     monkeypatch.setattr(replies, "RECHECK_S", 0.05)
     monkeypatch.setattr(replies, "OUTAGE_GRACE_S", 0.3)
     monkeypatch.setattr(replies, "OVERDUE_S", 0.2)
@@ -79,7 +79,7 @@ async def test_waiters_are_told_when_the_server_stays_away_and_all_works_when_it
 async def test_the_inbox_is_the_first_to_notice_that_the_server_is_gone(
     private_server: Server, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtime_redis, "WATCH_S", 1_000.0)
+    monkeypatch.setattr(runtime_link, "WATCH_S", 1_000.0)
     async with gateway_end(private_server.url, keys, timeout_s=TIMEOUT_S) as gateway:
         private_server.kill()
         await eventually(lambda: not gateway.link.up, within_s=2.0)

@@ -14,9 +14,9 @@ from redis.exceptions import ConnectionError as NotConnectedError
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as AnswerTimeoutError
 
-from forebay.runtime import redis as runtime_redis
 from forebay.runtime.clock import Clock
 from forebay.runtime.redis import Channel, Commands, Link, connect, connect_blocking
+from forebay.runtime.redis import link as runtime_link
 from tests.fixtures.servers import Server, server_binary
 from tests.fixtures.waiting import eventually, eventually_sync
 
@@ -185,7 +185,7 @@ async def watching(url: str) -> AsyncIterator[tuple[Link, Clock]]:
 async def test_a_link_notices_by_itself_that_the_server_is_gone_and_that_it_is_back(
     private_server: Server, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    monkeypatch.setattr(runtime_redis, "WATCH_S", 0.05)
+    monkeypatch.setattr(runtime_link, "WATCH_S", 0.05)
     async with watching(private_server.url) as (link, _):
         assert link.up
         assert link.down_s == 0
@@ -208,7 +208,7 @@ async def test_a_link_notices_by_itself_that_the_server_is_gone_and_that_it_is_b
 async def test_a_suspected_server_that_answers_is_up_again_without_waiting_for_the_watch(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtime_redis, "WATCH_S", 1_000.0)
+    monkeypatch.setattr(runtime_link, "WATCH_S", 1_000.0)
     async with watching(redis_url) as (link, _):
         await eventually(lambda: link.up)
         link.suspect(ConnectionError("broken"))
@@ -255,7 +255,7 @@ async def test_a_server_that_loads_its_data_is_out_of_reach_until_it_has(
     durable_server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It refuses all but a few commands then, so that whoever sends others would suspect it."""
-    caplog.set_level(logging.INFO, logger=runtime_redis.__name__)
+    caplog.set_level(logging.INFO, logger=runtime_link.__name__)
     client = connect(durable_server.url, timeout_s=5)
     link = Link(client, Clock())
     refused = 0

@@ -19,11 +19,14 @@ def fake_program(path: Path, version: str) -> Path:
 
 
 def options(command: list[str]) -> dict[str, str]:
-    """The options of a server's command line."""
-    return {
+    """The options of a server's command line, on top of those in its file."""
+    lines = [line for line in Path(command[1]).read_text("utf-8").splitlines() if line]
+    told = dict(line.split(" ", 1) for line in lines if not line.startswith("#"))
+    told |= {
         name.removeprefix("--"): value
-        for name, value in zip(command[1::2], command[2::2], strict=True)
+        for name, value in zip(command[2::2], command[3::2], strict=True)
     }
+    return told
 
 
 @pytest.mark.parametrize(
@@ -71,3 +74,8 @@ def test_a_program_that_can_not_run_tells_no_version(tmp_path: Path) -> None:
 async def test_a_server_that_is_not_there_does_not_answer(tmp_path: Path) -> None:
     embedded = EmbeddedServer(tmp_path, durability=Durability.DISK, program=Program("/x", "test"))
     assert not await embedded.answers()
+
+
+def test_one_server_alone_does_not_promise_what_takes_two(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"no replica.*FOREBAY_REDIS_URL"):
+        EmbeddedServer(tmp_path, durability=Durability.REPLICATED, program=Program("/x", "test"))

@@ -4,6 +4,7 @@ import pytest
 
 from forebay.contract.errors import ConfigurationError
 from forebay.runtime.redis import check_url, connect, connect_blocking, mask
+from forebay.runtime.redis.urls import read_url
 
 
 @pytest.mark.parametrize(
@@ -16,6 +17,8 @@ from forebay.runtime.redis import check_url, connect, connect_blocking, mask
         ("unix://user:secret@/run/redis.sock?db=1", "unix://user:***@/run/redis.sock?db=1"),
         ("redis://host/0?password=secret&db=1", "redis://host/0?password=***&db=1"),
         ("redis://u:a@host/0?db=1&password=secret", "redis://u:***@host/0?db=1&password=***"),
+        ("redis+sentinel://u:a@h:1,i:2/s/0", "redis+sentinel://u:***@h:1,i:2/s/0"),
+        ("redis+sentinel://h/s?sentinel_password=b", "redis+sentinel://h/s?sentinel_password=***"),
         ("", ""),
     ],
 )
@@ -36,6 +39,13 @@ def test_a_shown_url_keeps_all_but_the_password(url: str, shown: str) -> None:
         "redis://\udcff",
         "unix://",
         "redis://:secret@host/0?protocol=9",
+        "redis+sentinel://:secret@host",
+        "redis+sentinel://:secret@host:26379/",
+        "redis+sentinel:///service",
+        "redis+sentinel://:secret@host:port/service",
+        "redis+sentinel://:secret@host,,other/service",
+        "redis+sentinel://:secret@host/service/one",
+        "redis+sentinel://host/service?sentinel_colour=red",
     ],
 )
 def test_a_url_that_makes_no_sense_is_refused_without_its_password(url: str) -> None:
@@ -49,7 +59,29 @@ def test_an_option_that_there_is_not_is_named() -> None:
         connect("redis://h/0?colour=red", timeout_s=1)
 
 
-@pytest.mark.parametrize("url", ["redis://", "rediss://h", "unix:///run/redis.sock?db=1"])
+def test_sentinels_and_their_service_are_read_from_the_url() -> None:
+    place = read_url(
+        "rediss+sentinel://me:p%40ss@one:1,[::1]:2,three/the-service/4"
+        "?ssl_check_hostname=false&sentinel_username=us&sentinel_password=other"
+    )
+    assert place.sentinels == (("one", 1), ("::1", 2), ("three", 26379))
+    assert (place.service, place.tls) == ("the-service", True)
+    assert place.options == {
+        "username": "me",
+        "password": "p@ss",
+        "db": 4,
+        "ssl_check_hostname": False,
+    }
+    assert place.sentinel_options == {
+        "username": "us",
+        "password": "other",
+        "ssl_check_hostname": False,
+    }
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://", "rediss://h", "unix:///run/redis.sock?db=1", "redis+sentinel://h/s"]
+)
 def test_a_url_that_makes_sense_is_taken(url: str) -> None:
     check_url(url)
 

@@ -5,6 +5,7 @@
 
     app         the Celery app: queues, schedule, tasks
     chores      what the tasks do, by model, in bounded bites
+    broker      what Celery is told of its broker
     transport   kombu's, without acknowledgements
     loop        the event loop that blocking tasks run async code on
     processes   worker and beat, as `forebay background` and `forebay background --beat`

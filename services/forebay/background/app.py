@@ -1,18 +1,16 @@
 """The Celery app of the background: its queues, its schedule, its tasks."""
 
 import logging
-import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
-from urllib.parse import parse_qs, urlsplit
 
 from celery import Celery
 from kombu import Exchange, Queue
 from redis.exceptions import RedisError
 
+from forebay.background.broker import broker_configuration
 from forebay.background.chores import Chores
-from forebay.background.transport import SCHEME
 from forebay.runtime.catalog import Catalog
 from forebay.runtime.settings import Settings
 
@@ -52,21 +50,7 @@ def create_celery(settings: Settings, catalog: Catalog, *, chores: Chores | None
 
 def _configuration(settings: Settings) -> dict[str, Any]:
     return {
-        "broker_url": broker_url(settings.redis_url),
-        "broker_use_ssl": (
-            {"ssl_cert_reqs": ssl.CERT_REQUIRED}
-            if settings.redis_url.startswith("rediss:")
-            else None
-        ),
-        "broker_transport_options": {
-            "global_keyprefix": f"{settings.key_prefix}:celery:",
-            "socket_timeout": settings.redis_timeout_s,
-            "socket_connect_timeout": settings.redis_timeout_s,
-            "socket_keepalive": True,
-        },
-        # A Redis that is away comes back: wait for it, at the start and later.
-        "broker_connection_retry_on_startup": True,
-        "broker_connection_max_retries": None,
+        **broker_configuration(settings),
         "task_queues": (SWEEPS, RETENTION),
         "task_create_missing_queues": False,
         "task_default_queue": SWEEPS.name,
@@ -86,15 +70,6 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "worker_hijack_root_logger": False,
         "worker_redirect_stdouts": False,
     }
-
-
-def broker_url(redis_url: str) -> str:
-    """A Redis URL as kombu writes it, for our own transport."""
-    parts = urlsplit(redis_url)
-    if parts.scheme != "unix":
-        return parts._replace(scheme=SCHEME).geturl()
-    database = parse_qs(parts.query).get("db", ["0"])[0]
-    return f"{SCHEME}+socket://{parts.path}?virtual_host={database}"
 
 
 def _add_tasks(app: Celery, chores: Chores) -> None:

@@ -14,6 +14,9 @@ SCHEME: Final = "forebay-redis"
 """Of a broker URL for this transport: no other app's `redis://` is touched."""
 
 
+SENTINEL_SCHEME: Final = "forebay-sentinel"
+
+
 class Channel(redis.Channel):
     """Acknowledges in memory only, and puts nothing back."""
 
@@ -27,4 +30,18 @@ class Transport(redis.Transport):
     Channel = Channel
 
 
+class SentinelChannel(redis.SentinelChannel):
+    """The same on the primary that sentinels name."""
+
+    ack_emulation = False
+    do_restore = False
+
+
+class SentinelTransport(redis.SentinelTransport):
+    """Kombu's Sentinel transport with that channel."""
+
+    Channel = SentinelChannel
+
+
+TRANSPORT_ALIASES[SENTINEL_SCHEME] = f"{__name__}:{SentinelTransport.__qualname__}"
 TRANSPORT_ALIASES[SCHEME] = f"{__name__}:{Transport.__qualname__}"

@@ -35,7 +35,7 @@ from forebay.lanes.replies import Inbox
 from forebay.runtime.catalog import Catalog
 from forebay.runtime.clock import Clock
 from forebay.runtime.redis import Channel, Link, connect, connect_blocking
-from forebay.runtime.settings import Settings
+from forebay.runtime.settings import Durability, Settings
 from forebay.storage.artifacts import ArtifactStore
 
 log = logging.getLogger(__name__)
@@ -127,7 +127,8 @@ def create_app(settings: Settings, catalog: Catalog, *, versions: Versions | Non
     link = Link(redis, clock)
     records = Records(redis, keys)
     writes = Channel(blocking, timeout_s=settings.redis_timeout_s, link=link)
-    writer = LaneWriter(writes, keys, catalog.models, link)
+    replicated = writes if settings.durability is Durability.REPLICATED else None
+    writer = LaneWriter(writes, keys, catalog.models, link, replicated=replicated)
     channel = keys.reply_channel(secrets.token_hex(8))
     inbox = Inbox(blocking, channel, records=records, link=link, clock=clock)
     canceler = Canceler(redis, keys, clock)

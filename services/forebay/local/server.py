@@ -24,6 +24,9 @@ HOW_TO_GET_IT = (
 OLDEST_REDIS = (7, 0)
 """First release with everything that the lanes' scripts use."""
 
+SHIPPED = Path(__file__).with_name("disk.conf")
+"""What a server has to be told; a link to `infra/redis/disk.conf`, which a wheel makes a file."""
+
 ANSWER_TIMEOUT_S = 1.0
 POLL_S = 0.01
 
@@ -96,12 +99,17 @@ class EmbeddedServer:
         program: what to run.
 
     Raises:
-        ConfigurationError: there is no program to run.
+        ConfigurationError: there is no program to run, or one server is not enough.
     """
 
     def __init__(
         self, home: Path, *, durability: Durability, program: Program | None = None
     ) -> None:
+        if durability is Durability.REPLICATED:
+            raise ConfigurationError(
+                "One server has no replica: with durability = replicated, point FOREBAY_REDIS_URL "
+                "at servers of your own (infra/redis/replicated.conf)."
+            )
         program = program or find_program()
         if program is None:
             raise ConfigurationError(f"There is no Valkey or Redis to start: {HOW_TO_GET_IT}.")
@@ -131,20 +139,17 @@ class EmbeddedServer:
             self.log.write_bytes(b"")
         except OSError as error:
             raise ConfigurationError(f"{self.folder} can't be written to: {error}.") from error
-        keep = self.durability is Durability.DISK
         options = {
             "port": str(self.port),
             "bind": "127.0.0.1",
             "dir": str(self.folder),
             "logfile": str(self.log),
             "daemonize": "no",
-            "save": "",
-            "appendonly": "yes" if keep else "no",
-            "appendfsync": "everysec",
-            # Full memory refuses writes, which clients see; evicting would lose predictions.
-            "maxmemory-policy": "noeviction",
         }
-        return [self.program.path, *(w for n, v in options.items() for w in (f"--{n}", v))]
+        if self.durability is Durability.MEMORY:
+            options["appendonly"] = "no"
+        words = (word for name, value in options.items() for word in (f"--{name}", value))
+        return [self.program.path, str(SHIPPED), *words]
 
     async def until_answers(self) -> None:
         """Wait until it takes commands, however much data it has to load first."""

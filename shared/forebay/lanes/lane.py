@@ -19,9 +19,9 @@ from forebay.contract.errors import ForebayError, LaneFull, NotFound, Unavailabl
 from forebay.contract.model import ModelSpec
 from forebay.contract.prediction import Lane, PredictionId
 from forebay.lanes import scripts
-from forebay.lanes.keys import Keys
+from forebay.lanes.keys import Keys, LaneKeys
 from forebay.lanes.scripts import Arg, EnqueueOutcome
-from forebay.runtime.redis import Commands
+from forebay.runtime.redis import Channel, Commands, CopiedWrites, NotCopiedError
 
 log = logging.getLogger(__name__)
 
@@ -122,12 +122,21 @@ class LaneWriter:
         keys: key builder.
         models: specs by name, for the lanes' bounds.
         health: consulted before a submission is taken, told when a write fails.
+        replicated: where it is given, writes go through it instead, and none counts before a
+            replica has it.
     """
 
     def __init__(
-        self, redis: Commands, keys: Keys, models: Mapping[str, ModelSpec], health: Health
+        self,
+        redis: Commands,
+        keys: Keys,
+        models: Mapping[str, ModelSpec],
+        health: Health,
+        *,
+        replicated: Channel | None = None,
     ) -> None:
         self._redis = redis
+        self._replicated = replicated
         self._keys = keys
         self._models = models
         self._health = health
@@ -215,7 +224,7 @@ class LaneWriter:
             args += submission.args()
         call = functools.partial(
             scripts.enqueue,
-            self._redis,
+            self._commands(keys),
             keys,
             records=[keys.record(submission.id.text) for submission, _ in items],
             bounds=(spec.realtime.max_rows or ELASTIC_ROWS, spec.bulk.max_rows or MAX_BULK_ROWS),
@@ -232,6 +241,10 @@ class LaneWriter:
         except asyncio.CancelledError:
             _tell(items, unavailable())
             raise
+        except NotCopiedError as error:
+            log.warning("enqueue of %d predictions for %s is unsure: %s", len(items), model, error)
+            _tell(items, _unconfirmed())
+            return
         except (RedisError, OSError) as error:
             if not _refused_by_server(error):
                 self._health.suspect(error)
@@ -243,6 +256,19 @@ class LaneWriter:
                 done(_full(model, submission, enqueued.room_in_ms))
             else:
                 done(None)
+
+    def _commands(self, keys: LaneKeys) -> Commands:
+        if self._replicated is None:
+            return self._redis
+        return CopiedWrites(self._replicated, ("HINCRBY", keys.demand, Lane.REALTIME.value, 0))
+
+
+def _unconfirmed() -> Unavailable:
+    return Unavailable(
+        "No replica of the queue has confirmed the write in time. A failover may undo it; try "
+        "again shortly.",
+        retry_after_s=UNAVAILABLE_RETRY_S,
+    )
 
 
 def _full(model: str, submission: Submission, room_in_ms: int | None) -> LaneFull:

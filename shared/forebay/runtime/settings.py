@@ -28,6 +28,7 @@ class Durability(StrEnum):
 
     MEMORY = "memory"
     DISK = "disk"
+    REPLICATED = "replicated"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -44,7 +45,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         str, Meta(description="First part of every Redis key", pattern=r"^[a-z0-9_-]+\Z")
     ] = "forebay"
     durability: Annotated[
-        Durability, Meta(description="`memory`, or `disk` (append-only file) for the own server")
+        Durability,
+        Meta(description="`memory`, `disk` (append-only file), or `replicated` (a replica has it)"),
     ] = Durability.DISK
     host: Annotated[str, Meta(description="Address the gateway listens on")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=1, le=65535, description="Port the gateway listens on")] = 8000

@@ -2,28 +2,31 @@
 
 import logging
 import threading
+import time
+from collections import deque
 from typing import Any
 
 from hiredis import pack_command
-from redis import Redis
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
-from redis.retry import Retry
 
 from forebay.runtime.redis import check_url
+from forebay.runtime.redis.pools import blocking_pool_of
+from forebay.runtime.redis.urls import read_url
 
 log = logging.getLogger(__name__)
 
 
 class Wire:
-    """Sends commands whose answers nobody needs. Safe to use from several threads.
+    """Sends commands whose answers nobody waits for. Safe to use from several threads.
 
     What was handed to the operating system reaches the server even if this process dies in the
-    next instant.
+    next instant. Answers are read when the next command is sent: one that has not come in time, or
+    that says no, is why that next one takes another connection.
 
     Args:
-        url: `redis://`, `rediss://` or `unix://`.
-        timeout_s: for connecting, and for sending while the server doesn't read, seconds.
+        url: as in `forebay.runtime.redis.urls`.
+        timeout_s: for connecting, for an answer, and for sending while the server doesn't read,
+            seconds.
 
     Raises:
         ConfigurationError: the URL can't be understood.
@@ -31,15 +34,10 @@ class Wire:
 
     def __init__(self, url: str, *, timeout_s: float) -> None:
         check_url(url)
-        self._pool: Any = Redis.from_url(
-            url,
-            protocol=2,
-            retry=Retry(NoBackoff(), 0),
-            retry_on_timeout=False,
-            socket_connect_timeout=timeout_s,
-            socket_timeout=timeout_s,
-        ).connection_pool
+        self._pool: Any = blocking_pool_of(read_url(url), timeout_s=timeout_s)
+        self._timeout_s = timeout_s
         self._connection: Any = None
+        self._unanswered: deque[float] = deque()
         self._lock = threading.Lock()
 
     def post(self, *args: str | bytes | int) -> bool:
@@ -47,11 +45,11 @@ class Wire:
         packed = pack_command(args)  # type: ignore[arg-type]  # its stub wants one argument
         with self._lock:
             try:
-                # A closed connection takes what is written to it without a word, once.
-                if self._connection is not None and self._connection.can_read(0):
+                if not self._sound():
                     self._drop()
                 connection = self._connection or self._connect()
                 connection.send_packed_command([packed], check_health=False)
+                self._unanswered.append(time.monotonic())
             except (RedisError, OSError) as error:
                 log.debug("posting %s failed: %s", args[0], error)
                 self._drop()
@@ -63,13 +61,28 @@ class Wire:
         with self._lock:
             self._drop()
 
+    def _sound(self) -> bool:
+        """Whether what was sent before has been answered, as far as it can have been."""
+        connection = self._connection
+        if connection is None:
+            return True
+        try:
+            # A closed connection can be read from, too, and says so.
+            while connection.can_read(0):
+                connection.read_response(disable_decoding=True)
+                self._unanswered.popleft()
+        except (RedisError, OSError, IndexError) as error:
+            log.warning("what was posted before is lost: %s", error)
+            return False
+        return not self._unanswered or time.monotonic() - self._unanswered[0] < self._timeout_s
+
     def _connect(self) -> Any:
-        connection = self._connection = self._pool.get_connection()
-        connection.send_command("CLIENT", "REPLY", "OFF", check_health=False)
-        return connection
+        self._connection = self._pool.get_connection()
+        return self._connection
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None
+        self._unanswered.clear()
         if connection is not None:
             connection.disconnect()
             self._pool.release(connection)

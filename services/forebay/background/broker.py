@@ -1,0 +1,79 @@
+"""What Celery is told of its broker, the Redis that the lanes are on."""
+
+from typing import Any
+from urllib.parse import quote
+
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from forebay.background.transport import SCHEME, SENTINEL_SCHEME
+from forebay.runtime.redis.urls import Place, read_url
+from forebay.runtime.settings import Settings
+
+
+def broker_configuration(settings: Settings) -> dict[str, Any]:
+    """Celery's settings for the broker.
+
+    Raises:
+        ConfigurationError: its URL can't be understood.
+    """
+    place = read_url(settings.redis_url)
+    timeouts = {
+        "socket_timeout": settings.redis_timeout_s,
+        "socket_connect_timeout": settings.redis_timeout_s,
+        "socket_keepalive": True,
+    }
+    told: dict[str, Any] = {
+        "broker_url": _url(place),
+        "broker_use_ssl": _tls(place.options) if place.tls else None,
+        "broker_transport_options": {
+            "global_keyprefix": f"{settings.key_prefix}:celery:",
+            **timeouts,
+        },
+        # A Redis that is away comes back: wait for it, at the start and later.
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+    }
+    if place.sentinels:
+        tls = {"ssl": True, **_tls(place.sentinel_options)} if place.tls else {}
+        told["broker_transport"] = SENTINEL_SCHEME
+        told["broker_transport_options"] |= {
+            "master_name": place.service,
+            "sentinel_kwargs": {
+                **place.sentinel_options,
+                **tls,
+                **timeouts,
+                # The next sentinel is asked instead.
+                "retry": Retry(NoBackoff(), 0),
+            },
+        }
+    return told
+
+
+def _url(place: Place) -> str:
+    """A place as kombu writes it; what isn't where and who is said in other settings."""
+    database = place.options.get("db", 0)
+    if place.unix:
+        return f"{SCHEME}+socket://{place.options['path']}?virtual_host={database}"
+    user, password = place.options.get("username"), place.options.get("password")
+    credentials = ""
+    if user or password:
+        credentials = f"{quote(user or '', safe='')}:{quote(password or '', safe='')}@"
+    if not place.sentinels:
+        host, port = place.options.get("host", "localhost"), place.options.get("port", 6379)
+        return f"{SCHEME}://{credentials}{_bracketed(host)}:{port}/{database}"
+    # Kombu looks for sentinels under this scheme; which transport it takes is said beside it.
+    return ";".join(
+        f"sentinel://{credentials}{_bracketed(host)}:{port}/{database}"
+        for host, port in place.sentinels
+    )
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _tls(options: dict[str, Any]) -> dict[str, Any]:
+    """The options that are about TLS."""
+    own = {name: value for name, value in options.items() if name.startswith("ssl_")}
+    return {"ssl_cert_reqs": "required", **own}

@@ -1,0 +1,41 @@
+"""Redis clients as Forebay uses them, and the watch over whether the server is within reach.
+
+redis-py retries commands and times out blocking ones by default; both are wrong here. A repeated
+write must be a decision (the scripts are idempotent, so the caller may), and a blocking read has
+a time of its own. Replies stay raw: the scripts' stubs know their shape.
+
+    urls       what a URL says: a server, or the sentinels that know where it is
+    pools      connections to it: after a failover, to its successor
+    client     commands from many tasks, each on a connection of the pool
+    channel    commands of one task, on one connection
+    copied     writes that count only once a replica has them
+    refusals   what a server says that can't serve just now
+    link       whether the server is within reach, and what time it is there
+"""
+
+from forebay.runtime.redis.channel import Channel
+from forebay.runtime.redis.client import (
+    MAX_COMMANDS,
+    Commands,
+    check_url,
+    connect,
+    connect_blocking,
+)
+from forebay.runtime.redis.copied import CopiedWrites, NotCopiedError
+from forebay.runtime.redis.link import Link
+from forebay.runtime.redis.refusals import NotServingError
+from forebay.runtime.redis.urls import mask
+
+__all__ = [
+    "MAX_COMMANDS",
+    "Channel",
+    "Commands",
+    "CopiedWrites",
+    "Link",
+    "NotCopiedError",
+    "NotServingError",
+    "check_url",
+    "connect",
+    "connect_blocking",
+    "mask",
+]

@@ -1,0 +1,147 @@
+"""Connections to the server of a URL; after a failover, to its successor."""
+
+import socket
+from typing import Any
+
+import redis.connection as blocking
+from redis.asyncio.connection import (
+    Connection,
+    ConnectionPool,
+    SSLConnection,
+    UnixDomainSocketConnection,
+)
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
+from redis.backoff import NoBackoff
+from redis.retry import Retry as BlockingRetry
+from redis.sentinel import Sentinel as BlockingSentinel
+from redis.sentinel import SentinelConnectionPool as BlockingSentinelPool
+
+from forebay.runtime.redis.urls import Address, Place
+
+KEEPALIVE_S = 5
+"""A connection without traffic is probed after so long, so that a peer whose machine is gone is
+found out: a subscription sends nothing by itself."""
+
+SENTINEL_SHARE = 0.25
+"""Share of a connection's time given to each sentinel: the next one is asked if it says nothing."""
+
+
+def pool_of(place: Place, *, connect_s: float, answer_s: float | None, most: int) -> ConnectionPool:
+    """A pool of connections that repeat nothing by themselves.
+
+    Args:
+        place: where to.
+        connect_s: for connecting, seconds.
+        answer_s: for each answer, seconds; None waits for ever.
+        most: connections.
+    """
+    options: dict[str, Any] = {
+        **_common_options(place),
+        "socket_connect_timeout": connect_s,
+        "socket_timeout": answer_s,
+        "socket_read_size": 262_144,
+        "retry": Retry(NoBackoff(), 0),
+        "max_connections": most,
+        **place.options,
+    }
+    if place.sentinels:
+        options |= _tls(place)
+        sentinel = Sentinel(  # type: ignore[no-untyped-call]
+            place.sentinels,
+            sentinel_kwargs={**_sentinel_options(place, connect_s), "retry": Retry(NoBackoff(), 0)},
+        )
+        return _PrimaryPool(place.service, sentinel, **options)  # type: ignore[no-untyped-call]
+    kind: type[Any] = Connection
+    if place.unix:
+        kind = UnixDomainSocketConnection
+    elif place.tls:
+        kind = SSLConnection
+    return ConnectionPool(kind, **options)
+
+
+def blocking_pool_of(place: Place, *, timeout_s: float) -> blocking.ConnectionPool:
+    """Likewise, of connections that threads use.
+
+    Args:
+        place: where to.
+        timeout_s: for connecting and for sending, seconds.
+    """
+    options: dict[str, Any] = {
+        **_common_options(place),
+        "socket_connect_timeout": timeout_s,
+        "socket_timeout": timeout_s,
+        "retry": BlockingRetry(NoBackoff(), 0),
+        **place.options,
+    }
+    if place.sentinels:
+        options |= _tls(place)
+        sentinel = BlockingSentinel(  # type: ignore[no-untyped-call]
+            place.sentinels,
+            sentinel_kwargs={
+                **_sentinel_options(place, timeout_s),
+                "retry": BlockingRetry(NoBackoff(), 0),
+            },
+        )
+        return BlockingSentinelPool(place.service, sentinel, **options)  # type: ignore[no-untyped-call]
+    kind: type[Any] = blocking.Connection
+    if place.unix:
+        kind = blocking.UnixDomainSocketConnection
+    elif place.tls:
+        kind = blocking.SSLConnection
+    return blocking.ConnectionPool(kind, **options)
+
+
+def _sentinel_options(place: Place, connect_s: float) -> dict[str, Any]:
+    return {
+        **_common_options(place),
+        **place.sentinel_options,
+        **_tls(place),
+        "socket_connect_timeout": connect_s * SENTINEL_SHARE,
+        "socket_timeout": connect_s * SENTINEL_SHARE,
+    }
+
+
+def _tls(place: Place) -> dict[str, Any]:
+    """How TLS is said where redis-py chooses the kind of connection."""
+    return {"ssl": True} if place.tls else {}
+
+
+def _common_options(place: Place) -> dict[str, Any]:
+    """What holds for all connections, of clients that wait and of those that don't."""
+    options: dict[str, Any] = {"protocol": 2}
+    if not place.unix:
+        options["socket_keepalive"] = True
+        options["socket_keepalive_options"] = {
+            getattr(socket, name): value
+            for name, value in (
+                ("TCP_KEEPIDLE", KEEPALIVE_S),
+                ("TCP_KEEPINTVL", 2),
+                ("TCP_KEEPCNT", 3),
+            )
+            if hasattr(socket, name)
+        }
+    return options
+
+
+class _PrimaryPool(SentinelConnectionPool):
+    """Connections to the primary that the sentinels name at that moment."""
+
+    master_address: Address | None
+
+    async def get_master_address(self) -> Address:
+        """Ask for the primary. If it is another than before, leave the old one altogether.
+
+        redis-py leaves those connections that are in use. One of them may be a subscription to a
+        server that is gone with its machine, or paused, and would wait for ever.
+        """
+        address: Address = await self.sentinel_manager.discover_master(self.service_name)
+        before, self.master_address = self.master_address, address
+        if before not in (None, address):
+            await self.disconnect()
+        return address
+
+    async def aclose(self) -> None:
+        """Close all connections, those to the sentinels too."""
+        await super().aclose()
+        await self.sentinel_manager.aclose()

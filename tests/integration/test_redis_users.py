@@ -1,0 +1,144 @@
+"""The shipped users: each process can do its work as its own, and nothing else."""
+
+import re
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import redis as redis_sync
+from redis.exceptions import NoPermissionError
+
+from forebay.lanes import scripts
+from tests.fixtures.fleet import fleet
+from tests.fixtures.shapes import GuardedServer
+from tests.fixtures.waiting import eventually
+
+GATEWAY, WORKER, BACKGROUND = "forebay-gateway", "forebay-worker", "forebay-background"
+
+RUN_BY = {
+    "beat": [WORKER],
+    "enqueue": [GATEWAY],
+    "finish": [GATEWAY, BACKGROUND],
+    "leave": [WORKER],
+    "read": [WORKER],
+    "reclaim": [WORKER],
+    "renew": [WORKER],
+    "settle": [WORKER],
+    "tidy": [BACKGROUND],
+}
+"""Who runs which script."""
+
+CALL = re.compile(r"redis\.call\('(\w+)'(?:, '([A-Z]+)')?")
+REFUSED = "(?i)no permission|can't access|ACL failure"
+CONTAINERS = {"XGROUP", "XINFO"}
+
+
+async def test_each_process_does_its_work_as_its_user_and_tries_nothing_it_may_not(
+    guarded_server: GuardedServer, key_prefix: str, tmp_path: Path
+) -> None:
+    with fleet(tmp_path, key_prefix=key_prefix) as running:
+        for verb, user in (
+            (("gateway",), GATEWAY),
+            (("worker", "echo"), WORKER),
+            (("background",), BACKGROUND),
+            (("background", "--beat"), BACKGROUND),
+        ):
+            running.start(*verb, redis_url=guarded_server.url_for(user))
+        await running.ready()
+        async with httpx.AsyncClient(base_url=running.url, timeout=20) as client:
+            body = {"version": "echo", "input": {"value": 1}}
+            answer = await client.post("/v1/predictions", json=body, headers={"Prefer": "wait"})
+            assert answer.json()["output"] == 1
+
+            # What no worker takes up is ended by the background.
+            idle = {**body, "version": "idle"}
+            answer = await client.post("/v1/predictions", json=idle, headers={"Cancel-After": "5s"})
+            assert answer.status_code == 201, answer.text
+            waiting = f"/v1/predictions/{answer.json()['id']}"
+
+            async def ended() -> bool:
+                return bool((await client.get(waiting)).json()["completed_at"])
+
+            await eventually(ended, within_s=20, what=lambda: running.said)
+            answer = await client.post("/v1/predictions", json=idle)
+            asked = await client.post(f"/v1/predictions/{answer.json()['id']}/cancel")
+            assert asked.status_code == 200
+        assert running.stop() == [0, 0, 0, 0]
+        assert "NOPERM" not in running.said
+    assert guarded_server.operator.acl_log() == []
+
+
+@pytest.mark.parametrize(
+    ("user", "command"),
+    [
+        (GATEWAY, ("XREADGROUP", "GROUP", "g", "c", "STREAMS", "P:{echo:0}:lane:bulk", ">")),
+        (GATEWAY, ("GET", "P:celery:queue")),
+        (GATEWAY, ("DEL", "P:{echo:0}:demand")),
+        (WORKER, ("SET", "P:claim:1", "mine")),
+        (WORKER, ("HGETALL", "P:{echo:0}:demand")),
+        (WORKER, ("LPUSH", "P:celery:queue", "message")),
+        (BACKGROUND, ("XADD", "P:{echo:0}:lane:bulk", "*", "c", "1")),
+        (BACKGROUND, ("SUBSCRIBE", "P:reply:gateway")),
+        *(
+            (user, command)
+            for user in (GATEWAY, WORKER, BACKGROUND)
+            for command in (
+                ("SET", "another:key", "1"),
+                ("PUBLISH", "another:channel", "1"),
+                ("EVAL", "return redis.call('SET', 'another:key', 1)", "0"),
+                ("KEYS", "*"),
+                ("FLUSHALL",),
+                ("CONFIG", "GET", "*"),
+                ("SHUTDOWN",),
+                ("CLIENT", "KILL", "TYPE", "normal"),
+                ("SCRIPT", "FLUSH"),
+                ("ACL", "SETUSER", "me"),
+                ("INFO",),
+            )
+        ),
+    ],
+)
+def test_a_user_is_refused_what_its_process_does_not_need(
+    guarded_server: GuardedServer, key_prefix: str, user: str, command: tuple[str, ...]
+) -> None:
+    words = [word.replace("P:", f"{key_prefix}:") for word in command]
+    with redis_sync.Redis.from_url(guarded_server.url_for(user)) as client:
+        assert client.ping()
+        with pytest.raises((NoPermissionError, redis_sync.ResponseError), match=REFUSED):
+            client.execute_command(*words)
+
+
+def test_nobody_gets_in_without_a_password(guarded_server: GuardedServer) -> None:
+    with (
+        redis_sync.Redis(port=guarded_server.port) as client,
+        pytest.raises(redis_sync.AuthenticationError),
+    ):
+        client.ping()
+
+
+def test_users_may_run_every_command_of_the_scripts_they_run(
+    guarded_server: GuardedServer,
+) -> None:
+    shipped = resources.files(scripts)
+    found = {
+        file.name.removesuffix(".lua"): file for file in shipped.iterdir() if ".lua" in file.name
+    }
+    assert found.keys() == RUN_BY.keys(), (
+        "say in RUN_BY who runs a script, and let them in users.acl"
+    )
+    refused: list[tuple[str, str, Any]] = []
+    for name, users in RUN_BY.items():
+        for command, second in CALL.findall(found[name].read_text("utf-8")):
+            words = [command, second] if command in CONTAINERS else [command]
+            for user in users:
+                allowed = _commands_of(guarded_server.operator, user)
+                if "|".join(words).lower() not in allowed:
+                    refused.append((name, user, words))
+    assert refused == []
+
+
+def _commands_of(operator: redis_sync.Redis, user: str) -> set[str]:
+    told: Any = operator.acl_getuser(user)
+    return {word.removeprefix("+") for word in told["commands"]}
