@@ -27,6 +27,7 @@ RUN_BY = {
     "renew": [WORKER],
     "settle": [WORKER],
     "tidy": [BACKGROUND],
+    "letters": [],
 }
 """Who runs which script."""
 

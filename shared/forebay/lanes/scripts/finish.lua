@@ -41,7 +41,7 @@ for k = 6, #KEYS do
     end
     redis.call('HSET', record, 'st', status, 'er', message, 'ft', now)
     redis.call('PEXPIRE', record, found[4])
-    redis.call('DEL', ARGV[3] .. id)
+    redis.call('PEXPIRE', ARGV[3] .. id, 0)
     redis.call('HINCRBY', KEYS[5], status, 1)
     if found[3] ~= '' then
       -- 0x91: a msgpack array of one item.

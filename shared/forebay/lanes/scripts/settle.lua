@@ -185,7 +185,7 @@ while key <= #KEYS do
       end
       redis.call('HSET', record, 'o' .. part, message, 'st', status, 'left', left, 'ft', now)
       redis.call('PEXPIRE', record, found[4])
-      if string.find(found[6], ' ', 1, true) then redis.call('DEL', ARGV[5] .. id) end
+      if string.find(found[6], ' ', 1, true) then redis.call('PEXPIRE', ARGV[5] .. id, 0) end
       ended[#ended + 1] = id
       count(status)
     else
