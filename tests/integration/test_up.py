@@ -320,3 +320,19 @@ def test_ctrl_c_under_make_ends_make_with_0(tmp_path: Path) -> None:
         os.close(terminal)
         _, status = os.waitpid(pid, 0)
     assert os.waitstatus_to_exitcode(status) == 0, said.decode()
+
+
+def test_verbs_find_the_server_that_runs_in_their_home(up: Start) -> None:
+    running = up()
+    env = {**ENV, "FOREBAY_HOME": str(running.home)}
+    listed = subprocess.run(
+        [*FOREBAY, "dead", "list"], capture_output=True, text=True, timeout=60, env=env, check=False
+    )
+    assert listed.returncode == 0, listed.stderr
+    running.process.send_signal(signal.SIGINT)
+    assert running.process.wait(30) == 0
+    gone = subprocess.run(
+        [*FOREBAY, "dead", "list"], capture_output=True, text=True, timeout=60, env=env, check=False
+    )
+    assert gone.returncode == 1
+    assert "No Redis is given" in gone.stderr

@@ -38,7 +38,7 @@ def test_a_model_is_found_by_name_and_an_unknown_one_is_told_what_there_is(
 def test_a_models_limits_are_read(tmp_path: Path) -> None:
     text = ECHO + "[models.echo.realtime]\nmax_rows = 9\n[models.echo.batch]\nmax_rows = 3\n"
     spec = read(catalog(tmp_path, text)).find("echo")
-    assert (spec.realtime.max_rows, spec.batch.max_rows, spec.bulk.max_rows) == (9, 3, 1_000_000)
+    assert (spec.realtime.max_rows, spec.batch.max_rows, spec.bulk.max_rows) == (9, 3, None)
 
 
 def test_a_catalog_can_not_be_changed_once_read(tmp_path: Path) -> None:

@@ -34,6 +34,11 @@ def python(name: str, code: str, *, stage: Stage = Stage.WORKERS) -> Task:
     return Task(name, (sys.executable, "-c", code), stage, dict(os.environ))
 
 
+def open_files(pid: int) -> list[Path]:
+    """What a process has open."""
+    return [file.readlink() for file in Path(f"/proc/{pid}/fd").iterdir()]
+
+
 class Watched:
     """A supervisor and all it showed."""
 
@@ -149,7 +154,7 @@ async def test_every_child_holds_the_lock_as_long_as_it_lives(tmp_path: Path) ->
     watched = Watched(supervisor, lines)
     supervisor.start(python("a", TELL + WAIT))
     pid = await watched.pid("a")
-    held = [file.readlink() for file in Path(f"/proc/{pid}/fd").iterdir()]
+    held = open_files(pid)
     await supervisor.drain()
     os.close(descriptor)
     assert path in held

@@ -27,7 +27,7 @@ dead = typer.Typer(
     rich_markup_mode=None,
 )
 
-_SETTINGS = ("models_file", "redis_url", "key_prefix")
+_SETTINGS = ("home", "models_file", "redis_url", "key_prefix")
 
 Ids = Annotated[
     list[str] | None, typer.Argument(metavar="[ID]...", help="Ids of dead predictions.")

@@ -10,6 +10,7 @@ A verb says which settings it takes, and gets what they come to:
 import functools
 import inspect
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Concatenate, ParamSpec, TypeVar, get_args, get_type_hints
 
 import msgspec
@@ -57,12 +58,17 @@ def configure(**flags: object) -> Configuration:
 def configure_service(**flags: object) -> Settings:
     """Settings of a process that works on lanes, which can't do without a Redis.
 
+    If none is given, it is the one that `forebay up` runs in the same home.
+
     Raises:
         ConfigurationError: none is given, or its URL can't be understood.
     """
+    from forebay.local.home import told_url
     from forebay.runtime.redis import check_url
 
     settings = configure(**flags).settings
+    if not settings.redis_url:
+        settings = msgspec.structs.replace(settings, redis_url=told_url(Path(settings.home)))
     if not settings.redis_url:
         raise ConfigurationError(
             "No Redis is given: set FOREBAY_REDIS_URL or --redis-url, or let `forebay up` start "

@@ -1,8 +1,8 @@
 """The home folder belongs to one `forebay up` at a time.
 
 `up.lock` is locked for as long as anything that a `forebay up` has started may live, and names its
-process. The guard inherits the lock, so that of a `forebay up` which is killed it is held until the
-guard has stopped the rest.
+process. The guard and every child inherit the lock, so that of a `forebay up` which is killed it is
+held until the guard has stopped the rest.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ from forebay.local.checks import BusyError, reason
 from forebay.local.processes import GUARD_GRACE_S, Stage
 
 LOCK: Final = "up.lock"
+URL_FILE: Final = "redis-url"
 
 LEFTOVERS_S: Final = GUARD_GRACE_S * len(Stage) + 5.0
 """The guard needs no longer than this to stop what a killed `forebay up` had started."""
@@ -119,6 +120,24 @@ def _killed_owner(home: Path) -> int | None:
     finally:
         os.close(descriptor)
     return None
+
+
+def tell_url(home: Path, url: str) -> None:
+    """Leave word of where the server of this home is, for verbs on the same machine."""
+    (home / URL_FILE).write_text(f"{url}\n", "utf-8")
+
+
+def forget_url(home: Path) -> None:
+    """The server of this home has ended."""
+    (home / URL_FILE).unlink(missing_ok=True)
+
+
+def told_url(home: Path) -> str:
+    """Where the server of this home is; empty if none runs, as far as is known."""
+    try:
+        return (home / URL_FILE).read_text("utf-8").strip()
+    except (OSError, UnicodeError):
+        return ""
 
 
 def _owner(descriptor: int) -> int | None:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from forebay.contract.errors import ArtifactError
 from forebay.contract.model import BackendName, ModelSpec
 from forebay.local.checks import check_port, check_redis
-from forebay.local.home import hold_home, until_left, whole_path
+from forebay.local.home import forget_url, hold_home, tell_url, until_left, whole_path
 from forebay.local.processes import Stage, Supervisor, Task
 from forebay.local.server import EmbeddedServer
 from forebay.local.welcome import Address, Ready
@@ -97,6 +97,7 @@ class Up:
         finally:
             log.info("draining")
             await supervisor.drain(hurry=hurry)
+            forget_url(self._home)
         return 0
 
     async def _choose_server(self, stop: asyncio.Event) -> EmbeddedServer | None:
@@ -153,6 +154,7 @@ class Up:
                 )
             )
             await server.until_answers()
+            tell_url(self._home, url)
         env = self._env(url)
         for name in catalog.models:
             supervisor.start(Task(f"worker:{name}", _verb("worker", name), Stage.WORKERS, env))

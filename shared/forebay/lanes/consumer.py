@@ -274,15 +274,23 @@ class Consumer:
         now: float,
         strikes: int = 0,
     ) -> Delivery:
-        try:
-            prediction, _, number = fields[1].decode().rpartition(".")
-            part = int(number)
-            computation = decode_computation(fields[3])
-        except (msgspec.MsgspecError, UnknownWireVersion):
-            log.exception("lane entry %s of %s can't be read", entry, prediction)
-            computation = None
-        except (ValueError, IndexError):
-            # Not ours. It has no record, so settling takes it off the lane and no more.
-            log.exception("lane entry %s is none of Forebay's", entry)
-            prediction, part, computation = "", 0, None
+        prediction, part = _part_of(fields)
+        computation = None
+        if prediction:
+            try:
+                computation = decode_computation(fields[3])
+            except (msgspec.MsgspecError, UnknownWireVersion, IndexError):
+                log.exception("lane entry %s of %s can't be read", entry, prediction)
+        else:
+            # It has no record, so settling takes it off the lane and no more.
+            log.error("lane entry %s is none of Forebay's", entry)
         return Delivery(entry, lane, prediction, part, attempt, computation, now, strikes)
+
+
+def _part_of(fields: Sequence[bytes]) -> tuple[str, int]:
+    """Prediction and part that an entry names; no prediction if it is none of ours."""
+    try:
+        prediction, _, part = fields[1].decode().rpartition(".")
+        return prediction, int(part)
+    except (ValueError, IndexError):
+        return "", 0

@@ -182,7 +182,7 @@ async def finish(
     reply = await _finish.call(
         redis,
         [*_lanes(keys), keys.deadlines, keys.demand, keys.counters, *records],
-        [GROUP, keys.endings, *args],
+        [GROUP, keys.endings, keys.parts, *args],
     )
     return [FinishOutcome(code) for code in cast(list[int], reply)]
 

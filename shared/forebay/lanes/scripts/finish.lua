@@ -3,14 +3,15 @@
 --
 -- KEYS  1 realtime lane (stream)  2 bulk lane (stream)  3 deadlines (zset)  4 demand (hash)
 --       5 counters (hash)  6.. one prediction record (hash) each
--- ARGV  1 group  2 channel that workers listen on, then for each prediction:
+-- ARGV  1 group  2 channel that workers listen on
+--       3 key prefix of the messages of settled parts, then for each prediction:
 --       id, status, reply message
 -- Returns for each  1 ended now  0 had ended before  -2 no such record
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local stream = { realtime = KEYS[1], bulk = KEYS[2] }
 local outcomes, leased = {}, {}
-local at = 3
+local at = 4
 for k = 6, #KEYS do
   local record = KEYS[k]
   local id, status, message = ARGV[at], ARGV[at + 1], ARGV[at + 2]
@@ -40,6 +41,7 @@ for k = 6, #KEYS do
     end
     redis.call('HSET', record, 'st', status, 'er', message, 'ft', now)
     redis.call('PEXPIRE', record, found[4])
+    redis.call('DEL', ARGV[3] .. id)
     redis.call('HINCRBY', KEYS[5], status, 1)
     if found[3] ~= '' then
       -- 0x91: a msgpack array of one item.
