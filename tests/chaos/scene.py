@@ -71,17 +71,18 @@ class Scene:
             "FOREBAY_REDIS_URL": server.url,
             "FOREBAY_MODELS_FILE": str(folder / "models.toml"),
             "FOREBAY_HOME": str(folder / "home"),
-            **{f"FOREBAY_{name.upper()}": str(value) for name, value in settings.items()},
+            **_variables(settings),
         }
         self.programs: list[Program] = []
         self.gateways: list[Gateway] = []
         self.sweepers: list[Program] = []
         self.audit = Audit(server.url, Keys(self.settings.key_prefix))
 
-    def _program(self, name: str, *arguments: str) -> Program:
+    def _program(self, name: str, *arguments: str, **settings: object) -> Program:
         number = sum(program.name.startswith(name) for program in self.programs)
         name = f"{name}-{number}"
-        program = Program(name, arguments, env=self._env, log=self.folder / f"{name}.log")
+        env = {**self._env, **_variables(settings)}
+        program = Program(name, arguments, env=env, log=self.folder / f"{name}.log")
         self.programs.append(program)
         program.start()
         return program
@@ -92,9 +93,18 @@ class Scene:
         await self.present(program)
         return program
 
-    async def odd_worker(self, name: str = "odd", *, run_s: float = 0.0) -> Program:
-        """A worker with the odd backend, present; its batches take that long."""
-        program = self._program(name, "-m", odd.__name__, name, str(run_s), str(self.batches))
+    async def odd_worker(
+        self, name: str = "odd", *, run_s: float = 0.0, **settings: object
+    ) -> Program:
+        """A worker with the odd backend, present.
+
+        Args:
+            name: told as the version of its results.
+            run_s: how long its batches take.
+            settings: of its own.
+        """
+        arguments = ("-m", odd.__name__, name, str(run_s), str(self.batches))
+        program = self._program(name, *arguments, **settings)
         await self.present(program)
         return program
 
@@ -167,6 +177,10 @@ class Scene:
                 program.terminate()
         for program in self.programs:
             await asyncio.to_thread(program.end, until=until)
+
+
+def _variables(settings: Mapping[str, object]) -> dict[str, str]:
+    return {f"FOREBAY_{name.upper()}": str(value) for name, value in settings.items()}
 
 
 @contextlib.asynccontextmanager

@@ -53,7 +53,9 @@ async def paused(short: bool) -> Outcome:
     outcome = Outcome()
     async with scene(batch={"max_rows": 8}, lease_s=1.5, presence_s=0.6) as stage:
         gateway = await stage.gateway()
-        sleeper = await stage.odd_worker("sleeper", run_s=0.3)
+        # It takes its leases for longer than others do: else it may find out that it has lost
+        # them before it has anything to say.
+        sleeper = await stage.odd_worker("sleeper", run_s=0.3, lease_s=60.0)
         load = Load([gateway.http], waiting_every=2)
         async with asyncio.TaskGroup() as clients:
             clients.create_task(load.feed(count, 0.5))
