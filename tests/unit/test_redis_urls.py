@@ -46,6 +46,10 @@ def test_a_shown_url_keeps_all_but_the_password(url: str, shown: str) -> None:
         "redis+sentinel://:secret@host,,other/service",
         "redis+sentinel://:secret@host/service/one",
         "redis+sentinel://host/service?sentinel_colour=red",
+        "redis+cluster://",
+        "redis+cluster://:secret@host,other/1",
+        "redis+cluster://:secret@host,other?db=1",
+        "redis+cluster://host?colour=red",
     ],
 )
 def test_a_url_that_makes_no_sense_is_refused_without_its_password(url: str) -> None:

@@ -1,4 +1,4 @@
-"""What Celery is told of its broker, the Redis that the lanes are on."""
+"""What Celery is told of its broker: the Redis that the lanes are on, or one of its own."""
 
 from typing import Any
 from urllib.parse import quote
@@ -7,6 +7,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from forebay.background.transport import SCHEME, SENTINEL_SCHEME
+from forebay.contract.errors import ConfigurationError
 from forebay.runtime.redis.urls import Place, read_url
 from forebay.runtime.settings import Settings
 
@@ -15,9 +16,15 @@ def broker_configuration(settings: Settings) -> dict[str, Any]:
     """Celery's settings for the broker.
 
     Raises:
-        ConfigurationError: its URL can't be understood.
+        ConfigurationError: its URL can't be understood, or Celery can't use it.
     """
-    place = read_url(settings.redis_url)
+    place = read_url(settings.broker_url or settings.redis_url)
+    if place.nodes:
+        raise ConfigurationError(
+            "Celery's messages can't go over a Redis Cluster. Set FOREBAY_BROKER_URL (broker_url) "
+            "to a Redis or Valkey that is no cluster, or to its sentinels; the lanes stay where "
+            "they are."
+        )
     timeouts = {
         "socket_timeout": settings.redis_timeout_s,
         "socket_connect_timeout": settings.redis_timeout_s,

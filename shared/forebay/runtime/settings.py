@@ -41,6 +41,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     redis_url: Annotated[
         str, Meta(description="Redis or Valkey to use; empty: `forebay up` starts its own")
     ] = ""
+    broker_url: Annotated[
+        str, Meta(description="Redis for the background's messages; empty: that of redis_url")
+    ] = ""
     key_prefix: Annotated[
         str, Meta(description="First part of every Redis key", pattern=r"^[a-z0-9_-]+\Z")
     ] = "forebay"

@@ -4,13 +4,16 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 from hiredis import pack_command
+from redis.crc import key_slot
 from redis.exceptions import RedisError
 
 from forebay.runtime.redis import check_url
-from forebay.runtime.redis.pools import blocking_pool_of
+from forebay.runtime.redis.cluster import first_key
+from forebay.runtime.redis.pools import blocking_cluster_of, blocking_pool_of
 from forebay.runtime.redis.urls import read_url
 
 log = logging.getLogger(__name__)
@@ -34,7 +37,10 @@ class Wire:
 
     def __init__(self, url: str, *, timeout_s: float) -> None:
         check_url(url)
-        self._pool: Any = blocking_pool_of(read_url(url), timeout_s=timeout_s)
+        place = read_url(url)
+        self._cluster = blocking_cluster_of(place, timeout_s=timeout_s) if place.nodes else None
+        self._pool: Any = None if place.nodes else blocking_pool_of(place, timeout_s=timeout_s)
+        self._slot: int | None = None
         self._timeout_s = timeout_s
         self._connection: Any = None
         self._unanswered: deque[float] = deque()
@@ -47,7 +53,7 @@ class Wire:
             try:
                 if not self._sound():
                     self._drop()
-                connection = self._connection or self._connect()
+                connection = self._connected(args)
                 connection.send_packed_command([packed], check_health=False)
                 self._unanswered.append(time.monotonic())
             except (RedisError, OSError) as error:
@@ -76,8 +82,15 @@ class Wire:
             return False
         return not self._unanswered or time.monotonic() - self._unanswered[0] < self._timeout_s
 
-    def _connect(self) -> Any:
-        self._connection = self._pool.get_connection()
+    def _connected(self, command: Sequence[Any]) -> Any:
+        if self._cluster is None:
+            self._connection = self._connection or self._pool.get_connection()
+            return self._connection
+        key = first_key(command) or b""
+        slot = key_slot(key)
+        if self._connection is None or slot != self._slot:
+            self._drop()
+            self._connection, self._slot = self._cluster.connect(key), slot
         return self._connection
 
     def _drop(self) -> None:
@@ -85,4 +98,5 @@ class Wire:
         self._unanswered.clear()
         if connection is not None:
             connection.disconnect()
-            self._pool.release(connection)
+            if self._pool is not None:
+                self._pool.release(connection)

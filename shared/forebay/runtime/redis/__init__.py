@@ -4,8 +4,9 @@ redis-py retries commands and times out blocking ones by default; both are wrong
 write must be a decision (the scripts are idempotent, so the caller may), and a blocking read has
 a time of its own. Replies stay raw: the scripts' stubs know their shape.
 
-    urls       what a URL says: a server, or the sentinels that know where it is
+    urls       what a URL says: a server, sentinels that know where it is, nodes of a cluster
     pools      connections to it: after a failover, to its successor
+    cluster    which node holds a key, and how a command gets there
     client     commands from many tasks, each on a connection of the pool
     channel    commands of one task, on one connection
     copied     writes that count only once a replica has them

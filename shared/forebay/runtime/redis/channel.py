@@ -6,15 +6,15 @@ from typing import Any
 
 from hiredis import pack_command
 from redis.asyncio import Redis
-from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as AnswerTimeoutError
 
+from forebay.runtime.redis.client import ClusterClient, answers_of
+from forebay.runtime.redis.cluster import Command
 from forebay.runtime.redis.link import Link
-from forebay.runtime.redis.refusals import NotServingError, passing
-
-Command = tuple[Any, ...]
+from forebay.runtime.redis.refusals import passing
 
 
 class Channel:
@@ -22,7 +22,8 @@ class Channel:
 
     A client borrows a connection from its pool, and times sending and reading apart, for every
     command; on the hot path that is most of a command's cost. A channel keeps its connection
-    and sets one timeout. Commands of several tasks wait for one another.
+    and sets one timeout. Commands of several tasks wait for one another. In a cluster it is one
+    connection to each node.
 
     Args:
         redis: made by `connect_blocking`, so that the connection has no timeout of its own.
@@ -33,16 +34,11 @@ class Channel:
     """
 
     def __init__(self, redis: Redis, *, timeout_s: float, link: Link | None = None) -> None:
-        self._pool: Any = redis.connection_pool
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         self._link = link
-        self._connection: AbstractConnection | None = None
-        self._turn = asyncio.Lock()
-
-    @property
-    def timeout_s(self) -> float:
-        """After which a command without an answer has failed, seconds."""
-        return self._timeout_s
+        self._cluster = redis.nodes if isinstance(redis, ClusterClient) else None
+        self._lines: dict[ConnectionPool, _Line] = {}
+        self._line = self._line_of(redis.connection_pool)
 
     async def execute_command(self, *args: Any, **_: Any) -> Any:
         """Send a command and wait for its raw answer.
@@ -53,39 +49,67 @@ class Channel:
                 or the link is down, and it was not sent; or the server can't serve just now.
             redis.exceptions.TimeoutError: there was no answer in time; likewise.
         """
-        async with self._turn:
-            self._look_at_link()
-            try:
-                async with asyncio.timeout(self._timeout_s):
-                    connection = await self._connected()
-                    await connection.send_packed_command(pack_command(args), check_health=False)
-                    return await connection.read_response(disable_decoding=True)
-            except TimeoutError as error:
-                raise await self._late() from error
-            except ResponseError as error:
-                if (refusal := passing(error)) is None:
-                    raise
-                await self._leave(refusal)
-                raise refusal from error
+        return (await self.execute_together(args))[0]
 
     async def execute_together(self, *commands: Command) -> list[Any]:
         """Send commands in one go, all on the same connection; their raw answers.
+
+        Args:
+            commands: in a cluster, the first has a key, and all keys share its slot.
 
         Raises:
             redis.exceptions.RedisError: as for `execute_command`, for the first that failed. Those
                 after it were sent, too.
         """
+        if self._cluster is None:
+            return await self._line.send(commands)
+        return await self._cluster.route(commands, self._send)
+
+    async def aclose(self) -> None:
+        """Give the connections back."""
+        for line in self._lines.values():
+            await line.aclose()
+
+    async def _send(self, pool: ConnectionPool, commands: Sequence[Command]) -> list[Any]:
+        return await self._line_of(pool).send(commands)
+
+    def _line_of(self, pool: ConnectionPool) -> "_Line":
+        line = self._lines.get(pool)
+        if line is None:
+            line = self._lines[pool] = _Line(pool, self.timeout_s, self._link)
+        return line
+
+
+class _Line:
+    """One connection of a pool; the arguments are a channel's."""
+
+    def __init__(self, pool: Any, timeout_s: float, link: Link | None) -> None:
+        self._pool = pool
+        self._timeout_s = timeout_s
+        self._link = link
+        self._connection: AbstractConnection | None = None
+        self._turn = asyncio.Lock()
+
+    async def send(self, commands: Sequence[Command]) -> list[Any]:
         async with self._turn:
-            self._look_at_link()
-            packed = b"".join(pack_command(command) for command in commands)
+            if self._link is not None and not self._link.up:
+                raise RedisConnectionError("redis is known to be out of reach")
             try:
                 async with asyncio.timeout(self._timeout_s):
                     connection = await self._connected()
+                    packed = b"".join(pack_command(tuple(command)) for command in commands)
                     await connection.send_packed_command(packed, check_health=False)
-                    answers = [await _answer(connection) for _ in commands]
+                    return await answers_of(connection, len(commands))
             except TimeoutError as error:
-                raise await self._late() from error
-            return await self._checked(answers)
+                await self._hang_up()
+                raise AnswerTimeoutError(f"no answer within {self._timeout_s} s") from error
+            except ResponseError as error:
+                if (refusal := passing(error)) is None:
+                    raise
+                if refusal.demoted:
+                    # The next command goes to whichever server is the right one then.
+                    await self._hang_up()
+                raise refusal from error
 
     async def aclose(self) -> None:
         """Give the connection back."""
@@ -93,28 +117,8 @@ class Channel:
         if connection is not None:
             await self._pool.release(connection)
 
-    async def _checked(self, answers: Sequence[Any]) -> list[Any]:
-        for answer in answers:
-            if isinstance(answer, ResponseError):
-                refusal = passing(answer)
-                if refusal is None:
-                    raise answer
-                await self._leave(refusal)
-                raise refusal from answer
-        return list(answers)
-
-    def _look_at_link(self) -> None:
-        if self._link is not None and not self._link.up:
-            raise RedisConnectionError("redis is known to be out of reach")
-
-    async def _late(self) -> AnswerTimeoutError:
+    async def _hang_up(self) -> None:
         if self._connection is not None:
-            await self._connection.disconnect(nowait=True)
-        return AnswerTimeoutError(f"no answer within {self._timeout_s} s")
-
-    async def _leave(self, refusal: NotServingError) -> None:
-        """The next command goes to whichever server is the right one then."""
-        if refusal.demoted and self._connection is not None:
             await self._connection.disconnect(nowait=True)
 
     async def _connected(self) -> AbstractConnection:
@@ -123,11 +127,3 @@ class Channel:
             await self.aclose()
             connection = self._connection = await self._pool.get_connection()
         return connection
-
-
-async def _answer(connection: AbstractConnection) -> Any:
-    """An answer, or the error that it is."""
-    try:
-        return await connection.read_response(disable_decoding=True)
-    except ResponseError as error:
-        return error

@@ -1,14 +1,16 @@
 """Clients: commands from many tasks, each on a connection of a pool."""
 
 import asyncio
-from collections.abc import Awaitable
-from typing import Any, Protocol, cast
+from collections.abc import Awaitable, Sequence
+from typing import Any, Protocol, TypedDict, cast
 
+from hiredis import pack_command
 from redis.asyncio import Redis
 from redis.asyncio.connection import SSLConnection
 from redis.exceptions import RedisError, ResponseError
 
-from forebay.runtime.redis.pools import pool_of
+from forebay.runtime.redis.cluster import Cluster, Command
+from forebay.runtime.redis.pools import cluster_of, pool_of
 from forebay.runtime.redis.refusals import passing
 from forebay.runtime.redis.urls import misunderstood, read_url
 
@@ -59,15 +61,26 @@ def check_url(url: str) -> None:
 
 def _client(url: str, connect_s: float, answer_s: float | None) -> Redis:
     place = read_url(url)
+    times: _Times = {"connect_s": connect_s, "answer_s": answer_s, "most": 2 * MAX_COMMANDS}
     try:
-        pool = pool_of(place, connect_s=connect_s, answer_s=answer_s, most=2 * MAX_COMMANDS)
+        cluster = cluster_of(place, **times) if place.nodes else None
+        pool = cluster.any_node if cluster else pool_of(place, **times)
         _check_options(pool)
     except (ValueError, TypeError, RedisError, OSError) as error:
         raise misunderstood(url, error) from error
-    client = cast(_Client, _Client.from_pool(pool))
+    kind = _Client if cluster is None else ClusterClient
+    client = cast(_Client, kind.from_pool(pool))
     client.response_callbacks.clear()
     client.turns = asyncio.Semaphore(MAX_COMMANDS)
+    if cluster is not None:
+        cast(ClusterClient, client).nodes = cluster
     return client
+
+
+class _Times(TypedDict):
+    connect_s: float
+    answer_s: float | None
+    most: int
 
 
 def _check_options(pool: Any) -> None:
@@ -93,7 +106,7 @@ class _Client(Redis):
         asked = task.cancelling() if task else 0
         async with self.turns:
             try:
-                return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+                return await self._execute(*args, **options)
             except ResponseError as error:
                 if (refusal := passing(error)) is None:
                     raise
@@ -103,3 +116,56 @@ class _Client(Redis):
             finally:
                 if task and task.cancelling() > asked:
                     raise asyncio.CancelledError
+
+    async def _execute(self, *args: Any, **options: Any) -> Any:
+        return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+
+
+class ClusterClient(_Client):
+    """A client of a cluster, whose commands go to the node that holds their key.
+
+    Its own pool has connections to any node: for subscriptions, and for what has no key.
+    """
+
+    nodes: Cluster
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:
+        """Close all connections."""
+        await super().aclose(close_connection_pool)
+        await self.nodes.aclose()
+
+    async def _execute(self, *args: Any, **_: Any) -> Any:
+        return (await self.nodes.route([args], _send))[0]
+
+
+async def _send(pool: Any, commands: Sequence[Command]) -> list[Any]:
+    connection = await pool.get_connection()
+    try:
+        packed = b"".join(pack_command(tuple(command)) for command in commands)
+        await connection.send_packed_command(packed, check_health=False)
+        return await answers_of(connection, len(commands))
+    except BaseException as error:
+        if not isinstance(error, ResponseError):
+            # An answer may still come; nobody may take it for their own.
+            await connection.disconnect(nowait=True)
+        raise
+    finally:
+        await pool.release(connection)
+
+
+async def answers_of(connection: Any, count: int) -> list[Any]:
+    """So many answers, all of them read.
+
+    Raises:
+        redis.exceptions.ResponseError: the first of them that is an error.
+    """
+    answers: list[Any] = []
+    for _ in range(count):
+        try:
+            answers.append(await connection.read_response(disable_decoding=True))
+        except ResponseError as error:
+            answers.append(error)
+    for answer in answers:
+        if isinstance(answer, ResponseError):
+            raise answer
+    return answers

@@ -4,7 +4,8 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
-from forebay.runtime.redis.channel import Channel, Command
+from forebay.runtime.redis.channel import Channel
+from forebay.runtime.redis.cluster import Command
 
 REPLICAS = 1
 

@@ -17,6 +17,7 @@ from redis.retry import Retry as BlockingRetry
 from redis.sentinel import Sentinel as BlockingSentinel
 from redis.sentinel import SentinelConnectionPool as BlockingSentinelPool
 
+from forebay.runtime.redis.cluster import BlockingCluster, Cluster
 from forebay.runtime.redis.urls import Address, Place
 
 KEEPALIVE_S = 5
@@ -36,15 +37,7 @@ def pool_of(place: Place, *, connect_s: float, answer_s: float | None, most: int
         answer_s: for each answer, seconds; None waits for ever.
         most: connections.
     """
-    options: dict[str, Any] = {
-        **_common_options(place),
-        "socket_connect_timeout": connect_s,
-        "socket_timeout": answer_s,
-        "socket_read_size": 262_144,
-        "retry": Retry(NoBackoff(), 0),
-        "max_connections": most,
-        **place.options,
-    }
+    options = _pool_options(place, connect_s=connect_s, answer_s=answer_s, most=most)
     if place.sentinels:
         options |= _tls(place)
         sentinel = Sentinel(  # type: ignore[no-untyped-call]
@@ -60,20 +53,26 @@ def pool_of(place: Place, *, connect_s: float, answer_s: float | None, most: int
     return ConnectionPool(kind, **options)
 
 
+def cluster_of(place: Place, *, connect_s: float, answer_s: float | None, most: int) -> Cluster:
+    """The cluster of a place; the arguments are those of `pool_of`, for each node."""
+    options = _pool_options(place, connect_s=connect_s, answer_s=answer_s, most=most)
+    return Cluster(place.nodes, tls=place.tls, options=options, timeout_s=connect_s)
+
+
+def blocking_cluster_of(place: Place, *, timeout_s: float) -> BlockingCluster:
+    """Likewise for threads; the arguments are those of `blocking_pool_of`."""
+    options = _blocking_options(place, timeout_s)
+    return BlockingCluster(place.nodes, tls=place.tls, options=options)
+
+
 def blocking_pool_of(place: Place, *, timeout_s: float) -> blocking.ConnectionPool:
-    """Likewise, of connections that threads use.
+    """A pool of connections that threads use.
 
     Args:
         place: where to.
         timeout_s: for connecting and for sending, seconds.
     """
-    options: dict[str, Any] = {
-        **_common_options(place),
-        "socket_connect_timeout": timeout_s,
-        "socket_timeout": timeout_s,
-        "retry": BlockingRetry(NoBackoff(), 0),
-        **place.options,
-    }
+    options = _blocking_options(place, timeout_s)
     if place.sentinels:
         options |= _tls(place)
         sentinel = BlockingSentinel(  # type: ignore[no-untyped-call]
@@ -90,6 +89,30 @@ def blocking_pool_of(place: Place, *, timeout_s: float) -> blocking.ConnectionPo
     elif place.tls:
         kind = blocking.SSLConnection
     return blocking.ConnectionPool(kind, **options)
+
+
+def _pool_options(
+    place: Place, *, connect_s: float, answer_s: float | None, most: int
+) -> dict[str, Any]:
+    return {
+        **_common_options(place),
+        "socket_connect_timeout": connect_s,
+        "socket_timeout": answer_s,
+        "socket_read_size": 262_144,
+        "retry": Retry(NoBackoff(), 0),
+        "max_connections": most,
+        **place.options,
+    }
+
+
+def _blocking_options(place: Place, timeout_s: float) -> dict[str, Any]:
+    return {
+        **_common_options(place),
+        "socket_connect_timeout": timeout_s,
+        "socket_timeout": timeout_s,
+        "retry": BlockingRetry(NoBackoff(), 0),
+        **place.options,
+    }
 
 
 def _sentinel_options(place: Place, connect_s: float) -> dict[str, Any]:

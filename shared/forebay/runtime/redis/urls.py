@@ -2,9 +2,10 @@
 
     redis://  rediss://  unix://                                a server, as redis-py has it
     redis+sentinel://[USER:PASSWORD@]HOST[:PORT],…/SERVICE[/DB] the primary that sentinels know of
+    redis+cluster://[USER:PASSWORD@]HOST[:PORT],…               the cluster of these nodes
 
-`rediss+…` is the same behind TLS, the sentinels included. Options are redis-py's. The sentinels'
-own `sentinel_username` and `sentinel_password` are options too. (Decision 0017.)
+`rediss+…` is the same behind TLS, sentinels and nodes included. Options are redis-py's; those of
+the sentinels are `sentinel_username` and `sentinel_password`. (Decision 0017.)
 """
 
 import re
@@ -17,9 +18,10 @@ from redis.exceptions import RedisError
 
 from forebay.contract.errors import ConfigurationError
 
+PORT = 6379
 SENTINEL_PORT = 26379
 
-_SENTINEL = re.compile(r"(rediss?)\+sentinel://")
+_SHAPE = re.compile(r"(rediss?)\+(sentinel|cluster)://")
 _PASSWORD_OPTION = re.compile(r"([?&](?:sentinel_|ssl_)?password=)[^&]*")
 _UNKNOWN_OPTION = re.compile(r".*unexpected keyword argument ('\w+').*")
 
@@ -36,6 +38,7 @@ class Place(msgspec.Struct, frozen=True):
         sentinels: who know its address, if it isn't in the options.
         service: what they call it.
         sentinel_options: like `options`, for connections to them.
+        nodes: some of a cluster's.
     """
 
     options: dict[str, Any]
@@ -44,6 +47,7 @@ class Place(msgspec.Struct, frozen=True):
     sentinels: tuple[Address, ...] = ()
     service: str = ""
     sentinel_options: dict[str, Any] = {}
+    nodes: tuple[Address, ...] = ()
 
 
 def read_url(url: str) -> Place:
@@ -53,8 +57,9 @@ def read_url(url: str) -> Place:
         ConfigurationError: it can't be understood.
     """
     try:
-        if found := _SENTINEL.match(url):
-            return _sentinel_place(found[1], url[found.end() :])
+        if found := _SHAPE.match(url):
+            read = _sentinel_place if found[2] == "sentinel" else _cluster_place
+            return read(found[1], url[found.end() :])
         return _server_place(url)
     except (ValueError, TypeError) as error:
         raise misunderstood(url, error) from error
@@ -67,7 +72,8 @@ def misunderstood(url: str, error: Exception) -> ConfigurationError:
         why = f"its certificates can't be used: {why}"
     return ConfigurationError(
         f"The Redis URL {mask(url)!r} can't be understood: {why}. Write it as "
-        "redis://HOST:PORT/DB or redis+sentinel://HOST:PORT,HOST:PORT/SERVICE."
+        "redis://HOST:PORT/DB, redis+sentinel://HOST:PORT,HOST:PORT/SERVICE or "
+        "redis+cluster://HOST:PORT,HOST:PORT."
     )
 
 
@@ -93,40 +99,51 @@ def _server_place(url: str) -> Place:
 
 
 def _sentinel_place(scheme: str, rest: str) -> Place:
-    authority, slash, path = rest.partition("/")
+    authority, _, path = rest.partition("/")
     path, _, query = path.partition("?")
     service, _, database = path.partition("/")
-    if not slash or not service:
+    if not service:
         raise ValueError("it names no service")
-    credentials, at, hosts = authority.rpartition("@")
-    told = parse_qsl(query, strict_parsing=bool(query))
-    own = urlencode([(name, value) for name, value in told if not name.startswith("sentinel_")])
-    # One host at a time is a URL that redis-py reads, options and all.
-    addresses = [
-        _server_place(f"{scheme}://{credentials}{at}{host}/{database}?{own}")
-        for host in hosts.split(",")
-    ]
     if database and not database.isdecimal():
         raise ValueError(f"{database!r} is no number of a database")
-    options = dict(addresses[0].options)
-    host_and_port = [
-        (one.options.get("host"), one.options.get("port", SENTINEL_PORT)) for one in addresses
-    ]
-    if not all(host for host, _ in host_and_port):
-        raise ValueError("it names no sentinel")
-    options.pop("host")
-    options.pop("port", None)
-    tls_options = {name: value for name, value in options.items() if name.startswith("ssl_")}
+    told = parse_qsl(query, strict_parsing=bool(query))
+    own = urlencode([(name, value) for name, value in told if not name.startswith("sentinel_")])
+    sentinels, place = _hosts(scheme, authority, f"{database}?{own}", port=SENTINEL_PORT)
+    tls_options = {name: value for name, value in place.options.items() if name[:4] == "ssl_"}
     for name, value in told:
         if name.startswith("sentinel_"):
             tls_options[_sentinel_option(name)] = value
-    return Place(
-        options,
-        tls=addresses[0].tls,
-        sentinels=tuple((str(host), int(port)) for host, port in host_and_port),
-        service=service,
-        sentinel_options=tls_options,
+    return msgspec.structs.replace(
+        place, sentinels=sentinels, service=service, sentinel_options=tls_options
     )
+
+
+def _cluster_place(scheme: str, rest: str) -> Place:
+    authority, _, query = rest.partition("?")
+    nodes, place = _hosts(scheme, authority.removesuffix("/"), f"?{query}", port=PORT)
+    if place.options.get("db", 0) != 0:
+        raise ValueError("a cluster has no databases but 0")
+    return msgspec.structs.replace(place, nodes=nodes)
+
+
+def _hosts(
+    scheme: str, authority: str, rest: str, *, port: int
+) -> tuple[tuple[Address, ...], Place]:
+    """The hosts of a list, and a place with all but them."""
+    credentials, at, hosts = authority.rpartition("@")
+    if "/" in hosts:
+        raise ValueError("it names a service or a database where there is none")
+    # One host at a time is a URL that redis-py reads, options and all.
+    places = [
+        _server_place(f"{scheme}://{credentials}{at}{host}/{rest}") for host in hosts.split(",")
+    ]
+    addresses = [(one.options.get("host", ""), one.options.get("port", port)) for one in places]
+    if not all(host for host, _ in addresses):
+        raise ValueError("it names no host")
+    options = {
+        name: value for name, value in places[0].options.items() if name not in ("host", "port")
+    }
+    return tuple(addresses), Place(options, tls=places[0].tls)
 
 
 def _sentinel_option(name: str) -> str:
