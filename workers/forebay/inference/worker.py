@@ -67,14 +67,16 @@ class Worker:
         clock, keys = Clock(), Keys(settings.key_prefix).of(spec.name)
         self._running = Running(self._wire, keys, self.name)
         self._timeout_s = spec.batch.timeout_s
+        reads = {
+            lane: Channel(self._blocking, timeout_s=BLOCK_MS / 1000 + timeout_s) for lane in Lane
+        }
+        settles = Channel(self._blocking, timeout_s=timeout_s)
+        self._channels = (*reads.values(), settles)
         self._consumer = Consumer(
             self._redis,
             keys,
-            reads={
-                lane: Channel(self._blocking, timeout_s=BLOCK_MS / 1000 + timeout_s)
-                for lane in Lane
-            },
-            settles=Channel(self._blocking, timeout_s=timeout_s),
+            reads=reads,
+            settles=settles,
             worker=self.name,
             limits=ConsumerLimits(
                 lease_ms=int(settings.lease_s * 1000),
@@ -108,6 +110,8 @@ class Worker:
             if joined:
                 await self._serve(stop)
         finally:
+            for channel in self._channels:
+                await channel.aclose()
             await self._redis.aclose()
             await self._blocking.aclose()
             self._wire.close()
