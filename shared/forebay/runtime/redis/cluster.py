@@ -153,8 +153,9 @@ class Cluster:
         would wait for ever.
         """
         for address in gone:
-            if pool := self._nodes.pop(address, None):
-                await pool.aclose()
+            # The pool stays: who has been given it may still use it, and it has to be closed.
+            if pool := self._nodes.get(address):
+                await pool.disconnect()
         busy: Any = self.any_node
         for connection in [*busy._available_connections, *busy._in_use_connections]:
             if (connection.host, connection.port) not in self._slots.primaries:

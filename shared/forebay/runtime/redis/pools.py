@@ -1,5 +1,6 @@
 """Connections to the server of a URL; after a failover, to its successor."""
 
+import asyncio
 import socket
 from typing import Any
 
@@ -44,7 +45,7 @@ def pool_of(place: Place, *, connect_s: float, answer_s: float | None, most: int
             place.sentinels,
             sentinel_kwargs={**_sentinel_options(place, connect_s), "retry": Retry(NoBackoff(), 0)},
         )
-        return _PrimaryPool(place.service, sentinel, **options)  # type: ignore[no-untyped-call]
+        return _PrimaryPool(place.service, sentinel, **options)
     kind: type[Any] = Connection
     if place.unix:
         kind = UnixDomainSocketConnection
@@ -152,13 +153,20 @@ class _PrimaryPool(SentinelConnectionPool):
 
     master_address: Address | None
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)  # type: ignore[no-untyped-call]
+        self._asking = asyncio.Lock()
+
     async def get_master_address(self) -> Address:
         """Ask for the primary. If it is another than before, leave the old one altogether.
 
         redis-py leaves those connections that are in use. One of them may be a subscription to a
         server that is gone with its machine, or paused, and would wait for ever.
         """
-        address: Address = await self.sentinel_manager.discover_master(self.service_name)
+        # One at a time: redis-py moves the sentinel that knew to the front, and two tasks that do
+        # so at once may drop another from the list.
+        async with self._asking:
+            address: Address = await self.sentinel_manager.discover_master(self.service_name)
         before, self.master_address = self.master_address, address
         if before not in (None, address):
             await self.disconnect()
