@@ -1,8 +1,6 @@
 """A real cluster: commands reach the node of their key, also when that is another than before."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +15,14 @@ from forebay.contract.errors import ConfigurationError
 from forebay.lanes.keys import Keys
 from forebay.runtime.catalog import Catalog
 from forebay.runtime.redis import (
-    Channel,
     Commands,
     CopiedWrites,
     NotCopiedError,
-    connect,
-    connect_blocking,
 )
 from forebay.runtime.redis.cluster import SlotMap, first_key
 from forebay.runtime.settings import Settings
-from forebay.runtime.wire import Wire
 from tests.fixtures.answering import answering
+from tests.fixtures.ends import ends_of
 from tests.fixtures.fleet import fleet
 from tests.fixtures.gateway_end import echo_spec, gateway_end, values
 from tests.fixtures.servers import Server
@@ -37,36 +32,6 @@ from tests.fixtures.waiting import eventually
 TIMEOUT_S = 2.0
 KEYS = [f"{{model{number}:0}}:key" for number in range(30)]
 """Of slots all over the cluster."""
-
-
-class Ends:
-    """All that sends commands."""
-
-    def __init__(self, url: str) -> None:
-        self._client = connect(url, timeout_s=TIMEOUT_S)
-        self._blocking = connect_blocking(url, timeout_s=TIMEOUT_S)
-        self.client: Commands = self._client
-        self.channel = Channel(self._blocking, timeout_s=TIMEOUT_S)
-        self.wire = Wire(url, timeout_s=TIMEOUT_S)
-
-    @property
-    def both(self) -> tuple[Commands, Commands]:
-        return self.client, self.channel
-
-    async def close(self) -> None:
-        self.wire.close()
-        await self.channel.aclose()
-        await self._client.aclose()
-        await self._blocking.aclose()
-
-
-@contextlib.asynccontextmanager
-async def ends_of(url: str) -> AsyncIterator[Ends]:
-    ends = Ends(url)
-    try:
-        yield ends
-    finally:
-        await ends.close()
 
 
 async def answered(commands: Commands, *words: Any) -> Any:
@@ -87,7 +52,7 @@ async def answered(commands: Commands, *words: Any) -> Any:
 
 async def test_commands_and_scripts_go_to_the_node_of_their_key(cluster: ClusterServers) -> None:
     script = "return redis.call('INCR', KEYS[1])"
-    async with ends_of(cluster.url) as ends:
+    async with ends_of(cluster.url, timeout_s=TIMEOUT_S) as ends:
         for commands in ends.both:
             for key in KEYS:
                 assert await commands.execute_command("DEL", key) in (0, 1)
@@ -120,7 +85,7 @@ async def test_a_slot_may_move_while_clients_use_it(cluster: ClusterServers) -> 
     slot = key_slot(key.encode())
     source = cluster.owner(key)
     target = next(node for node in cluster.nodes[:3] if node is not source)
-    async with ends_of(cluster.url) as ends:
+    async with ends_of(cluster.url, timeout_s=TIMEOUT_S) as ends:
         for commands in ends.both:
             await commands.execute_command("SET", key, "before")
         assert ends.wire.post("SET", key, "before")
@@ -164,7 +129,7 @@ async def test_whatever_becomes_of_a_primary_its_replica_is_found(
     key = keys.of("echo").demand
     before = cluster.owner(key)
     async with (
-        ends_of(cluster.url) as ends,
+        ends_of(cluster.url, timeout_s=TIMEOUT_S) as ends,
         gateway_end(cluster.url, keys, timeout_s=TIMEOUT_S) as gateway,
         answering(cluster.url, keys, "echo"),
     ):
@@ -203,7 +168,7 @@ async def test_whatever_becomes_of_a_primary_its_replica_is_found(
 async def test_a_write_counts_only_once_the_replica_of_its_node_has_it(
     cluster: ClusterServers,
 ) -> None:
-    async with ends_of(cluster.url) as ends:
+    async with ends_of(cluster.url, timeout_s=TIMEOUT_S) as ends:
         copied = CopiedWrites(ends.channel, ("HINCRBY", "{model0:0}:mark", "field", 0))
         assert await copied.execute_command("SET", KEYS[0], 1) == b"OK"
         cluster.replica_of(cluster.owner(KEYS[0])).pause()

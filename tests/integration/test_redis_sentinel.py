@@ -1,9 +1,8 @@
 """A primary that is lost, paused or demoted: clients go to its successor."""
 
 import asyncio
-import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
@@ -15,17 +14,14 @@ from forebay.contract.errors import Unavailable
 from forebay.lanes.keys import Keys
 from forebay.lanes.lane import LaneWriter
 from forebay.runtime.redis import (
-    Channel,
     Commands,
     CopiedWrites,
     NotCopiedError,
     NotServingError,
-    connect,
-    connect_blocking,
 )
 from forebay.runtime.settings import Durability, Settings
-from forebay.runtime.wire import Wire
 from tests.fixtures.answering import answering
+from tests.fixtures.ends import ends_of
 from tests.fixtures.gateway import running_gateway
 from tests.fixtures.gateway_end import echo_spec, gateway_end
 from tests.fixtures.lanes import submission
@@ -34,32 +30,6 @@ from tests.fixtures.shapes import Group
 from tests.fixtures.waiting import eventually
 
 TIMEOUT_S = 1.0
-
-
-class Ends:
-    """All that sends commands."""
-
-    def __init__(self, url: str) -> None:
-        self._client = connect(url, timeout_s=TIMEOUT_S)
-        self.client: Commands = self._client
-        self.blocking = connect_blocking(url, timeout_s=TIMEOUT_S)
-        self.channel = Channel(self.blocking, timeout_s=TIMEOUT_S)
-        self.wire = Wire(url, timeout_s=TIMEOUT_S)
-
-    async def close(self) -> None:
-        self.wire.close()
-        await self.channel.aclose()
-        await self._client.aclose()
-        await self.blocking.aclose()
-
-
-@contextlib.asynccontextmanager
-async def ends_of(url: str) -> AsyncIterator[Ends]:
-    ends = Ends(url)
-    try:
-        yield ends
-    finally:
-        await ends.close()
 
 
 async def kill(group: Group) -> None:
@@ -94,7 +64,7 @@ async def test_whatever_becomes_of_the_primary_clients_find_its_successor(
     group: Group, fate: Callable[[Group], Awaitable[None]]
 ) -> None:
     before = group.primary
-    async with ends_of(group.url) as ends:
+    async with ends_of(group.url, timeout_s=TIMEOUT_S) as ends:
         for commands in (ends.client, ends.channel):
             assert await commands.execute_command("SET", "key", "before") == b"OK"
         assert ends.wire.post("SET", "posted", "before")
@@ -155,7 +125,7 @@ async def test_who_waits_for_a_reply_and_who_works_go_on_with_the_successor(
 
 async def test_a_sentinel_that_is_gone_is_not_missed(group: Group) -> None:
     group.sentinels[0].kill()
-    async with ends_of(group.url) as ends:
+    async with ends_of(group.url, timeout_s=TIMEOUT_S) as ends:
         assert await ends.channel.execute_command("PING") == b"PONG"
         assert await ends.client.execute_command("PING") == b"PONG"
         assert ends.wire.post("PING")
@@ -165,7 +135,7 @@ async def test_a_server_that_became_a_replica_is_an_outage_and_not_a_refusal(
     private_server: Server,
 ) -> None:
     """Callers retry outages, and take refusals for bugs."""
-    async with ends_of(private_server.url) as ends:
+    async with ends_of(private_server.url, timeout_s=TIMEOUT_S) as ends:
         for commands in (ends.client, ends.channel):
             await commands.execute_command("SET", "key", 1)
         await ends.client.execute_command("REPLICAOF", "127.0.0.1", 1)
@@ -185,7 +155,7 @@ async def test_a_server_that_became_a_replica_is_an_outage_and_not_a_refusal(
 async def test_a_blocking_read_on_a_primary_that_is_demoted_is_an_outage(
     private_server: Server,
 ) -> None:
-    async with ends_of(private_server.url) as ends:
+    async with ends_of(private_server.url, timeout_s=TIMEOUT_S) as ends:
         await ends.client.execute_command("XGROUP", "CREATE", "lane", "g", "0", "MKSTREAM")
         words = ("XREADGROUP", "GROUP", "g", "c", "BLOCK", 900, "STREAMS", "lane", ">")
         reading = asyncio.ensure_future(ends.channel.execute_command(*words))
@@ -201,7 +171,7 @@ async def test_a_blocking_read_on_a_primary_that_is_demoted_is_an_outage(
 
 
 async def test_a_write_counts_only_once_a_replica_has_it(group: Group) -> None:
-    async with ends_of(group.url) as ends:
+    async with ends_of(group.url, timeout_s=TIMEOUT_S) as ends:
         copied = CopiedWrites(ends.channel, ("HINCRBY", "mark", "field", 0))
         assert await copied.execute_command("SET", "key", 1) == b"OK"
         replicas = [server for server in group.servers if server is not group.primary]
@@ -210,7 +180,7 @@ async def test_a_write_counts_only_once_a_replica_has_it(group: Group) -> None:
         with pytest.raises(NotCopiedError):
             await copied.execute_command("SET", "key", 2)
         # A new connection has written nothing yet: what another one wrote is not confirmed either.
-        async with ends_of(group.url) as others:
+        async with ends_of(group.url, timeout_s=TIMEOUT_S) as others:
             again = CopiedWrites(others.channel, ("HINCRBY", "mark", "field", 0))
             with pytest.raises(NotCopiedError):
                 await again.execute_command("EXISTS", "key")
@@ -221,7 +191,10 @@ async def test_a_write_counts_only_once_a_replica_has_it(group: Group) -> None:
 async def test_a_client_of_a_lane_that_no_replica_follows_is_told_to_come_again(
     group: Group, keys: Keys
 ) -> None:
-    async with gateway_end(group.url, keys) as gateway, ends_of(group.url) as ends:
+    async with (
+        gateway_end(group.url, keys) as gateway,
+        ends_of(group.url, timeout_s=TIMEOUT_S) as ends,
+    ):
         writer = LaneWriter(
             ends.channel, keys, {"echo": echo_spec()}, gateway.link, replicated=ends.channel
         )

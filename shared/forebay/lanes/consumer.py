@@ -40,6 +40,7 @@ class Delivery(msgspec.Struct, frozen=True):
         prediction: id of the prediction it is part of.
         part: which part.
         attempt: 1 for the first delivery; settle must carry it.
+        size: of its message, bytes.
         strikes: how many workers were lost while they were running it.
         computation: what to run; None where the bytes can't be read by this release.
         received_at_ms: when this worker got it, by the server's clock.
@@ -52,6 +53,7 @@ class Delivery(msgspec.Struct, frozen=True):
     attempt: int
     computation: Computation | None
     received_at_ms: float
+    size: int
     strikes: int = 0
 
     @property
@@ -284,7 +286,8 @@ class Consumer:
         else:
             # It has no record, so settling takes it off the lane and no more.
             log.error("lane entry %s is none of Forebay's", entry)
-        return Delivery(entry, lane, prediction, part, attempt, computation, now, strikes)
+        size = len(fields[3]) if computation is not None else 0
+        return Delivery(entry, lane, prediction, part, attempt, computation, now, size, strikes)
 
 
 def _part_of(fields: Sequence[bytes]) -> tuple[str, int]:

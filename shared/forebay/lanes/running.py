@@ -33,9 +33,9 @@ class Running:
 
         Args:
             slot: where; it runs one thing at a time.
-            deliveries: what.
+            deliveries: what, each once.
         """
-        names = dict.fromkeys(f"{one.lane.value}:{one.entry.decode()}" for one in deliveries)
+        names = [f"{one.lane.value}:{one.entry.decode()}" for one in deliveries]
         with self._lock:
             self._slots[slot] = " ".join(names)
             self._post()

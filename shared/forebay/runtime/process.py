@@ -8,6 +8,7 @@ at once: its PID is free, or belongs to a process that started at another time. 
 learns it from its silence.
 """
 
+import functools
 import hashlib
 import os
 import re
@@ -51,6 +52,7 @@ def is_gone(name: str) -> bool:
     return start is None or start != int(match["start"], 16)
 
 
+@functools.cache
 def _kernel() -> str | None:
     try:
         boot = (_PROC / "sys/kernel/random/boot_id").read_text("ascii")

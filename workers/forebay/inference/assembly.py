@@ -5,7 +5,7 @@ import msgspec
 from forebay.contract.errors import ErrorInfo, ErrorKind, ForebayError
 from forebay.contract.messages import Computation, Reply, encode_outputs
 from forebay.contract.prediction import Status, Timing
-from forebay.contract.rows import Embedding, Output, row_bytes
+from forebay.contract.rows import Embedding, Output
 from forebay.inference.backends.base import PreparedRow
 from forebay.inference.batcher import Pending
 from forebay.lanes.consumer import Delivery, Settlement
@@ -128,11 +128,6 @@ class RowRef:
         self.assembly = assembly
         self.index = index
         self.prepared = prepared
-
-
-def computation_bytes(computation: Computation) -> int:
-    """Payload of a computation, to judge whether tokenizing it takes long."""
-    return sum(map(row_bytes, computation.rows))
 
 
 def _output_bytes(output: Output) -> int:

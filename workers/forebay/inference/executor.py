@@ -1,7 +1,7 @@
 """The named threads on which model code runs: one for each stream of the backend.
 
 A micro-batch stands ready behind those that run, so a device thread never waits for the event
-loop. A batch that fails is halved until the row at fault stands alone: log2 n extra runs,
+loop. A batch that fails is halved until the row at fault stands alone: about 2 log2 n extra runs,
 and its neighbours succeed.
 """
 
@@ -68,7 +68,7 @@ class Executor:
 
         Args:
             rows: of the batch.
-            deliveries: which they are of.
+            deliveries: which they are of, each once.
         """
         loop = asyncio.get_running_loop()
         return loop.run_in_executor(self._device, self._run, rows, deliveries)
@@ -76,7 +76,9 @@ class Executor:
     @property
     def longest_s(self) -> float:
         """For how long the batch has been running that has been for longest, seconds."""
-        return time.monotonic() - min(self._began.values()) if self._began else 0.0
+        # Device threads come and go meanwhile: there may be none by the time it is asked.
+        now = time.monotonic()
+        return now - min(self._began.values(), default=now)
 
     def close(self) -> None:
         """Wait for what runs, then end the threads."""

@@ -16,7 +16,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from forebay.contract.errors import ErrorKind, ForebayError
 from forebay.contract.prediction import MAX_PART_ROWS, Lane
-from forebay.inference.assembly import Assembly, RowRef, computation_bytes
+from forebay.inference.assembly import Assembly, RowRef
 from forebay.inference.backends.base import Backend, PreparedRow
 from forebay.inference.batcher import Batcher
 from forebay.inference.executor import Executor
@@ -34,7 +34,7 @@ RETRY_S = 0.1
 """Pause after Redis failed a command."""
 
 INLINE_BYTES = 2_048
-"""Payload tokenized on the event loop at once; more goes to the prepare thread."""
+"""Rows of a message up to this size are tokenized on the event loop, others on a thread."""
 
 
 class Intake:
@@ -141,7 +141,7 @@ class Intake:
         taken = sum(map(_rows_of, deliveries))
         if deliveries:
             self._rows_per_entry = max(taken / len(deliveries), self._rows_per_entry / 2, 1.0)
-            size = sum(map(_bytes_of, deliveries))
+            size = sum(delivery.size for delivery in deliveries)
             self._bytes_per_entry = max(size / len(deliveries), self._bytes_per_entry / 2, 1.0)
         self._backlog = bool(deliveries) and taken + self._rows_per_entry > rows
         return deliveries
@@ -183,11 +183,12 @@ class Intake:
     async def _prepare(self, assembly: Assembly) -> list[PreparedRow | ForebayError]:
         computation = assembly.computation
         rows, truncate = computation.rows, computation.truncate
-        small = computation_bytes(computation) <= INLINE_BYTES and not assembly.delivery.strikes
+        delivery = assembly.delivery
+        small = delivery.size <= INLINE_BYTES and not delivery.strikes
         try:
             if small:
                 return list(self._backend.prepare(rows, truncate=truncate))
-            prepared = await self._executor.prepare(assembly.delivery, rows, truncate=truncate)
+            prepared = await self._executor.prepare(delivery, rows, truncate=truncate)
         except Exception:
             log.exception("preparing %s failed", assembly.delivery.prediction)
             return [ForebayError("The worker could not prepare this row. Its log says why.")]
@@ -213,10 +214,6 @@ class Intake:
                     )
                 )
         self._ready()
-
-
-def _bytes_of(delivery: Delivery) -> int:
-    return computation_bytes(delivery.computation) if delivery.computation else 1
 
 
 def _rows_of(delivery: Delivery) -> int:

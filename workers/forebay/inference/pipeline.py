@@ -146,8 +146,9 @@ class Pipeline:
 
     def _submit(self, batch: MicroBatch[RowRef]) -> "asyncio.Future[Run]":
         refs = [row.item for row in batch.rows]
+        assemblies = dict.fromkeys(ref.assembly for ref in refs)
         return self._executor.submit(
-            [ref.prepared for ref in refs], [ref.assembly.delivery for ref in refs]
+            [ref.prepared for ref in refs], [assembly.delivery for assembly in assemblies]
         )
 
     async def _next_batch(self) -> MicroBatch[RowRef]:
