@@ -3,7 +3,7 @@
     run ── scenarios/*      what is done to whom, and what is promised
      │         │
      │         ├── scene    a server, gateways, workers, backgrounds: programs that really run
-     │         │     └── odd        a worker whose rows may be slow, raise, or crash it
+     │         │     └── odd        a worker whose rows may raise, crash it, or hold it up
      │         ├── clients  send predictions over HTTP, and remember what they were told
      │         └── audit    what became of each: in its client's eyes, and in Redis's
      │

@@ -1,4 +1,4 @@
-"""A worker process whose rows may be slow, raise, or crash it: `python -m tests.chaos.odd`.
+"""A worker process whose rows may raise, crash it, or hold it up: `python -m tests.chaos.odd`.
 
 The worker is the real one, with the real settings and catalog; only its backend is of ours. It
 echoes, and logs each batch before it runs, so that what ran can be counted whatever died.
@@ -26,10 +26,8 @@ POISON = "poison"
 """A row that begins so makes the backend raise."""
 CRASH = "crash"
 """A row that begins so ends the process by a segmentation fault."""
-
-
-SLOW = "slow"
-"""A row `slow SECONDS …` takes that long by itself."""
+HOLD = "hold"
+"""A row `hold FILE` takes until there is such a file."""
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -47,7 +45,7 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 class Odd:
-    """Echoes after a while, but for poison, crash and slow.
+    """Echoes after a while, but for poison, crash and hold.
 
     Args:
         name: told as the version, so that a result shows which worker it is of.
@@ -78,12 +76,19 @@ class Odd:
             raise ValueError("poison")
         if any(value.startswith(CRASH) for value in values):
             ctypes.string_at(0)
-        slow = (float(value.split()[1]) for value in values if value.startswith(SLOW))
-        time.sleep(max(slow, default=self._run_s))
+        time.sleep(self._run_s)
+        for value in values:
+            if value.startswith(HOLD):
+                _wait_for(Path(value.split(" ", 1)[1]))
         return [Value(row.data) for row in rows]
 
     def close(self) -> None:
         """Nothing to free."""
+
+
+def _wait_for(file: Path) -> None:
+    while not file.exists():
+        time.sleep(0.01)
 
 
 def read_batches(log: Path) -> list[Batch]:

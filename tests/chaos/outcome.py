@@ -34,14 +34,12 @@ class Outcome(msgspec.Struct):
         tally: what was counted.
         broken: what did not hold.
         notes: what else was seen.
-        skipped: why it was not played.
     """
 
     done: str = ""
     tally: Tally = msgspec.field(default_factory=Tally)
     broken: list[str] = msgspec.field(default_factory=list)
     notes: list[str] = msgspec.field(default_factory=list)
-    skipped: str = ""
 
     def promise(self, held: bool, otherwise: str) -> None:
         """Note what is broken unless it held."""
@@ -57,8 +55,6 @@ class Outcome(msgspec.Struct):
     @property
     def verdict(self) -> str:
         """In a word."""
-        if self.skipped:
-            return "skipped"
         return "broken" if self.broken else "kept"
 
 

@@ -44,8 +44,6 @@ class Played(msgspec.Struct, frozen=True):
     def cells(self) -> tuple[str, ...]:
         """Its line in the table."""
         outcome, tally = self.outcome, self.outcome.tally
-        if outcome.skipped:
-            return (self.scenario.title, outcome.skipped, *("–",) * 6, outcome.verdict)
         counts = msgspec.structs.astuple(tally)
         return (
             self.scenario.title,

@@ -18,7 +18,6 @@ def scenario(name: str, outcome: Outcome) -> Scenario:
 
 KEPT = Outcome("all", Tally(1_000, 990, 10, 0, 0, 3), notes=["as it should be"])
 BROKEN = Outcome("some", Tally(10, 9, 0, 1, 0, 0), broken=["1 accepted predictions are lost"])
-SKIPPED = Outcome(skipped="not there yet")
 
 
 def test_a_promise_that_does_not_hold_breaks_the_verdict() -> None:
@@ -27,25 +26,23 @@ def test_a_promise_that_does_not_hold_breaks_the_verdict() -> None:
     assert outcome.verdict == "kept"
     outcome.promise(False, "told")
     assert (outcome.verdict, outcome.broken) == ("broken", ["told"])
-    assert SKIPPED.verdict == "skipped"
 
 
 def test_the_page_has_every_count_every_broken_promise_and_how_to_repeat_it() -> None:
     played = [
         page.Played(scenario(name, outcome), outcome)
-        for name, outcome in (("first", KEPT), ("second", BROKEN), ("third", SKIPPED))
+        for name, outcome in (("first", KEPT), ("second", BROKEN))
     ]
     told = page.render(page.Run("2026-01-01 10:00 UTC", "make chaos", "2 cores", played))
     assert "| First | all | 1,000 | 990 | 10 | 0 | 0 | 3 | kept |" in told
     assert "| Second | some | 10 | 9 | 0 | 1 | 0 | 0 | broken |" in told
-    assert "| Third | not there yet | – | – | – | – | – | – | skipped |" in told
     assert "- **Broken:** 1 accepted predictions are lost." in told
     assert "- As it should be." in told
     assert "$ make chaos" in told
     assert max(map(len, re.findall(r"^[^|<].*$", told, re.MULTILINE))) <= 100
 
 
-@pytest.mark.parametrize(("outcome", "status"), [(KEPT, 0), (BROKEN, 1), (SKIPPED, 0)])
+@pytest.mark.parametrize(("outcome", "status"), [(KEPT, 0), (BROKEN, 1)])
 def test_the_exit_status_is_1_if_a_promise_is_broken(
     monkeypatch: pytest.MonkeyPatch, outcome: Outcome, status: int
 ) -> None:

@@ -160,6 +160,22 @@ async def test_what_a_worker_holds_but_has_not_begun_never_runs_once_canceled(
     assert backend.batches == [[b'"plug"'], [b'"plug"']]
 
 
+async def test_a_worker_that_hears_of_the_end_before_it_has_the_lease_does_not_run_it(
+    redis_url: str, keys: Keys, end: GatewayEnd
+) -> None:
+    unwanted, wanted = end.send(values(b'"unwanted"')), end.send(values(b'"wanted"'))
+    await eventually(lambda: wanted.enqueued)
+    record = await end.records.record(unwanted.id)
+    assert record is not None
+    backend = Shout()
+    async with pipeline(redis_url, keys, backend, limits=ONE_BY_ONE) as working:
+        # Nothing is leased yet.
+        working.drop({(Lane.REALTIME, entry.encode()) for entry in record.entries})
+        await wanted.future
+        await eventually(lambda: not working.held)
+    assert backend.batches == [[b'"wanted"']]
+
+
 async def test_a_worker_that_missed_the_word_finds_out_when_it_listens_again(
     redis_url: str, keys: Keys, end: GatewayEnd, client: httpx.AsyncClient, commands: Commands
 ) -> None:

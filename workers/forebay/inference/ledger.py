@@ -28,6 +28,10 @@ SETTLE_MAX = 64
 SETTLE_BYTES = 1_048_576
 """Nor are more bytes of outputs sent in one, unless a single delivery has them."""
 
+ENDED_EARLY = 10_000
+"""Leases remembered that have ended before they were entered: the word of an end and the lease
+itself come on two connections, and either may be first. No entry ever gets the same id again."""
+
 
 class Ledger:
     """Keeps the worker's leases, and settles them in the background.
@@ -56,6 +60,7 @@ class Ledger:
         self._freed = freed
         self.rate = ServiceRate()
         self._held: dict[LeaseId, Assembly] = {}
+        self._ended_early: dict[LeaseId, None] = {}
         self._unsettled: list[Settlement] = []
         self._trouble = Trouble(log, "settling results")
         self._outcome = asyncio.Event()
@@ -67,7 +72,15 @@ class Ledger:
         return [assembly.delivery for assembly in self._held.values()]
 
     def open(self, delivery: Delivery, computation: Computation) -> Assembly | None:
-        """Enter a lease; None if it is one already, which goes on under its new attempt."""
+        """Enter a lease.
+
+        None if it is one already, which goes on under its new attempt; or if it has ended before
+        it came.
+        """
+        if delivery.lease in self._ended_early:
+            del self._ended_early[delivery.lease]
+            log.info("don't begin %s: it has ended", delivery.prediction)
+            return None
         held = self._held.get(delivery.lease)
         if held is not None:
             held.delivery = delivery
@@ -101,6 +114,14 @@ class Ledger:
                 log.info("let %s go: %s", assembly.delivery.prediction, why)
                 self._end(assembly)
                 self._close(assembly)
+
+    def end(self, leases: Iterable[LeaseId]) -> None:
+        """Forget leases whose prediction has ended by authority, held already or not yet."""
+        several = set(leases)
+        self._ended_early.update(dict.fromkeys(several - self._held.keys()))
+        while len(self._ended_early) > ENDED_EARLY:
+            del self._ended_early[next(iter(self._ended_early))]
+        self.lose(several, why="it has ended")
 
     async def give_back(self, assemblies: Iterable[Assembly]) -> None:
         """Let leases go that nothing was done for; if Redis is away they lapse by themselves."""

@@ -113,12 +113,12 @@ class Pipeline:
             intake.drain()
 
     def lose(self, leases: set[LeaseId]) -> None:
-        """Drop deliveries whose lease has gone to a peer: whatever they come to is refused."""
-        self._ledger.lose(leases, why="a peer has taken its lease over")
+        """Drop deliveries whose lease is no longer this worker's: what they come to is refused."""
+        self._ledger.lose(leases, why="its lease is no longer this worker's")
 
     def drop(self, leases: set[LeaseId]) -> None:
         """Drop deliveries whose prediction has been ended by authority, so that they don't run."""
-        self._ledger.lose(leases, why="it has ended")
+        self._ledger.end(leases)
 
     def _look(self) -> None:
         """Rows have left the batcher."""

@@ -183,7 +183,7 @@ class Worker:
 
     async def _catch_up(self) -> None:
         """Find out which leases have ended while nobody listened."""
-        self._pipeline.drop(await self._consumer.renew(self._pipeline.held))
+        self._pipeline.lose(await self._consumer.renew(self._pipeline.held))
 
     async def _watch(self) -> None:
         """End this process if a forward pass hangs: no thread can be stopped from outside."""
