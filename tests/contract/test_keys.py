@@ -29,6 +29,8 @@ BUILT: dict[str, Callable[[LaneKeys], str]] = {
     "running": lambda keys: keys.running,
     "rates": lambda keys: keys.rates,
     "counters": lambda keys: keys.counters,
+    "leaders": lambda keys: keys.leaders,
+    f"joined:{ID}": lambda keys: keys.joined + ID,
     "dead": lambda keys: keys.dead,
 }
 
@@ -47,6 +49,7 @@ def pattern_of(name: str) -> str:
         "record": ["ID"],
         "out": ["ID", "PART", "ATTEMPT"],
         "parts": ["ID"],
+        "joined": ["ID"],
     }
     return ":".join([kind, *(variables[kind] if rest else [])])
 
@@ -104,7 +107,7 @@ def test_keys_of_no_one_model_have_no_tag_and_are_told_below_the_table() -> None
 # table's names after one.
 _BY_HAND = re.compile(
     r"\}\}:|\{\w+:\d+\}:"
-    r"|:(?:lane|record|out|parts|deadlines|demand|workers|absences|running|rates|counters|dead|models|reply)[:{%\"']"
+    r"|:(?:lane|record|out|parts|deadlines|demand|workers|absences|running|rates|counters|leaders|joined|dead|models|reply)[:{%\"']"
 )
 _LITERAL = re.compile(r"""[rbf]*(?:"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')""", re.IGNORECASE)
 

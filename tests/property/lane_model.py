@@ -8,6 +8,7 @@ from forebay.lanes.consumer import Delivery, LeaseId
 from forebay.lanes.scripts import EnqueueOutcome, FinishOutcome, SettleOutcome
 from tests.fixtures.lanes import Lease
 
+MAX_JOINED = 2
 BOUNDS = {Lane.REALTIME: 20, Lane.BULK: 30}
 
 
@@ -27,18 +28,31 @@ class Part:
 
 @dataclass
 class Prediction:
-    """One prediction with its parts; `ended` is its terminal status."""
+    """One prediction with its parts; `ended` is its terminal status.
+
+    One that has `joined` another has no parts of its own.
+    """
 
     id: str
     lane: Lane
     overdue: bool
     parts: list[Part]
+    identity: str = ""
+    joined: "Prediction | None" = None
+    followers: list["Prediction"] = field(default_factory=list)
+    over: bool = False
     ended: Status | None = None
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody waits for what it runs, itself or one that joined it."""
+        several = [self, *self.followers]
+        return not self.over and any(one.ended is None for one in several)
 
     @property
     def queued(self) -> list[Part]:
         """Parts that should have an entry."""
-        return [] if self.ended else [part for part in self.parts if not part.settled]
+        return [part for part in self.parts if not part.settled] if self.wanted else []
 
 
 @dataclass
@@ -48,6 +62,7 @@ class Lanes:
     predictions: dict[str, Prediction] = field(default_factory=dict)
     absent: set[str] = field(default_factory=set)
     running: dict[str, set[LeaseId]] = field(default_factory=dict)
+    leaders: dict[str, Prediction] = field(default_factory=dict)
     counters: Counter[str] = field(default_factory=Counter)
 
     def live(self, lane: Lane) -> list[tuple[Prediction, Part]]:
@@ -64,10 +79,26 @@ class Lanes:
         """Rows that wait or are leased."""
         return sum(part.rows for _, part in self.live(lane))
 
-    def enqueue(self, lane: Lane, rows: list[int]) -> EnqueueOutcome:
-        """What a new prediction should be told."""
+    def enqueue(
+        self, lane: Lane, rows: list[int], identity: str
+    ) -> tuple[EnqueueOutcome, Prediction | None, bool]:
+        """What a new prediction should be told, whom it joins, and whether that one is moved."""
         full = self.demand(lane) + sum(rows) > BOUNDS[lane]
-        return EnqueueOutcome.FULL if full else EnqueueOutcome.ENQUEUED
+        leader = self.leaders.get(identity) if identity else None
+        if leader is not None and self._joinable(leader):
+            if lane is Lane.BULK or leader.lane is Lane.REALTIME:
+                return EnqueueOutcome.JOINED, leader, False
+            if all(part.owner is None for part in leader.parts):
+                if not full:
+                    return EnqueueOutcome.JOINED, leader, True
+            elif len(leader.parts) == 1:
+                return EnqueueOutcome.JOINED, leader, False
+        return (EnqueueOutcome.FULL if full else EnqueueOutcome.ENQUEUED), None, False
+
+    def _joinable(self, leader: Prediction) -> bool:
+        waiting = sum(one.ended is None for one in leader.followers)
+        none_settled = not any(part.settled for part in leader.parts)
+        return leader.wanted and none_settled and waiting < MAX_JOINED
 
     def read(self, worker: str, count: int) -> list[tuple[str, int]]:
         """Lease what is ready: realtime first."""
@@ -132,7 +163,7 @@ class Lanes:
         if delivery.attempt != part.attempt:
             self.counters["stale"] += 1
             return SettleOutcome.STALE
-        if prediction.ended or part.settled:
+        if part not in prediction.queued:
             self.counters["late"] += 1
             return SettleOutcome.LATE
         part.settled = True
@@ -140,7 +171,10 @@ class Lanes:
             self.counters["dead"] += 1
         if status is Status.SUCCEEDED and prediction.queued:
             return SettleOutcome.RECORDED
-        self._end(prediction, status)
+        prediction.over = True
+        for one in (prediction, *prediction.followers):
+            if one.ended is None:
+                self._end(one, status)
         return SettleOutcome.ENDED
 
     def finish(self, id_: str, status: Status) -> FinishOutcome:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import fakeredis
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -21,14 +22,14 @@ from hypothesis.stateful import (
 )
 
 from forebay.contract.prediction import Lane, Status
-from forebay.lanes import sweeps
+from forebay.lanes import scripts, sweeps
 from forebay.lanes.consumer import Consumer, Delivery
 from forebay.lanes.keys import Keys
 from forebay.lanes.lane import Submission
 from forebay.lanes.scripts import EnqueueOutcome
 from tests.fixtures import lanes as drive
 from tests.fixtures.servers import LaneServer, fake_client, new_prefix, real_client
-from tests.property.lane_model import BOUNDS, Lanes, Part, Prediction
+from tests.property.lane_model import BOUNDS, MAX_JOINED, Lanes, Part, Prediction
 
 T = TypeVar("T")
 WORKERS = ("w1", "w2", "w3")
@@ -74,17 +75,49 @@ class LanesMachine(RuleBasedStateMachine):
         overdue=st.booleans(),
     )
     def enqueue(self, lane: Lane, rows: list[int], overdue: bool) -> None:
-        one = drive.submission(*rows, lane=lane, deadline_ms=-1 if overdue else drive.LONG_MS)
-        expected = self.oracle.enqueue(lane, rows)
+        self._take(lane, rows, overdue, identity="")
+
+    @rule(
+        lanes=st.lists(st.sampled_from(Lane), min_size=1, max_size=4),
+        rows=st.sampled_from([[2], [1, 2]]),
+        overdue=st.booleans(),
+    )
+    def enqueue_the_same(self, lanes: list[Lane], rows: list[int], overdue: bool) -> None:
+        """What others may ask for as well: one of two things, perhaps by several at once."""
+        for lane in lanes:
+            self._take(lane, rows, overdue, identity=f"parts: {len(rows)}")
+
+    def _take(self, lane: Lane, rows: list[int], overdue: bool, *, identity: str) -> None:
+        one = drive.submission(
+            *rows,
+            lane=lane,
+            deadline_ms=-1 if overdue else drive.LONG_MS,
+            identity=identity.encode(),
+        )
+        expected, leader, moved = self.oracle.enqueue(lane, rows, identity)
         assert self.run(self._enqueue(one)) == [expected]
-        if expected is not EnqueueOutcome.ENQUEUED:
+        if expected is EnqueueOutcome.FULL:
             assert self.run(drive.view(self.server, [one.id.text])).records == {one.id.text: {}}
             return
-        seen = self.run(drive.view(self.server)).entries[lane]
-        entries = {part: entry for entry, (id_, part) in seen.items() if id_ == one.id.text}
-        parts = [Part(number, count, entries[number]) for number, count in enumerate(rows)]
         self.submissions[one.id.text] = one
-        self.oracle.predictions[one.id.text] = Prediction(one.id.text, lane, overdue, parts)
+        made = Prediction(one.id.text, lane, overdue, [], identity, joined=leader)
+        self.oracle.predictions[one.id.text] = made
+        if leader is not None:
+            leader.followers.append(made)
+            self.oracle.counters["joined"] += 1
+            if moved:
+                leader.lane = lane
+                for number, entry in self._entries(leader.id, lane).items():
+                    leader.parts[number].entry = entry
+            return
+        entries = self._entries(one.id.text, lane)
+        made.parts = [Part(number, count, entries[number]) for number, count in enumerate(rows)]
+        if identity:
+            self.oracle.leaders[identity] = made
+
+    def _entries(self, id_: str, lane: Lane) -> dict[int, bytes]:
+        seen = self.run(drive.view(self.server)).entries[lane]
+        return {part: entry for entry, (whose, part) in seen.items() if whose == id_}
 
     async def _enqueue(self, *several: Submission) -> list[EnqueueOutcome]:
         bounds = (BOUNDS[Lane.REALTIME], BOUNDS[Lane.BULK])
@@ -207,11 +240,20 @@ class LanesMachine(RuleBasedStateMachine):
             record = seen.records[prediction.id]
             assert record["st"].decode() == (prediction.ended or Status.STARTING)
             settled = {f"o{part.number}" for part in prediction.parts if part.settled}
-            assert {name for name in record if name[0] == "o"} == settled
+            assert {name for name in record if name[0] == "o" and name != "of"} == settled
             if prediction.ended:
-                kept = {name: value for name, value in record.items() if name[0] not in "akh"}
-                assert self.ended.setdefault(prediction.id, kept) == kept
+                told = ("st", "ft", "er")
+                kept = {name: value for name, value in record.items() if name in told}
+                if not prediction.wanted:
+                    kept = {name: value for name, value in record.items() if name[0] not in "akh"}
+                    kept.pop("fo", None)
+                assert self.ended.setdefault(f"{prediction.id} {len(kept)}", kept) == kept
                 assert ("er" in record) != (prediction.ended in (Status.SUCCEEDED, Status.FAILED))
+
+
+@pytest.fixture(autouse=True)
+def few_join(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scripts, "MAX_JOINED", MAX_JOINED)
 
 
 def run_machine(new_server: Callable[[], LaneServer]) -> None:

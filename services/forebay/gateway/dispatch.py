@@ -29,7 +29,7 @@ from forebay.contract.prediction import (
 from forebay.contract.rows import Output, Row
 from forebay.gateway.errors import DEFAULT_RETRY_S, raised
 from forebay.gateway.names import Name
-from forebay.gateway.parts import parts_of
+from forebay.gateway.parts import identity_of, parts_of
 from forebay.gateway.reads import Reads
 from forebay.gateway.repeats import Repeats
 from forebay.gateway.versions import Versions, find
@@ -177,7 +177,14 @@ class Dispatch:
                 return _outcome(earlier, wait_s)
         parts = parts_of(rows, now_ms=now_ms, deadline_ms=deadline_ms, truncate=truncate)
         submission = Submission(
-            id_, Lane.REALTIME, parts, now_ms, deadline_ms, retain_ms, self._waits.channel
+            id_,
+            Lane.REALTIME,
+            parts,
+            now_ms,
+            deadline_ms,
+            retain_ms,
+            self._waits.channel,
+            identity=identity_of(rows, truncate=truncate) if spec.joins else b"",
         )
         replies = await self._waits.wait(submission, wait_s, when_gone)
         if not replies:
@@ -241,7 +248,15 @@ class Dispatch:
         parts = parts_of(rows, now_ms=now_ms, deadline_ms=deadline_ms, truncate=truncate)
         channel = "" if wait_s is None else self._waits.channel
         submission = Submission(
-            id_, lane, parts, now_ms, deadline_ms, self._kept_ms, channel, input_json
+            id_,
+            lane,
+            parts,
+            now_ms,
+            deadline_ms,
+            self._kept_ms,
+            channel,
+            input_json,
+            identity_of(rows, truncate=truncate) if spec.joins else b"",
         )
         if wait_s is None:
             await self._writer.enqueue(submission)

@@ -1,11 +1,12 @@
 """Cuts a prediction's rows into parts, small enough for a worker to hold several."""
 
+import hashlib
 from collections.abc import Sequence
 
 from forebay.contract.errors import TooLong
 from forebay.contract.messages import Computation, encode
 from forebay.contract.prediction import MAX_PART_BYTES, MAX_PART_ROWS
-from forebay.contract.rows import MAX_TEXT_CHARACTERS, Row, TextRow, row_bytes
+from forebay.contract.rows import MAX_TEXT_CHARACTERS, Row, TextRow, encode_rows, row_bytes
 from forebay.lanes.lane import Part
 
 
@@ -28,6 +29,16 @@ def parts_of(
         Part(len(some), encode(Computation(some, now_ms, deadline_at_ms, first, truncate)))
         for first, some in _cut(_bounded(rows, truncate=truncate))
     )
+
+
+def identity_of(rows: Sequence[Row], *, truncate: bool) -> bytes:
+    """What requests of a model have in common if they ask for the very same: a digest of 20 bytes.
+
+    Args:
+        rows: as the client sent them, at least one.
+        truncate: as the client sent it.
+    """
+    return hashlib.blake2b(encode_rows(rows), digest_size=20, salt=b"cut" * truncate).digest()
 
 
 def _bounded(rows: Sequence[Row], *, truncate: bool) -> tuple[Row, ...]:

@@ -77,6 +77,8 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         threads: threads of one forward pass; 0 takes all cores. A worker runs as many forward
             passes at once as the cores have room for, so 1 means one on each core: the most rows
             per second for a small model, and hardly slower for a single row.
+        join: whether requests for the very same that are under way at once are run once, for all.
+            If not given, they are, but for `echo`, which is there to measure the whole way.
         description: one line for people.
     """
 
@@ -85,11 +87,17 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source: str = ""
     precision: Precision = Precision.INT8
     threads: int = 0
+    join: bool | None = None
     description: str = ""
     batch: BatchLimits = BatchLimits()
     realtime: LaneLimits = LaneLimits()
     bulk: LaneLimits = LaneLimits(deadline_s=86_400.0)
     name: str = ""
+
+    @property
+    def joins(self) -> bool:
+        """Whether the very same is run once for all who ask for it at once."""
+        return self.task is not Task.ECHO if self.join is None else self.join
 
     def checked(self, name: str) -> "ModelSpec":
         """This spec under its name.

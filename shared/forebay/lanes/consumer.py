@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 RELEASED_IDLE_MS = 86_400_000
 """Idle time given to an entry that is let go, and which no pause of the server makes up: even a
-worker that may not judge others yet takes it at once."""
+worker that may not judge others yet takes at once what has half of it, whatever a clock does."""
 
 
 LeaseId = tuple[Lane, bytes]
@@ -188,7 +188,7 @@ class Consumer:
             lane=lane,
             worker=self.worker,
             rows=rows,
-            lapse_ms=self.limits.lease_ms if steady else RELEASED_IDLE_MS,
+            lapse_ms=self.limits.lease_ms if steady else RELEASED_IDLE_MS // 2,
             judge=steady,
             ended=[name for name in await self._holders(lane) if is_gone(name)],
         )
@@ -280,14 +280,23 @@ class Consumer:
         computation = None
         if prediction:
             try:
-                computation = decode_computation(fields[3])
-            except (msgspec.MsgspecError, UnknownWireVersion, IndexError):
+                computation = _computation_of(fields)
+            except (msgspec.MsgspecError, UnknownWireVersion, IndexError, ValueError):
                 log.exception("lane entry %s of %s can't be read", entry, prediction)
         else:
             # It has no record, so settling takes it off the lane and no more.
             log.error("lane entry %s is none of Forebay's", entry)
         size = len(fields[3]) if computation is not None else 0
         return Delivery(entry, lane, prediction, part, attempt, computation, now, size, strikes)
+
+
+def _computation_of(fields: Sequence[bytes]) -> Computation:
+    """What an entry asks to run, until the deadline of who wants it longest."""
+    computation = decode_computation(fields[3])
+    if len(fields) > 5:
+        later = max(computation.deadline_at_ms, int(fields[5]))
+        return msgspec.structs.replace(computation, deadline_at_ms=later)
+    return computation
 
 
 def _part_of(fields: Sequence[bytes]) -> tuple[str, int]:

@@ -13,7 +13,11 @@
 | `running`                      | hash   | worker; leave, tidy     | reclaim     | swept     |
 | `rates`                        | hash   | beat; leave, tidy       | beat        | swept     |
 | `counters`                     | hash   | settle, finish          | metrics     | for ever  |
+| `leaders`                      | hash   | enqueue; settle, finish | enqueue     | as long   |
+| `joined:ID`                    | list   | enqueue; settle, finish | settle      | as long   |
 | `dead`                         | stream | settle; enqueue, drop   | operators   | retention |
+
+"As long": as what they are about is under way.
 
 Pub/sub: `P:{model:shard}:endings`, where finish and settle name the leases that ended though their
 worker has not settled them, as `LANE:ENTRY …`; all workers of the shard listen.
@@ -36,7 +40,8 @@ each, `er` reply of a finish, `rt` the prediction whose dead letter was replayed
 The demand's fields: by `LANE`, rows that wait or are leased; by `LANE_in`, rows that ever entered;
 `rate`, rows a second that all workers present work off.
 
-A lane entry's fields: `c` computation as `prediction.part`, `m` the message.
+A lane entry's fields: `c` computation as `prediction.part`, `m` the message, `d` a later deadline
+than the message says (Unix ms), for those that joined.
 
 A dead letter's fields: `c` and `m` as of a lane entry, `reason`, `attempts`, `strikes`, `lane`,
 `at` (Unix ms) and `history` as in the record; `rows`, for each part, as `rows:bytes …`, `rest`, the
@@ -121,6 +126,16 @@ class LaneKeys(msgspec.Struct, frozen=True):
     def counters(self) -> str:
         """How many predictions ended how, and how many results were dropped."""
         return f"{self.base}:counters"
+
+    @property
+    def leaders(self) -> str:
+        """By identity, the prediction under way that others may join."""
+        return f"{self.base}:leaders"
+
+    @property
+    def joined(self) -> str:
+        """What the key begins with that lists who joined a prediction; its id follows."""
+        return f"{self.base}:joined:"
 
     @property
     def dead(self) -> str:

@@ -64,6 +64,8 @@ class Submission(msgspec.Struct, frozen=True):
         reply_channel: where results are published; empty if nobody listens.
         retain_ms: how long the record is kept once the prediction has ended.
         input: the input as the client sent it (JSON), kept where a client has the id.
+        identity: what it has in common with all that ask for the very same, so that they may join;
+            empty if none may.
     """
 
     id: PredictionId
@@ -74,6 +76,7 @@ class Submission(msgspec.Struct, frozen=True):
     retain_ms: int
     reply_channel: str = ""
     input: bytes = b""
+    identity: bytes = b""
 
     @property
     def size(self) -> int:
@@ -90,6 +93,7 @@ class Submission(msgspec.Struct, frozen=True):
             self.reply_channel,
             self.retain_ms,
             self.input,
+            self.identity,
             len(self.parts),
         ]
         for part in self.parts:

@@ -26,6 +26,8 @@ class Record(msgspec.Struct, frozen=True):
         rows: of all parts.
         entered: rows that had ever entered the lane, its own included.
         retry_of: the prediction whose dead letter was replayed as this one.
+        leader: the prediction that this one has joined; lane, entries, rows and replies are that
+            one's.
     """
 
     status: Status
@@ -40,6 +42,7 @@ class Record(msgspec.Struct, frozen=True):
     entered: int
     input: bytes | None
     retry_of: str | None = None
+    leader: str | None = None
 
 
 class Records:
@@ -63,12 +66,20 @@ class Records:
             redis.exceptions.RedisError: Redis is out of reach.
         """
         keys = self._keys.of_prediction(id_)
+        fields = await self._fields(keys.record(id_.text))
+        if not fields:
+            return None
+        leader = fields.get(b"of")
+        if leader is None:
+            return _parse(fields)
+        return _joined(fields, await self._fields(keys.record(leader.decode())))
+
+    async def _fields(self, key: str) -> dict[bytes, bytes]:
         flat = cast(
             list[bytes] | dict[bytes, bytes],
-            await self._redis.execute_command("HGETALL", keys.record(id_.text)),
+            await self._redis.execute_command("HGETALL", key),
         )
-        fields = dict(flat) if isinstance(flat, dict) else dict(_pairs(flat))
-        return _parse(fields) if fields else None
+        return dict(flat) if isinstance(flat, dict) else dict(_pairs(flat))
 
     async def prediction(self, id_: PredictionId) -> Prediction | None:
         """A prediction as its client sees it, or None where there is none (any more).
@@ -176,24 +187,44 @@ def _pairs(flat: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
 
 
 def _parse(fields: dict[bytes, bytes]) -> Record:
-    parts = int(fields[b"n"])
     entries = [pair.split(":") for pair in fields[b"en"].decode().split()]
-    if b"er" in fields:
-        replies: tuple[Reply, ...] = (decode_reply(fields[b"er"]),)
-    else:
-        settled = (fields.get(b"o%d" % part) for part in range(parts))
-        replies = tuple(decode_reply(data) for data in settled if data is not None)
     return Record(
         status=Status(fields[b"st"].decode()),
         lane=Lane(fields[b"ln"].decode()),
-        parts=parts,
+        parts=int(fields[b"n"]),
         created_at_ms=int(fields[b"ct"]),
         deadline_at_ms=int(fields[b"dl"]),
         completed_at_ms=int(fields[b"ft"]) if b"ft" in fields else None,
-        replies=replies,
+        replies=(decode_reply(fields[b"er"]),) if b"er" in fields else _settled(fields),
         entries=tuple(entry for entry, _ in entries),
         rows=sum(int(rows) for _, rows in entries),
         entered=int(fields.get(b"sq", 0)),
         input=fields.get(b"in"),
         retry_of=fields[b"rt"].decode() if b"rt" in fields else None,
     )
+
+
+def _joined(fields: dict[bytes, bytes], leader: dict[bytes, bytes]) -> Record | None:
+    """The record of a prediction that has joined another; None if that one's is gone too soon."""
+    own = _parse(fields)
+    name = fields[b"of"].decode()
+    if b"er" in fields:
+        return msgspec.structs.replace(own, leader=name)
+    if not leader:
+        return None
+    told = _parse(leader)
+    return msgspec.structs.replace(
+        own,
+        leader=name,
+        lane=told.lane,
+        replies=_settled(leader) if own.status.terminal else (),
+        entries=told.entries,
+        rows=told.rows,
+        entered=told.entered,
+    )
+
+
+def _settled(fields: dict[bytes, bytes]) -> tuple[Reply, ...]:
+    """Replies of settled parts, in order."""
+    replies = (fields.get(b"o%d" % part) for part in range(int(fields[b"n"])))
+    return tuple(decode_reply(data) for data in replies if data is not None)

@@ -5,6 +5,7 @@ pipeline   the stages, which overlap: take in and prepare, run, settle
 intake     one lane's way in: lease what there is room for, prepare it
 batcher    pure: which rows go into the next micro-batch
 executor   the named threads on which model code runs
+bisect     finds the rows at fault in a batch that fails
 memory     what is freed goes back to the system
 rate       how fast this worker is
 trouble    says once what goes wrong again and again

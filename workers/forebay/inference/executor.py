@@ -1,8 +1,7 @@
 """The named threads on which model code runs: one for each stream of the backend.
 
 A micro-batch stands ready behind those that run, so a device thread never waits for the event
-loop. A batch that fails is halved until the row at fault stands alone: about 2 log2 n extra runs,
-and its neighbours succeed.
+loop. Of a batch that fails the row at fault is looked for, and its neighbours succeed (`bisect`).
 """
 
 import asyncio
@@ -14,9 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
-from forebay.contract.errors import BackendFailed, ForebayError, InvalidInput
+from forebay.contract.errors import ForebayError, InvalidInput
 from forebay.contract.rows import Output, Row
 from forebay.inference.backends.base import Backend, PreparedRow
+from forebay.inference.bisect import bisect
 from forebay.lanes.consumer import Delivery
 from forebay.lanes.running import Running
 
@@ -107,17 +107,19 @@ class Executor:
         return Run(results, began, time.monotonic())
 
     def _results(self, rows: Sequence[PreparedRow]) -> list[Output | ForebayError]:
+        return bisect(rows, self._outputs)
+
+    def _outputs(self, rows: Sequence[PreparedRow]) -> Sequence[Output] | None:
         try:
             outputs = self._backend.run(rows)
         except Exception:
             if len(rows) == 1:
                 log.exception("the backend failed on a row of length %d", rows[0].length)
-                return [BackendFailed("The model failed on this row. The worker's log says why.")]
-            log.warning("a batch of %d rows failed: looking for the row at fault", len(rows))
-            middle = len(rows) // 2
-            return self._results(rows[:middle]) + self._results(rows[middle:])
+            else:
+                log.warning("a batch of %d rows failed: looking for the row at fault", len(rows))
+            return None
         if len(outputs) != len(rows):
             raise RuntimeError(
                 f"backend gave {len(outputs)} outputs for {len(rows)} rows"
             )  # a broken backend: nothing it says can be trusted
-        return list(outputs)
+        return outputs

@@ -49,6 +49,7 @@ class Script:
 class EnqueueOutcome(IntEnum):
     """What became of a submission."""
 
+    JOINED = 3
     LETTER_GONE = 2
     ENQUEUED = 1
     KNOWN = 0
@@ -70,6 +71,7 @@ class Enqueued(NamedTuple):
 class SettleOutcome(IntEnum):
     """What became of a result."""
 
+    AGAIN = 3
     ENDED = 2
     RECORDED = 1
     LATE = 0
@@ -84,6 +86,9 @@ class FinishOutcome(IntEnum):
     LATE = 0
     GONE = -2
 
+
+MAX_JOINED = 128
+"""Predictions that join one under way. They end in one script call, and more would hold it up."""
 
 READ_BYTES = 1_048_576
 """Payload after which a worker reads no more in one go."""
@@ -138,8 +143,26 @@ async def enqueue(
     """
     reply = await _enqueue.call(
         redis,
-        [*_lanes(keys), keys.deadlines, keys.demand, keys.dead, *records],
-        [*bounds, int(elastic), retry_of, b" ".join(letters), *args],
+        [
+            *_lanes(keys),
+            keys.deadlines,
+            keys.demand,
+            keys.dead,
+            keys.leaders,
+            keys.counters,
+            *records,
+        ],
+        [
+            *bounds,
+            int(elastic),
+            retry_of,
+            b" ".join(letters),
+            GROUP,
+            keys.records,
+            keys.joined,
+            MAX_JOINED,
+            *args,
+        ],
     )
     return [
         Enqueued(EnqueueOutcome(max(code, -1)), -code if code < -1 else None)
@@ -169,8 +192,25 @@ async def settle(
     """`settle.lua`; `pairs` are (record, spilled outputs) keys, flat."""
     reply = await _settle.call(
         redis,
-        [*_lanes(keys), keys.deadlines, keys.demand, keys.counters, keys.dead, *pairs],
-        [GROUP, dead_max, keys.endings, dead_max_bytes, keys.parts, *args],
+        [
+            *_lanes(keys),
+            keys.deadlines,
+            keys.demand,
+            keys.counters,
+            keys.dead,
+            keys.leaders,
+            *pairs,
+        ],
+        [
+            GROUP,
+            dead_max,
+            keys.endings,
+            dead_max_bytes,
+            keys.parts,
+            keys.records,
+            keys.joined,
+            *args,
+        ],
     )
     return [SettleOutcome(code) for code in cast(list[int], reply)]
 
@@ -181,8 +221,8 @@ async def finish(
     """`finish.lua`; `args` are id, status and reply of each prediction, flat."""
     reply = await _finish.call(
         redis,
-        [*_lanes(keys), keys.deadlines, keys.demand, keys.counters, *records],
-        [GROUP, keys.endings, keys.parts, *args],
+        [*_lanes(keys), keys.deadlines, keys.demand, keys.counters, keys.leaders, *records],
+        [GROUP, keys.endings, keys.parts, keys.records, keys.joined, *args],
     )
     return [FinishOutcome(code) for code in cast(list[int], reply)]
 

@@ -2,15 +2,21 @@
 -- Idempotent by id: a retried call finds the record and adds nothing. A replay enqueues one
 -- prediction and deletes the dead letters that it comes from: both, or neither.
 --
+-- A prediction that asks for what another has under way joins it: it gets a record and no entries.
+-- If somebody waits for it and what is under way still waits in bulk, that moves to realtime.
+--
 -- KEYS  1 realtime lane (stream)  2 bulk lane (stream)  3 deadlines (zset)  4 demand (hash)
---       5 dead letters (stream)  6.. one prediction record (hash) each
+--       5 dead letters (stream)  6 leaders (hash: identity -> prediction)  7 counters (hash)
+--       8.. one prediction record (hash) each
 -- ARGV  1 most rows in realtime  2 most rows in bulk  3 1 if realtime takes more than that as long
 --       as it is worked off before the deadline  4 id of the dead prediction that is replayed, or
---       ''  5 its dead letters, as 'ENTRY ...'; then for each prediction:
+--       ''  5 its dead letters, as 'ENTRY ...'  6 group  7 key prefix of prediction records
+--       8 key prefix of lists of those that joined  9 most that join one; then for each prediction:
 --       id, lane, created (Unix ms), deadline in ms from then, reply channel or '',
---       retention in ms, input or '', number of parts, then for each part: rows, message
--- Returns for each prediction  1 enqueued  0 already known  2 a dead letter is gone  less: refused,
---                              the lane is full for so many ms; -1 if nobody can tell
+--       retention in ms, input or '', identity or '', number of parts, then for each part:
+--       rows, message
+-- Returns for each prediction  1 enqueued  3 joined  0 already known  2 a dead letter is gone
+--                              less: refused, the lane is full for so many ms; -1 if nobody can tell
 local bound = { realtime = tonumber(ARGV[1]), bulk = tonumber(ARGV[2]) }
 local stream = { realtime = KEYS[1], bulk = KEYS[2] }
 local told = redis.call('HMGET', KEYS[4], 'realtime', 'bulk', 'realtime_in', 'bulk_in', 'rate')
@@ -44,22 +50,93 @@ local function letter_gone()
   return false
 end
 
-local deadlines, outcomes = {}, {}
-local at = 6
-for k = 6, #KEYS do
+-- Whether these are all there, and no worker has been given any of them yet.
+local function all_wait(lane, entries)
+  if redis.call('EXISTS', stream[lane]) == 0 then return false end
+  for entry in string.gmatch(entries, '(%d+%-%d+):%d+') do
+    if #redis.call('XRANGE', stream[lane], entry, entry) == 0 then return false end
+  end
+  if #redis.call('XINFO', 'GROUPS', stream[lane]) == 0 then return true end
+  for entry in string.gmatch(entries, '(%d+%-%d+):%d+') do
+    if #redis.call('XPENDING', stream[lane], ARGV[6], entry, entry, 1) > 0 then return false end
+  end
+  return true
+end
+
+-- Move what waits in bulk to realtime, where it may wait until the later deadline.
+local function promote(record, entries, deadline)
+  local moved, rows_moved = {}, 0
+  for entry, rows in string.gmatch(entries, '(%d+%-%d+):(%d+)') do
+    local fields = redis.call('XRANGE', stream.bulk, entry, entry)[1][2]
+    redis.call('XDEL', stream.bulk, entry)
+    local new = redis.call('XADD', stream.realtime, '*', 'c', fields[2], 'm', fields[4],
+      'd', string.format('%.0f', math.max(deadline, fields[6] or 0)))
+    moved[#moved + 1] = new .. ':' .. rows
+    rows_moved = rows_moved + tonumber(rows)
+  end
+  added.realtime = added.realtime + rows_moved
+  redis.call('HINCRBY', KEYS[4], 'bulk', -rows_moved)
+  demand.bulk = demand.bulk - rows_moved
+  redis.call('HSET', record, 'ln', 'realtime', 'en', table.concat(moved, ' '),
+    'sq', entered.realtime + added.realtime)
+end
+
+-- The prediction under way that this one can join, after what there is to do for that.
+local function leader_of(own, identity, lane, parts, deadline, excess)
+  if identity == '' then return end
+  local id = redis.call('HGET', KEYS[6], identity)
+  if not id or redis.call('EXISTS', own) == 1 then return end
+  local record = ARGV[7] .. id
+  local found = redis.call('HMGET', record, 'st', 'go', 'n', 'left', 'fo', 'ln', 'en', 'dl')
+  if found[1] ~= 'starting' and not found[2] then return end
+  if tonumber(found[3]) ~= parts or found[3] ~= found[4] then return end
+  if tonumber(found[5] or 0) >= tonumber(ARGV[9]) then return end
+  if lane == 'realtime' and found[6] == 'bulk' then
+    if all_wait('bulk', found[7]) then
+      if excess > 0 then return end
+      promote(record, found[7], math.max(deadline, found[8]))
+    elseif parts > 1 then
+      return
+    end
+  end
+  return id
+end
+
+local deadlines, outcomes, joined = {}, {}, 0
+local at = 10
+for k = 8, #KEYS do
   local record = KEYS[k]
   local id, lane, created = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   local deadline_ms = tonumber(ARGV[at + 3])
   local deadline = created + deadline_ms
   local reply, retain, input = ARGV[at + 4], ARGV[at + 5], ARGV[at + 6]
-  local parts = tonumber(ARGV[at + 7])
-  local first = at + 8
+  local identity = ARGV[at + 7]
+  local parts = tonumber(ARGV[at + 8])
+  local first = at + 9
   at = first + 2 * parts
   local rows = 0
   for p = 0, parts - 1 do rows = rows + tonumber(ARGV[first + 2 * p]) end
   local excess = rows - room(lane, deadline_ms)
+  local leader = leader_of(record, identity, lane, parts, deadline, excess)
   if #letters > 0 and redis.call('EXISTS', record) == 0 and letter_gone() then
     outcomes[#outcomes + 1] = 2
+  elseif leader then
+    local fields = { 'st', 'starting', 'ct', created, 'dl', deadline, 'ln', lane, 'n', parts,
+      'left', parts, 'rp', reply, 'tt', retain, 'en', '', 'of', leader }
+    if input ~= '' then
+      fields[#fields + 1] = 'in'
+      fields[#fields + 1] = input
+    end
+    redis.call('HSET', record, unpack(fields))
+    redis.call('RPUSH', ARGV[8] .. leader, id)
+    redis.call('HINCRBY', ARGV[7] .. leader, 'fo', 1)
+    -- Outputs beside the leader's record are the only ones.
+    local kept = tonumber(redis.call('HGET', ARGV[7] .. leader, 'tt'))
+    if tonumber(retain) > kept then redis.call('HSET', ARGV[7] .. leader, 'tt', retain) end
+    deadlines[#deadlines + 1] = deadline
+    deadlines[#deadlines + 1] = id
+    joined = joined + 1
+    outcomes[#outcomes + 1] = 3
   elseif excess > 0 then
     outcomes[#outcomes + 1] = redis.call('EXISTS', record) == 1 and 0 or refused(lane, excess)
   elseif redis.call('HSETNX', record, 'st', 'starting') == 0 then
@@ -77,6 +154,11 @@ for k = 6, #KEYS do
     if input ~= '' then
       fields[#fields + 1] = 'in'
       fields[#fields + 1] = input
+    end
+    if identity ~= '' then
+      fields[#fields + 1] = 'id'
+      fields[#fields + 1] = identity
+      redis.call('HSET', KEYS[6], identity, id)
     end
     if #letters > 0 then
       fields[#fields + 1] = 'rt'
@@ -97,4 +179,5 @@ for lane, rows in pairs(added) do
     redis.call('HINCRBY', KEYS[4], lane .. '_in', rows)
   end
 end
+if joined > 0 then redis.call('HINCRBY', KEYS[7], 'joined', joined) end
 return outcomes

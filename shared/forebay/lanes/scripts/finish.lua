@@ -1,51 +1,80 @@
 -- End whole predictions by authority rather than by result: expired, canceled. What is still on
--- a lane comes off it; the workers that hold any of it are told. First terminal status wins.
+-- a lane comes off it, unless others that joined the prediction still want it; then it goes once
+-- the last of them has ended. The workers that hold any of it are told. First terminal status wins.
 --
 -- KEYS  1 realtime lane (stream)  2 bulk lane (stream)  3 deadlines (zset)  4 demand (hash)
---       5 counters (hash)  6.. one prediction record (hash) each
+--       5 counters (hash)  6 leaders (hash: identity -> prediction)
+--       7.. one prediction record (hash) each
 -- ARGV  1 group  2 channel that workers listen on
---       3 key prefix of the messages of settled parts, then for each prediction:
+--       3 key prefix of the messages of settled parts  4 key prefix of prediction records
+--       5 key prefix of lists of those that joined, then for each prediction:
 --       id, status, reply message
 -- Returns for each  1 ended now  0 had ended before  -2 no such record
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local stream = { realtime = KEYS[1], bulk = KEYS[2] }
 local outcomes, leased = {}, {}
-local at = 4
-for k = 6, #KEYS do
+
+-- Nobody wants it any more: take what is left of it off its lane.
+local function take_off(record, id)
+  local found = redis.call('HMGET', record, 'ln', 'en', 'id')
+  local lane = found[1]
+  local number, rows, entries = 0, 0, {}
+  for entry, entry_rows in string.gmatch(found[2], '(%d+%-%d+):(%d+)') do
+    if redis.call('HEXISTS', record, 'o' .. number) == 0 then
+      entries[#entries + 1] = entry
+      rows = rows + tonumber(entry_rows)
+    end
+    number = number + 1
+  end
+  if #entries > 0 then
+    if redis.call('XACK', stream[lane], ARGV[1], unpack(entries)) > 0 then
+      for _, entry in ipairs(entries) do leased[#leased + 1] = lane .. ':' .. entry end
+    end
+    redis.call('XDEL', stream[lane], unpack(entries))
+    redis.call('HINCRBY', KEYS[4], lane, -rows)
+  end
+  redis.call('PEXPIRE', ARGV[3] .. id, 0)
+  if found[3] then
+    if redis.call('HGET', KEYS[6], found[3]) == id then redis.call('HDEL', KEYS[6], found[3]) end
+    redis.call('PEXPIRE', ARGV[5] .. id, 0)
+  end
+end
+
+-- One that joined has ended; the last one out ends what it joined, if that lives on for them only.
+local function unsubscribe(leader)
+  local record = ARGV[4] .. leader
+  if redis.call('EXISTS', record) == 0 then return end
+  local left = redis.call('HINCRBY', record, 'fo', -1)
+  if left == 0 and redis.call('HDEL', record, 'go') == 1 then
+    take_off(record, leader)
+    redis.call('PEXPIRE', record, redis.call('HGET', record, 'tt'))
+  end
+end
+
+local at = 6
+for k = 7, #KEYS do
   local record = KEYS[k]
   local id, status, message = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   at = at + 3
-  local found = redis.call('HMGET', record, 'st', 'ln', 'rp', 'tt', 'en')
+  local found = redis.call('HMGET', record, 'st', 'rp', 'tt', 'of', 'fo')
   redis.call('ZREM', KEYS[3], id)
   if not found[1] then
     outcomes[#outcomes + 1] = -2
   elseif found[1] ~= 'starting' then
     outcomes[#outcomes + 1] = 0
   else
-    local lane = found[2]
-    local number, rows, entries = 0, 0, {}
-    for entry, entry_rows in string.gmatch(found[5], '(%d+%-%d+):(%d+)') do
-      if redis.call('HEXISTS', record, 'o' .. number) == 0 then
-        entries[#entries + 1] = entry
-        rows = rows + tonumber(entry_rows)
-      end
-      number = number + 1
-    end
-    if #entries > 0 then
-      if redis.call('XACK', stream[lane], ARGV[1], unpack(entries)) > 0 then
-        for _, entry in ipairs(entries) do leased[#leased + 1] = lane .. ':' .. entry end
-      end
-      redis.call('XDEL', stream[lane], unpack(entries))
-      redis.call('HINCRBY', KEYS[4], lane, -rows)
-    end
     redis.call('HSET', record, 'st', status, 'er', message, 'ft', now)
-    redis.call('PEXPIRE', record, found[4])
-    redis.call('PEXPIRE', ARGV[3] .. id, 0)
+    if tonumber(found[5] or 0) > 0 then
+      redis.call('HSET', record, 'go', 1)
+    else
+      if found[4] then unsubscribe(found[4]) else take_off(record, id) end
+      redis.call('PEXPIRE', record, found[3])
+    end
     redis.call('HINCRBY', KEYS[5], status, 1)
-    if found[3] ~= '' then
+    if found[2] ~= '' then
       -- 0x91: a msgpack array of one item.
-      redis.call('PUBLISH', found[3], string.char(0x91) .. message)
+      redis.call('PUBLISH', found[2], string.char(0x91) .. message)
     end
     outcomes[#outcomes + 1] = 1
   end

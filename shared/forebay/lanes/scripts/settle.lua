@@ -2,15 +2,20 @@
 -- The first terminal status of a prediction wins; a late, repeated or out-of-lease result is
 -- dropped and counted. Stored before published: a lost message can be re-read.
 --
+-- Those that joined the prediction end with it, in the same way. It may have ended itself, by
+-- cancel or deadline, and be run for them only.
+--
 -- KEYS  1 realtime lane (stream)  2 bulk lane (stream)  3 deadlines (zset)  4 demand (hash)
---       5 counters (hash)  6 dead letters (stream)
---       7.. for each computation: prediction record (hash), spilled outputs (string)
+--       5 counters (hash)  6 dead letters (stream)  7 leaders (hash: identity -> prediction)
+--       8.. for each computation: prediction record (hash), spilled outputs (string)
 -- ARGV  1 group  2 most dead letters kept  3 channel that workers listen on
 --       4 most bytes of dead letters kept, of which one takes a quarter at most
---       5 key prefix of the messages of settled parts, then for each computation:
+--       5 key prefix of the messages of settled parts  6 key prefix of prediction records
+--       7 key prefix of lists of those that joined, then for each computation:
 --       lane, entry id, prediction id, part, attempt, status, reply message,
 --       outputs if they are kept beside the record or '', reason if it becomes a dead letter or ''
 -- Returns for each  2 the prediction is now terminal  1 part recorded  0 too late, dropped
+--                   3 runs again, for those that joined with a later deadline
 --                   -1 the lease is another's, dropped  -2 no such record any more, dropped
 local SWEPT_MS = 3600000
 local time = redis.call('TIME')
@@ -40,6 +45,11 @@ local function rows_of(entries, part)
     if number == part then return tonumber(rows) end
     number = number + 1
   end
+end
+
+local function parts_of(entries)
+  local _, parts = string.gsub(entries, ':', ':')
+  return parts
 end
 
 -- A msgpack array is its header followed by its items, which are messages already.
@@ -130,7 +140,69 @@ local function bury(record, lane, id, part, attempt, reason, entries)
   count('dead')
 end
 
-local at, key = 6, 7
+local function end_one(record, id, status, retain)
+  redis.call('HSET', record, 'st', status, 'ft', now)
+  redis.call('PEXPIRE', record, retain)
+  ended[#ended + 1] = id
+  count(status)
+end
+
+-- A reply says which prediction it is to before anything else, and all ids of a model are of a length.
+local function addressed(message, from, to)
+  local first, last = string.find(message, from, 1, true)
+  return string.sub(message, 1, first - 1) .. to .. string.sub(message, last + 1)
+end
+
+-- End those that joined. The replies stay in the leader's record, where theirs leads to.
+local function end_joined(leader, status, messages)
+  for _, id in ipairs(redis.call('LRANGE', ARGV[7] .. leader, 0, -1)) do
+    local record = ARGV[6] .. id
+    local found = redis.call('HMGET', record, 'st', 'rp', 'tt')
+    if found[1] == 'starting' then
+      if found[2] ~= '' then
+        for _, message in ipairs(messages) do
+          publish_later(found[2], addressed(message, leader, id))
+        end
+      end
+      end_one(record, id, status, found[3])
+    end
+  end
+  redis.call('PEXPIRE', ARGV[7] .. leader, 0)
+end
+
+-- The latest deadline of those that joined and still wait.
+local function latest_deadline(leader)
+  local latest = 0
+  for _, id in ipairs(redis.call('LRANGE', ARGV[7] .. leader, 0, -1)) do
+    local found = redis.call('HMGET', ARGV[6] .. id, 'st', 'dl')
+    if found[1] == 'starting' then latest = math.max(latest, tonumber(found[2])) end
+  end
+  return latest
+end
+
+-- Put a part back on its lane, with more time.
+local function run_again(record, lane, entry, id, part, entries, deadline)
+  local message = message_at(lane, entry)
+  if not message then return false end
+  local new = redis.call('XADD', stream[lane], '*', 'c', id .. '.' .. part, 'm', message,
+    'd', string.format('%.0f', deadline))
+  local first, last = string.find(entries, entry .. ':', 1, true)
+  redis.call('HSET', record, 'en',
+    string.sub(entries, 1, first - 1) .. new .. ':' .. string.sub(entries, last + 1))
+  redis.call('HDEL', record, 'a' .. part)
+  return true
+end
+
+-- The entry that a part has now, if it is not the one that it had.
+local function moved_to(entries, part, entry)
+  local number = 0
+  for current in string.gmatch(entries, '(%d+%-%d+):%d+') do
+    if number == part then return current ~= entry and current end
+    number = number + 1
+  end
+end
+
+local at, key = 8, 8
 while key <= #KEYS do
   local record, spilled_key = KEYS[key], KEYS[key + 1]
   local lane, entry, id, part = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
@@ -138,8 +210,9 @@ while key <= #KEYS do
   local spilled, reason = ARGV[at + 7], ARGV[at + 8]
   key, at = key + 2, at + 9
   local found = redis.call('HMGET', record, 'st', 'left', 'rp', 'tt', 'a' .. part, 'en',
-    'dl', 'o' .. part)
+    'dl', 'o' .. part, 'go', 'fo', 'id')
   local was = found[1]
+  local joined = found[10]
   local mine = released[lane]
   local outcome
   if not was then
@@ -151,7 +224,7 @@ while key <= #KEYS do
   elseif (found[5] or '1') ~= attempt then
     outcome = -1
     count('stale')
-  elseif was ~= 'starting' then
+  elseif was ~= 'starting' and not found[9] then
     outcome = 0
     mine[#mine + 1] = entry
     count('late')
@@ -159,14 +232,19 @@ while key <= #KEYS do
     outcome = 0
     mine[#mine + 1] = entry
     count('late')
+  elseif status == 'expired' and joined and latest_deadline(id) > now
+    and run_again(record, lane, entry, id, part, found[6], latest_deadline(id)) then
+    outcome = 3
+    mine[#mine + 1] = entry
   else
     outcome = 1
     if reason ~= '' then
       bury(record, lane, id, part, attempt, reason, found[6])
     end
     mine[#mine + 1] = entry
+    mine[#mine + 1] = moved_to(found[6], tonumber(part), entry) or nil
     rows_done[lane] = rows_done[lane] + rows_of(found[6], tonumber(part))
-    publish_later(found[3], message)
+    if was == 'starting' then publish_later(found[3], message) end
     local left = tonumber(found[2]) - 1
     local terminal = status ~= 'succeeded' or left == 0
     if terminal then
@@ -183,11 +261,26 @@ while key <= #KEYS do
           number = number + 1
         end
       end
-      redis.call('HSET', record, 'o' .. part, message, 'st', status, 'left', left, 'ft', now)
-      redis.call('PEXPIRE', record, found[4])
+      redis.call('HSET', record, 'o' .. part, message, 'left', left)
+      if was == 'starting' then
+        end_one(record, id, status, found[4])
+      else
+        redis.call('HDEL', record, 'go')
+        redis.call('PEXPIRE', record, found[4])
+      end
+      if joined then
+        local messages = { message }
+        if status == 'succeeded' then
+          for number = 0, parts_of(found[6]) - 1 do
+            messages[number + 1] = redis.call('HGET', record, 'o' .. number)
+          end
+        end
+        end_joined(id, status, messages)
+      end
+      if found[11] and redis.call('HGET', KEYS[7], found[11]) == id then
+        redis.call('HDEL', KEYS[7], found[11])
+      end
       if string.find(found[6], ' ', 1, true) then redis.call('PEXPIRE', ARGV[5] .. id, 0) end
-      ended[#ended + 1] = id
-      count(status)
     else
       redis.call('HSET', record, 'o' .. part, message, 'left', left)
       -- Should another part become a dead letter, this one is to be run again with it. What
