@@ -336,3 +336,22 @@ def test_verbs_find_the_server_that_runs_in_their_home(up: Start) -> None:
     )
     assert gone.returncode == 1
     assert "No Redis is given" in gone.stderr
+
+
+def test_doctor_does_not_take_a_running_forebay_for_a_stranger_on_its_port(up: Start) -> None:
+    running = up()
+    told = subprocess.run(
+        [*FOREBAY, "doctor"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={
+            **ENV,
+            "FOREBAY_PORT": str(running.port),
+            "FOREBAY_MODELS_FILE": str(running.folder / "models.toml"),
+        },
+        check=False,
+    )
+    assert "in use" not in told.stdout + told.stderr
+    assert "a gateway that is ready" in " ".join(told.stdout.split())
+    assert told.returncode == 0, told.stdout

@@ -56,14 +56,17 @@ def test_a_pin_that_is_too_short_to_mean_one_version_is_refused() -> None:
     assert caught.value.param == "version"
 
 
+def test_a_colon_without_a_version_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="ask for 'minilm', or for `minilm:VERSION`"):
+        find(catalog("minilm"), SERVES, "minilm:", param="version")
+
+
 def test_a_pin_that_can_not_be_checked_is_refused() -> None:
     with pytest.raises(NotFound, match="can't tell"):
         check_pin(Fixed(), MODEL, DIGEST, param="version")
 
 
-@pytest.mark.parametrize(
-    "wanted", ["minilm", "minilm:", f"minilm:{DIGEST[:12]}", DIGEST, DIGEST[:12]]
-)
+@pytest.mark.parametrize("wanted", ["minilm", f"minilm:{DIGEST[:12]}", DIGEST, DIGEST[:12]])
 def test_a_model_is_meant_by_its_name_its_version_or_both(wanted: str) -> None:
     models = catalog("minilm", "other")
     versions = Fixed(minilm=DIGEST, other=OTHER)

@@ -102,6 +102,7 @@ def test_a_busy_port_and_an_absent_redis_are_found(settings: Settings, tmp_path:
             )
         )
     assert "in use" in named(findings, "port").detail
+    assert not named(findings, "port").ok
     assert "can't be reached" in named(findings, "Redis").detail
 
 

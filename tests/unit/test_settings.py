@@ -118,3 +118,17 @@ def test_every_setting_is_described_in_one_line() -> None:
 def test_settings_can_not_be_changed_once_read() -> None:
     with pytest.raises(AttributeError):
         load(environ={}).settings.port = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [("FOREBAY_REDIS_URI", "FOREBAY_REDIS_URL"), ("FOREBAY_LOGLEVEL", "FOREBAY_LOG_LEVEL")],
+)
+def test_a_misspelt_variable_is_refused_with_what_may_be_meant(variable: str, meant: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{variable} is no setting. Is {meant} meant"):
+        load(environ={variable: "anything"})
+
+
+def test_variables_that_kubernetes_makes_of_a_services_name_are_let_pass() -> None:
+    made = ("FOREBAY_SERVICE_HOST", "FOREBAY_SERVICE_PORT", "FOREBAY_PORT_8000_TCP_ADDR")
+    assert load(environ=dict.fromkeys(made, "10.0.0.1")).settings == Settings()

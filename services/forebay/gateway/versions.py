@@ -106,6 +106,11 @@ def find(catalog: Catalog, versions: Versions, wanted: str, *, param: str) -> Mo
         spec = catalog.find(name)
     except NotFound as error:
         raise NotFound(error.message, param=param) from None
+    if colon and not pin:
+        raise InvalidInput(
+            f"There is no version after the colon: ask for {name!r}, or for `{name}:VERSION`.",
+            param=param,
+        )
     if pin:
         check_pin(versions, spec, pin, param=param)
     return spec

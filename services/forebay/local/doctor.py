@@ -15,8 +15,10 @@ import msgspec
 
 from forebay.contract.errors import ArtifactError, ForebayError
 from forebay.contract.model import BackendName, ModelSpec
-from forebay.local.checks import check_port, check_redis
+from forebay.local.checks import BusyError, check_port, check_redis
+from forebay.local.readiness import gateway_ready
 from forebay.local.server import HOW_TO_GET_IT, find_program, read_version
+from forebay.local.welcome import Address
 from forebay.runtime import catalog as catalogs
 from forebay.runtime.catalog import Catalog
 from forebay.runtime.settings import Settings
@@ -66,7 +68,7 @@ def examine(settings: Settings) -> list[Finding]:
         findings += _models(settings, catalog)
     return [
         *findings,
-        _try("port", f"{settings.host}:{settings.port} is free", lambda: _port(settings)),
+        _port(settings),
         _torch(),
         _gpu(),
         _program("wrk", "for `make bench`: your system's package `wrk`"),
@@ -168,8 +170,18 @@ def _try(name: str, fine: str, check: Callable[[], object]) -> Finding:
     return Finding(name, True, fine)
 
 
-def _port(settings: Settings) -> None:
-    check_port(settings.host, settings.port)
+def _port(settings: Settings) -> Finding:
+    address = Address(settings.host, settings.port)
+    told = f"{address.host}:{address.port}"
+    try:
+        check_port(address.host, address.port)
+    except BusyError as error:
+        if asyncio.run(gateway_ready(address)):
+            return Finding("port", True, f"a gateway that is ready listens on {told}")
+        return Finding("port", False, error.message)
+    except ForebayError as error:
+        return Finding("port", False, error.message)
+    return Finding("port", True, f"{told} is free")
 
 
 def _torch() -> Finding:

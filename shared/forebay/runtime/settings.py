@@ -7,9 +7,10 @@ msgspec does the typing and the checks: pydantic-settings would add 0.2 s and 20
 worker's cold start (decision 0004).
 """
 
+import difflib
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
@@ -21,6 +22,9 @@ from forebay.contract.errors import ConfigurationError
 
 Seconds = Annotated[float, Meta(gt=0, le=1e9)]
 Count = Annotated[int, Meta(ge=1)]
+
+LIKE = 0.9
+"""How like a setting's name a variable is, of 1, that is taken for a misspelt one."""
 
 
 class Durability(StrEnum):
@@ -150,8 +154,9 @@ def load(
             raise ConfigurationError(f"{path} is not valid TOML: {error}.") from error
     elif "FOREBAY_CONFIG" in env:
         raise ConfigurationError(f"FOREBAY_CONFIG names {path}, which does not exist.")
-    for name in fields:
-        variable = f"FOREBAY_{name.upper()}"
+    variables = {f"FOREBAY_{name.upper()}": name for name in fields}
+    _refuse_misspelt(env, variables)
+    for variable, name in variables.items():
         if env.get(variable):
             set_(name, env[variable], variable)
     for name, value in (flags or {}).items():
@@ -180,6 +185,19 @@ def load(
             for name in fields
         ),
     )
+
+
+def _refuse_misspelt(env: Mapping[str, str], variables: Iterable[str]) -> None:
+    """Refuse a variable that is nearly a setting's.
+
+    Any other that begins like ours is let pass: Kubernetes makes some of a service's name.
+    """
+    known = {*variables, "FOREBAY_CONFIG"}
+    for name in env:
+        if not name.startswith("FOREBAY_") or name in known:
+            continue
+        if meant := difflib.get_close_matches(name, known, n=1, cutoff=LIKE):
+            raise ConfigurationError(f"{name} is no setting. Is {meant[0]} meant?")
 
 
 def _description(hint: object) -> str:
