@@ -224,7 +224,6 @@ async def test_a_waiter_that_left_is_forgotten(real_lanes: LaneServer, gateway: 
 
 
 async def test_a_refused_submission_reaches_the_waiter(gateway: GatewayEnd) -> None:
-    await gateway.client.aclose()
     gateway.redis._redis = Broken()
     waiter = await gateway.submit(heard(gateway))
     with pytest.raises(Unavailable):

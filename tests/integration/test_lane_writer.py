@@ -10,8 +10,9 @@ import pytest
 from forebay.contract.errors import ForebayError, LaneFull, NotFound, Unavailable
 from forebay.contract.prediction import Lane, PredictionId
 from forebay.lanes import lane as lane_module
+from forebay.lanes.coalescer import MAX_CALL_BYTES, MAX_CALL_ITEMS
 from forebay.lanes.keys import Keys
-from forebay.lanes.lane import MAX_CALL_BYTES, MAX_CALL_PREDICTIONS, Submission
+from forebay.lanes.lane import Submission
 from tests.fixtures.gateway_end import GatewayEnd, echo_spec, gateway_end
 from tests.fixtures.lanes import submission, view
 from tests.fixtures.servers import LaneServer, Server
@@ -52,11 +53,11 @@ async def gateway(redis_url: str, keys: Keys) -> AsyncIterator[GatewayEnd]:
 async def test_submissions_of_one_moment_share_their_calls(
     real_lanes: LaneServer, gateway: GatewayEnd
 ) -> None:
-    many, fates = 10 * MAX_CALL_PREDICTIONS, Fates()
+    many, fates = 10 * MAX_CALL_ITEMS, Fates()
     for _ in range(many):
         gateway.writer.submit(submission(), fates.done)
     assert await fates.all(many) == [None] * many
-    assert call_sizes(gateway) == [MAX_CALL_PREDICTIONS] * 10
+    assert call_sizes(gateway) == [MAX_CALL_ITEMS] * 10
     assert (await view(real_lanes)).demand[Lane.REALTIME] == many
 
 
@@ -86,7 +87,7 @@ async def test_a_lone_submission_goes_at_once(gateway: GatewayEnd) -> None:
 async def test_submissions_keep_their_order_on_the_lane(
     real_lanes: LaneServer, gateway: GatewayEnd
 ) -> None:
-    several, fates = [submission() for _ in range(MAX_CALL_PREDICTIONS)], Fates()
+    several, fates = [submission() for _ in range(MAX_CALL_ITEMS)], Fates()
     for one in several:
         gateway.writer.submit(one, fates.done)
     await fates.all(len(several))

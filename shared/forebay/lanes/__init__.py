@@ -6,7 +6,8 @@
 
     keys      every key: type, writer, reader, time to live
     scripts   one atomic operation each (`scripts/*.lua`) behind a typed stub
-    lane      enqueue, through the write coalescer
+    coalescer many small writes become few
+    lane      enqueue, through one
     consumer  read, renew, reclaim, settle: what a worker does
     cancel    end predictions that nobody wants any more
     endings   what a worker hears of that

@@ -1,6 +1,5 @@
 """Cancels predictions: at once for who asks, and in groups for those whose clients went away."""
 
-import asyncio
 import logging
 from collections.abc import Sequence
 
@@ -10,15 +9,13 @@ from forebay.contract.errors import ErrorInfo, ErrorKind
 from forebay.contract.messages import Reply, encode
 from forebay.contract.prediction import PredictionId, Status
 from forebay.lanes import scripts
+from forebay.lanes.coalescer import Coalescer
 from forebay.lanes.keys import Keys
 from forebay.lanes.scripts import Arg, FinishOutcome
 from forebay.runtime.clock import Clock
 from forebay.runtime.redis import Commands
 
 log = logging.getLogger(__name__)
-
-MAX_CALL = 100
-"""Predictions canceled in one script call."""
 
 MAX_WAITING = 100_000
 """Cancellations that wait for Redis. Beyond that they are dropped, and what they meant runs."""
@@ -37,8 +34,7 @@ class Canceler:
         self._redis = redis
         self._keys = keys
         self._clock = clock
-        self._waiting: dict[str, PredictionId] = {}
-        self._wake = asyncio.Event()
+        self._waiting = Coalescer(self._write, prediction=lambda id_: id_, size=lambda _: 0)
 
     async def cancel(self, id_: PredictionId) -> FinishOutcome:
         """Cancel one prediction; whoever waits for it is told.
@@ -52,31 +48,17 @@ class Canceler:
     def cancel_soon(self, id_: PredictionId) -> None:
         """Cancel one that nobody waits for any more, together with others."""
         if len(self._waiting) < MAX_WAITING:
-            self._waiting[id_.text] = id_
-            self._wake.set()
+            self._waiting.add(id_)
 
     async def run(self) -> None:
         """Write cancellations until cancelled; what is waiting then is still written."""
-        try:
-            while True:
-                await self._wake.wait()
-                self._wake.clear()
-                await self._flush()
-        finally:
-            await self._flush()
+        await self._waiting.run()
 
-    async def _flush(self) -> None:
-        while self._waiting:
-            shards: dict[tuple[str, int], list[PredictionId]] = {}
-            for id_ in self._waiting.values():
-                shards.setdefault((id_.model, id_.shard), []).append(id_)
-            self._waiting.clear()
-            for ids in shards.values():
-                for first in range(0, len(ids), MAX_CALL):
-                    try:
-                        await self._finish(ids[first : first + MAX_CALL])
-                    except (RedisError, OSError) as error:
-                        log.debug("canceling for clients that went away failed: %s", error)
+    async def _write(self, ids: list[PredictionId]) -> None:
+        try:
+            await self._finish(ids)
+        except (RedisError, OSError) as error:
+            log.debug("canceling for clients that went away failed: %s", error)
 
     async def _finish(self, ids: Sequence[PredictionId]) -> list[FinishOutcome]:
         """Cancel predictions of one shard."""

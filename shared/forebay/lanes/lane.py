@@ -1,9 +1,4 @@
-"""Enqueue, through the write coalescer.
-
-Requests that arrive while a write is under way wait for the next one, and all of them share it:
-one script call for each model, whatever the number of requests. Under load that is four to five
-times the throughput of one round trip a request; when idle it adds nothing.
-"""
+"""Enqueue, through a coalescer: requests that arrive while a write is under way share the next."""
 
 import asyncio
 import functools
@@ -19,17 +14,12 @@ from forebay.contract.errors import ForebayError, LaneFull, NotFound, Unavailabl
 from forebay.contract.model import ModelSpec
 from forebay.contract.prediction import Lane, PredictionId
 from forebay.lanes import scripts
+from forebay.lanes.coalescer import Coalescer
 from forebay.lanes.keys import Keys, LaneKeys
 from forebay.lanes.scripts import Arg, EnqueueOutcome
 from forebay.runtime.redis import Channel, Commands, CopiedWrites, NotCopiedError
 
 log = logging.getLogger(__name__)
-
-MAX_CALL_PREDICTIONS = 64
-"""Predictions in one script call: longer calls would hold up everybody else's commands."""
-
-MAX_CALL_BYTES = 1_000_000
-"""Payload of one script call, for the same reason."""
 
 MAX_WAITING_BYTES = 256_000_000
 """Payload the coalescer holds before it refuses more: the bound on a gateway's memory when Redis
@@ -119,7 +109,7 @@ class Health(Protocol):
 
 
 class LaneWriter:
-    """The write coalescer of one process.
+    """Puts what one process submits onto lanes.
 
     Args:
         redis: client whose commands are not retried.
@@ -144,9 +134,9 @@ class LaneWriter:
         self._keys = keys
         self._models = models
         self._health = health
-        self._waiting: list[tuple[Submission, Done]] = []
-        self._waiting_bytes = 0
-        self._wake = asyncio.Event()
+        self._waiting: Coalescer[tuple[Submission, Done]] = Coalescer(
+            self._write, prediction=lambda item: item[0].id, size=lambda item: item[0].size
+        )
 
     def submit(self, submission: Submission, done: Done) -> None:
         """Take a submission for the next write.
@@ -160,14 +150,12 @@ class LaneWriter:
         """
         if not self._health.up:
             raise unavailable()
-        if self._waiting_bytes > MAX_WAITING_BYTES:
+        if self._waiting.bytes > MAX_WAITING_BYTES:
             raise Unavailable(
                 "Redis takes writes more slowly than they come. Try again shortly.",
                 retry_after_s=UNAVAILABLE_RETRY_S,
             )
-        self._waiting.append((submission, done))
-        self._waiting_bytes += submission.size
-        self._wake.set()
+        self._waiting.add((submission, done))
 
     async def enqueue(self, submission: Submission) -> None:
         """Enqueue and wait until it is on its lane.
@@ -191,38 +179,16 @@ class LaneWriter:
 
     async def run(self) -> None:
         """Write until cancelled; what is waiting then is still written."""
-        try:
-            while True:
-                await self._wake.wait()
-                self._wake.clear()
-                await self._flush()
-        finally:
-            await self._flush()
+        await self._waiting.run()
 
-    async def _flush(self) -> None:
-        while self._waiting:
-            waiting, self._waiting = self._waiting, []
-            self._waiting_bytes = 0
-            shards: dict[tuple[str, int], list[tuple[Submission, Done]]] = {}
-            for item in waiting:
-                id_ = item[0].id
-                shards.setdefault((id_.model, id_.shard), []).append(item)
-            calls = [
-                self._write(model, shard, chunk)
-                for (model, shard), items in shards.items()
-                for chunk in _chunks(items)
-            ]
-            if len(calls) == 1:
-                await calls[0]
-            else:
-                await asyncio.gather(*calls)
-
-    async def _write(self, model: str, shard: int, items: list[tuple[Submission, Done]]) -> None:
+    async def _write(self, items: list[tuple[Submission, Done]]) -> None:
+        id_ = items[0][0].id
+        model = id_.model
         spec = self._models.get(model)
         if spec is None:
             _tell(items, NotFound(f"There is no model {model!r} here.", param="model"))
             return
-        keys = self._keys.of(model, shard)
+        keys = self._keys.of_prediction(id_)
         args: list[Arg] = []
         for submission, _ in items:
             args += submission.args()
@@ -312,17 +278,3 @@ def _refused_by_server(error: Exception) -> bool:
 def _tell(items: list[tuple[Submission, Done]], error: ForebayError) -> None:
     for _, done in items:
         done(error)
-
-
-def _chunks(items: list[tuple[Submission, Done]]) -> list[list[tuple[Submission, Done]]]:
-    chunks: list[list[tuple[Submission, Done]]] = [[]]
-    size = 0
-    for item in items:
-        if chunks[-1] and (
-            len(chunks[-1]) >= MAX_CALL_PREDICTIONS or size + item[0].size > MAX_CALL_BYTES
-        ):
-            chunks.append([])
-            size = 0
-        chunks[-1].append(item)
-        size += item[0].size
-    return chunks
