@@ -126,13 +126,13 @@ class Lanes:
         return part if part in prediction.queued and part.owner == worker else None
 
     def reclaimable(self, worker: str) -> set[tuple[str, int]]:
-        """What this worker may take over."""
+        """What this worker may take over: an absent one, only what was let go."""
         return {
             (prediction.id, part.number)
             for lane in Lane
             for prediction, part in self.live(lane)
             if part.owner is not None
-            and (part.lapsed or (part.owner in self.absent and part.owner != worker))
+            and (part.lapsed or (part.owner in self.absent and worker not in self.absent))
         }
 
     def reclaim(self, worker: str, delivery: Delivery) -> None:

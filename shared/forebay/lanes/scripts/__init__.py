@@ -249,6 +249,7 @@ async def reclaim(
     worker: str,
     rows: int,
     lapse_ms: int,
+    released_ms: int,
     judge: bool,
     ended: Sequence[str],
 ) -> list[tuple[bytes, int, int, list[bytes]]]:
@@ -256,7 +257,17 @@ async def reclaim(
     reply = await _reclaim.call(
         redis,
         [keys.lane(lane), keys.demand, keys.workers, keys.running],
-        [GROUP, worker, rows, lane.value, lapse_ms, int(judge), keys.records, *ended],
+        [
+            GROUP,
+            worker,
+            rows,
+            lane.value,
+            lapse_ms,
+            int(judge),
+            keys.records,
+            released_ms,
+            *ended,
+        ],
     )
     return cast(list[tuple[bytes, int, int, list[bytes]]], reply)
 
