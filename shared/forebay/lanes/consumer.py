@@ -82,6 +82,7 @@ class ConsumerLimits(msgspec.Struct, frozen=True):
     lease_ms: int
     presence_ms: int
     dead_letter_max: int
+    dead_letter_max_bytes: int
 
 
 class Consumer:
@@ -262,7 +263,12 @@ class Consumer:
                 settlement.dead,
             )
         return await scripts.settle(
-            self._settles, self.keys, pairs=pairs, dead_max=self.limits.dead_letter_max, args=args
+            self._settles,
+            self.keys,
+            pairs=pairs,
+            dead_max=self.limits.dead_letter_max,
+            dead_max_bytes=self.limits.dead_letter_max_bytes,
+            args=args,
         )
 
     async def leave(self) -> None:
