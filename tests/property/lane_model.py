@@ -64,6 +64,7 @@ class Lanes:
     running: dict[str, set[LeaseId]] = field(default_factory=dict)
     leaders: dict[str, Prediction] = field(default_factory=dict)
     counters: Counter[str] = field(default_factory=Counter)
+    letters: Counter[str] = field(default_factory=Counter)
 
     def live(self, lane: Lane) -> list[tuple[Prediction, Part]]:
         """Parts that should have an entry, in the order of their entries."""
@@ -169,6 +170,7 @@ class Lanes:
         part.settled = True
         if dead:
             self.counters["dead"] += 1
+            self.letters[prediction.id] += 1
         if status is Status.SUCCEEDED and prediction.queued:
             return SettleOutcome.RECORDED
         prediction.over = True
