@@ -156,6 +156,7 @@ class Load:
         cut: how often they were cut off, by how.
         came: how many clients `feed` has had come.
         hung: how many had neither an answer nor an end of the connection.
+        longest_s: the longest time in which nobody was accepted, between two who were.
 
     Args:
         gateways: to ask.
@@ -169,6 +170,8 @@ class Load:
         self.cut: Counter[str] = Counter()
         self.hung = 0
         self.came = 0
+        self.longest_s = 0.0
+        self._taken_at: float | None = None
         self._gateways = tuple(gateways)
         self._waiting_every = waiting_every
         self._turn = 0
@@ -220,6 +223,9 @@ class Load:
         """Remember what a client was answered with 201."""
         told = _told.decode(body)
         self.values[told.id] = value
+        now = time.monotonic()
+        self.longest_s = max(self.longest_s, now - (self._taken_at or now))
+        self._taken_at = now
         if told.terminal:
             self.answers[told.id] = told
 

@@ -1,4 +1,4 @@
-"""A scene: a server of its own, and the programs that work on it."""
+"""A scene: a server, and the programs that work on it."""
 
 import asyncio
 import contextlib
@@ -17,6 +17,7 @@ from tests.chaos.clients import Http, until_ready
 from tests.chaos.outcome import Outcome
 from tests.chaos.programs import Program
 from tests.fixtures.servers import Server
+from tests.fixtures.shapes import Servers, running
 from tests.fixtures.waiting import eventually
 
 START_S = 30.0
@@ -43,7 +44,6 @@ class Scene:
     """What a scenario plays in.
 
     Attributes:
-        server: Valkey or Redis.
         audit: watches.
         batches: log of what the odd workers have begun.
         settings: of all programs.
@@ -53,22 +53,21 @@ class Scene:
 
     Args:
         folder: for files.
-        server: running.
+        url: of the server, which is running.
         settings: of the programs, by their names.
     """
 
-    def __init__(self, folder: Path, server: Server, settings: Mapping[str, object]) -> None:
+    def __init__(self, folder: Path, url: str, settings: Mapping[str, object]) -> None:
         self.folder = folder
-        self.server = server
         self.batches = folder / "batches"
         self.settings = Settings(
-            redis_url=server.url,
+            redis_url=url,
             models_file=str(folder / "models.toml"),
             home=str(folder / "home"),
             **settings,  # type: ignore[arg-type]
         )
         self._env = {
-            "FOREBAY_REDIS_URL": server.url,
+            "FOREBAY_REDIS_URL": url,
             "FOREBAY_MODELS_FILE": str(folder / "models.toml"),
             "FOREBAY_HOME": str(folder / "home"),
             **_variables(settings),
@@ -76,7 +75,7 @@ class Scene:
         self.programs: list[Program] = []
         self.gateways: list[Gateway] = []
         self.sweepers: list[Program] = []
-        self.audit = Audit(server.url, Keys(self.settings.key_prefix))
+        self.audit = Audit(url, Keys(self.settings.key_prefix))
 
     def _program(self, name: str, *arguments: str, **settings: object) -> Program:
         number = sum(program.name.startswith(name) for program in self.programs)
@@ -186,40 +185,35 @@ def _variables(settings: Mapping[str, object]) -> dict[str, str]:
 @contextlib.asynccontextmanager
 async def scene(
     *,
+    servers: Servers | None = None,
     batch: Table | None = None,
     realtime: Table | None = None,
     bulk: Table | None = None,
-    durable: bool = False,
     **settings: object,
 ) -> AsyncIterator[Scene]:
     """Set a scene.
 
     Args:
+        servers: what it plays on, running; by default a server of its own, which nobody kills.
         batch: limits of the model's batches, as in `models.toml`.
         realtime: limits of its realtime lane.
         bulk: limits of its bulk lane.
-        durable: the server keeps an append-only file as `durability = "disk"` has it.
         settings: of all programs.
     """
-    with tempfile.TemporaryDirectory(prefix="forebay-chaos-") as name:
-        folder = Path(name)
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="forebay-chaos-")))
         lines = [f"[models.{MODEL}]", 'task = "echo"', 'backend = "echo"']
         for table, entries in (("batch", batch), ("realtime", realtime), ("bulk", bulk)):
             lines.append(f"[models.{MODEL}.{table}]")
             lines += [f"{key} = {value}" for key, value in (entries or {}).items()]
         (folder / "models.toml").write_text("\n".join(lines) + "\n", "utf-8")
-        (folder / "server").mkdir()
-        server = Server(folder / "server", aof=durable, fsync="everysec")
-        server.start()
-        made = Scene(folder, server, settings)
+        if servers is None:
+            servers = stack.enter_context(running(Server))
+        made = Scene(folder, servers.url, settings)
         try:
             yield made
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                if server.running:
-                    server.resume()
             await made.close()
-            server.kill()
 
 
 @contextlib.asynccontextmanager

@@ -13,13 +13,13 @@ from forebay.contract.messages import Computation, decode_computation, encode, e
 from forebay.contract.model import ModelSpec
 from forebay.contract.prediction import Lane, PredictionId, Status
 from forebay.contract.rows import Value, ValueRow
-from forebay.lanes import scripts
 from forebay.lanes.consumer import Consumer
 from forebay.lanes.dead import PAGE, DeadLetters, Letter
 from forebay.lanes.lane import Part, Submission
 from forebay.lanes.records import Records
 from forebay.lanes.scripts import SettleOutcome
 from forebay.runtime.redis import Commands
+from forebay.runtime.settings import Settings
 from tests.fixtures.gateway_end import echo_spec
 from tests.fixtures.lanes import (
     LONG_MS,
@@ -397,26 +397,6 @@ async def test_dropped_letters_are_gone_and_only_those(lanes: LaneServer) -> Non
         await letters.open(several[1].id, found[0])
 
 
-async def bury(lanes: LaneServer, worker: Consumer, one: Submission, *, most: int) -> None:
-    """Make a dead letter under another bound on bytes."""
-    await enqueue(lanes, one)
-    (delivery,) = await read(worker, 1)
-    told = settlement(delivery, Status.FAILED, dead=REASON)
-    keys = lanes.echo
-    (outcome,) = await scripts.settle(
-        lanes.redis,
-        keys,
-        pairs=[keys.record(one.id.text), keys.outputs(one.id.text, 0, 1)],
-        dead_max=1_000,
-        dead_max_bytes=most,
-        args=[
-            *(delivery.lane.value, delivery.entry, delivery.prediction, delivery.part),
-            *(delivery.attempt, "failed", encode(told.reply), "", REASON),
-        ],
-    )
-    assert outcome is SettleOutcome.ENDED
-
-
 def of_size(size: int, *, input: bytes = b"") -> Submission:
     """A prediction of one row of so many bytes."""
     message = encode(Computation((ValueRow(b"1" * size),), 0, LONG_MS))
@@ -431,17 +411,17 @@ async def taken(lanes: LaneServer) -> tuple[list[Letter], int]:
 async def test_the_bytes_of_dead_letters_are_bounded_and_the_oldest_go_first(
     lanes: LaneServer,
 ) -> None:
-    worker = await join(lanes)
+    worker = await join(lanes, dead_letter_max_bytes=10_000)
     small = [of_size(100) for _ in range(60)]
     for one in small:
-        await bury(lanes, worker, one, most=10_000)
+        await die(lanes, worker, one)
     found, held = await taken(lanes)
     assert 9_500 < held <= 10_000
     newest = [one.id.text for one in reversed(small)]
     assert [letter.prediction for letter in found] == newest[: len(found)]
     # A large one takes the room of several.
     before = len(found)
-    await bury(lanes, worker, of_size(2_000), most=10_000)
+    await die(lanes, worker, of_size(2_000))
     found, held = await taken(lanes)
     assert held <= 10_000
     assert len(found) < before - 5
@@ -449,21 +429,21 @@ async def test_the_bytes_of_dead_letters_are_bounded_and_the_oldest_go_first(
     letters = letters_of(lanes)
     assert await letters.drop("echo", found[1:-1]) == len(found) - 2
     for one in (of_size(2_000) for _ in range(10)):
-        await bury(lanes, worker, one, most=10_000)
+        await die(lanes, worker, one)
     found, held = await taken(lanes)
     assert 8_000 < held <= 10_000
     await lanes.redis.execute_command("XTRIM", lanes.echo.dead, "MAXLEN", 0)
-    await bury(lanes, worker, of_size(100), most=10_000)
+    await die(lanes, worker, of_size(100))
     assert len((await taken(lanes))[0]) == 1
 
 
 async def test_a_letter_takes_a_quarter_of_the_bytes_at_most_and_says_what_it_lacks(
     lanes: LaneServer,
 ) -> None:
-    worker = await join(lanes)
+    worker = await join(lanes, dead_letter_max_bytes=20_000)
     fits, with_input, too_large = of_size(4_000), of_size(3_000, input=b"1" * 3_000), of_size(5_000)
     for one in (fits, with_input, too_large):
-        await bury(lanes, worker, one, most=20_000)
+        await die(lanes, worker, one)
     letters = letters_of(lanes)
     third, second, first = await letters.every("echo")
     assert [first.lacks, second.lacks, third.lacks] == ["", "large", "large"]
@@ -497,6 +477,7 @@ async def test_a_redis_that_goes_away_in_a_replay_leaves_it_open_what_became_of_
     assert len(await letters_of(real_lanes).of_prediction(one.id)) == 1
 
 
-def test_limits_of_the_shipped_bound_hold_the_largest_request() -> None:
-    """A body of 10 MB, and as much again of rows."""
-    assert scripts.MAX_DEAD_BYTES / 4 > 2 * 10_000_000
+def test_the_bound_by_default_holds_the_largest_request_by_default() -> None:
+    """A body, and as much again of rows."""
+    settings = Settings()
+    assert settings.dead_letter_max_bytes / 4 > 2 * settings.max_body_bytes

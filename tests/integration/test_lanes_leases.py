@@ -1,6 +1,5 @@
 """Conformance of the lanes, on the fake and on the real server: who owns what."""
 
-import asyncio
 import itertools
 from typing import Any
 
@@ -158,32 +157,86 @@ async def test_leases_of_several_vanished_workers_are_found(lanes: LaneServer) -
     assert len(await reclaim(peer, 3)) == 1
 
 
-async def test_a_worker_that_has_just_connected_judges_nobody(lanes: LaneServer) -> None:
-    """After a pause of the server everybody's presence has expired at once."""
-    await enqueue(lanes, submission())
-    gone = await join(lanes, "gone")
+class Hours:
+    """A clock that stands still until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.at_s = 1_000.0
+
+    def __call__(self) -> float:
+        return self.at_s
+
+
+LEASE_MS, PRESENCE_MS = 15_000, 3_000
+
+
+async def beat_for(worker: Consumer, hours: Hours, seconds: float) -> None:
+    """Let so much time pass, in which the worker beats as often as it has to."""
+    until = hours.at_s + seconds
+    while hours.at_s < until:
+        hours.at_s = min(hours.at_s + PRESENCE_MS / 3000, until)
+        await worker.beat()
+
+
+async def silent_leases(lanes: LaneServer) -> None:
+    """One lease of a worker that is gone, and one of a worker that is there and forgot it."""
+    await enqueue(lanes, submission(), submission(lane=Lane.BULK))
+    gone, slow = await join(lanes, "gone"), await join(lanes, "slow")
     await read(gone, 1)
+    (forgotten,) = await read(slow, 1)
     await vanish(lanes, gone)
-    newcomer = await join(lanes, "new", lease_ms=300, steady=False)
-    assert not newcomer.steady
-    assert await reclaim(newcomer, 1) == []
-    await eventually(lambda: newcomer.steady)
-    assert len(await reclaim(newcomer, 1)) == 1
+    await slow._set_idle([forgotten], 2 * LEASE_MS)
 
 
-async def test_a_worker_that_was_out_of_reach_judges_nobody_for_a_lease(lanes: LaneServer) -> None:
-    worker = await join(lanes, "w1", presence_ms=20, lease_ms=100)
-    await worker.beat()
+@pytest.mark.parametrize("short_by_ms", [LEASE_MS, LEASE_MS / 2, LEASE_MS / 10, 1])
+async def test_a_worker_that_has_just_connected_judges_nobody_for_a_whole_lease(
+    lanes: LaneServer, short_by_ms: float
+) -> None:
+    """After a pause of the server everybody's presence has expired at once."""
+    await silent_leases(lanes)
+    hours = Hours()
+    times = {"lease_ms": LEASE_MS, "presence_ms": PRESENCE_MS}
+    newcomer = await join(lanes, "new", **times, steady=False, now=hours)
+    await beat_for(newcomer, hours, (LEASE_MS - short_by_ms) / 1000)
+    assert await reclaim(newcomer, 9) == []
+    await beat_for(newcomer, hours, short_by_ms / 1000)
+    assert len(await reclaim(newcomer, 9)) == 2
+
+
+@pytest.mark.parametrize("short_by_ms", [LEASE_MS, LEASE_MS / 2, LEASE_MS / 10, 1])
+async def test_a_worker_that_was_out_of_reach_judges_nobody_for_a_whole_lease(
+    lanes: LaneServer, short_by_ms: float
+) -> None:
+    await silent_leases(lanes)
+    hours = Hours()
+    times = {"lease_ms": LEASE_MS, "presence_ms": PRESENCE_MS}
+    worker = await join(lanes, "w1", **times, steady=False, now=hours)
+    await beat_for(worker, hours, 10 * LEASE_MS / 1000)
     assert worker.steady
-    last = worker._last_beat
-    await eventually(lambda: asyncio.get_running_loop().time() - last > 0.05)
+    hours.at_s += (PRESENCE_MS + 1) / 1000
     await worker.beat()
-    assert not worker.steady
+    await beat_for(worker, hours, (LEASE_MS - short_by_ms) / 1000)
+    assert await reclaim(worker, 9) == []
+    await beat_for(worker, hours, short_by_ms / 1000)
+    assert len(await reclaim(worker, 9)) == 2
 
 
-async def test_a_worker_that_beats_in_time_stays_steady(lanes: LaneServer) -> None:
-    worker = await join(lanes, "w1")
+async def test_a_worker_whose_own_presence_has_lapsed_judges_nobody(lanes: LaneServer) -> None:
+    """It has not beaten yet since the server was back, or asked before that and is answered now."""
+    await silent_leases(lanes)
+    worker = await join(lanes, "w1", lease_ms=LEASE_MS)
+    await vanish(lanes, worker)
+    assert worker.steady
+    assert await reclaim(worker, 9) == []
+    await worker.beat()
+    assert len(await reclaim(worker, 9)) == 2
+
+
+async def test_a_worker_that_beats_just_in_time_stays_steady(lanes: LaneServer) -> None:
+    hours = Hours()
+    worker = await join(lanes, "w1", presence_ms=PRESENCE_MS, now=hours)
     for _ in range(3):
+        hours.at_s += PRESENCE_MS / 1000
         await worker.beat()
         assert worker.steady
 

@@ -64,6 +64,7 @@ class Lanes:
     running: dict[str, set[LeaseId]] = field(default_factory=dict)
     leaders: dict[str, Prediction] = field(default_factory=dict)
     counters: Counter[str] = field(default_factory=Counter)
+    letters: Counter[str] = field(default_factory=Counter)
 
     def live(self, lane: Lane) -> list[tuple[Prediction, Part]]:
         """Parts that should have an entry, in the order of their entries."""
@@ -126,13 +127,13 @@ class Lanes:
         return part if part in prediction.queued and part.owner == worker else None
 
     def reclaimable(self, worker: str) -> set[tuple[str, int]]:
-        """What this worker may take over."""
+        """What this worker may take over: an absent one, only what was let go."""
         return {
             (prediction.id, part.number)
             for lane in Lane
             for prediction, part in self.live(lane)
             if part.owner is not None
-            and (part.lapsed or (part.owner in self.absent and part.owner != worker))
+            and (part.lapsed or (part.owner in self.absent and worker not in self.absent))
         }
 
     def reclaim(self, worker: str, delivery: Delivery) -> None:
@@ -169,6 +170,7 @@ class Lanes:
         part.settled = True
         if dead:
             self.counters["dead"] += 1
+            self.letters[prediction.id] += 1
         if status is Status.SUCCEEDED and prediction.queued:
             return SettleOutcome.RECORDED
         prediction.over = True

@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import fakeredis
+import msgspec
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -21,13 +22,17 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from forebay.contract.prediction import Lane, Status
+from forebay.contract.errors import LaneFull
+from forebay.contract.model import LaneLimits
+from forebay.contract.prediction import Lane, PredictionId, Status
 from forebay.lanes import scripts, sweeps
 from forebay.lanes.consumer import Consumer, Delivery
+from forebay.lanes.dead import DeadLetters
 from forebay.lanes.keys import Keys
 from forebay.lanes.lane import Submission
 from forebay.lanes.scripts import EnqueueOutcome
 from tests.fixtures import lanes as drive
+from tests.fixtures.gateway_end import echo_spec
 from tests.fixtures.servers import LaneServer, fake_client, new_prefix, real_client
 from tests.property.lane_model import BOUNDS, MAX_JOINED, Lanes, Part, Prediction
 
@@ -35,6 +40,11 @@ T = TypeVar("T")
 WORKERS = ("w1", "w2", "w3")
 workers = st.sampled_from(WORKERS)
 counts = st.integers(1, 6)
+SPEC = msgspec.structs.replace(
+    echo_spec(),
+    realtime=LaneLimits(max_rows=BOUNDS[Lane.REALTIME], deadline_s=drive.LONG_MS / 1000),
+    bulk=LaneLimits(max_rows=BOUNDS[Lane.BULK], deadline_s=drive.LONG_MS / 1000),
+)
 
 
 class LanesMachine(RuleBasedStateMachine):
@@ -49,7 +59,8 @@ class LanesMachine(RuleBasedStateMachine):
         self.oracle = Lanes()
         self.consumers: dict[str, Consumer] = {}
         for name in WORKERS:
-            self.consumers[name] = self.run(drive.join(self.server, name))
+            joined = drive.join(self.server, name, dead_letter_max=10_000)
+            self.consumers[name] = self.run(joined)
         # Everything each worker was ever given: a zombie may speak at any time.
         self.given: dict[str, list[Delivery]] = {name: [] for name in WORKERS}
         self.submissions: dict[str, Submission] = {}
@@ -110,10 +121,13 @@ class LanesMachine(RuleBasedStateMachine):
                 for number, entry in self._entries(leader.id, lane).items():
                     leader.parts[number].entry = entry
             return
-        entries = self._entries(one.id.text, lane)
-        made.parts = [Part(number, count, entries[number]) for number, count in enumerate(rows)]
+        self._on_its_lane(made, rows)
         if identity:
             self.oracle.leaders[identity] = made
+
+    def _on_its_lane(self, made: Prediction, rows: list[int]) -> None:
+        entries = self._entries(made.id, made.lane)
+        made.parts = [Part(number, count, entries[number]) for number, count in enumerate(rows)]
 
     def _entries(self, id_: str, lane: Lane) -> dict[int, bytes]:
         seen = self.run(drive.view(self.server)).entries[lane]
@@ -128,6 +142,27 @@ class LanesMachine(RuleBasedStateMachine):
     def enqueue_again(self, data: st.DataObject) -> None:
         again = data.draw(st.sampled_from(list(self.submissions.values())))
         assert self.run(self._enqueue(again)) == [EnqueueOutcome.KNOWN]
+
+    @precondition(lambda self: self.oracle.letters)
+    @rule(data=st.data())
+    def replay(self, data: st.DataObject) -> None:
+        """Run a dead prediction again, whole: a new one, and its letters are gone."""
+        dead = self.oracle.predictions[data.draw(st.sampled_from(sorted(self.oracle.letters)))]
+        id_ = PredictionId.parse(dead.id)
+        letters = DeadLetters(self.server.redis, self.server.keys)
+        found = self.run(letters.of_prediction(id_))
+        assert len(found) == self.oracle.letters[dead.id]
+        rows = [part.rows for part in dead.parts]
+        expected, _, _ = self.oracle.enqueue(dead.lane, rows, "")
+        if expected is EnqueueOutcome.FULL:
+            with pytest.raises(LaneFull):
+                self.run(letters.replay(id_, found, SPEC, retain_ms=drive.LONG_MS))
+            return
+        new = self.run(letters.replay(id_, found, SPEC, retain_ms=drive.LONG_MS))
+        del self.oracle.letters[dead.id]
+        made = Prediction(new.text, dead.lane, False, [])
+        self.oracle.predictions[new.text] = made
+        self._on_its_lane(made, rows)
 
     @rule(worker=workers, count=counts)
     def read(self, worker: str, count: int) -> None:
@@ -236,6 +271,7 @@ class LanesMachine(RuleBasedStateMachine):
         assert seen.leases == oracle.leased()
         assert seen.deadlines == {p.id for p in oracle.predictions.values() if not p.ended}
         assert seen.counters == {name: n for name, n in oracle.counters.items() if n}
+        assert seen.dead == oracle.letters
         for prediction in oracle.predictions.values():
             record = seen.records[prediction.id]
             assert record["st"].decode() == (prediction.ended or Status.STARTING)

@@ -6,7 +6,7 @@ attempt and is refused if a peer has taken the entry over since.
 
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 from redis.exceptions import ResponseError
@@ -82,6 +82,7 @@ class ConsumerLimits(msgspec.Struct, frozen=True):
     lease_ms: int
     presence_ms: int
     dead_letter_max: int
+    dead_letter_max_bytes: int
 
 
 class Consumer:
@@ -93,6 +94,9 @@ class Consumer:
         settles: likewise, for settling.
         keys: of the model's shard.
         worker: unique name of this worker, made by `process_name` so that peers can check it.
+        limits: times and bounds.
+        clock: follows the server's.
+        now: seconds that only go forward, from any start.
     """
 
     def __init__(
@@ -105,6 +109,7 @@ class Consumer:
         worker: str,
         limits: ConsumerLimits,
         clock: Clock,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.worker = worker
         self.keys = keys
@@ -113,8 +118,9 @@ class Consumer:
         self._reads = reads
         self._settles = settles
         self._clock = clock
+        self._now = now
         self._last_beat = float("-inf")
-        self._steady_since = time.monotonic()
+        self._steady_since = now()
 
     async def join(self) -> None:
         """Make sure that the lanes and their group exist, and say that this worker is present."""
@@ -134,7 +140,7 @@ class Consumer:
         Args:
             rate: rows a second that it works off; 0 if not known.
         """
-        sent = time.monotonic()
+        sent = self._now()
         server_us = await scripts.beat(
             self._redis,
             self.keys,
@@ -142,7 +148,7 @@ class Consumer:
             presence_ms=self.limits.presence_ms,
             rate=rate,
         )
-        now = time.monotonic()
+        now = self._now()
         self._clock.follow(server_us, sent, now)
         if now - self._last_beat > self.limits.presence_ms / 1000:
             # Somebody was out of reach, server or worker: leases that look lapsed may not be.
@@ -152,7 +158,7 @@ class Consumer:
     @property
     def steady(self) -> bool:
         """Whether this worker has been connected for a whole lease, and so may judge others."""
-        return time.monotonic() - self._steady_since >= self.limits.lease_ms / 1000
+        return self._now() - self._steady_since >= self.limits.lease_ms / 1000
 
     async def read(self, lane: Lane, *, rows: int) -> list[Delivery]:
         """Lease entries that are ready now: about so many rows, but at least one entry."""
@@ -179,17 +185,18 @@ class Consumer:
         """Take over leases that nobody will settle: about so many rows, at least one entry.
 
         Those are what was let go, and what a worker holds whose process is known to have ended.
-        While `steady`, also what lapsed, and what a worker holds that is absent.
+        While `steady`, and present itself, also what lapsed, and what a worker holds that is
+        absent.
         """
-        steady = self.steady
         taken = await scripts.reclaim(
             self._redis,
             self.keys,
             lane=lane,
             worker=self.worker,
             rows=rows,
-            lapse_ms=self.limits.lease_ms if steady else RELEASED_IDLE_MS // 2,
-            judge=steady,
+            lapse_ms=self.limits.lease_ms,
+            released_ms=RELEASED_IDLE_MS // 2,
+            judge=self.steady,
             ended=[name for name in await self._holders(lane) if is_gone(name)],
         )
         now = self._clock.now() * 1000
@@ -256,7 +263,12 @@ class Consumer:
                 settlement.dead,
             )
         return await scripts.settle(
-            self._settles, self.keys, pairs=pairs, dead_max=self.limits.dead_letter_max, args=args
+            self._settles,
+            self.keys,
+            pairs=pairs,
+            dead_max=self.limits.dead_letter_max,
+            dead_max_bytes=self.limits.dead_letter_max_bytes,
+            args=args,
         )
 
     async def leave(self) -> None:

@@ -94,6 +94,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Seconds, Meta(description="Keep dead letters for, seconds")
     ] = 604_800.0
     dead_letter_max: Annotated[Count, Meta(description="Most dead letters kept a model")] = 10_000
+    dead_letter_max_bytes: Annotated[
+        Count, Meta(description="Most bytes of dead letters kept a model; a quarter for one")
+    ] = 100_000_000
     file_retention_s: Annotated[
         Seconds, Meta(description="Keep uploaded and produced files for, seconds")
     ] = 2_592_000.0

@@ -1,11 +1,23 @@
 """Every scenario, in the order of the table."""
 
 from tests.chaos.outcome import Scenario
-from tests.chaos.scenarios import background, gateways, lanes, rows, servers, signals, workers
+from tests.chaos.scenarios import (
+    background,
+    durability,
+    failovers,
+    gateways,
+    lanes,
+    rows,
+    servers,
+    signals,
+    workers,
+)
 
 SCENARIOS: tuple[Scenario, ...] = (
     *workers.SCENARIOS,
     *servers.SCENARIOS,
+    *durability.SCENARIOS,
+    *failovers.SCENARIOS,
     *gateways.SCENARIOS,
     *rows.SCENARIOS,
     *lanes.SCENARIOS,

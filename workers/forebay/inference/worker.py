@@ -82,6 +82,7 @@ class Worker:
                 lease_ms=int(settings.lease_s * 1000),
                 presence_ms=int(settings.presence_s * 1000),
                 dead_letter_max=settings.dead_letter_max,
+                dead_letter_max_bytes=settings.dead_letter_max_bytes,
             ),
             clock=clock,
         )

@@ -97,11 +97,6 @@ RawEntry = tuple[bytes, list[bytes]]
 RawLetter = tuple[bytes, int, list[bytes]]
 """Entry, bytes, and the fields that tell of it."""
 
-MAX_DEAD_BYTES = 100_000_000
-"""Dead letters of one shard. They lie in the server's memory beside what is still to be run, and
-are many only when much goes wrong. A quarter, the most that one letter takes, holds the rows and
-the input of a request of 10 MB."""
-
 _enqueue = Script("enqueue", adds=True)
 _read = Script("read")
 _settle = Script("settle")
@@ -186,10 +181,19 @@ async def settle(
     *,
     pairs: Sequence[str],
     dead_max: int,
+    dead_max_bytes: int,
     args: Sequence[Arg],
-    dead_max_bytes: int = MAX_DEAD_BYTES,
 ) -> list[SettleOutcome]:
-    """`settle.lua`; `pairs` are (record, spilled outputs) keys, flat."""
+    """`settle.lua`.
+
+    Args:
+        redis: where.
+        keys: of the model's shard.
+        pairs: (record, spilled outputs) keys, flat.
+        dead_max: most dead letters of the shard.
+        dead_max_bytes: most bytes of them all, of which one takes a quarter at most.
+        args: the packed settlements, in the order of `pairs`.
+    """
     reply = await _settle.call(
         redis,
         [
@@ -249,6 +253,7 @@ async def reclaim(
     worker: str,
     rows: int,
     lapse_ms: int,
+    released_ms: int,
     judge: bool,
     ended: Sequence[str],
 ) -> list[tuple[bytes, int, int, list[bytes]]]:
@@ -256,7 +261,17 @@ async def reclaim(
     reply = await _reclaim.call(
         redis,
         [keys.lane(lane), keys.demand, keys.workers, keys.running],
-        [GROUP, worker, rows, lane.value, lapse_ms, int(judge), keys.records, *ended],
+        [
+            GROUP,
+            worker,
+            rows,
+            lane.value,
+            lapse_ms,
+            int(judge),
+            keys.records,
+            released_ms,
+            *ended,
+        ],
     )
     return cast(list[tuple[bytes, int, int, list[bytes]]], reply)
 

@@ -5,8 +5,9 @@
 -- KEYS  1 lane (stream)  2 demand (hash)  3 workers (zset: worker -> present until, ms)
 --       4 running (hash: worker -> entries it runs, as "LANE:ENTRY ..."; "WORKER why" -> reason)
 -- ARGV  1 group  2 worker  3 rows wanted  4 name of the lane
---       5 leases idle for so many ms have lapsed  6 1 if the absent count as gone
---       7 key prefix of prediction records  8.. workers whose process is known to have ended
+--       5 leases idle for so many ms have lapsed  6 1 if silence counts: leases lapse, and the
+--       absent are gone  7 key prefix of prediction records  8 leases idle for so many ms were let
+--       go  9.. workers whose process is known to have ended
 -- Returns entries { id, attempt, strikes, { field, value, ... } }
 local entries = redis.call('XLEN', KEYS[1])
 if entries == 0 then return {} end
@@ -15,7 +16,7 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local rows = tonumber(redis.call('HGET', KEYS[2], ARGV[4]) or entries)
 local most = math.max(math.floor(tonumber(ARGV[3]) * entries / math.max(rows, 1)), 1)
 local ended = {}
-for i = 8, #ARGV do ended[ARGV[i]] = true end
+for i = 9, #ARGV do ended[ARGV[i]] = true end
 local found, seen = {}, {}
 
 local function add(pending)
@@ -28,16 +29,21 @@ local function add(pending)
 end
 
 local function absent(name)
-  return ARGV[6] == '1' and tonumber(redis.call('ZSCORE', KEYS[3], name) or 0) < now
+  return tonumber(redis.call('ZSCORE', KEYS[3], name) or 0) < now
 end
 
-add(redis.call('XPENDING', KEYS[1], ARGV[1], 'IDLE', ARGV[5], '-', '+', most))
+-- Whose own presence has lapsed was silent, too: after a pause of the server, say, through which
+-- this call has waited. It is no judge of the others' silence.
+local judges = ARGV[6] == '1' and not absent(ARGV[2])
+local lapse = judges and ARGV[5] or ARGV[8]
+
+add(redis.call('XPENDING', KEYS[1], ARGV[1], 'IDLE', lapse, '-', '+', most))
 for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
   local about = {}
   for i = 1, #consumer, 2 do about[consumer[i]] = consumer[i + 1] end
   local name = about['name']
   if #found < most and about['pending'] > 0 and name ~= ARGV[2]
-    and (ended[name] or absent(name)) then
+    and (ended[name] or judges and absent(name)) then
     add(redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', most, name))
   end
 end
