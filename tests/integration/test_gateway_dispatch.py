@@ -1,5 +1,6 @@
 """Rows to lanes and back: parts, outputs beside the record, bounds, deadlines, health."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 
 from forebay.contract.prediction import MAX_PART_BYTES, MAX_PART_ROWS, Lane
 from forebay.contract.rows import TextRow
+from forebay.lanes.depth import depth
 from forebay.lanes.keys import Keys
 from forebay.runtime.redis import Commands, connect
 from forebay.runtime.settings import Settings
@@ -138,17 +140,35 @@ async def test_truncate_reaches_the_worker(
 
 
 async def test_a_full_lane_is_a_429_that_says_when_to_come_back(
-    client: httpx.AsyncClient,
+    client: httpx.AsyncClient, redis_url: str, keys: Keys
 ) -> None:
-    answer = await client.post("/v1/embeddings", json={"model": "narrow", "input": ["a"] * 3})
+    filling = asyncio.create_task(
+        client.post("/v1/embeddings", json={"model": "narrow", "input": ["a"] * 2})
+    )
+    redis = connect(redis_url, timeout_s=2)
+
+    async def is_full() -> bool:
+        return (await depth(redis, keys.of("narrow"), now_ms=0)).realtime == 2
+
+    await eventually(is_full)
+    await redis.aclose()
+    answer = await client.post("/v1/embeddings", json={"model": "narrow", "input": "b"})
     assert answer.status_code == 429
     assert answer.headers["retry-after"] == "1"
     assert answer.json()["error"]["code"] == "rate_limit_exceeded"
     answer = await client.post(
-        "/v1/predictions", json={"version": "narrow", "input": {"text": ["a"] * 3}}, headers=WAIT
+        "/v1/predictions", json={"version": "narrow", "input": {"text": "b"}}, headers=WAIT
     )
     assert answer.status_code == 429
     assert answer.json()["type"] == "urn:forebay:problem:lane_full"
+    filling.cancel()
+
+
+async def test_what_can_never_fit_onto_its_lane_is_a_400(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/v1/embeddings", json={"model": "narrow", "input": ["a"] * 3})
+    assert answer.status_code == 400
+    assert "never holds more than 2: send fewer" in answer.json()["error"]["message"]
+    assert "retry-after" not in answer.headers
 
 
 async def test_an_embedding_that_is_not_done_in_time_is_a_504(

@@ -189,25 +189,27 @@ async def test_somebody_who_waits_moves_what_waits_in_bulk(lanes: LaneServer) ->
     await nothing_is_left(lanes)
 
 
-async def test_what_a_worker_has_already_is_joined_where_it_is(lanes: LaneServer) -> None:
-    patient, hasty = same(lane=Lane.BULK), same()
-    await enqueue(lanes, patient)
-    worker = await join(lanes)
-    deliveries = await read(worker, 1)
-    assert await enqueue(lanes, hasty) == [JOINED]
-    assert (await view(lanes)).demand == {Lane.REALTIME: 0, Lane.BULK: 1}
-    await worker.settle([settlement(delivery) for delivery in deliveries])
-    assert await status_of(lanes, hasty) is Status.SUCCEEDED
-    await nothing_is_left(lanes)
-
-
-async def test_nobody_waits_behind_the_rest_of_a_large_one_in_bulk(lanes: LaneServer) -> None:
-    patient, hasty = same(1, 1, lane=Lane.BULK), same(1, 1)
+@pytest.mark.parametrize("rows", [[2], [1, 1]])
+async def test_nobody_waits_for_bulk_that_a_worker_has(lanes: LaneServer, rows: list[int]) -> None:
+    patient, hasty, third = same(*rows, lane=Lane.BULK), same(*rows), same(*rows)
     await enqueue(lanes, patient)
     worker = await join(lanes)
     await read(worker, 1)
     assert await enqueue(lanes, hasty) == [ENQUEUED]
     assert (await view(lanes)).demand == {Lane.REALTIME: 2, Lane.BULK: 2}
+    assert await enqueue(lanes, third) == [JOINED]
+    assert (await record_of(lanes, third)).leader == hasty.id.text
+
+
+async def test_who_is_patient_joins_what_a_worker_has(lanes: LaneServer) -> None:
+    first, second = same(lane=Lane.BULK), same(lane=Lane.BULK)
+    await enqueue(lanes, first)
+    worker = await join(lanes)
+    deliveries = await read(worker, 1)
+    assert await enqueue(lanes, second) == [JOINED]
+    await worker.settle([settlement(delivery) for delivery in deliveries])
+    assert await status_of(lanes, second) is Status.SUCCEEDED
+    await nothing_is_left(lanes)
 
 
 async def test_what_is_settled_in_part_is_not_joined(lanes: LaneServer) -> None:
@@ -275,16 +277,33 @@ async def test_it_expires_for_all_whose_time_is_over(lanes: LaneServer) -> None:
     await nothing_is_left(lanes)
 
 
-async def test_who_had_it_before_it_got_more_time_may_still_answer(lanes: LaneServer) -> None:
+@pytest.mark.parametrize("status", [Status.EXPIRED, Status.SUCCEEDED])
+async def test_who_had_it_before_it_got_more_time_has_no_say_any_more(
+    lanes: LaneServer, status: Status
+) -> None:
     first, second = same(deadline_ms=-1), same()
     await enqueue(lanes, first, second)
     slow, worker = await join(lanes, "slow"), await join(lanes)
     (delivery,) = await read(slow, 1)
     await slow.settle([settlement(delivery, Status.EXPIRED)])
-    await read(worker, 1)
-    assert await slow.settle([settlement(delivery)]) == [SettleOutcome.ENDED]
+    assert await slow.settle([settlement(delivery, status)]) == [SettleOutcome.STALE]
+    (again,) = await read(worker, 1)
+    assert await slow.settle([settlement(delivery, status)]) == [SettleOutcome.STALE]
+    assert await status_of(lanes, second) is Status.STARTING
+    assert await worker.settle([settlement(again)]) == [SettleOutcome.ENDED]
     assert await status_of(lanes, second) is Status.SUCCEEDED
     await nothing_is_left(lanes)
+
+
+async def test_those_who_leave_are_forgotten(lanes: LaneServer) -> None:
+    first = same()
+    await enqueue(lanes, first)
+    for _ in range(5):
+        gone, stays = same(), same()
+        await enqueue(lanes, gone, stays)
+        await finish(lanes, gone.id)
+    joined = await lanes.redis.execute_command("LLEN", lanes.echo.joined + first.id.text)
+    assert joined == 5
 
 
 async def test_no_more_join_than_may_end_at_once(

@@ -28,6 +28,7 @@ RUN_BY = {
     "settle": [WORKER],
     "tidy": [BACKGROUND],
     "letters": [],
+    "unclaim": [GATEWAY],
 }
 """Who runs which script."""
 

@@ -133,6 +133,35 @@ async def test_embeddings_come_again_without_being_made_again(
     assert len({answer.text for answer in answers}) == 1
 
 
+async def test_a_name_whose_request_was_refused_is_free_again(
+    clients: tuple[httpx.AsyncClient, httpx.AsyncClient], commands: Commands, keys: Keys
+) -> None:
+    one, other = clients
+    full = asyncio.create_task(
+        one.post("/v1/embeddings", json={"model": "narrow", "input": ["a", "b"]})
+    )
+
+    async def is_full() -> bool:
+        return await rows(commands, keys, "narrow") == 2
+
+    await eventually(is_full)
+    body = {"model": "narrow", "input": "c"}
+    refused = await one.post("/v1/embeddings", json=body, headers=KEY)
+    assert refused.status_code == 429
+    assert await Claims(commands, keys).find("key:" + KEY["Idempotency-Key"]) is None
+    made = await other.post("/v1/predictions", json=echo(1), headers=KEY)
+    assert made.status_code == 201
+    full.cancel()
+
+
+async def test_an_id_of_forebays_own_form_is_not_taken(
+    clients: tuple[httpx.AsyncClient, httpx.AsyncClient],
+) -> None:
+    answer = await clients[0].put(f"/v1/predictions/{PredictionId.new('echo').text}", json=echo(1))
+    assert answer.status_code in (400, 422)
+    assert "Forebay's own" in answer.text
+
+
 async def test_a_failure_comes_again_as_it_was(
     clients: tuple[httpx.AsyncClient, httpx.AsyncClient], redis_url: str, keys: Keys
 ) -> None:

@@ -9,6 +9,8 @@ from forebay.lanes.scripts import EnqueueOutcome, FinishOutcome, SettleOutcome
 from tests.fixtures.lanes import Lease
 
 MAX_JOINED = 2
+MOVED = b"0-0"
+"""Entry of a part that was put back on its lane, until the new one is looked up."""
 BOUNDS = {Lane.REALTIME: 20, Lane.BULK: 30}
 
 
@@ -30,7 +32,8 @@ class Part:
 class Prediction:
     """One prediction with its parts; `ended` is its terminal status.
 
-    One that has `joined` another has no parts of its own.
+    One that has `joined` another has no parts of its own. One that is `over` has no say any more;
+    one that was `cut` was ended by authority.
     """
 
     id: str
@@ -41,6 +44,7 @@ class Prediction:
     joined: "Prediction | None" = None
     followers: list["Prediction"] = field(default_factory=list)
     over: bool = False
+    cut: bool = False
     ended: Status | None = None
 
     @property
@@ -89,11 +93,8 @@ class Lanes:
         if leader is not None and self._joinable(leader):
             if lane is Lane.BULK or leader.lane is Lane.REALTIME:
                 return EnqueueOutcome.JOINED, leader, False
-            if all(part.owner is None for part in leader.parts):
-                if not full:
-                    return EnqueueOutcome.JOINED, leader, True
-            elif len(leader.parts) == 1:
-                return EnqueueOutcome.JOINED, leader, False
+            if not full and all(part.owner is None for part in leader.parts):
+                return EnqueueOutcome.JOINED, leader, True
         return (EnqueueOutcome.FULL if full else EnqueueOutcome.ENQUEUED), None, False
 
     def _joinable(self, leader: Prediction) -> bool:
@@ -161,12 +162,17 @@ class Lanes:
         """Record how a delivery ended."""
         prediction = self.predictions[delivery.prediction]
         part = prediction.parts[delivery.part]
-        if delivery.attempt != part.attempt:
+        if (delivery.attempt, delivery.entry) != (part.attempt, part.entry):
             self.counters["stale"] += 1
             return SettleOutcome.STALE
         if part not in prediction.queued:
             self.counters["late"] += 1
             return SettleOutcome.LATE
+        if status is Status.EXPIRED and any(
+            one.ended is None and not one.overdue for one in prediction.followers
+        ):
+            part.entry, part.attempt, part.owner, part.lapsed = MOVED, 1, None, False
+            return SettleOutcome.AGAIN
         part.settled = True
         if dead:
             self.counters["dead"] += 1
@@ -185,6 +191,7 @@ class Lanes:
         if prediction.ended:
             return FinishOutcome.LATE
         self._end(prediction, status)
+        prediction.cut = True
         return FinishOutcome.ENDED
 
     def expire(self) -> int:
@@ -192,6 +199,7 @@ class Lanes:
         overdue = [p for p in self.predictions.values() if p.overdue and not p.ended]
         for prediction in overdue:
             self._end(prediction, Status.EXPIRED)
+            prediction.cut = True
         return len(overdue)
 
     def _end(self, prediction: Prediction, status: Status) -> None:

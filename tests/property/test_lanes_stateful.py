@@ -34,7 +34,7 @@ from forebay.lanes.scripts import EnqueueOutcome
 from tests.fixtures import lanes as drive
 from tests.fixtures.gateway_end import echo_spec
 from tests.fixtures.servers import LaneServer, fake_client, new_prefix, real_client
-from tests.property.lane_model import BOUNDS, MAX_JOINED, Lanes, Part, Prediction
+from tests.property.lane_model import BOUNDS, MAX_JOINED, MOVED, Lanes, Part, Prediction
 
 T = TypeVar("T")
 WORKERS = ("w1", "w2", "w3")
@@ -232,15 +232,23 @@ class LanesMachine(RuleBasedStateMachine):
         self.given[worker] += deliveries
 
     @precondition(lambda self: any(self.given.values()))
-    @rule(data=st.data(), failed=st.booleans(), dead=st.booleans())
-    def settle(self, data: st.DataObject, failed: bool, dead: bool) -> None:
+    @rule(
+        data=st.data(),
+        status=st.sampled_from([Status.SUCCEEDED, Status.FAILED, Status.EXPIRED]),
+        dead=st.booleans(),
+    )
+    def settle(self, data: st.DataObject, status: Status, dead: bool) -> None:
         worker = data.draw(st.sampled_from([name for name in WORKERS if self.given[name]]))
         deliveries = self.some(data, worker)
-        status = Status.FAILED if failed else Status.SUCCEEDED
+        dead = dead and status is not Status.EXPIRED
         expected = [self.oracle.settle(d, status, dead=dead) for d in deliveries]
         reason = "it failed" if dead else ""
         told = [drive.settlement(d, status, dead=reason) for d in deliveries]
         assert self.run(self.consumers[worker].settle(told)) == expected
+        for prediction in self.oracle.predictions.values():
+            for part in prediction.parts:
+                if part.entry == MOVED:
+                    part.entry = self._entries(prediction.id, prediction.lane)[part.number]
 
     @precondition(lambda self: self.submissions)
     @rule(data=st.data(), status=st.sampled_from([Status.CANCELED, Status.EXPIRED]))
@@ -284,7 +292,7 @@ class LanesMachine(RuleBasedStateMachine):
                     kept = {name: value for name, value in record.items() if name[0] not in "akh"}
                     kept.pop("fo", None)
                 assert self.ended.setdefault(f"{prediction.id} {len(kept)}", kept) == kept
-                assert ("er" in record) != (prediction.ended in (Status.SUCCEEDED, Status.FAILED))
+                assert ("er" in record) == prediction.cut
 
 
 @pytest.fixture(autouse=True)

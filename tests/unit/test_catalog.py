@@ -41,6 +41,12 @@ def test_a_models_limits_are_read(tmp_path: Path) -> None:
     assert (spec.realtime.max_rows, spec.batch.max_rows, spec.bulk.max_rows) == (9, 3, None)
 
 
+def test_a_bound_of_the_bulk_lane_leaves_it_its_days_time(tmp_path: Path) -> None:
+    spec = read(catalog(tmp_path, ECHO + "[models.echo.bulk]\nmax_rows = 9\n")).find("echo")
+    assert (spec.bulk.max_rows, spec.bulk.deadline_s) == (9, 86_400)
+    assert spec.realtime.deadline_s == 30
+
+
 def test_a_catalog_can_not_be_changed_once_read(tmp_path: Path) -> None:
     models = read(catalog(tmp_path, ECHO)).models
     with pytest.raises(TypeError):

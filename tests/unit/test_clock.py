@@ -29,6 +29,16 @@ def test_a_clock_follows_the_server_back_as_well() -> None:
         assert clock.now() == pytest.approx(server_s, abs=0.5)
 
 
+def test_an_answer_that_took_long_is_passed_over_until_the_others_are_too_old() -> None:
+    clock = Clock()
+    now = time.monotonic()
+    clock.follow(1_000_000_000_000, now, now)
+    clock.follow(1_000_900_000_000, now, now + 10)
+    assert clock.now() == pytest.approx(1_000_000.0, abs=0.5)
+    clock.follow(1_000_900_000_000, now + 99_990, now + 100_000)
+    assert clock.now() == pytest.approx(1_000_900.0 - 99_995, abs=0.5)
+
+
 def test_time_passes_between_two_answers() -> None:
     clock = Clock()
     now = time.monotonic()

@@ -137,6 +137,22 @@ async def test_a_child_that_crashes_gets_more_starts_than_its_rows_get_strikes(
     assert [line for line in watched.lines if line.endswith("up")] == ["a: up"] * MAX_CRASHES
 
 
+async def test_who_crashes_once_all_were_ready_is_started_again_however_often(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("forebay.local.processes.LONGEST_PAUSE_S", 0.01)
+    watched.supervisor.settled()
+    crash = "import os; print('up', flush=True); os.kill(os.getpid(), 11)"
+    watched.supervisor.start(python("a", crash))
+    watched.supervisor.start(python("b", "raise SystemExit('no model here')"))
+    async with asyncio.timeout(60):
+        error = await watched.supervisor.given_up()
+        assert "b ended with exit code 1" in error.message
+    await eventually(
+        lambda: sum(line.endswith("up") for line in watched.lines) > MAX_CRASHES, within_s=30
+    )
+
+
 async def test_a_program_that_is_not_there_is_given_up(watched: Watched) -> None:
     watched.supervisor.start(Task("a", ("/no/such/program",), Stage.SERVER, {}))
     async with asyncio.timeout(20):

@@ -6,7 +6,8 @@
 whose input and result are therefore kept.
 """
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import AsyncGenerator, Mapping, Sequence
 
 import msgspec
 
@@ -14,6 +15,7 @@ from forebay.contract.errors import (
     DeadlineExceeded,
     ErrorKind,
     ForebayError,
+    LaneFull,
     NotFound,
     Unavailable,
 )
@@ -186,9 +188,11 @@ class Dispatch:
             self._waits.channel,
             identity=identity_of(rows, truncate=truncate) if spec.joins else b"",
         )
-        replies = await self._waits.wait(submission, wait_s, when_gone)
+        replies = await self._wait(submission, wait_s, name, when_gone)
         if not replies:
             if self._waits.abandoned:
+                if name is None:
+                    self._canceler.cancel_soon(id_)  # nobody can come back for it
                 raise Unavailable(
                     "This gateway stops before the prediction is done. Send it again.",
                     retry_after_s=DEFAULT_RETRY_S,
@@ -259,10 +263,12 @@ class Dispatch:
             identity_of(rows, truncate=truncate) if spec.joins else b"",
         )
         if wait_s is None:
-            await self._writer.enqueue(submission)
+            async with self._claimed(submission, name):
+                await self._writer.enqueue(submission)
             replies: tuple[Reply, ...] = ()
         else:
-            replies = await self._waits.wait(submission, min(wait_s, self.sync_wait_s), when_gone)
+            wait_s = min(wait_s, self.sync_wait_s)
+            replies = await self._wait(submission, wait_s, name, when_gone)
         if not replies:
             made = Prediction(
                 id=id_.text,
@@ -315,6 +321,22 @@ class Dispatch:
             return PredictionId.parse(text)
         except NotFound:
             return await self._repeats.resolve(text)
+
+    async def _wait(
+        self, submission: Submission, wait_s: float, name: Name | None, when_gone: WhenGone | None
+    ) -> tuple[Reply, ...]:
+        async with self._claimed(submission, name):
+            return await self._waits.wait(submission, wait_s, when_gone)
+
+    @contextlib.asynccontextmanager
+    async def _claimed(self, submission: Submission, name: Name | None) -> AsyncGenerator[None]:
+        """Give the name back if the lane refuses what it was claimed for."""
+        try:
+            yield
+        except LaneFull:
+            if name is not None:
+                await self._repeats.release(name, submission.id)
+            raise
 
     async def _again(
         self, name: Name, id_: PredictionId, deadline_ms: int, wait_s: float

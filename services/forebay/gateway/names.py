@@ -6,7 +6,8 @@ from typing import Final
 
 import msgspec
 
-from forebay.contract.errors import InvalidInput
+from forebay.contract.errors import InvalidInput, NotFound
+from forebay.contract.prediction import PredictionId
 
 MAX_KEY: Final = 255
 """Longest Idempotency-Key."""
@@ -62,12 +63,25 @@ def own_id(text: str, fingerprint: str) -> Name:
             "An id is up to 128 letters, digits, '.', '_' and '-', the first a letter or digit.",
             param="id",
         )
+    if _is_ours(text):
+        raise InvalidInput(
+            "Ids of this form are Forebay's own, and this is none that it gave: use another form.",
+            param="id",
+        )
     return Name(key, fingerprint, shown=text)
 
 
 def fingerprint(path: str, body: bytes) -> str:
     """Tells requests apart."""
     return hashlib.sha256(b"%s\0%s" % (path.encode(), body)).hexdigest()[:32]
+
+
+def _is_ours(text: str) -> bool:
+    try:
+        PredictionId.parse(text)
+    except NotFound:
+        return False
+    return True
 
 
 def own_key(text: str) -> str | None:

@@ -9,10 +9,11 @@ the id claimed makes it safe.
 """
 
 import asyncio
+import contextlib
 from http import HTTPStatus
 from typing import Final
 
-from forebay.contract.errors import NotFound
+from forebay.contract.errors import NotFound, Unavailable
 from forebay.contract.prediction import Prediction, PredictionId
 from forebay.gateway.errors import RequestFault
 from forebay.gateway.names import Name, own_key
@@ -69,6 +70,14 @@ class Repeats:
                 "This Idempotency-Key" if name.shown is None else "This id", param=name.param
             )
         return claim.id
+
+    async def release(self, name: Name, id_: PredictionId) -> None:
+        """Give a name back: its request was refused, and may come again as if for the first time.
+
+        If Redis is out of reach just then, the next one with it looks for a while and goes on.
+        """
+        with contextlib.suppress(Unavailable):
+            await self._reads.run(lambda: self._claims.release(name.key, id_, name.fingerprint))
 
     async def follow(self, id_: PredictionId, wait_s: float) -> Prediction | None:
         """The prediction of an earlier request, as it ends or as it is after `wait_s`.

@@ -31,11 +31,14 @@ MAX_FALSE_STARTS = 3
 """Starts in a row that may end before that."""
 
 MAX_CRASHES = 12
-"""Likewise for a child that was ended by a signal, or found itself hung: the row at fault, if it is
-one, is put aside after `max_strikes` of them."""
+"""Likewise for a child that was ended by a signal, or found itself hung, before all were ready.
+After that it is what it runs: each row at fault costs `max_strikes` crashes and is put aside, and
+giving up would take all the others with it."""
 
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 10.0
+LONGEST_CRASH_PAUSE_S = 1.0
+"""Others wait for a worker that has crashed."""
 
 KILL_AFTER_S = 5.0
 """How much longer than its own grace a draining child gets before it is killed."""
@@ -91,6 +94,7 @@ class Supervisor:
         self._show = show
         self._lock = lock
         self._draining = asyncio.Event()
+        self._settled = False
         self._given_up: asyncio.Future[Unavailable] = asyncio.get_running_loop().create_future()
         self._children: dict[str, tuple[Task, asyncio.Task[None]]] = {}
         self._running: dict[str, asyncio.subprocess.Process] = {}
@@ -110,6 +114,10 @@ class Supervisor:
         """Start a process, and keep it running."""
         keeper = asyncio.create_task(self._keep(task), name=f"keep {task.name}")
         self._children[task.name] = (task, keeper)
+
+    def settled(self) -> None:
+        """All have been ready: whoever crashes from now on is started again, however often."""
+        self._settled = True
 
     async def given_up(self) -> Unavailable:
         """Wait until a child has been given up; says which, and its last words."""
@@ -160,7 +168,11 @@ class Supervisor:
             if time.monotonic() - started >= STEADY_S:
                 false_starts, pause_s = 0, FIRST_PAUSE_S
             false_starts += 1
-            if code == EXIT_HOPELESS or false_starts >= _most_false_starts(code):
+            crashed = code < 0 or code == EXIT_HUNG
+            if crashed and self._settled:
+                false_starts, pause_s = 0, min(pause_s, LONGEST_CRASH_PAUSE_S)
+            most = MAX_CRASHES if crashed else MAX_FALSE_STARTS
+            if code == EXIT_HOPELESS or false_starts >= most:
                 if not self._given_up.done():
                     last_line = last_line or _last_line(task.log)
                     self._given_up.set_result(_given_up(task, code, false_starts, last_line))
@@ -238,10 +250,6 @@ def _last_line(log: Path | None) -> str:
     except OSError:
         lines = []
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
-
-
-def _most_false_starts(code: int) -> int:
-    return MAX_CRASHES if code < 0 or code == EXIT_HUNG else MAX_FALSE_STARTS
 
 
 def _given_up(task: Task, code: int, times: int, last_line: str) -> Unavailable:

@@ -175,6 +175,7 @@ class Up:
             key_prefix=settings.key_prefix,
             say=log.info,
         )
+        supervisor.settled()
         return Ready(address, tuple(catalog.models.values()), time.monotonic() - self._began)
 
     def _env(self, redis_url: str) -> dict[str, str]:

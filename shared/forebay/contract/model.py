@@ -65,6 +65,12 @@ class LaneLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     deadline_s: float = 30.0
 
 
+class BulkLimits(LaneLimits, frozen=True, forbid_unknown_fields=True):
+    """Bounds of the bulk lane: as of any, with a day's time."""
+
+    deadline_s: float = 86_400.0
+
+
 class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One `[models.NAME]` table.
 
@@ -91,7 +97,7 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     description: str = ""
     batch: BatchLimits = BatchLimits()
     realtime: LaneLimits = LaneLimits()
-    bulk: LaneLimits = LaneLimits(deadline_s=86_400.0)
+    bulk: BulkLimits = BulkLimits()
     name: str = ""
 
     @property

@@ -10,6 +10,7 @@ from typing import cast
 import msgspec
 
 from forebay.contract.prediction import PredictionId
+from forebay.lanes import scripts
 from forebay.lanes.keys import Keys
 from forebay.runtime.redis import Commands
 
@@ -55,13 +56,21 @@ class Claims:
         taken = cast(
             bytes | None,
             await self._redis.execute_command(
-                "SET", self._keys.claim(name), f"{id_.text} {fingerprint}",
+                "SET", self._keys.claim(name), _text(id_, fingerprint),
                 "NX", "GET", "PX", ttl_ms,
             ),
         )  # fmt: skip
         if taken is None:
             return Claim(id_, fingerprint, fresh=True)
         return _parse(taken)
+
+    async def release(self, name: str, id_: PredictionId, fingerprint: str) -> None:
+        """Give a name back that was claimed for a prediction which was refused then.
+
+        Raises:
+            redis.exceptions.RedisError: Redis is out of reach; the name lapses in its time.
+        """
+        await scripts.unclaim(self._redis, self._keys.claim(name), _text(id_, fingerprint))
 
     async def find(self, name: str) -> PredictionId | None:
         """The prediction that a name stands for, or None.
@@ -71,6 +80,10 @@ class Claims:
         """
         taken = cast(bytes | None, await self._redis.execute_command("GET", self._keys.claim(name)))
         return None if taken is None else _parse(taken).id
+
+
+def _text(id_: PredictionId, fingerprint: str) -> str:
+    return f"{id_.text} {fingerprint}"
 
 
 def _parse(taken: bytes) -> Claim:

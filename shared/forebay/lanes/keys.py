@@ -35,7 +35,9 @@ A record's fields: `st` status (a lane entry being leased is not written here), 
 channel, `tt` retention in ms, `in` the input as the client sent it, `en` lane entries as
 `id:rows …`, `sq` rows that had ever entered the lane, its own included, `oN` reply of part N, `aN`
 attempt of part N if not the first, `kN` strikes of part N if any and `hN` their history, a line
-each, `er` reply of a finish, `rt` the prediction whose dead letter was replayed as this one.
+each, `er` reply of a finish, `rt` the prediction whose dead letter was replayed as this one, `id`
+identity of what it asks for if others may join it, `fo` how many have and still wait, `go` there if
+it has ended and is run for them only, `of` the leader it has joined, whose record has the replies.
 
 The demand's fields: by `LANE`, rows that wait or are leased; by `LANE_in`, rows that ever entered;
 `rate`, rows a second that all workers present work off.

@@ -10,7 +10,13 @@ import msgspec
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 
-from forebay.contract.errors import ForebayError, LaneFull, NotFound, Unavailable
+from forebay.contract.errors import (
+    ForebayError,
+    InvalidInput,
+    LaneFull,
+    NotFound,
+    Unavailable,
+)
 from forebay.contract.model import ModelSpec
 from forebay.contract.prediction import Lane, PredictionId
 from forebay.lanes import scripts
@@ -147,7 +153,9 @@ class LaneWriter:
 
         Raises:
             Unavailable: Redis is out of reach, or too slow for what is waiting already.
+            InvalidInput: it has more rows than its lane ever holds.
         """
+        self._check_fits(submission)
         if not self._health.up:
             raise unavailable()
         if self._waiting.bytes > MAX_WAITING_BYTES:
@@ -180,6 +188,18 @@ class LaneWriter:
     async def run(self) -> None:
         """Write until cancelled; what is waiting then is still written."""
         await self._waiting.run()
+
+    def _check_fits(self, submission: Submission) -> None:
+        spec = self._models.get(submission.id.model)
+        if spec is None:
+            return  # as its writing will tell
+        limits = spec.realtime if submission.lane is Lane.REALTIME else spec.bulk
+        rows = sum(part.rows for part in submission.parts)
+        if limits.max_rows is not None and rows > limits.max_rows:
+            raise InvalidInput(
+                f"This has {rows:,} rows, and the {submission.lane.value} lane of {spec.name!r} "
+                f"never holds more than {limits.max_rows:,}: send fewer at a time."
+            )
 
     async def _write(self, items: list[tuple[Submission, Done]]) -> None:
         id_ = items[0][0].id

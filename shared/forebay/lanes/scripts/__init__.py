@@ -107,6 +107,7 @@ _beat = Script("beat")
 _leave = Script("leave")
 _tidy = Script("tidy")
 _letters = Script("letters")
+_unclaim = Script("unclaim")
 
 
 def _lanes(keys: LaneKeys) -> list[str]:
@@ -305,6 +306,11 @@ async def tidy(
         [GROUP, grace_ms, idle_ms],
     )
     return reply[0], reply[1]
+
+
+async def unclaim(redis: Commands, key: str, claim: str) -> None:
+    """`unclaim.lua`."""
+    await _unclaim.call(redis, [key], [claim])
 
 
 async def letters(

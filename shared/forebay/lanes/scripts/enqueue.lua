@@ -92,12 +92,9 @@ local function leader_of(own, identity, lane, parts, deadline, excess)
   if tonumber(found[3]) ~= parts or found[3] ~= found[4] then return end
   if tonumber(found[5] or 0) >= tonumber(ARGV[9]) then return end
   if lane == 'realtime' and found[6] == 'bulk' then
-    if all_wait('bulk', found[7]) then
-      if excess > 0 then return end
-      promote(record, found[7], math.max(deadline, found[8]))
-    elseif parts > 1 then
-      return
-    end
+    -- What a worker has may wait there for as long as realtime keeps it busy.
+    if excess > 0 or not all_wait('bulk', found[7]) then return end
+    promote(record, found[7], math.max(deadline, found[8]))
   end
   return id
 end

@@ -42,9 +42,10 @@ local function take_off(record, id)
 end
 
 -- One that joined has ended; the last one out ends what it joined, if that lives on for them only.
-local function unsubscribe(leader)
+local function unsubscribe(leader, id)
   local record = ARGV[4] .. leader
   if redis.call('EXISTS', record) == 0 then return end
+  redis.call('LREM', ARGV[5] .. leader, 1, id)
   local left = redis.call('HINCRBY', record, 'fo', -1)
   if left == 0 and redis.call('HDEL', record, 'go') == 1 then
     take_off(record, leader)
@@ -68,7 +69,7 @@ for k = 7, #KEYS do
     if tonumber(found[5] or 0) > 0 then
       redis.call('HSET', record, 'go', 1)
     else
-      if found[4] then unsubscribe(found[4]) else take_off(record, id) end
+      if found[4] then unsubscribe(found[4], id) else take_off(record, id) end
       redis.call('PEXPIRE', record, found[3])
     end
     redis.call('HINCRBY', KEYS[5], status, 1)

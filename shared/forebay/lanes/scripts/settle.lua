@@ -193,15 +193,6 @@ local function run_again(record, lane, entry, id, part, entries, deadline)
   return true
 end
 
--- The entry that a part has now, if it is not the one that it had.
-local function moved_to(entries, part, entry)
-  local number = 0
-  for current in string.gmatch(entries, '(%d+%-%d+):%d+') do
-    if number == part then return current ~= entry and current end
-    number = number + 1
-  end
-end
-
 local at, key = 8, 8
 while key <= #KEYS do
   local record, spilled_key = KEYS[key], KEYS[key + 1]
@@ -221,7 +212,8 @@ while key <= #KEYS do
     outcome = -2
     mine[#mine + 1] = entry
     count('late')
-  elseif (found[5] or '1') ~= attempt then
+  elseif (found[5] or '1') ~= attempt or not string.find(found[6], entry .. ':', 1, true) then
+    -- Taken over by another worker, or put back on the lane under another entry.
     outcome = -1
     count('stale')
   elseif was ~= 'starting' and not found[9] then
@@ -242,7 +234,6 @@ while key <= #KEYS do
       bury(record, lane, id, part, attempt, reason, found[6])
     end
     mine[#mine + 1] = entry
-    mine[#mine + 1] = moved_to(found[6], tonumber(part), entry) or nil
     rows_done[lane] = rows_done[lane] + rows_of(found[6], tonumber(part))
     if was == 'starting' then publish_later(found[3], message) end
     local left = tonumber(found[2]) - 1
