@@ -18,16 +18,17 @@ INTRODUCTION = """\
 <!-- Written by `make chaos`. Edit tests/chaos/page.py instead. -->
 # Chaos
 
-What Forebay promises, tried by breaking it: real gateways, workers and backgrounds on a real
-server, killed, paused and told to end while predictions come over HTTP.
+What Forebay promises, tried by breaking it: real gateways, workers, backgrounds and servers,
+killed, paused and told to end while predictions come over HTTP.
 """
 
 WORDS = """\
 - **accepted**: the client was given an id, or a result.
 - **succeeded**: with its own output, as a gateway shows it in the end.
 - **failed**: ended in any other way, expired included.
-- **lost**: accepted, and never ended or gone.
-- **seen twice**: published more than once, shown otherwise after its end, or counted twice.
+- **lost**: accepted, and never ended or gone. Allowed only where the level of durability allows it.
+- **seen twice**: published more than once, shown otherwise after its end, or counted twice. Where a
+  server may have forgotten an end, one that comes again, the same, is counted here and allowed.
 - **re-run**: leased more than once. A computation may run twice; only one of its results is seen.
 
 At the end of each scenario the demand counters are at 0 and the lanes are empty, or its promise is

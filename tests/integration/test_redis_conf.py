@@ -42,10 +42,10 @@ def pair(tmp_path: Path) -> Iterator[tuple[Configured, Configured]]:
     """A primary and its replica."""
     (tmp_path / "primary").mkdir()
     (tmp_path / "replica").mkdir()
-    primary = Configured(tmp_path / "primary", "replicated.conf", "--min-replicas-max-lag", "2")
+    primary = Configured(tmp_path / "primary", "replicated.conf", "min-replicas-max-lag 2")
     primary.start()
     replica = Configured(
-        tmp_path / "replica", "replicated.conf", "--replicaof", f"127.0.0.1 {primary.port}"
+        tmp_path / "replica", "replicated.conf", f"replicaof 127.0.0.1 {primary.port}"
     )
     replica.start()
     yield primary, replica
