@@ -1,4 +1,4 @@
-"""What every backend promises: one suite that each of them passes, and the embedder's own terms."""
+"""What every backend and task promises: one suite that each passes, and the embedder's terms."""
 
 from collections.abc import Callable, Sequence
 from itertools import permutations
@@ -19,7 +19,21 @@ from forebay.contract.errors import (
     TooLong,
 )
 from forebay.contract.model import BackendName, ModelSpec, Precision
-from forebay.contract.rows import Embedding, Output, Row, Task, TextRow, TokensRow, Value, ValueRow
+from forebay.contract.rows import (
+    Classes,
+    Embedding,
+    Entailment,
+    Options,
+    Output,
+    PairRow,
+    Row,
+    Spans,
+    Task,
+    TextRow,
+    TokensRow,
+    Value,
+    ValueRow,
+)
 from forebay.inference.backends.base import Backend, PreparedRow
 from forebay.inference.backends.echo import Echo
 from forebay.inference.backends.load import load
@@ -27,7 +41,7 @@ from forebay.inference.backends.onnx import OnnxModel
 from forebay.inference.tasks import text as texts
 from forebay.inference.tasks.embedding import Embeddings
 from forebay.storage.artifacts import Artifact, ArtifactStore
-from tests.fixtures.artifacts import minilm_spec
+from tests.fixtures.artifacts import TINY, minilm_spec, tiny, tiny_spec
 
 LONG = "the river " * 200
 CLS, SEP = 101, 102
@@ -60,8 +74,71 @@ def embedder(minilm: Artifact) -> OnnxModel:
     return backend
 
 
-@pytest.fixture(params=["echo", "onnx"])
+TEXTS = ("a short one", "The quick brown fox jumps over the lazy dog.", "of rivers, and the sea")
+BAD_PAIRS = (
+    PairRow(LONG, "a"),
+    PairRow("a", LONG),
+    PairRow(LONG * 9, LONG * 9),
+    TextRow("a"),
+    ValueRow(b"1"),
+)
+BAD_TEXTS = (TextRow(LONG), TextRow(LONG * 9), ValueRow(b"1"))
+GOOD_AND_BAD: dict[Task, tuple[tuple[Row, ...], tuple[Row, ...]]] = {
+    Task.CLASSIFICATION: (
+        (*map(TextRow, TEXTS), PairRow(TEXTS[0], TEXTS[1]), TokensRow((5, 9, 7))),
+        (*BAD_TEXTS, PairRow(LONG, "a"), TokensRow(()), TokensRow((10_000,))),
+    ),
+    Task.RERANKING: (tuple(PairRow("it", text) for text in TEXTS), BAD_PAIRS),
+    Task.ZERO_SHOT: (tuple(PairRow(text, "It is new.") for text in TEXTS), BAD_PAIRS),
+    Task.TOKEN_CLASSIFICATION: (
+        tuple(map(TextRow, TEXTS)),
+        (*BAD_TEXTS, TokensRow((5,)), PairRow("a", "b")),
+    ),
+}
+
+
+def near(one: Output, other: Output) -> bool:
+    """Whether a classifier says the same twice, scores within 1e-5."""
+    match one, other:
+        case (Classes(), Classes()):
+            a, b = (np.frombuffer(output.scores, "<f4") for output in (one, other))
+            return one.labels == other.labels and bool(np.abs(a - b).max() <= 1e-5)
+        case (Entailment(), Entailment()):
+            return (
+                one.tokens == other.tokens
+                and abs(one.entails - other.entails) <= 1e-4
+                and abs(one.contradicts - other.contradicts) <= 1e-4
+            )
+        case (Spans(), Spans()):
+            plain = [
+                [msgspec.structs.replace(span, score=round(span.score, 4)) for span in output.spans]
+                for output in (one, other)
+            ]
+            return plain[0] == plain[1]
+        case _:
+            return False
+
+
+@pytest.fixture(scope="module")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Task], OnnxModel]:
+    made: dict[Task, OnnxModel] = {}
+
+    def of(task: Task) -> OnnxModel:
+        if task not in made:
+            artifact = tiny(task, tmp_path_factory.mktemp("source"))
+            made[task] = OnnxModel(artifact.folder, artifact.manifest, threads=1)
+            made[task].warm()
+        return made[task]
+
+    return of
+
+
+@pytest.fixture(params=["echo", "onnx", *TINY])
 def case(request: pytest.FixtureRequest) -> Case:
+    if isinstance(request.param, Task):
+        model: OnnxModel = request.getfixturevalue("tiny_model")(request.param)
+        good, bad = GOOD_AND_BAD[request.param]
+        return Case(backend=model, version=model.version, good=good, bad=bad, same=near)
     if request.param == "echo":
         return Case(
             backend=Echo(),
@@ -140,6 +217,64 @@ class TestEveryBackend:
         case.backend.warm()
         case.backend.warm()
         assert case.backend.run(ready(case.backend, case.good))
+
+
+@pytest.mark.parametrize("task", TINY)
+def test_a_classifier_that_is_told_other_labels_does_not_warm(
+    tiny_model: Callable[[Task], OnnxModel], task: Task, tmp_path: Path
+) -> None:
+    artifact = tiny(task, tmp_path)
+    limits = msgspec.structs.replace(artifact.manifest.limits, dimensions=99)
+    manifest = msgspec.structs.replace(artifact.manifest, limits=limits)
+    with pytest.raises(ArtifactError, match="doesn't do what its manifest says"):
+        OnnxModel(artifact.folder, manifest, threads=1).warm()
+    with pytest.raises(ArtifactError, match="names no labels"):
+        OnnxModel(artifact.folder, msgspec.structs.replace(artifact.manifest, head=None), threads=1)
+
+
+@pytest.mark.parametrize("task", TINY)
+def test_a_row_over_the_limit_is_cut_to_it_only_if_asked(
+    tiny_model: Callable[[Task], OnnxModel], task: Task
+) -> None:
+    model = tiny_model(task)
+    long = "the river runs to the sea and " * 10_000
+    row = TextRow(long) if isinstance(GOOD_AND_BAD[task][0][0], TextRow) else PairRow(long, "a")
+    error = refusal(model, row)
+    assert isinstance(error, TooLong)
+    assert "at least" in error.message
+    assert "truncate: true" in error.message
+    (cut,) = ready(model, [row], truncate=True)
+    assert cut.length == 64
+    assert len(model.run([cut])) == 1
+
+
+def test_options_go_with_each_row_of_a_batch(tiny_model: Callable[[Task], OnnxModel]) -> None:
+    model = tiny_model(Task.CLASSIFICATION)
+    rows = [
+        row
+        for options in (Options(), Options(top_k=2), Options(top_k=0), Options(top_k=9))
+        for row in model.prepare([TextRow("a")], truncate=False, options=options)
+        if isinstance(row, PreparedRow)
+    ]
+    told = [output.labels for output in model.run(rows) if isinstance(output, Classes)]
+    assert [len(labels) for labels in told] == [1, 2, 3, 3]
+    assert all(labels == told[3][: len(labels)] for labels in told)
+
+
+def test_a_hypothesis_is_never_cut(tiny_model: Callable[[Task], OnnxModel]) -> None:
+    error = refusal(tiny_model(Task.ZERO_SHOT), PairRow("a", "the sea " * 60), truncate=True)
+    assert isinstance(error, TooLong)
+    assert "is held against is too long" in error.message
+
+
+def test_an_artifact_built_for_another_task_does_not_load(tmp_path: Path) -> None:
+    artifact = tiny(Task.CLASSIFICATION, tmp_path)
+    store = ArtifactStore(artifact.folder.parents[2])
+    spec = tiny_spec(Task.CLASSIFICATION, Path(artifact.manifest.source))
+    assert isinstance(load(spec, store), OnnxModel)
+    other = msgspec.structs.replace(spec, task=Task.ZERO_SHOT)
+    with pytest.raises(ArtifactError, match=r"built with task 'classification'.*'zero-shot'"):
+        load(other, store)
 
 
 def test_echo_gives_back_the_very_bytes() -> None:

@@ -133,6 +133,27 @@ class Accuracy(msgspec.Struct, frozen=True):
     invariance: float
 
 
+class Agreement(msgspec.Struct, frozen=True):
+    """How close a classifier's scores are to full precision, on rows it was not tuned on.
+
+    Differences are of scores, 0..1; of a model whose scores are its logits, in standard deviations.
+
+    Attributes:
+        rows: size of the sample; tokens, for a model that labels those.
+        same: share of rows whose best label is the same; with one label, share of pairs of rows
+            that are ranked the same way.
+        mean_difference: mean over rows of the largest difference of a score to FP32's.
+        max_difference: the largest of all.
+        variance: largest difference between a row's score run alone and run among others.
+    """
+
+    rows: int
+    same: float
+    mean_difference: float
+    max_difference: float
+    variance: float
+
+
 class Speed(msgspec.Struct, frozen=True):
     """Rows per second of both graphs in one run, bucketed by length, and their ratio."""
 
@@ -143,12 +164,18 @@ class Speed(msgspec.Struct, frozen=True):
 
 
 class BuildReport(msgspec.Struct, frozen=True):
-    """What a build measured; kept beside the manifest as `report.json`."""
+    """What a build measured; kept beside the manifest as `report.json`.
 
-    accuracy: Accuracy
+    Attributes:
+        accuracy: of an embedding model.
+        agreement: of a classifier.
+    """
+
     speed: Speed
     fp32_bytes: int
     bytes: int
     smoothing: float
     kept_fp32: tuple[str, ...]
     seconds: float
+    accuracy: Accuracy | None = None
+    agreement: Agreement | None = None
