@@ -41,7 +41,7 @@ from forebay.inference.backends.onnx import OnnxModel
 from forebay.inference.tasks import text as texts
 from forebay.inference.tasks.embedding import Embeddings
 from forebay.storage.artifacts import Artifact, ArtifactStore
-from tests.fixtures.artifacts import TINY, minilm_spec, tiny, tiny_spec
+from tests.fixtures.artifacts import TINY, minilm_spec, tiny, tiny_home, tiny_spec
 
 LONG = "the river " * 200
 CLS, SEP = 101, 102
@@ -120,12 +120,12 @@ def near(one: Output, other: Output) -> bool:
 
 
 @pytest.fixture(scope="module")
-def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Task], OnnxModel]:
+def tiny_model() -> Callable[[Task], OnnxModel]:
     made: dict[Task, OnnxModel] = {}
 
     def of(task: Task) -> OnnxModel:
         if task not in made:
-            artifact = tiny(task, tmp_path_factory.mktemp("source"))
+            artifact = tiny(task)
             made[task] = OnnxModel(artifact.folder, artifact.manifest, threads=1)
             made[task].warm()
         return made[task]
@@ -220,10 +220,8 @@ class TestEveryBackend:
 
 
 @pytest.mark.parametrize("task", TINY)
-def test_a_classifier_that_is_told_other_labels_does_not_warm(
-    tiny_model: Callable[[Task], OnnxModel], task: Task, tmp_path: Path
-) -> None:
-    artifact = tiny(task, tmp_path)
+def test_a_classifier_that_is_told_other_labels_does_not_warm(task: Task) -> None:
+    artifact = tiny(task)
     limits = msgspec.structs.replace(artifact.manifest.limits, dimensions=99)
     manifest = msgspec.structs.replace(artifact.manifest, limits=limits)
     with pytest.raises(ArtifactError, match="doesn't do what its manifest says"):
@@ -267,10 +265,9 @@ def test_a_hypothesis_is_never_cut(tiny_model: Callable[[Task], OnnxModel]) -> N
     assert "is held against is too long" in error.message
 
 
-def test_an_artifact_built_for_another_task_does_not_load(tmp_path: Path) -> None:
-    artifact = tiny(Task.CLASSIFICATION, tmp_path)
-    store = ArtifactStore(artifact.folder.parents[2])
-    spec = tiny_spec(Task.CLASSIFICATION, Path(artifact.manifest.source))
+def test_an_artifact_built_for_another_task_does_not_load() -> None:
+    tiny(Task.CLASSIFICATION)
+    store, spec = ArtifactStore(tiny_home()), tiny_spec(Task.CLASSIFICATION)
     assert isinstance(load(spec, store), OnnxModel)
     other = msgspec.structs.replace(spec, task=Task.ZERO_SHOT)
     with pytest.raises(ArtifactError, match=r"built with task 'classification'.*'zero-shot'"):
