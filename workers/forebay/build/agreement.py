@@ -19,9 +19,10 @@ def scores(function: Function, logits: Vectors) -> Vectors:
     return logits
 
 
-def mean_difference(expected: Vectors, got: Vectors) -> float:
-    """Mean over rows of what the score that is off most is off by."""
-    return round(float(_differences(expected, got).mean()), 7)
+def mean_difference(expected: Vectors, got: Vectors, function: Function) -> float:
+    """Mean over rows of what the score that is off most is off by; see `Agreement`."""
+    differences = _differences(expected, got) / _scale(expected, function)
+    return round(float(differences.mean()), 7)
 
 
 def measured(
@@ -40,20 +41,24 @@ def measured(
         return scores(function, encoder.logits(rows, batches))
 
     expected, got = told(reference, bucketed(rows)), told(candidate, bucketed(rows))
-    # Without a function scores have a scale of their own: their spread.
-    scale = float(expected.std()) or 1.0 if function is Function.NONE else 1.0
+    scale = _scale(expected, function)
     by_itself = told(candidate, alone(rows))
     in_company = (got, told(candidate, mixed(rows)))
     differences = _differences(expected, got) / scale
     return Agreement(
         rows=len(expected),
         same=_same_order(expected, got) if expected.shape[1] == 1 else _same_label(expected, got),
-        mean_difference=round(float(differences.mean()), 7),
+        mean_difference=mean_difference(expected, got, function),
         max_difference=round(float(differences.max()), 7),
         variance=round(
             max(float(_differences(by_itself, other).max()) for other in in_company) / scale, 7
         ),
     )
+
+
+def _scale(expected: Vectors, function: Function) -> float:
+    """What counts as 1: scores without a function have a scale of their own, their spread."""
+    return (float(expected.std()) or 1.0) if function is Function.NONE else 1.0
 
 
 def _differences(expected: Vectors, got: Vectors) -> Vectors:

@@ -92,7 +92,7 @@ class Classifier:
 
     def closeness(self, expected: Vectors, got: Vectors) -> float:
         """1 less what a row's scores are off by."""
-        return 1 - agreement.mean_difference(expected, got)
+        return 1 - agreement.mean_difference(expected, got, self.head.function)
 
     def measured(self, reference: Encoder, candidate: Encoder, rows: Sequence[Row]) -> Agreement:
         """How far the candidate agrees with the FP32 graph, and with itself in other company."""
