@@ -13,7 +13,7 @@ import msgspec
 
 from forebay.contract.model import ModelSpec
 from forebay.inference.backends.load import load
-from forebay.inference.backends.onnx import OnnxEmbedding
+from forebay.inference.backends.onnx import OnnxModel
 from forebay.local.server import free_port
 from forebay.storage.artifacts import ArtifactStore
 from tests.bench.loads import HttpContender, Target, Workload, to_json
@@ -67,7 +67,7 @@ def forward_passes(spec: ModelSpec, home: Path) -> ForwardPasses:
     """
     backend = load(spec, ArtifactStore(home))
     try:
-        assert isinstance(backend, OnnxEmbedding)
+        assert isinstance(backend, OnnxModel)
         return ForwardPasses(backend.streams, backend.threads, spec.batch.max_tokens)
     finally:
         backend.close()

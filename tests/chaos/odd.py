@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from forebay.contract.errors import InvalidInput
-from forebay.contract.rows import Output, Row, Value, ValueRow
+from forebay.contract.rows import DEFAULT_OPTIONS, Options, Output, Row, Value, ValueRow
 from forebay.inference.backends.base import PreparedRow
 from forebay.inference.worker import Worker
 from forebay.runtime import catalog, settings
@@ -63,7 +63,9 @@ class Odd:
     def warm(self) -> None:
         """Nothing to warm."""
 
-    def prepare(self, rows: Sequence[Row], *, truncate: bool) -> list[PreparedRow | InvalidInput]:
+    def prepare(
+        self, rows: Sequence[Row], *, truncate: bool, options: Options = DEFAULT_OPTIONS
+    ) -> list[PreparedRow | InvalidInput]:
         """Every row passes."""
         return [PreparedRow(1, row.json) for row in rows if isinstance(row, ValueRow)]
 

@@ -3,7 +3,22 @@
 from forebay.contract.errors import ErrorInfo, ErrorKind
 from forebay.contract.messages import Computation, Reply
 from forebay.contract.prediction import Status, Timing
-from forebay.contract.rows import Embedding, Output, TextRow, TokensRow, Value, ValueRow
+from forebay.contract.rows import (
+    Aggregation,
+    Classes,
+    Embedding,
+    Entailment,
+    Function,
+    Options,
+    Output,
+    PairRow,
+    Span,
+    Spans,
+    TextRow,
+    TokensRow,
+    Value,
+    ValueRow,
+)
 
 ID = "echo-0-0123456789abcdef0123"
 AT_MS = 1_750_000_000_000
@@ -25,6 +40,12 @@ COMPUTATIONS = {
     "computation_of_json": Computation(
         rows=(ValueRow(b'{"a": [1, null]}'),), enqueued_at_ms=AT_MS, deadline_at_ms=AT_MS + 1
     ),
+    "computation_of_pairs": Computation(
+        rows=(PairRow("Wer?", "Niemand."), PairRow("", "")),
+        enqueued_at_ms=AT_MS,
+        deadline_at_ms=AT_MS + 1,
+        options=Options(top_k=0, function=Function.SIGMOID, aggregation=Aggregation.SIMPLE),
+    ),
 }
 
 REPLIES = {
@@ -43,6 +64,30 @@ REPLIES = {
         status=Status.SUCCEEDED,
         completed_at_ms=AT_MS,
         outputs=(Value(b"1"), Value(b'"two"')),
+    ),
+    "reply_with_classes": Reply(
+        prediction=ID,
+        status=Status.SUCCEEDED,
+        completed_at_ms=AT_MS,
+        outputs=(
+            Classes(("good", "bad"), bytes.fromhex("0000403f0000803e"), 7),
+            Entailment(1.5, -0.5, 9),
+        ),
+    ),
+    "reply_with_spans": Reply(
+        prediction=ID,
+        status=Status.SUCCEEDED,
+        completed_at_ms=AT_MS,
+        outputs=(
+            Spans(
+                (
+                    Span("B-PER", 0.5, "Ada", 0, 3, 1),
+                    Span("PER", 0.75, "Ada Lovelace", 0, 12),
+                ),
+                5,
+            ),
+            Spans((), 2),
+        ),
     ),
     "reply_with_spilled_outputs": Reply(
         prediction=ID,

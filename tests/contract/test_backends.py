@@ -1,4 +1,4 @@
-"""What every backend promises: one suite that each of them passes, and the embedder's own terms."""
+"""What every backend and task promises: one suite that each passes, and the embedder's terms."""
 
 from collections.abc import Callable, Sequence
 from itertools import permutations
@@ -19,14 +19,29 @@ from forebay.contract.errors import (
     TooLong,
 )
 from forebay.contract.model import BackendName, ModelSpec, Precision
-from forebay.contract.rows import Embedding, Output, Row, Task, TextRow, TokensRow, Value, ValueRow
-from forebay.inference.backends import onnx
+from forebay.contract.rows import (
+    Classes,
+    Embedding,
+    Entailment,
+    Options,
+    Output,
+    PairRow,
+    Row,
+    Spans,
+    Task,
+    TextRow,
+    TokensRow,
+    Value,
+    ValueRow,
+)
 from forebay.inference.backends.base import Backend, PreparedRow
 from forebay.inference.backends.echo import Echo
 from forebay.inference.backends.load import load
-from forebay.inference.backends.onnx import OnnxEmbedding
+from forebay.inference.backends.onnx import OnnxModel
+from forebay.inference.tasks import text as texts
+from forebay.inference.tasks.embedding import Embeddings
 from forebay.storage.artifacts import Artifact, ArtifactStore
-from tests.fixtures.artifacts import minilm_spec
+from tests.fixtures.artifacts import TINY, minilm_spec, tiny, tiny_home, tiny_spec
 
 LONG = "the river " * 200
 CLS, SEP = 101, 102
@@ -53,14 +68,77 @@ def cosine(one: Output, other: Output) -> float:
 
 
 @pytest.fixture(scope="module")
-def embedder(minilm: Artifact) -> OnnxEmbedding:
-    backend = OnnxEmbedding(minilm.folder, minilm.manifest, threads=1)
+def embedder(minilm: Artifact) -> OnnxModel:
+    backend = OnnxModel(minilm.folder, minilm.manifest, threads=1)
     backend.warm()
     return backend
 
 
-@pytest.fixture(params=["echo", "onnx"])
+TEXTS = ("a short one", "The quick brown fox jumps over the lazy dog.", "of rivers, and the sea")
+BAD_PAIRS = (
+    PairRow(LONG, "a"),
+    PairRow("a", LONG),
+    PairRow(LONG * 9, LONG * 9),
+    TextRow("a"),
+    ValueRow(b"1"),
+)
+BAD_TEXTS = (TextRow(LONG), TextRow(LONG * 9), ValueRow(b"1"))
+GOOD_AND_BAD: dict[Task, tuple[tuple[Row, ...], tuple[Row, ...]]] = {
+    Task.CLASSIFICATION: (
+        (*map(TextRow, TEXTS), PairRow(TEXTS[0], TEXTS[1]), TokensRow((5, 9, 7))),
+        (*BAD_TEXTS, PairRow(LONG, "a"), TokensRow(()), TokensRow((10_000,))),
+    ),
+    Task.RERANKING: (tuple(PairRow("it", text) for text in TEXTS), BAD_PAIRS),
+    Task.ZERO_SHOT: (tuple(PairRow(text, "It is new.") for text in TEXTS), BAD_PAIRS),
+    Task.TOKEN_CLASSIFICATION: (
+        tuple(map(TextRow, TEXTS)),
+        (*BAD_TEXTS, TokensRow((5,)), PairRow("a", "b")),
+    ),
+}
+
+
+def near(one: Output, other: Output) -> bool:
+    """Whether a classifier says the same twice, scores within 1e-5."""
+    match one, other:
+        case (Classes(), Classes()):
+            a, b = (np.frombuffer(output.scores, "<f4") for output in (one, other))
+            return one.labels == other.labels and bool(np.abs(a - b).max() <= 1e-5)
+        case (Entailment(), Entailment()):
+            return (
+                one.tokens == other.tokens
+                and abs(one.entails - other.entails) <= 1e-4
+                and abs(one.contradicts - other.contradicts) <= 1e-4
+            )
+        case (Spans(), Spans()):
+            plain = [
+                [msgspec.structs.replace(span, score=round(span.score, 4)) for span in output.spans]
+                for output in (one, other)
+            ]
+            return plain[0] == plain[1]
+        case _:
+            return False
+
+
+@pytest.fixture(scope="module")
+def tiny_model() -> Callable[[Task], OnnxModel]:
+    made: dict[Task, OnnxModel] = {}
+
+    def of(task: Task) -> OnnxModel:
+        if task not in made:
+            artifact = tiny(task)
+            made[task] = OnnxModel(artifact.folder, artifact.manifest, threads=1)
+            made[task].warm()
+        return made[task]
+
+    return of
+
+
+@pytest.fixture(params=["echo", "onnx", *TINY])
 def case(request: pytest.FixtureRequest) -> Case:
+    if isinstance(request.param, Task):
+        model: OnnxModel = request.getfixturevalue("tiny_model")(request.param)
+        good, bad = GOOD_AND_BAD[request.param]
+        return Case(backend=model, version=model.version, good=good, bad=bad, same=near)
     if request.param == "echo":
         return Case(
             backend=Echo(),
@@ -69,7 +147,7 @@ def case(request: pytest.FixtureRequest) -> Case:
             bad=(TextRow("text"), TokensRow((1,))),
             same=lambda a, b: a == b,
         )
-    embedder: OnnxEmbedding = request.getfixturevalue("embedder")
+    embedder: OnnxModel = request.getfixturevalue("embedder")
     minilm: Artifact = request.getfixturevalue("minilm")
     return Case(
         backend=embedder,
@@ -141,6 +219,61 @@ class TestEveryBackend:
         assert case.backend.run(ready(case.backend, case.good))
 
 
+@pytest.mark.parametrize("task", TINY)
+def test_a_classifier_that_is_told_other_labels_does_not_warm(task: Task) -> None:
+    artifact = tiny(task)
+    limits = msgspec.structs.replace(artifact.manifest.limits, dimensions=99)
+    manifest = msgspec.structs.replace(artifact.manifest, limits=limits)
+    with pytest.raises(ArtifactError, match="doesn't do what its manifest says"):
+        OnnxModel(artifact.folder, manifest, threads=1).warm()
+    with pytest.raises(ArtifactError, match="names no labels"):
+        OnnxModel(artifact.folder, msgspec.structs.replace(artifact.manifest, head=None), threads=1)
+
+
+@pytest.mark.parametrize("task", TINY)
+def test_a_row_over_the_limit_is_cut_to_it_only_if_asked(
+    tiny_model: Callable[[Task], OnnxModel], task: Task
+) -> None:
+    model = tiny_model(task)
+    long = "the river runs to the sea and " * 10_000
+    row = TextRow(long) if isinstance(GOOD_AND_BAD[task][0][0], TextRow) else PairRow(long, "a")
+    error = refusal(model, row)
+    assert isinstance(error, TooLong)
+    assert "at least" in error.message
+    assert "truncate: true" in error.message
+    (cut,) = ready(model, [row], truncate=True)
+    assert cut.length == 64
+    assert len(model.run([cut])) == 1
+
+
+def test_options_go_with_each_row_of_a_batch(tiny_model: Callable[[Task], OnnxModel]) -> None:
+    model = tiny_model(Task.CLASSIFICATION)
+    rows = [
+        row
+        for options in (Options(), Options(top_k=2), Options(top_k=0), Options(top_k=9))
+        for row in model.prepare([TextRow("a")], truncate=False, options=options)
+        if isinstance(row, PreparedRow)
+    ]
+    told = [output.labels for output in model.run(rows) if isinstance(output, Classes)]
+    assert [len(labels) for labels in told] == [1, 2, 3, 3]
+    assert all(labels == told[3][: len(labels)] for labels in told)
+
+
+def test_a_hypothesis_is_never_cut(tiny_model: Callable[[Task], OnnxModel]) -> None:
+    error = refusal(tiny_model(Task.ZERO_SHOT), PairRow("a", "the sea " * 60), truncate=True)
+    assert isinstance(error, TooLong)
+    assert "is held against is too long" in error.message
+
+
+def test_an_artifact_built_for_another_task_does_not_load() -> None:
+    tiny(Task.CLASSIFICATION)
+    store, spec = ArtifactStore(tiny_home()), tiny_spec(Task.CLASSIFICATION)
+    assert isinstance(load(spec, store), OnnxModel)
+    other = msgspec.structs.replace(spec, task=Task.ZERO_SHOT)
+    with pytest.raises(ArtifactError, match=r"built with task 'classification'.*'zero-shot'"):
+        load(other, store)
+
+
 def test_echo_gives_back_the_very_bytes() -> None:
     rows = [ValueRow(b' {"spaces":  "kept"} '), ValueRow(b"")]
     backend = Echo()
@@ -148,7 +281,7 @@ def test_echo_gives_back_the_very_bytes() -> None:
 
 
 def test_an_embedding_has_the_manifests_dimensions_unit_length_and_counts_tokens(
-    embedder: OnnxEmbedding, minilm: Artifact
+    embedder: OnnxModel, minilm: Artifact
 ) -> None:
     (output,) = embedder.run(ready(embedder, [TextRow("Hello world")]))
     assert isinstance(output, Embedding)
@@ -157,7 +290,7 @@ def test_an_embedding_has_the_manifests_dimensions_unit_length_and_counts_tokens
     assert output.tokens == 4  # [CLS] hello world [SEP]
 
 
-def test_embeddings_of_like_texts_are_alike(embedder: OnnxEmbedding) -> None:
+def test_embeddings_of_like_texts_are_alike(embedder: OnnxModel) -> None:
     texts = ("How do I reset my password?", "I forgot my login details", "A recipe for rye bread")
     question, like, unlike = embedder.run(ready(embedder, [TextRow(text) for text in texts]))
     assert cosine(question, like) > 0.5 > 0.2 > cosine(question, unlike)
@@ -165,7 +298,7 @@ def test_embeddings_of_like_texts_are_alike(embedder: OnnxEmbedding) -> None:
 
 @pytest.mark.parametrize("ids", [(7_592, 2_088), (CLS, 7_592, 2_088, SEP)])
 def test_ids_with_or_without_special_tokens_are_the_text_they_stand_for(
-    embedder: OnnxEmbedding, ids: tuple[int, ...]
+    embedder: OnnxModel, ids: tuple[int, ...]
 ) -> None:
     text, tokens = embedder.run(ready(embedder, [TextRow("hello world"), TokensRow(ids)]))
     assert isinstance(tokens, Embedding)
@@ -173,7 +306,7 @@ def test_ids_with_or_without_special_tokens_are_the_text_they_stand_for(
     assert cosine(text, tokens) > 0.999999
 
 
-def test_ids_with_half_of_the_special_tokens_get_all_of_them(embedder: OnnxEmbedding) -> None:
+def test_ids_with_half_of_the_special_tokens_get_all_of_them(embedder: OnnxModel) -> None:
     for ids in ((CLS,), (CLS, 7_592), (7_592, SEP)):
         (row,) = ready(embedder, [TokensRow(ids)])
         assert row.data.tolist() == [CLS, *ids, SEP]
@@ -184,7 +317,7 @@ def test_ids_with_half_of_the_special_tokens_get_all_of_them(embedder: OnnxEmbed
     [((), "no tokens"), ((5, -1), "-1 is no token id"), ((5, 30_522), "30522 is no token id")],
 )
 def test_ids_that_are_none_of_the_models_are_refused(
-    embedder: OnnxEmbedding, ids: tuple[int, ...], said: str
+    embedder: OnnxModel, ids: tuple[int, ...], said: str
 ) -> None:
     error = refusal(embedder, TokensRow(ids))
     assert said in error.message
@@ -193,7 +326,7 @@ def test_ids_that_are_none_of_the_models_are_refused(
 
 @pytest.mark.parametrize("row", [TextRow(LONG), TokensRow((1_996, 2_314) * 200)])
 def test_a_row_over_the_limit_is_told_its_tokens_the_limit_and_the_way_out(
-    embedder: OnnxEmbedding, row: Row
+    embedder: OnnxModel, row: Row
 ) -> None:
     error = refusal(embedder, row)
     assert isinstance(error, TooLong)
@@ -204,7 +337,7 @@ def test_a_row_over_the_limit_is_told_its_tokens_the_limit_and_the_way_out(
 
 @pytest.mark.parametrize("row", [TextRow(LONG), TokensRow((1_996, 2_314) * 200)])
 def test_truncation_keeps_the_first_tokens_and_the_special_ones(
-    embedder: OnnxEmbedding, row: Row
+    embedder: OnnxModel, row: Row
 ) -> None:
     (cut,) = ready(embedder, [row], truncate=True)
     assert cut.length == 256
@@ -214,17 +347,19 @@ def test_truncation_keeps_the_first_tokens_and_the_special_ones(
     assert output.tokens == 256
 
 
-def test_a_row_of_exactly_the_limit_is_taken(embedder: OnnxEmbedding) -> None:
+def test_a_row_of_exactly_the_limit_is_taken(embedder: OnnxModel) -> None:
     assert ready(embedder, [TokensRow((1_996,) * 254)])[0].length == 256
     assert isinstance(refusal(embedder, TokensRow((1_996,) * 255)), TooLong)
 
 
 def test_a_very_long_text_is_judged_and_cut_from_its_start_alone(
-    embedder: OnnxEmbedding, monkeypatch: pytest.MonkeyPatch
+    embedder: OnnxModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = "the river " * 100_000
     seen: list[int] = []
-    tokenizer: Any = embedder._tokenizer
+    assert isinstance(embedder.task, Embeddings)
+    inner = embedder.task.texts
+    tokenizer: Any = inner.tokenizer
 
     class Watching:
         def encode(self, text: str) -> Any:
@@ -235,18 +370,18 @@ def test_a_very_long_text_is_judged_and_cut_from_its_start_alone(
             seen.extend(map(len, texts))
             return tokenizer.encode_batch_fast(texts)
 
-    monkeypatch.setattr(embedder, "_tokenizer", Watching())
+    monkeypatch.setattr(inner, "tokenizer", Watching())
     assert "at least " in refusal(embedder, TextRow(text)).message
     (cut,) = ready(embedder, [TextRow(text)], truncate=True)
     assert cut.data.tolist() == [CLS, *[1_996, 2_314] * 127, SEP]
-    assert max(seen) <= onnx.GLANCE_CHARACTERS * 256
+    assert max(seen) <= texts.GLANCE_CHARACTERS * 256
 
 
-def test_a_long_text_of_few_tokens_is_taken_unless_it_is_enormous(embedder: OnnxEmbedding) -> None:
+def test_a_long_text_of_few_tokens_is_taken_unless_it_is_enormous(embedder: OnnxModel) -> None:
     spread = " " * 50_000
     (row,) = ready(embedder, [TextRow(f"hello{spread}world")])
     assert row.data.tolist() == [CLS, 7_592, 2_088, SEP]
-    error = refusal(embedder, TextRow("x" * (onnx.MAX_CHARACTERS + 1)), truncate=True)
+    error = refusal(embedder, TextRow("x" * (texts.MAX_CHARACTERS + 1)), truncate=True)
     assert isinstance(error, TooLong)
     assert "100,001 characters" in error.message
     late = " " * 50_000 + "river " * 10_000
@@ -254,7 +389,7 @@ def test_a_long_text_of_few_tokens_is_taken_unless_it_is_enormous(embedder: Onnx
 
 
 def test_a_closed_backend_says_so(minilm: Artifact) -> None:
-    backend = OnnxEmbedding(minilm.folder, minilm.manifest, threads=1)
+    backend = OnnxModel(minilm.folder, minilm.manifest, threads=1)
     rows = ready(backend, [TextRow("x")])
     backend.close()
     with pytest.raises(BackendFailed, match="closed"):
@@ -262,7 +397,7 @@ def test_a_closed_backend_says_so(minilm: Artifact) -> None:
 
 
 def test_a_failure_inside_onnx_runtime_is_the_backends_and_its_text_stays_inside(
-    embedder: OnnxEmbedding,
+    embedder: OnnxModel,
 ) -> None:
     bad = PreparedRow(1, np.array([10**9]))  # prepare would have refused it
     with pytest.raises(BackendFailed) as caught:
@@ -274,7 +409,7 @@ def test_a_failure_inside_onnx_runtime_is_the_backends_and_its_text_stays_inside
 def test_a_manifest_that_promises_other_dimensions_does_not_warm(minilm: Artifact) -> None:
     limits = msgspec.structs.replace(minilm.manifest.limits, dimensions=768)
     manifest = msgspec.structs.replace(minilm.manifest, limits=limits)
-    backend = OnnxEmbedding(minilm.folder, manifest, threads=1)
+    backend = OnnxModel(minilm.folder, manifest, threads=1)
     with pytest.raises(ArtifactError, match="doesn't do what its manifest says"):
         backend.warm()
 
@@ -289,20 +424,20 @@ def test_an_artifact_whose_graph_or_tokenizer_is_broken_does_not_load(
         (tmp_path / name).unlink()
         (tmp_path / name).write_bytes(b"{}")
         with pytest.raises(ArtifactError, match=name):
-            OnnxEmbedding(tmp_path, minilm.manifest, threads=1)
+            OnnxModel(tmp_path, minilm.manifest, threads=1)
 
 
 def test_an_execution_provider_this_machine_lacks_is_named_with_those_it_has(
     minilm: Artifact,
 ) -> None:
     with pytest.raises(ConfigurationError, match=r"no Nonsense.*CPUExecutionProvider"):
-        OnnxEmbedding(minilm.folder, minilm.manifest, threads=1, providers=("Nonsense",))
+        OnnxModel(minilm.folder, minilm.manifest, threads=1, providers=("Nonsense",))
 
 
 class TestLoad:
     def test_gives_the_backend_that_the_spec_names(self, minilm_home: Path) -> None:
         store = ArtifactStore(minilm_home)
-        assert isinstance(load(minilm_spec(), store), OnnxEmbedding)
+        assert isinstance(load(minilm_spec(), store), OnnxModel)
         echo = ModelSpec(task=Task.ECHO, backend=BackendName.ECHO, name="echo")
         assert isinstance(load(echo, store), Echo)
 

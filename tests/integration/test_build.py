@@ -113,6 +113,7 @@ def test_the_sample_model_loses_little_and_rows_do_not_disturb_one_another(
     report = ArtifactStore(minilm_home).report("minilm")
     assert report is not None
     accuracy = report.accuracy
+    assert accuracy is not None
     assert accuracy.texts >= 300
     assert accuracy.mean_cosine >= 0.998
     assert accuracy.min_cosine >= 0.99
@@ -207,6 +208,7 @@ def test_a_small_model_is_built_twice_to_the_same_bytes_and_can_be_served(
 def test_full_precision_is_a_build_too(spec: ModelSpec, store: ArtifactStore) -> None:
     full = msgspec.structs.replace(spec, precision=Precision.FP32)
     built = pipeline.build(full, store)
+    assert built.report.accuracy is not None
     assert built.report.accuracy.mean_cosine == pytest.approx(1, abs=1e-6)
     assert built.report.smoothing == 0
     graph = onnx.load(built.artifact.folder / "model.onnx", load_external_data=False).graph

@@ -15,7 +15,7 @@ import pytest
 
 from forebay.contract.rows import Embedding, TextRow
 from forebay.inference.backends.base import PreparedRow
-from forebay.inference.backends.onnx import OnnxEmbedding
+from forebay.inference.backends.onnx import OnnxModel
 from forebay.storage.artifacts import Artifact
 from tests.fixtures.stack import Stack
 from tests.fixtures.waiting import eventually_sync
@@ -44,7 +44,7 @@ def client_of(stack: Stack) -> openai.OpenAI:
     return openai.OpenAI(base_url=f"{stack.url}/v1", api_key="unused", max_retries=0, timeout=120)
 
 
-def embed_alone(backend: OnnxEmbedding, chosen: list[str]) -> Matrix:
+def embed_alone(backend: OnnxModel, chosen: list[str]) -> Matrix:
     """Each text's embedding, run by itself."""
     vectors = []
     for text in chosen:
@@ -57,14 +57,14 @@ def embed_alone(backend: OnnxEmbedding, chosen: list[str]) -> Matrix:
 
 
 @pytest.fixture(scope="module")
-def alone(minilm: Artifact) -> OnnxEmbedding:
+def alone(minilm: Artifact) -> OnnxModel:
     """The model without any of Forebay around it."""
-    return OnnxEmbedding(minilm.folder, minilm.manifest, threads=2)
+    return OnnxModel(minilm.folder, minilm.manifest, threads=2)
 
 
 @pytest.mark.slow
 def test_ten_thousand_texts_equal_each_computed_alone_in_their_order(
-    stack: Stack, alone: OnnxEmbedding
+    stack: Stack, alone: OnnxModel
 ) -> None:
     chosen = texts(10_000)
     served: list[list[float]] = []
@@ -90,7 +90,7 @@ def test_floats_and_base64_are_the_same_numbers(stack: Stack) -> None:
     assert as_floats["usage"] == {"prompt_tokens": 8, "total_tokens": 8}
 
 
-def test_token_ids_give_the_embedding_of_their_text(stack: Stack, alone: OnnxEmbedding) -> None:
+def test_token_ids_give_the_embedding_of_their_text(stack: Stack, alone: OnnxModel) -> None:
     text = "A river feeds the lake."
     (row,) = alone.prepare([TextRow(text)], truncate=False)
     assert isinstance(row, PreparedRow)
@@ -107,7 +107,7 @@ def test_token_ids_give_the_embedding_of_their_text(stack: Stack, alone: OnnxEmb
 
 
 def test_a_text_over_the_limit_is_refused_by_index_unless_truncated(
-    stack: Stack, alone: OnnxEmbedding
+    stack: Stack, alone: OnnxModel
 ) -> None:
     long = "water " * 300
     with client_of(stack) as client:

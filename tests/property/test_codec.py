@@ -20,7 +20,22 @@ from forebay.contract.messages import (
     encode_outputs,
 )
 from forebay.contract.prediction import Status, Timing
-from forebay.contract.rows import Embedding, TextRow, TokensRow, Value, ValueRow
+from forebay.contract.rows import (
+    Aggregation,
+    Classes,
+    Embedding,
+    Entailment,
+    Function,
+    Options,
+    Output,
+    PairRow,
+    Span,
+    Spans,
+    TextRow,
+    TokensRow,
+    Value,
+    ValueRow,
+)
 
 times = st.integers(0, 2**53)
 text = st.text(max_size=40)
@@ -28,9 +43,22 @@ rows = (
     st.builds(TextRow, text)
     | st.builds(TokensRow, st.lists(st.integers(0, 2**32), max_size=9).map(tuple))
     | st.builds(ValueRow, st.binary(max_size=40))
+    | st.builds(PairRow, text, text)
 )
-outputs = st.builds(Embedding, st.binary(max_size=40), times) | st.builds(
-    Value, st.binary(max_size=40)
+numbers = st.floats(allow_nan=False)
+options = st.builds(
+    Options,
+    top_k=st.integers(0, 2**16),
+    function=st.none() | st.sampled_from(Function),
+    aggregation=st.sampled_from(Aggregation),
+)
+spans = st.builds(Span, text, numbers, text, times, times, st.none() | times)
+outputs = (
+    st.builds(Embedding, st.binary(max_size=40), times)
+    | st.builds(Value, st.binary(max_size=40))
+    | st.builds(Classes, st.lists(text, max_size=3).map(tuple), st.binary(max_size=12), times)
+    | st.builds(Entailment, numbers, numbers, times)
+    | st.builds(Spans, st.lists(spans, max_size=3).map(tuple), times)
 )
 several_outputs = st.lists(outputs, max_size=4).map(tuple)
 computations = st.builds(
@@ -41,6 +69,7 @@ computations = st.builds(
     first_row=times,
     truncate=st.booleans(),
     traceparent=st.none() | text,
+    options=options,
 )
 milliseconds = st.floats(allow_nan=False)
 replies = st.builds(
@@ -91,7 +120,7 @@ def test_a_reply_comes_out_as_it_went_in(message: Reply) -> None:
 
 
 @given(several_outputs)
-def test_outputs_come_out_as_they_went_in(several: tuple[Embedding | Value, ...]) -> None:
+def test_outputs_come_out_as_they_went_in(several: tuple[Output, ...]) -> None:
     assert decode_outputs(encode_outputs(several)) == several
 
 

@@ -5,8 +5,17 @@ import pytest
 from forebay.contract.errors import TooLong
 from forebay.contract.messages import decode_computation
 from forebay.contract.prediction import MAX_PART_BYTES, MAX_PART_ROWS
-from forebay.contract.rows import MAX_TEXT_CHARACTERS, Row, TextRow
-from forebay.gateway.parts import parts_of
+from forebay.contract.rows import (
+    DEFAULT_OPTIONS,
+    MAX_TEXT_CHARACTERS,
+    Aggregation,
+    Function,
+    Options,
+    PairRow,
+    Row,
+    TextRow,
+)
+from forebay.gateway.parts import identity_of, parts_of
 
 
 def cut(*texts: str, truncate: bool = False) -> list[tuple[int, tuple[Row, ...]]]:
@@ -39,3 +48,41 @@ def test_a_text_that_no_model_reads_to_the_end_is_refused_by_its_row_or_cut() ->
         cut("a", longest + "y")
     assert refused.value.row == 1
     assert cut(longest + "y", truncate=True) == [(0, (TextRow(longest),))]
+
+
+def test_both_texts_of_a_pair_count_and_both_are_bounded() -> None:
+    longest = "x" * MAX_TEXT_CHARACTERS
+    for text, pair in (("a", longest + "y"), (longest + "y", "a")):
+        with pytest.raises(TooLong, match=r"Row 0: .*1,000,001"):
+            parts_of([PairRow(text, pair)], now_ms=0, deadline_ms=1, truncate=False)
+        (part,) = parts_of([PairRow(text, pair)], now_ms=0, deadline_ms=1, truncate=True)
+        cut_pair = PairRow(text[:MAX_TEXT_CHARACTERS], pair[:MAX_TEXT_CHARACTERS])
+        assert decode_computation(part.message).rows == (cut_pair,)
+    halves = [PairRow("x" * (MAX_PART_BYTES // 4), "y" * (MAX_PART_BYTES // 4))] * 5
+    parts = parts_of(halves, now_ms=0, deadline_ms=1, truncate=False)
+    assert [part.rows for part in parts] == [2, 2, 1]
+
+
+def test_every_part_carries_the_options() -> None:
+    options = Options(top_k=3, function=Function.SIGMOID)
+    rows = [TextRow("a")] * (MAX_PART_ROWS + 1)
+    parts = parts_of(rows, now_ms=0, deadline_ms=1, truncate=False, options=options)
+    assert [decode_computation(part.message).options for part in parts] == [options, options]
+
+
+def test_requests_are_the_same_only_with_the_same_rows_and_options() -> None:
+    asked = [
+        (rows, truncate, options)
+        for rows in ([TextRow("ab")], [PairRow("a", "b")], [TextRow("a"), TextRow("b")])
+        for truncate in (False, True)
+        for options in (
+            DEFAULT_OPTIONS,
+            Options(top_k=2),
+            Options(function=Function.NONE),
+            Options(aggregation=Aggregation.SIMPLE),
+        )
+    ]
+    identities = {identity_of(rows, truncate=cut, options=options) for rows, cut, options in asked}
+    assert len(identities) == len(asked)
+    plain = identity_of([TextRow("a")], truncate=False)
+    assert identity_of([TextRow("a")], truncate=False, options=Options()) == plain

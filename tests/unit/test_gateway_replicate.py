@@ -10,8 +10,10 @@ from forebay.contract.errors import ErrorInfo, ErrorKind, InvalidInput
 from forebay.contract.model import BackendName, ModelSpec
 from forebay.contract.prediction import Prediction, Status, Timing
 from forebay.contract.rows import Embedding, Output, Task, TextRow, Value, ValueRow
-from forebay.gateway.dialects.replicate.rendering import is_single, render
-from forebay.gateway.dialects.replicate.requests import cancel_after_of, read, rows_of, wait_of
+from forebay.gateway.dialects.replicate.inputs import rows_of
+from forebay.gateway.dialects.replicate.outputs import is_single
+from forebay.gateway.dialects.replicate.rendering import render
+from forebay.gateway.dialects.replicate.requests import cancel_after_of, read, wait_of
 
 EMBEDDER = ModelSpec(Task.EMBEDDING, BackendName.ONNX, source="x", name="minilm")
 ECHO = ModelSpec(Task.ECHO, BackendName.ECHO, name="echo")

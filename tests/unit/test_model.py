@@ -56,6 +56,11 @@ def test_a_name_that_could_break_a_key_or_a_url_is_refused(name: str) -> None:
         ({"task": "embedding", "backend": "onnx"}, "source"),
         ({"task": "embedding"}, "backend"),
         ({"backend": "onnx", "source": "x"}, "backend"),
+        ({"task": "classification"}, "backend"),
+        ({"task": "reranking"}, "backend"),
+        ({"task": "token-classification"}, "backend"),
+        ({"task": "zero-shot"}, "backend"),
+        ({"task": "zero-shot", "backend": "onnx"}, "source"),
     ],
 )
 def test_a_value_out_of_range_is_refused_by_its_full_name(

@@ -267,7 +267,7 @@ def test_a_plan_takes_the_smoothing_that_scores_best_and_keeps_nothing_without_n
     for alpha in calibrate.ALPHAS:
         monkeypatch.setattr(calibrate, "ALPHAS", (alpha,))
         other = calibrate.plan(encoder, rows, pad_id=0, threads=1)
-        assert round(other.mean_cosine, 5) <= round(plan.mean_cosine, 5)
+        assert round(other.closeness, 5) <= round(plan.closeness, 5)
 
 
 def test_a_plan_keeps_the_most_sensitive_product_first(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,7 +284,7 @@ def test_a_plan_keeps_the_most_sensitive_product_first(monkeypatch: pytest.Monke
     monkeypatch.setattr(calibrate, "MAX_KEPT", 2)
     both = calibrate.plan(encoder, rows, pad_id=0, threads=1)
     assert both.keep == (kept, other)
-    assert both.mean_cosine == pytest.approx(1, abs=1e-6)
+    assert both.closeness == pytest.approx(1, abs=1e-6)
 
 
 def _score(encoder: ModelProto, rows: list[Any], *, keep: set[str]) -> float:

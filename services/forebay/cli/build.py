@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from forebay.build.pipeline import STEPS, Built, build
+from forebay.contract.manifest import BuildReport
 from forebay.contract.model import ModelSpec
 from forebay.runtime.settings import Settings
 from forebay.storage.artifacts import ArtifactStore
@@ -29,9 +30,23 @@ def summary(built: Built) -> str:
     return (
         f"{manifest.model} {manifest.version}: {manifest.precision}, {report.bytes / 1e6:.0f} MB "
         f"(FP32 {report.fp32_bytes / 1e6:.0f} MB), {report.speed.ratio:.1f} times FP32's speed, "
-        f"mean cosine to FP32 {report.accuracy.mean_cosine:.4f}, batch invariance "
-        f"{report.accuracy.invariance:.6f}; built in {report.seconds:.0f} s"
+        f"{_close(report)}; built in {report.seconds:.0f} s"
     )
+
+
+def _close(report: BuildReport) -> str:
+    accuracy, agreement = report.accuracy, report.agreement
+    if accuracy is not None:
+        return (
+            f"mean cosine to FP32 {accuracy.mean_cosine:.4f}, batch invariance "
+            f"{accuracy.invariance:.6f}"
+        )
+    if agreement is not None:
+        return (
+            f"agreement with FP32 {agreement.same:.4f}, mean difference of scores "
+            f"{agreement.mean_difference:.4f}, {agreement.variance:.6f} in other company"
+        )
+    return "nothing measured"
 
 
 def _with_bar(spec: ModelSpec, store: ArtifactStore) -> Built:

@@ -12,7 +12,7 @@ from forebay.contract.errors import ForebayError
 from forebay.contract.messages import Computation
 from forebay.contract.messages import UnknownWireVersionError as UnknownWireVersion
 from forebay.contract.prediction import PredictionId
-from forebay.contract.rows import Row, TextRow, TokensRow, ValueRow
+from forebay.contract.rows import PairRow, Row, TextRow, TokensRow, ValueRow
 from forebay.lanes.dead import Contents, Letter
 from forebay.lanes.records import Records
 
@@ -126,6 +126,8 @@ def row_text(row: Row) -> str:
             return shorten(list(ids))
         case ValueRow(json=json):
             return _short(json.decode(errors="replace"), "")
+        case PairRow(text=text, pair=pair):
+            return " with ".join(_short(part, '"') for part in (text, pair))
 
 
 def plain(text: str) -> str:
@@ -205,6 +207,8 @@ def _row(row: Row) -> dict[str, Any]:
             return {"tokens": ids}
         case ValueRow(json=json):
             return {"value": msgspec.Raw(json)}
+        case PairRow(text=text, pair=pair):
+            return {"text": text, "pair": pair}
 
 
 def _print_json(value: Any) -> None:

@@ -28,7 +28,7 @@ from forebay.contract.prediction import (
     Status,
     Timing,
 )
-from forebay.contract.rows import Output, Row
+from forebay.contract.rows import DEFAULT_OPTIONS, Options, Output, Row
 from forebay.gateway.errors import DEFAULT_RETRY_S, raised
 from forebay.gateway.names import Name
 from forebay.gateway.parts import identity_of, parts_of
@@ -150,6 +150,7 @@ class Dispatch:
         rows: Sequence[Row],
         *,
         truncate: bool = False,
+        options: Options = DEFAULT_OPTIONS,
         name: Name | None = None,
         when_gone: WhenGone | None = None,
     ) -> Outcome:
@@ -159,6 +160,7 @@ class Dispatch:
             spec: the model.
             rows: at least one.
             truncate: cut over-long rows.
+            options: what is asked of the outputs.
             name: what the client calls the request, if it may come again.
             when_gone: asks to be told if the client goes away; the rows are then canceled, unless
                 it may come again.
@@ -177,7 +179,9 @@ class Dispatch:
             id_, earlier = await self._again(name, id_, deadline_ms, wait_s)
             if earlier is not None:
                 return _outcome(earlier, wait_s)
-        parts = parts_of(rows, now_ms=now_ms, deadline_ms=deadline_ms, truncate=truncate)
+        parts = parts_of(
+            rows, now_ms=now_ms, deadline_ms=deadline_ms, truncate=truncate, options=options
+        )
         submission = Submission(
             id_,
             Lane.REALTIME,
@@ -186,7 +190,7 @@ class Dispatch:
             deadline_ms,
             retain_ms,
             self._waits.channel,
-            identity=identity_of(rows, truncate=truncate) if spec.joins else b"",
+            identity=identity_of(rows, truncate=truncate, options=options) if spec.joins else b"",
         )
         replies = await self._wait(submission, wait_s, name, when_gone)
         if not replies:
@@ -212,6 +216,7 @@ class Dispatch:
         *,
         input_json: bytes,
         truncate: bool = False,
+        options: Options = DEFAULT_OPTIONS,
         wait_s: float | None = None,
         cancel_after_s: float | None = None,
         name: Name | None = None,
@@ -225,6 +230,7 @@ class Dispatch:
             input_json: the input as the client sent it, kept with the prediction. The result
                 leaves `Prediction.input` out: the caller has it.
             truncate: cut over-long rows.
+            options: what is asked of the outputs.
             wait_s: how long to wait for the end of it; None doesn't wait at all, and takes the
                 bulk lane.
             cancel_after_s: end it after so long, if that is sooner than the lane's deadline.
@@ -249,7 +255,9 @@ class Dispatch:
             id_, earlier = await self._again(name, id_, deadline_ms, wait_s or 0.0)
             if earlier is not None:
                 return _shown(earlier, name)
-        parts = parts_of(rows, now_ms=now_ms, deadline_ms=deadline_ms, truncate=truncate)
+        parts = parts_of(
+            rows, now_ms=now_ms, deadline_ms=deadline_ms, truncate=truncate, options=options
+        )
         channel = "" if wait_s is None else self._waits.channel
         submission = Submission(
             id_,
@@ -260,7 +268,7 @@ class Dispatch:
             self._kept_ms,
             channel,
             input_json,
-            identity_of(rows, truncate=truncate) if spec.joins else b"",
+            identity_of(rows, truncate=truncate, options=options) if spec.joins else b"",
         )
         if wait_s is None:
             async with self._claimed(submission, name):

@@ -6,12 +6,27 @@ from collections.abc import Sequence
 from forebay.contract.errors import TooLong
 from forebay.contract.messages import Computation, encode
 from forebay.contract.prediction import MAX_PART_BYTES, MAX_PART_ROWS
-from forebay.contract.rows import MAX_TEXT_CHARACTERS, Row, TextRow, encode_rows, row_bytes
+from forebay.contract.rows import (
+    DEFAULT_OPTIONS,
+    MAX_TEXT_CHARACTERS,
+    Options,
+    PairRow,
+    Row,
+    TextRow,
+    encode_options,
+    encode_rows,
+    row_bytes,
+)
 from forebay.lanes.lane import Part
 
 
 def parts_of(
-    rows: Sequence[Row], *, now_ms: int, deadline_ms: int, truncate: bool
+    rows: Sequence[Row],
+    *,
+    now_ms: int,
+    deadline_ms: int,
+    truncate: bool,
+    options: Options = DEFAULT_OPTIONS,
 ) -> tuple[Part, ...]:
     """Cut rows into lane entries, in order.
 
@@ -20,45 +35,67 @@ def parts_of(
         now_ms: when it was made.
         deadline_ms: after how long it expires.
         truncate: cut over-long rows.
+        options: what is asked of the outputs.
 
     Raises:
         TooLong: a text is longer than any model takes, and may not be cut.
     """
     deadline_at_ms = now_ms + deadline_ms
     return tuple(
-        Part(len(some), encode(Computation(some, now_ms, deadline_at_ms, first, truncate)))
+        Part(
+            len(some),
+            encode(Computation(some, now_ms, deadline_at_ms, first, truncate, options=options)),
+        )
         for first, some in _cut(_bounded(rows, truncate=truncate))
     )
 
 
-def identity_of(rows: Sequence[Row], *, truncate: bool) -> bytes:
+def identity_of(
+    rows: Sequence[Row], *, truncate: bool, options: Options = DEFAULT_OPTIONS
+) -> bytes:
     """What requests of a model have in common if they ask for the very same: a digest of 20 bytes.
 
     Args:
         rows: as the client sent them, at least one.
         truncate: as the client sent it.
+        options: likewise. The bytes of rows tell where they end, so what follows is the options.
     """
-    return hashlib.blake2b(encode_rows(rows), digest_size=20, salt=b"cut" * truncate).digest()
+    told = encode_rows(rows) + encode_options(options)
+    return hashlib.blake2b(told, digest_size=20, salt=b"cut" * truncate).digest()
 
 
 def _bounded(rows: Sequence[Row], *, truncate: bool) -> tuple[Row, ...]:
     """The rows, with texts that nobody would read to the end cut or refused."""
-    if not any(isinstance(row, TextRow) and len(row.text) > MAX_TEXT_CHARACTERS for row in rows):
+    if not any(_longest(row) > MAX_TEXT_CHARACTERS for row in rows):
         return tuple(rows)
     bounded: list[Row] = []
     for index, row in enumerate(rows):
-        if isinstance(row, TextRow) and len(row.text) > MAX_TEXT_CHARACTERS:
+        if _longest(row) > MAX_TEXT_CHARACTERS:
             if not truncate:
                 raise TooLong(
-                    f"Row {index}: This text has {len(row.text):,} characters, and no model takes "
+                    f"Row {index}: This text has {_longest(row):,} characters, and no model takes "
                     f"more than {MAX_TEXT_CHARACTERS:,}: shorten it, or send `truncate: true` to "
                     "use its first tokens only.",
                     row=index,
                 )
-            bounded.append(TextRow(row.text[:MAX_TEXT_CHARACTERS]))
+            bounded.append(_cut_text(row))
         else:
             bounded.append(row)
     return tuple(bounded)
+
+
+def _longest(row: Row) -> int:
+    """Characters of the longest text in a row."""
+    if isinstance(row, TextRow):
+        return len(row.text)
+    return max(len(row.text), len(row.pair)) if isinstance(row, PairRow) else 0
+
+
+def _cut_text(row: Row) -> Row:
+    if isinstance(row, TextRow):
+        return TextRow(row.text[:MAX_TEXT_CHARACTERS])
+    assert isinstance(row, PairRow)
+    return PairRow(row.text[:MAX_TEXT_CHARACTERS], row.pair[:MAX_TEXT_CHARACTERS])
 
 
 def _cut(rows: tuple[Row, ...]) -> list[tuple[int, tuple[Row, ...]]]:

@@ -11,6 +11,7 @@ import msgspec
 
 from forebay.contract.errors import ArtifactError, InvalidInput, NotFound
 from forebay.contract.model import BackendName, ModelSpec
+from forebay.contract.rows import Task
 from forebay.runtime.catalog import Catalog
 from forebay.storage.artifacts import ArtifactStore, read_manifest
 
@@ -77,9 +78,11 @@ class StoredVersions:
         except ArtifactError:
             return None
         try:
-            dimensions = read_manifest(folder, model=spec.name).limits.dimensions
+            manifest = read_manifest(folder, model=spec.name)
         except ArtifactError:
-            dimensions = None
+            return Serving(folder.name)
+        embeds = manifest.task is Task.EMBEDDING
+        dimensions = manifest.limits.dimensions if embeds else None
         return Serving(folder.name, dimensions)
 
 

@@ -9,7 +9,7 @@ import hashlib
 import msgspec
 
 from forebay.contract.model import Precision
-from forebay.contract.rows import Task
+from forebay.contract.rows import Function, Task
 
 FORMAT_VERSION = 1
 
@@ -27,7 +27,7 @@ class TextLimits(msgspec.Struct, frozen=True):
 
     Attributes:
         max_tokens: longest row, special tokens included.
-        dimensions: length of an embedding.
+        dimensions: length of what comes out: an embedding's, or a classifier's number of labels.
         vocabulary: number of token ids.
         pad_id: id used for padding.
         prefix: special ids put before a row's own, for rows given as ids.
@@ -40,6 +40,26 @@ class TextLimits(msgspec.Struct, frozen=True):
     pad_id: int
     prefix: tuple[int, ...]
     suffix: tuple[int, ...]
+
+
+class Head(msgspec.Struct, frozen=True):
+    """What a classifier's logits stand for.
+
+    Attributes:
+        labels: one a logit.
+        function: makes scores of logits where the request asks for no other.
+        segments: whether the graph is told which of two texts a token is of, in `token_type_ids`.
+        entailment: index of the label that says yes, for zero-shot.
+        contradiction: index of the one that is set against it.
+        unknown: id of the token that stands for whatever the vocabulary lacks.
+    """
+
+    labels: tuple[str, ...]
+    function: Function = Function.NONE
+    segments: bool = False
+    entailment: int | None = None
+    contradiction: int | None = None
+    unknown: int | None = None
 
 
 class Versions(msgspec.Struct, frozen=True):
@@ -61,6 +81,7 @@ class Manifest(msgspec.Struct, frozen=True):
         source_sha256: hash of the source's weights.
         samples: texts run before a worker reports ready.
         files: every file but the manifest and the report.
+        head: of a classifier.
     """
 
     model: str
@@ -72,6 +93,7 @@ class Manifest(msgspec.Struct, frozen=True):
     samples: tuple[str, ...]
     files: tuple[FileEntry, ...]
     versions: Versions
+    head: Head | None = None
     format: int = FORMAT_VERSION
 
     @property
@@ -83,6 +105,7 @@ class Manifest(msgspec.Struct, frozen=True):
             self.precision,
             self.limits,
             [(f.path, f.sha256) for f in sorted(self.files, key=lambda f: f.path)],
+            *(() if self.head is None else (self.head,)),
         )
         return hashlib.sha256(msgspec.json.encode(told, order="deterministic")).hexdigest()
 
@@ -110,6 +133,27 @@ class Accuracy(msgspec.Struct, frozen=True):
     invariance: float
 
 
+class Agreement(msgspec.Struct, frozen=True):
+    """How close a classifier's scores are to full precision, on rows it was not tuned on.
+
+    Differences are of scores, 0..1; of a model whose scores are its logits, in standard deviations.
+
+    Attributes:
+        rows: size of the sample; tokens, for a model that labels those.
+        same: share of rows whose best label is the same; with one label, share of pairs of rows
+            that are ranked the same way.
+        mean_difference: mean over rows of the largest difference of a score to FP32's.
+        max_difference: the largest of all.
+        variance: largest difference between a row's score run alone and run among others.
+    """
+
+    rows: int
+    same: float
+    mean_difference: float
+    max_difference: float
+    variance: float
+
+
 class Speed(msgspec.Struct, frozen=True):
     """Rows per second of both graphs in one run, bucketed by length, and their ratio."""
 
@@ -120,12 +164,18 @@ class Speed(msgspec.Struct, frozen=True):
 
 
 class BuildReport(msgspec.Struct, frozen=True):
-    """What a build measured; kept beside the manifest as `report.json`."""
+    """What a build measured; kept beside the manifest as `report.json`.
 
-    accuracy: Accuracy
+    Attributes:
+        accuracy: of an embedding model.
+        agreement: of a classifier.
+    """
+
     speed: Speed
     fp32_bytes: int
     bytes: int
     smoothing: float
     kept_fp32: tuple[str, ...]
     seconds: float
+    accuracy: Accuracy | None = None
+    agreement: Agreement | None = None

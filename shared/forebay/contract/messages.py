@@ -12,7 +12,7 @@ import msgspec
 
 from forebay.contract.errors import ErrorInfo
 from forebay.contract.prediction import Status, Timing
-from forebay.contract.rows import Output, Row
+from forebay.contract.rows import DEFAULT_OPTIONS, Options, Output, Row
 
 WIRE_VERSION = 1
 
@@ -32,6 +32,7 @@ class Computation(msgspec.Struct, frozen=True, omit_defaults=True):
         first_row: index in the prediction of the first row, so that errors can name a row.
         truncate: cut an over-long row instead of refusing it.
         traceparent: W3C trace context, if the request is sampled.
+        options: what is asked of the rows' outputs.
     """
 
     rows: tuple[Row, ...] = msgspec.field(name="r")
@@ -40,6 +41,7 @@ class Computation(msgspec.Struct, frozen=True, omit_defaults=True):
     first_row: int = msgspec.field(name="f", default=0)
     truncate: bool = msgspec.field(name="t", default=False)
     traceparent: str | None = msgspec.field(name="tp", default=None)
+    options: Options = msgspec.field(name="o", default=DEFAULT_OPTIONS)
     wire: int = msgspec.field(name="v", default_factory=_wire_version)
 
 

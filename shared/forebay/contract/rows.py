@@ -14,6 +14,10 @@ class Task(StrEnum):
     """What a model does with a row."""
 
     EMBEDDING = "embedding"
+    CLASSIFICATION = "classification"
+    RERANKING = "reranking"
+    TOKEN_CLASSIFICATION = "token-classification"  # noqa: S105 - no password
+    ZERO_SHOT = "zero-shot"
     ECHO = "echo"
 
 
@@ -35,7 +39,51 @@ class ValueRow(msgspec.Struct, frozen=True, tag="json", tag_field="t"):
     json: bytes = msgspec.field(name="x")
 
 
-Row = TextRow | TokensRow | ValueRow
+class PairRow(msgspec.Struct, frozen=True, tag="pair", tag_field="t"):
+    """Two texts that the model reads together.
+
+    Attributes:
+        text: the first: a query, a premise.
+        pair: the second: a document, a hypothesis.
+    """
+
+    text: str = msgspec.field(name="x")
+    pair: str = msgspec.field(name="y")
+
+
+Row = TextRow | TokensRow | ValueRow | PairRow
+
+
+class Function(StrEnum):
+    """What makes scores of a classifier's logits."""
+
+    SOFTMAX = "softmax"
+    SIGMOID = "sigmoid"
+    NONE = "none"
+
+
+class Aggregation(StrEnum):
+    """How labelled tokens become spans: one each, or one for each run of tokens that belong."""
+
+    NONE = "none"
+    SIMPLE = "simple"
+
+
+class Options(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a request asks of its rows' outputs, beyond what the model says.
+
+    Attributes:
+        top_k: labels in a `Classes`, the best ones; 0 means all.
+        function: makes the scores; None is the model's own.
+        aggregation: of labelled tokens.
+    """
+
+    top_k: int = msgspec.field(name="k", default=1)
+    function: Function | None = msgspec.field(name="f", default=None)
+    aggregation: Aggregation = msgspec.field(name="a", default=Aggregation.NONE)
+
+
+DEFAULT_OPTIONS = Options()
 
 
 class Embedding(msgspec.Struct, frozen=True, tag="emb", tag_field="t"):
@@ -56,7 +104,82 @@ class Value(msgspec.Struct, frozen=True, tag="json", tag_field="t"):
     json: bytes = msgspec.field(name="x")
 
 
-Output = Embedding | Value
+class Classes(msgspec.Struct, frozen=True, tag="cls", tag_field="t"):
+    """Labels of a text or a pair of texts, the best first.
+
+    Attributes:
+        labels: the artifact's names of them.
+        scores: one little-endian float32 value a label.
+        tokens: how many tokens of the model the row had, special tokens included.
+    """
+
+    labels: tuple[str, ...] = msgspec.field(name="l")
+    scores: bytes = msgspec.field(name="x")
+    tokens: int = msgspec.field(name="n")
+
+
+class Entailment(msgspec.Struct, frozen=True, tag="nli", tag_field="t"):
+    """Whether a text entails a hypothesis.
+
+    Attributes:
+        entails: logit.
+        contradicts: logit.
+        tokens: how many tokens of the model the row had, special tokens included.
+    """
+
+    entails: float = msgspec.field(name="e")
+    contradicts: float = msgspec.field(name="c")
+    tokens: int = msgspec.field(name="n")
+
+
+class Span(msgspec.Struct, frozen=True, array_like=True):
+    """A part of a text with what it is; travels as an array, later fields at its end.
+
+    Attributes:
+        entity: label of the token, or name of the group's entity.
+        score: 0..1; a group's is the mean of its tokens'.
+        word: the token, or the group's tokens as text.
+        start: first character.
+        end: the character after the last.
+        index: the token's place in its row, special tokens counted; None for a group.
+    """
+
+    entity: str
+    score: float
+    word: str
+    start: int
+    end: int
+    index: int | None = None
+
+
+class Spans(msgspec.Struct, frozen=True, tag="spans", tag_field="t"):
+    """What was found in a text, in its order.
+
+    Attributes:
+        spans: none where nothing was found.
+        tokens: how many tokens of the model the row had, special tokens included.
+    """
+
+    spans: tuple[Span, ...] = msgspec.field(name="x")
+    tokens: int = msgspec.field(name="n")
+
+
+Output = Embedding | Value | Classes | Entailment | Spans
+
+
+def output_bytes(output: Output) -> int:
+    """About the size of an output's payload in bytes."""
+    match output:
+        case Embedding(vector=vector):
+            return len(vector)
+        case Value(json=json):
+            return len(json)
+        case Classes(labels=labels, scores=scores):
+            return len(scores) + sum(map(len, labels))
+        case Entailment():
+            return 18
+        case Spans(spans=spans):
+            return sum(len(span.entity) + len(span.word) + 24 for span in spans)
 
 
 MAX_TEXT_CHARACTERS = 1_000_000
@@ -72,6 +195,8 @@ def row_bytes(row: Row) -> int:
             return 4 * len(ids)
         case ValueRow(json=json):
             return len(json)
+        case PairRow(text=text, pair=pair):
+            return len(text) + len(pair)
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -80,3 +205,8 @@ _encoder = msgspec.msgpack.Encoder()
 def encode_rows(rows: Sequence[Row]) -> bytes:
     """Rows as msgpack: equal bytes for equal rows, and for no others."""
     return _encoder.encode(rows)
+
+
+def encode_options(options: Options) -> bytes:
+    """Options as msgpack: equal bytes for equal options, and for no others; none for defaults."""
+    return b"" if options == DEFAULT_OPTIONS else _encoder.encode(options)

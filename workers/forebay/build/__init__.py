@@ -3,8 +3,9 @@
     source ─▶ layout ─▶ export ─▶ calibrate ─▶ quantize ─▶ evaluate ─▶ publish
     weights   limits    FP32      peaks, the   W8A8, one   against
     found     pooling   graph     smoothing    scale a     FP32
-    and hashed                                 token
+    and hashed, labels                         token
 
-`pipeline` runs the steps in order. A result under the bar is refused, and what was published
-before stays current (decisions 0005 and 0006).
+`pipeline` runs the steps in order; `embedder` and `classifier` do their own way what differs: an
+embedder's folder is read by `layout`, a classifier's by `heads` (decision 0021). A result under
+the bar is refused, and what was published before stays current (decisions 0005 and 0006).
 """

@@ -1,6 +1,7 @@
 """Finds, on calibration texts, how a graph is best quantized."""
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import msgspec
 import numpy as np
@@ -8,7 +9,7 @@ import numpy.typing as npt
 from onnx import ModelProto, TensorProto, helper
 
 from forebay.build import evaluate, quantize
-from forebay.build.encoder import Encoder, Ids, alone, bucketed
+from forebay.build.encoder import Encoder, Row, Vectors, alone, bucketed
 
 ALPHAS = (0.0, 0.5, 0.6, 0.7)
 """Smoothing strengths tried."""
@@ -20,6 +21,47 @@ MAX_KEPT = 4
 """Most products put back; a model that needs more is not one to quantize this way."""
 
 
+class Judge(Protocol):
+    """How near a quantized graph is to FP32; larger is nearer, 1 is the same."""
+
+    @property
+    def output(self) -> str:
+        """Name of the output that is compared."""
+        ...
+
+    @property
+    def aim(self) -> float:
+        """Closeness below which products are put back into FP32."""
+        ...
+
+    def values(self, encoder: Encoder, rows: Sequence[Row]) -> Vectors:
+        """What to compare, `[…, dimensions]`."""
+        ...
+
+    def closeness(self, expected: Vectors, got: Vectors) -> float:
+        """How near the second is to the first."""
+        ...
+
+
+class ByCosine:
+    """Judges embeddings by their mean cosine."""
+
+    output = "embedding"
+
+    @property
+    def aim(self) -> float:
+        """The same for all models."""
+        return AIM
+
+    def values(self, encoder: Encoder, rows: Sequence[Row]) -> Vectors:
+        """Embeddings, run in buckets."""
+        return encoder.embed(rows, bucketed(rows))
+
+    def closeness(self, expected: Vectors, got: Vectors) -> float:
+        """Mean cosine."""
+        return evaluate.mean_cosine(expected, got)
+
+
 class Plan(msgspec.Struct, frozen=True):
     """How to quantize.
 
@@ -27,21 +69,25 @@ class Plan(msgspec.Struct, frozen=True):
         peaks: see `quantize.Peaks`.
         smoothing: the best of `ALPHAS`.
         keep: products to leave in FP32, the most sensitive first.
-        mean_cosine: to FP32, on the calibration texts.
+        closeness: to FP32, on the calibration texts.
     """
 
     peaks: dict[str, npt.NDArray[np.float32]]
     smoothing: float
     keep: tuple[str, ...]
-    mean_cosine: float
+    closeness: float
+
+
+_BY_COSINE = ByCosine()
 
 
 def plan(
     model: ModelProto,
-    rows: Sequence[Ids],
+    rows: Sequence[Row],
     *,
     pad_id: int,
     threads: int,
+    judge: Judge = _BY_COSINE,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Plan:
     """Try each smoothing strength and keep the best; then, if need be, keep products in FP32.
@@ -51,16 +97,20 @@ def plan(
         rows: token ids of the calibration texts.
         pad_id: token id for padding.
         threads: threads of one forward pass.
+        judge: says how near a graph is to FP32.
         progress: told the share of the work done, 0..1.
     """
-    batches = bucketed(rows)
-    expected = Encoder(model, pad_id=pad_id, threads=threads).embed(rows, batches)
+
+    def values(graph: ModelProto) -> Vectors:
+        encoder = Encoder(graph, pad_id=pad_id, threads=threads, output=judge.output)
+        return judge.values(encoder, rows)
+
+    expected = values(model)
     peaks = measure_peaks(model, rows, pad_id=pad_id, threads=threads)
 
     def score(alpha: float, keep: frozenset[str]) -> float:
         candidate = quantize.quantize(model, peaks=peaks, smoothing=alpha, keep=keep)
-        encoder = Encoder(candidate, pad_id=pad_id, threads=threads)
-        return evaluate.mean_cosine(expected, encoder.embed(rows, batches))
+        return judge.closeness(expected, values(candidate))
 
     scores: dict[float, float] = {}
     for alpha in ALPHAS:
@@ -69,7 +119,7 @@ def plan(
     # Five digits: the last ones differ from machine to machine and must not choose.
     smoothing = max(ALPHAS, key=lambda alpha: round(scores[alpha], 5))
     best, keep = scores[smoothing], list[str]()
-    if best < AIM:
+    if best < judge.aim:
         names = [linear.name for linear in quantize.linears(model)]
         alone_in_int8 = {
             name: score(smoothing, frozenset(names) - {name}) for name in dict.fromkeys(names)
@@ -77,13 +127,13 @@ def plan(
         for name in sorted(alone_in_int8, key=lambda name: alone_in_int8[name])[:MAX_KEPT]:
             keep.append(name)
             best = score(smoothing, frozenset(keep))
-            if best >= AIM:
+            if best >= judge.aim:
                 break
     return Plan(peaks, smoothing, tuple(keep), best)
 
 
 def measure_peaks(
-    model: ModelProto, rows: Sequence[Ids], *, pad_id: int, threads: int
+    model: ModelProto, rows: Sequence[Row], *, pad_id: int, threads: int
 ) -> dict[str, npt.NDArray[np.float32]]:
     """Largest absolute value of each channel of every input that can be smoothed."""
     names = quantize.smoothable(model)

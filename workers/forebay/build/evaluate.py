@@ -6,13 +6,13 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from forebay.build.encoder import Encoder, Ids, Vectors, alone, bucketed, mixed
+from forebay.build.encoder import Encoder, Row, Vectors, alone, bucketed, mixed
 from forebay.contract.manifest import Accuracy, Speed
 
 _ROUNDS = 3
 
 
-def accuracy(reference: Encoder, candidate: Encoder, rows: Sequence[Ids]) -> Accuracy:
+def accuracy(reference: Encoder, candidate: Encoder, rows: Sequence[Row]) -> Accuracy:
     """Compare both graphs row by row, and the candidate with itself in other company.
 
     Args:
@@ -40,7 +40,7 @@ def mean_cosine(expected: Vectors, got: Vectors) -> float:
     return _cosine((unit(expected) * unit(got)).sum(1).mean())
 
 
-def speed(reference: Encoder, candidate: Encoder, rows: Sequence[Ids], *, threads: int) -> Speed:
+def speed(reference: Encoder, candidate: Encoder, rows: Sequence[Row], *, threads: int) -> Speed:
     """Rows per second of both graphs, bucketed by length.
 
     Both run each batch in turns, and the best of a batch's rounds counts: other processes on the
@@ -62,9 +62,9 @@ def speed(reference: Encoder, candidate: Encoder, rows: Sequence[Ids], *, thread
     )
 
 
-def _timed(encoder: Encoder, rows: Sequence[Ids]) -> float:
+def _timed(encoder: Encoder, rows: Sequence[Row]) -> float:
     started = time.perf_counter()
-    encoder.run(rows, ["embedding"])
+    encoder.run(rows, [encoder.output])
     return time.perf_counter() - started
 
 

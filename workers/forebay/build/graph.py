@@ -1,5 +1,6 @@
 """Small operations on ONNX graphs: clean them, find constants and producers, save them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,18 @@ MODEL_FILE = "model.onnx"
 WEIGHTS_FILE = "weights.bin"
 
 _INLINE_BYTES = 1_024
-_OUTPUT = "embedding"
 
 
-def cleaned(model: ModelProto, dimensions: int) -> ModelProto:
+def cleaned(
+    model: ModelProto, *, inputs: Sequence[str], output: str, shape: Sequence[str | int]
+) -> ModelProto:
     """An exported graph with plain names at its edges, and no trace of where it was made.
+
+    Args:
+        model: as it was exported.
+        inputs: their names, each int64 `[rows, tokens]`.
+        output: what to call its one output, float32.
+        shape: of the output; names where an axis is dynamic.
 
     The exporter notes source paths and stack traces on every node; with them an artifact's digest
     would depend on the machine that built it.
@@ -24,7 +32,7 @@ def cleaned(model: ModelProto, dimensions: int) -> ModelProto:
     result.CopyFrom(model)
     graph = result.graph
     # The exporter calls the token table's output "embedding" too.
-    names = {_OUTPUT: f"{_OUTPUT}.tokens", graph.output[0].name: _OUTPUT}
+    names = {output: f"{output}.tokens", graph.output[0].name: output}
     for node in graph.node:
         node.input[:] = [names.get(name, name) for name in node.input]
         node.output[:] = [names.get(name, name) for name in node.output]
@@ -36,11 +44,9 @@ def cleaned(model: ModelProto, dimensions: int) -> ModelProto:
     del graph.input[:], graph.output[:], graph.value_info[:], graph.metadata_props[:]
     graph.input.extend(
         helper.make_tensor_value_info(name, TensorProto.INT64, ["rows", "tokens"])
-        for name in ("input_ids", "attention_mask")
+        for name in inputs
     )
-    graph.output.append(
-        helper.make_tensor_value_info(_OUTPUT, TensorProto.FLOAT, ["rows", dimensions])
-    )
+    graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, list(shape)))
     graph.name, graph.doc_string = "encoder", ""
     del result.metadata_props[:]
     result.producer_name, result.producer_version, result.doc_string = "forebay", "", ""

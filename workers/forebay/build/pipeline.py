@@ -5,19 +5,39 @@ import importlib.util
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from forebay.contract.errors import BuildFailed
-from forebay.contract.manifest import Accuracy, BuildReport, Manifest, Speed, Versions
+from forebay.contract.manifest import (
+    Accuracy,
+    Agreement,
+    BuildReport,
+    Head,
+    Manifest,
+    Speed,
+    TextLimits,
+    Versions,
+)
 from forebay.contract.model import ModelSpec, Precision
 from forebay.contract.rows import Task
 from forebay.storage.artifacts import Artifact, ArtifactStore, describe
 
+if TYPE_CHECKING:
+    from onnx import ModelProto
+    from tokenizers import Tokenizer
+
+    from forebay.build.encoder import Encoder, Row, Vectors
+
 MIN_MEAN_COSINE = 0.995
 MIN_INVARIANCE = 0.9999
+
+MIN_SAME = 0.97
+MAX_MEAN_DIFFERENCE = 0.02
+MAX_VARIANCE = 0.001
 
 STEPS = ("source", "export", "calibrate", "quantize", "evaluate", "publish")
 
@@ -46,7 +66,7 @@ def build(spec: ModelSpec, store: ArtifactStore, *, progress: Progress = _unhear
     The same source and library versions give the same digest.
 
     Args:
-        spec: the model; its task must be `embedding`.
+        spec: the model, of any task but `echo`.
         store: where to publish.
         progress: told how far the build is.
 
@@ -54,7 +74,7 @@ def build(spec: ModelSpec, store: ArtifactStore, *, progress: Progress = _unhear
         BuildFailed: a step failed, a library of the `build` extra is missing, or the result is
             under the bar. What was published before stays current.
     """
-    if spec.task is not Task.EMBEDDING:
+    if spec.task is Task.ECHO:
         raise BuildFailed(f"{spec.name!r} has the task {spec.task.value!r}: nothing to build.")
     missing = [name for name in _LIBRARIES if importlib.util.find_spec(name) is None]
     if missing:
@@ -65,7 +85,7 @@ def build(spec: ModelSpec, store: ArtifactStore, *, progress: Progress = _unhear
     try:
         with tempfile.TemporaryDirectory(prefix="forebay-build-") as folder:
             draft = _make(spec, Path(folder), progress)
-            check(spec.name, draft.accuracy)
+            check(spec.name, draft.measured)
             progress("publish", 0.0)
             report = draft.report(seconds=time.perf_counter() - started)
             artifact = store.publish(draft.folder, draft.manifest, report=report)
@@ -75,22 +95,70 @@ def build(spec: ModelSpec, store: ArtifactStore, *, progress: Progress = _unhear
     return Built(artifact, report)
 
 
-def check(model: str, accuracy: Accuracy) -> None:
+def check(model: str, measured: Accuracy | Agreement) -> None:
     """Hold a result against the bar.
 
     Raises:
         BuildFailed: it is under it; the message says by which measure.
     """
+    if isinstance(measured, Accuracy):
+        _check_accuracy(model, measured)
+    else:
+        _check_agreement(model, measured)
+
+
+def _check_accuracy(model: str, accuracy: Accuracy) -> None:
     for measure, value, bar in (
         ("mean cosine to FP32", accuracy.mean_cosine, MIN_MEAN_COSINE),
         ("batch invariance", accuracy.invariance, MIN_INVARIANCE),
     ):
         if not value >= bar:
-            raise BuildFailed(
-                f"The build of {model!r} is not published: its {measure} on {accuracy.texts} "
-                f"texts is {value:.5f}, and at least {bar} is asked. "
-                'Try `precision = "fp32"` for this model.'
-            )
+            told = f"{measure} on {accuracy.texts} texts is {value:.5f}, and at least {bar}"
+            raise _under(model, told)
+
+
+def _check_agreement(model: str, agreement: Agreement) -> None:
+    if not agreement.same >= MIN_SAME:
+        raise _under(
+            model,
+            f"agreement with FP32 on {agreement.rows} rows is {agreement.same:.5f}, and at least "
+            f"{MIN_SAME}",
+        )
+    for measure, value, bar in (
+        ("mean difference to FP32", agreement.mean_difference, MAX_MEAN_DIFFERENCE),
+        ("largest difference between a row alone and in company", agreement.variance, MAX_VARIANCE),
+    ):
+        if not value <= bar:
+            told = f"{measure} on {agreement.rows} rows is {value:.5f}, and at most {bar}"
+            raise _under(model, told)
+
+
+def _under(model: str, told: str) -> BuildFailed:
+    return BuildFailed(
+        f"The build of {model!r} is not published: its {told} is asked. "
+        'Try `precision = "fp32"` for this model.'
+    )
+
+
+class _Recipe(Protocol):
+    """What the build of one kind of model does its own way. Also a `calibrate.Judge`."""
+
+    limits: TextLimits
+    tokenizer: "Tokenizer"
+
+    @property
+    def output(self) -> str: ...
+    @property
+    def aim(self) -> float: ...
+    @property
+    def head(self) -> Head | None: ...
+    def export(self, out: Path) -> "ModelProto": ...
+    def rows(self, texts: Sequence[str]) -> "list[Row]": ...
+    def values(self, encoder: "Encoder", rows: "Sequence[Row]") -> "Vectors": ...
+    def closeness(self, expected: "Vectors", got: "Vectors") -> float: ...
+    def measured(
+        self, reference: "Encoder", candidate: "Encoder", rows: "Sequence[Row]"
+    ) -> Accuracy | Agreement: ...
 
 
 class _Draft(msgspec.Struct, frozen=True):
@@ -98,7 +166,7 @@ class _Draft(msgspec.Struct, frozen=True):
 
     folder: Path
     manifest: Manifest
-    accuracy: Accuracy
+    measured: Accuracy | Agreement
     speed: Speed
     fp32_bytes: int
     smoothing: float
@@ -106,7 +174,8 @@ class _Draft(msgspec.Struct, frozen=True):
 
     def report(self, *, seconds: float) -> BuildReport:
         return BuildReport(
-            accuracy=self.accuracy,
+            accuracy=self.measured if isinstance(self.measured, Accuracy) else None,
+            agreement=self.measured if isinstance(self.measured, Agreement) else None,
             speed=self.speed,
             fp32_bytes=self.fp32_bytes,
             bytes=sum(file.bytes for file in self.manifest.files),
@@ -118,9 +187,8 @@ class _Draft(msgspec.Struct, frozen=True):
 
 def _make(spec: ModelSpec, work: Path, progress: Progress) -> _Draft:
     # Here, because what only reads this module (the command line) has not torch's two seconds.
-    from forebay.build import calibrate, evaluate, graph, layout, quantize, source, texts
-    from forebay.build.encoder import Encoder, tokenize
-    from forebay.build.export import export
+    from forebay.build import calibrate, evaluate, graph, quantize, source, texts
+    from forebay.build.encoder import Encoder
 
     threads = spec.threads or os.cpu_count() or 1
     folder, fp32 = work / "artifact", work / "fp32.onnx"
@@ -128,22 +196,22 @@ def _make(spec: ModelSpec, work: Path, progress: Progress) -> _Draft:
 
     progress("source", 0.0)
     found = source.resolve(spec.source)
-    form = layout.read(found.folder)
-    limits = form.limits
-    tokenizer = layout.open_tokenizer(found.folder)
-    tokenizer.save(str(folder / _TOKENIZER), pretty=False)
+    recipe = _recipe(found.folder, spec.task)
+    limits = recipe.limits
+    recipe.tokenizer.save(str(folder / _TOKENIZER), pretty=False)
 
     progress("export", 0.0)
-    model = export(found.folder, form, fp32)
+    model = recipe.export(fp32)
 
     smoothing, kept = 0.0, tuple[str, ...]()
     if spec.precision is Precision.INT8:
         progress("calibrate", 0.0)
         plan = calibrate.plan(
             model,
-            tokenize(tokenizer, texts.calibration(), limits),
+            recipe.rows(texts.calibration()),
             pad_id=limits.pad_id,
             threads=threads,
+            judge=recipe,
             progress=lambda done: progress("calibrate", done),
         )
         smoothing, kept = plan.smoothing, plan.keep
@@ -152,10 +220,12 @@ def _make(spec: ModelSpec, work: Path, progress: Progress) -> _Draft:
     graph.save_mapped(model, folder)
 
     progress("evaluate", 0.0)
-    rows = tokenize(tokenizer, texts.evaluation(), limits)
-    reference = Encoder(fp32, pad_id=limits.pad_id, threads=threads)
-    candidate = Encoder(folder / graph.MODEL_FILE, pad_id=limits.pad_id, threads=threads)
-    accuracy = evaluate.accuracy(reference, candidate, rows)
+    rows = recipe.rows(texts.evaluation())
+    reference, candidate = (
+        Encoder(path, pad_id=limits.pad_id, threads=threads, output=recipe.output)
+        for path in (fp32, folder / graph.MODEL_FILE)
+    )
+    measured = recipe.measured(reference, candidate, rows)
     progress("evaluate", 0.5)
     speed = evaluate.speed(reference, candidate, rows[::2], threads=threads)
 
@@ -171,5 +241,16 @@ def _make(spec: ModelSpec, work: Path, progress: Progress) -> _Draft:
         versions=Versions(
             **{name: importlib.metadata.version(name) for name in Versions.__struct_fields__}
         ),
+        head=recipe.head,
     )
-    return _Draft(folder, manifest, accuracy, speed, fp32.stat().st_size, smoothing, kept)
+    return _Draft(folder, manifest, measured, speed, fp32.stat().st_size, smoothing, kept)
+
+
+def _recipe(folder: Path, task: Task) -> _Recipe:
+    if task is Task.EMBEDDING:
+        from forebay.build.embedder import Embedder
+
+        return Embedder(folder)
+    from forebay.build.classifier import Classifier
+
+    return Classifier(folder, task)

@@ -11,4 +11,5 @@ rate       how fast this worker is
 trouble    says once what goes wrong again and again
 ledger     what is leased, and how each lease ends
 backends/  what executes a model, behind one protocol
+tasks/     what a text model does: rows to tokens, values to outputs
 """

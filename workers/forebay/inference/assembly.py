@@ -5,7 +5,7 @@ import msgspec
 from forebay.contract.errors import ErrorInfo, ErrorKind, ForebayError
 from forebay.contract.messages import Computation, Reply, encode_outputs
 from forebay.contract.prediction import Status, Timing
-from forebay.contract.rows import Embedding, Output
+from forebay.contract.rows import Output, output_bytes
 from forebay.inference.backends.base import PreparedRow
 from forebay.inference.batcher import Pending
 from forebay.lanes.consumer import Delivery, Settlement
@@ -99,7 +99,7 @@ class Assembly:
                 compute_ms=self.done_ms - self.began_ms,
             )
         spilled = None
-        if sum(map(_output_bytes, outputs)) > SPILL_BYTES:
+        if sum(map(output_bytes, outputs)) > SPILL_BYTES:
             spilled = encode_outputs(outputs)
             outputs = ()
         reply = Reply(
@@ -128,10 +128,6 @@ class RowRef:
         self.assembly = assembly
         self.index = index
         self.prepared = prepared
-
-
-def _output_bytes(output: Output) -> int:
-    return len(output.vector) if isinstance(output, Embedding) else len(output.json)
 
 
 def unrun(delivery: Delivery, now_ms: int, *, kind: ErrorKind, message: str) -> Reply:

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import msgspec
 
 from forebay.contract.errors import ForebayError, InvalidInput
-from forebay.contract.rows import Output, Row
+from forebay.contract.rows import Options, Output, Row
 from forebay.inference.backends.base import Backend, PreparedRow
 from forebay.inference.bisect import bisect
 from forebay.lanes.consumer import Delivery
@@ -55,11 +55,13 @@ class Executor:
         self.room = asyncio.Semaphore(backend.streams + 1)
 
     def prepare(
-        self, delivery: Delivery, rows: Sequence[Row], *, truncate: bool
+        self, delivery: Delivery, rows: Sequence[Row], *, truncate: bool, options: Options
     ) -> "asyncio.Future[list[PreparedRow | InvalidInput]]":
         """Tokenize rows of a delivery while the device is busy."""
         loop = asyncio.get_running_loop()
-        return loop.run_in_executor(self._prepare, self._prepare_rows, delivery, rows, truncate)
+        return loop.run_in_executor(
+            self._prepare, self._prepare_rows, delivery, rows, truncate, options
+        )
 
     def submit(
         self, rows: Sequence[PreparedRow], deliveries: Sequence[Delivery]
@@ -86,12 +88,12 @@ class Executor:
         self._prepare.shutdown(wait=True)
 
     def _prepare_rows(
-        self, delivery: Delivery, rows: Sequence[Row], truncate: bool
+        self, delivery: Delivery, rows: Sequence[Row], truncate: bool, options: Options
     ) -> list[PreparedRow | InvalidInput]:
         slot = threading.current_thread().name
         self._running.begin(slot, (delivery,))
         try:
-            return list(self._backend.prepare(rows, truncate=truncate))
+            return list(self._backend.prepare(rows, truncate=truncate, options=options))
         finally:
             self._running.end(slot, tell=True)
 

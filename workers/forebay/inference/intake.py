@@ -182,13 +182,15 @@ class Intake:
 
     async def _prepare(self, assembly: Assembly) -> list[PreparedRow | ForebayError]:
         computation = assembly.computation
-        rows, truncate = computation.rows, computation.truncate
+        rows, truncate, options = computation.rows, computation.truncate, computation.options
         delivery = assembly.delivery
         small = delivery.size <= INLINE_BYTES and not delivery.strikes
         try:
             if small:
-                return list(self._backend.prepare(rows, truncate=truncate))
-            prepared = await self._executor.prepare(delivery, rows, truncate=truncate)
+                return list(self._backend.prepare(rows, truncate=truncate, options=options))
+            prepared = await self._executor.prepare(
+                delivery, rows, truncate=truncate, options=options
+            )
         except Exception:
             log.exception("preparing %s failed", assembly.delivery.prediction)
             return [ForebayError("The worker could not prepare this row. Its log says why.")]

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import msgspec
 
 from forebay.contract.errors import InvalidInput
-from forebay.contract.rows import Output, Row
+from forebay.contract.rows import DEFAULT_OPTIONS, Options, Output, Row
 
 
 class PreparedRow(msgspec.Struct, frozen=True):
@@ -42,12 +42,16 @@ class Backend(Protocol):
         """Run the manifest's samples, so that the first request pays for nothing."""
         ...
 
-    def prepare(self, rows: Sequence[Row], *, truncate: bool) -> list[PreparedRow | InvalidInput]:
+    def prepare(
+        self, rows: Sequence[Row], *, truncate: bool, options: Options = DEFAULT_OPTIONS
+    ) -> list[PreparedRow | InvalidInput]:
         """Check and tokenize rows, before anything runs.
 
         Args:
             rows: rows of one computation.
             truncate: cut a row that is over the model's limit instead of refusing it.
+            options: what is asked of the rows' outputs; a backend takes no notice of those that
+                mean nothing to its task.
 
         Returns:
             For each row, in order, either the row ready to run or why it is refused.

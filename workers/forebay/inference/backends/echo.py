@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from forebay.contract.errors import InvalidInput
-from forebay.contract.rows import Output, Row, Value, ValueRow
+from forebay.contract.rows import DEFAULT_OPTIONS, Options, Output, Row, Value, ValueRow
 from forebay.inference.backends.base import PreparedRow
 
 
@@ -23,7 +23,9 @@ class Echo:
     def warm(self) -> None:
         """Nothing to warm."""
 
-    def prepare(self, rows: Sequence[Row], *, truncate: bool) -> list[PreparedRow | InvalidInput]:
+    def prepare(
+        self, rows: Sequence[Row], *, truncate: bool, options: Options = DEFAULT_OPTIONS
+    ) -> list[PreparedRow | InvalidInput]:
         """Every JSON row passes; `truncate` has nothing to cut."""
         return [
             PreparedRow(1, row.json)

@@ -34,7 +34,7 @@ def load(spec: ModelSpec, store: ArtifactStore, *, providers: Sequence[str] = (C
 
             return Echo()
         case BackendName.ONNX:
-            from forebay.inference.backends.onnx import OnnxEmbedding
+            from forebay.inference.backends.onnx import OnnxModel
 
             artifact = store.open(spec.name)
             for field, built, wanted in (
@@ -48,7 +48,7 @@ def load(spec: ModelSpec, store: ArtifactStore, *, providers: Sequence[str] = (C
                         f"asked to have {str(wanted)!r}: run `forebay models build {spec.name}`."
                     )
             threads = min(spec.threads, _cores()) or _cores()
-            return OnnxEmbedding(
+            return OnnxModel(
                 artifact.folder,
                 artifact.manifest,
                 threads=threads,

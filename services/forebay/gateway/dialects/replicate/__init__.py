@@ -1,6 +1,8 @@
 """Replicate's protocol, which is also Forebay's own job API: predictions.
 
-    requests      what a client sends, by task: `input` to rows
+    requests      what a client sends
+    inputs        its `input` by task, to rows and options
+    outputs       what rows came to, as transformers' pipelines tell it
     predictions   POST /v1/predictions; GET and PUT /v1/predictions/{id}; POST …/{id}/cancel
     rendering     a prediction as this API shows it
     faults        RFC 9457, with 422 for an input that is wrong

@@ -1,8 +1,9 @@
 """Predictions: make (POST, or PUT under an id of one's own), show, cancel."""
 
 from forebay.contract.prediction import Prediction
-from forebay.gateway.dialects.replicate import requests
-from forebay.gateway.dialects.replicate.rendering import is_single, render
+from forebay.gateway.dialects.replicate import inputs, requests
+from forebay.gateway.dialects.replicate.outputs import is_single
+from forebay.gateway.dialects.replicate.rendering import render
 from forebay.gateway.dispatch import Dispatch
 from forebay.gateway.http import Answer, Call, server_timing
 from forebay.gateway.names import Name, own_id
@@ -42,12 +43,13 @@ class Predictions:
         wait_s = requests.wait_of(call.header(b"prefer"))
         request = requests.read(call.body)
         spec = self._dispatch.meant(request.version, param="version")
-        asked = requests.rows_of(spec, request.input, most=self._dispatch.max_inputs)
+        asked = inputs.rows_of(spec, request.input, most=self._dispatch.max_inputs)
         prediction = await self._dispatch.create(
             spec,
             asked.rows,
             input_json=bytes(request.input),
             truncate=asked.truncate,
+            options=asked.options,
             wait_s=wait_s,
             cancel_after_s=requests.cancel_after_of(call.header(b"cancel-after")),
             name=name,

@@ -1,6 +1,5 @@
 """A prediction as this API shows it."""
 
-import struct
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import msgspec
 
 from forebay.contract.prediction import Prediction, Status
-from forebay.contract.rows import Embedding, Output, Value
+from forebay.gateway.dialects.replicate.outputs import output_of
 from forebay.gateway.http import to_json
 
 
@@ -58,7 +57,7 @@ def render(
         version: the same over its life, and one that may be asked for.
         url: where it can be read.
         input_json: its input.
-        single: whether the input was one text, so that the output is one vector.
+        single: whether the input was one item, so that the output is no list of them.
     """
     status = prediction.status
     completed = prediction.completed_at_ms
@@ -70,7 +69,9 @@ def render(
             version=version,
             status="canceled" if status is Status.EXPIRED else status.value,
             input=input_json,
-            output=_output(prediction.outputs, single) if status is Status.SUCCEEDED else None,
+            output=output_of(prediction.outputs, input_json, single=single)
+            if status is Status.SUCCEEDED
+            else None,
             error=None if prediction.error is None else prediction.error.message,
             metrics=Metrics(
                 None if timing is None else timing.compute_ms / 1000,
@@ -87,24 +88,6 @@ def render(
             retry_of=msgspec.UNSET if prediction.retry_of is None else prediction.retry_of,
         )
     )
-
-
-def is_single(input_value: Any) -> bool:
-    """Whether an input, as JSON gives it, holds one item rather than a list of them."""
-    return not (isinstance(input_value, dict) and isinstance(input_value.get("text"), list))
-
-
-def _output(outputs: tuple[Output, ...], single: bool) -> Any:
-    values = [_value(output) for output in outputs]
-    return values[0] if single and len(values) == 1 else values
-
-
-def _value(output: Output) -> Any:
-    match output:
-        case Embedding(vector=vector):
-            return struct.unpack(f"<{len(vector) // 4}f", vector)
-        case Value(json=json):
-            return msgspec.Raw(json)
 
 
 def _time(at_ms: int) -> datetime:

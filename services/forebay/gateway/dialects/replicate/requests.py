@@ -1,4 +1,4 @@
-"""What a client asks for: the body, the `Prefer` header, and the input of each task as rows."""
+"""What a client asks for: the body, and the headers that say how long it waits."""
 
 import re
 from typing import Any
@@ -6,9 +6,7 @@ from typing import Any
 import msgspec
 
 from forebay.contract.errors import InvalidInput
-from forebay.contract.model import ModelSpec
-from forebay.contract.rows import Row, Task, TextRow, ValueRow
-from forebay.gateway.bodies import check_depth, decode
+from forebay.gateway.bodies import decode
 
 MIN_WAIT_S = 1.0
 MAX_WAIT_S = 60.0
@@ -23,7 +21,7 @@ class CreatePrediction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         version: `name`, `name:version`, or a version alone.
-        input: by task; see `rows_of`.
+        input: by task; see `inputs`.
         stream: not available yet; refused unless false. Likewise the webhook fields.
     """
 
@@ -34,42 +32,7 @@ class CreatePrediction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     webhook_events_filter: Any = None
 
 
-class TextInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Input of an embedding model.
-
-    Attributes:
-        text: one text, or texts.
-        truncate: cut what is over the model's limit instead of refusing it.
-    """
-
-    text: str | tuple[str, ...]
-    truncate: bool = False
-
-
-class EchoInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Input of an echo model: any JSON value."""
-
-    value: msgspec.Raw
-
-
-class Asked(msgspec.Struct, frozen=True):
-    """What an input comes to.
-
-    Attributes:
-        rows: at least one.
-        single: whether the output is that of one row rather than a list.
-        truncate: cut over-long rows.
-    """
-
-    rows: tuple[Row, ...]
-    single: bool
-    truncate: bool = False
-
-
 _create = msgspec.json.Decoder(CreatePrediction)
-_text = msgspec.json.Decoder(TextInput)
-_echo = msgspec.json.Decoder(EchoInput)
-_any = msgspec.json.Decoder()
 
 
 def read(body: bytes) -> CreatePrediction:
@@ -87,28 +50,6 @@ def read(body: bytes) -> CreatePrediction:
                     param=name,
                 )
     return request
-
-
-def rows_of(spec: ModelSpec, input_json: msgspec.Raw, *, most: int) -> Asked:
-    """The rows of an `input`.
-
-    Args:
-        spec: whose task says what an input looks like.
-        input_json: the input as it came.
-        most: rows in one request.
-
-    Raises:
-        InvalidInput: it is not what the task takes; `param` names the field.
-    """
-    match spec.task:
-        case Task.EMBEDDING:
-            given = decode(_text, input_json, within="input")
-            return Asked(_texts(given.text, most), isinstance(given.text, str), given.truncate)
-        case Task.ECHO:
-            value = decode(_echo, input_json, within="input").value
-            # A value that is kept as it came must be one that can be read back.
-            check_depth(decode(_any, value, within="input.value"), param="input.value")
-            return Asked((ValueRow(bytes(value)),), single=True)
 
 
 def wait_of(prefer: bytes) -> float | None:
@@ -157,25 +98,3 @@ def cancel_after_of(header: bytes) -> float | None:
         "Cancel-After takes a duration of a second or more: 90s, 5m, 1h30m, or just seconds.",
         param="Cancel-After",
     )
-
-
-def _texts(given: str | tuple[str, ...], most: int) -> tuple[Row, ...]:
-    if isinstance(given, str):
-        if not given:
-            raise _empty("input.text")
-        return (TextRow(given),)
-    if not given:
-        raise _empty("input.text")
-    if len(given) > most:
-        raise InvalidInput(
-            f"input.text has {len(given):,} items; one request takes {most:,} at most.",
-            param="input.text",
-        )
-    for index, text in enumerate(given):
-        if not text:
-            raise _empty(f"input.text[{index}]")
-    return tuple([TextRow(text) for text in given])
-
-
-def _empty(where: str) -> InvalidInput:
-    return InvalidInput(f"{where} must not be empty.", param=where)

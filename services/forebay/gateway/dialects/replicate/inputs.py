@@ -1,0 +1,254 @@
+"""The `input` of each task, and the rows and options that it comes to."""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from forebay.contract.errors import InvalidInput
+from forebay.contract.model import ModelSpec
+from forebay.contract.rows import (
+    DEFAULT_OPTIONS,
+    Aggregation,
+    Function,
+    Options,
+    PairRow,
+    Row,
+    Task,
+    TextRow,
+    ValueRow,
+)
+from forebay.gateway import zero_shot
+from forebay.gateway.bodies import check_depth, decode
+
+MAX_PAIRED_CHARACTERS = 10_000_000
+"""Characters that texts may come to once each is put beside all that it is held against."""
+
+TopK = Annotated[int, Meta(ge=1, le=1_000_000)]
+
+
+class TextInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Input of an embedding model.
+
+    Attributes:
+        text: one text, or texts.
+        truncate: cut what is over the model's limit instead of refusing it.
+    """
+
+    text: str | tuple[str, ...]
+    truncate: bool = False
+
+
+class ClassesInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Input of a classifier and, with `pair`, of a reranker.
+
+    Attributes:
+        text: one text, or texts.
+        pair: the second text of each; with one `text` and several of these it goes with all.
+        top_k: labels to tell, the best ones; null tells all.
+        function_to_apply: makes the scores; the model's own if not given.
+        truncate: cut what is over the model's limit instead of refusing it.
+    """
+
+    text: str | tuple[str, ...]
+    pair: str | tuple[str, ...] | None = None
+    top_k: TopK | UnsetType | None = UNSET
+    function_to_apply: Function | None = None
+    truncate: bool = False
+
+    @property
+    def options(self) -> Options:
+        """What is asked of the outputs."""
+        top_k = 1 if self.top_k is UNSET else self.top_k or 0
+        return Options(top_k, self.function_to_apply)
+
+
+class SpansInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Input of a model that labels parts of texts.
+
+    Attributes:
+        text: one text, or texts.
+        aggregation_strategy: `simple` makes one span of tokens that belong together.
+        truncate: cut what is over the model's limit instead of refusing it.
+    """
+
+    text: str | tuple[str, ...]
+    aggregation_strategy: Aggregation = Aggregation.NONE
+    truncate: bool = False
+
+
+class LabelsInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Input of a zero-shot classifier.
+
+    Attributes:
+        text: one text, or texts.
+        labels: what a text may be; in one string they are separated by commas.
+        hypothesis_template: a sentence with `{}` where the label goes.
+        multi_label: score each label by itself.
+        truncate: cut what is over the model's limit instead of refusing it.
+    """
+
+    text: str | tuple[str, ...]
+    labels: str | tuple[str, ...]
+    hypothesis_template: str = zero_shot.TEMPLATE
+    multi_label: bool = False
+    truncate: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The labels, one by one."""
+        if isinstance(self.labels, str):
+            return tuple(name.strip() for name in self.labels.split(",") if name.strip())
+        return self.labels
+
+
+class EchoInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Input of an echo model: any JSON value."""
+
+    value: msgspec.Raw
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What an input comes to.
+
+    Attributes:
+        rows: at least one.
+        single: whether the output is that of one item rather than a list.
+        truncate: cut over-long rows.
+        options: of the outputs.
+    """
+
+    rows: tuple[Row, ...]
+    single: bool
+    truncate: bool = False
+    options: Options = DEFAULT_OPTIONS
+
+
+_text = msgspec.json.Decoder(TextInput)
+_classes = msgspec.json.Decoder(ClassesInput)
+_spans = msgspec.json.Decoder(SpansInput)
+_labels = msgspec.json.Decoder(LabelsInput)
+_echo = msgspec.json.Decoder(EchoInput)
+_any = msgspec.json.Decoder()
+
+
+def rows_of(spec: ModelSpec, input_json: msgspec.Raw, *, most: int) -> Asked:
+    """The rows of an `input`.
+
+    Args:
+        spec: whose task says what an input looks like.
+        input_json: the input as it came.
+        most: rows in one request.
+
+    Raises:
+        InvalidInput: it is not what the task takes; `param` names the field.
+    """
+    match spec.task:
+        case Task.EMBEDDING:
+            given = decode(_text, input_json, within="input")
+            return Asked(_rows(given.text, most), isinstance(given.text, str), given.truncate)
+        case Task.CLASSIFICATION | Task.RERANKING:
+            return _classes_asked(spec, decode(_classes, input_json, within="input"), most)
+        case Task.TOKEN_CLASSIFICATION:
+            spans = decode(_spans, input_json, within="input")
+            return Asked(
+                _rows(spans.text, most),
+                isinstance(spans.text, str),
+                spans.truncate,
+                Options(aggregation=spans.aggregation_strategy),
+            )
+        case Task.ZERO_SHOT:
+            labels = decode(_labels, input_json, within="input")
+            return Asked(_questions(labels, most), isinstance(labels.text, str), labels.truncate)
+        case Task.ECHO:
+            value = decode(_echo, input_json, within="input").value
+            # A value that is kept as it came must be one that can be read back.
+            check_depth(decode(_any, value, within="input.value"), param="input.value")
+            return Asked((ValueRow(bytes(value)),), single=True)
+
+
+def _classes_asked(spec: ModelSpec, given: ClassesInput, most: int) -> Asked:
+    single = isinstance(given.text, str)
+    if given.pair is not None:
+        single = single and isinstance(given.pair, str)
+        rows: tuple[Row, ...] = _pairs(given.text, given.pair, most)
+    elif spec.task is Task.RERANKING:
+        raise InvalidInput(
+            f"{spec.name!r} holds texts against one another: give a pair too.", param="input.pair"
+        )
+    else:
+        rows = _rows(given.text, most)
+    return Asked(rows, single, given.truncate, given.options)
+
+
+def _rows(given: str | tuple[str, ...], most: int) -> tuple[Row, ...]:
+    return tuple([TextRow(text) for text in texts_of(given, most)])
+
+
+def texts_of(given: str | tuple[str, ...], most: int, *, field: str = "text") -> tuple[str, ...]:
+    """The texts of a field, none of them empty.
+
+    Raises:
+        InvalidInput: there are none or too many, or one is empty.
+    """
+    where = f"input.{field}"
+    if isinstance(given, str):
+        given = (given,)
+        if not given[0]:
+            raise _empty(where)
+    if not given:
+        raise _empty(where)
+    _check_count(len(given), most, where)
+    for index, text in enumerate(given):
+        if not text:
+            raise _empty(f"{where}[{index}]")
+    return given
+
+
+def _pairs(
+    text: str | tuple[str, ...], pair: str | tuple[str, ...], most: int
+) -> tuple[PairRow, ...]:
+    seconds = texts_of(pair, most, field="pair")
+    firsts = texts_of(text, most)
+    if isinstance(text, str) and not isinstance(pair, str):
+        _check_size(len(text) * len(pair))
+        firsts = firsts * len(seconds)
+    if len(firsts) != len(seconds):
+        raise InvalidInput(
+            f"input.pair has {len(seconds):,} items and input.text {len(firsts):,}: give one for "
+            "each, or one text for all.",
+            param="input.pair",
+        )
+    return tuple(map(PairRow, firsts, seconds))
+
+
+def _questions(given: LabelsInput, most: int) -> tuple[PairRow, ...]:
+    texts, labels = texts_of(given.text, most), texts_of(given.names, most, field="labels")
+    _check_count(len(texts) * len(labels), most, "input.labels", "texts times labels")
+    size = sum(map(len, texts)) * len(labels)
+    _check_size(size + len(given.hypothesis_template) * len(texts) * len(labels))
+    return tuple(
+        row
+        for text in texts
+        for row in zero_shot.questions(text, labels, given.hypothesis_template)
+    )
+
+
+def _check_count(items: int, most: int, where: str, what: str = "items") -> None:
+    if items > most:
+        raise InvalidInput(
+            f"{where} has {items:,} {what}; one request takes {most:,} at most.", param=where
+        )
+
+
+def _check_size(characters: int) -> None:
+    if characters > MAX_PAIRED_CHARACTERS:
+        raise InvalidInput(
+            f"input.text comes to {characters:,} characters once it is beside all that it is held "
+            f"against; one request takes {MAX_PAIRED_CHARACTERS:,} at most: send fewer at a time.",
+            param="input.text",
+        )
+
+
+def _empty(where: str) -> InvalidInput:
+    return InvalidInput(f"{where} must not be empty.", param=where)

@@ -1,0 +1,116 @@
+"""What rows came to, in JSON as transformers' pipelines tell it."""
+
+import struct
+from collections.abc import Sequence
+from typing import Any, cast
+
+import msgspec
+
+from forebay.contract.rows import Classes, Embedding, Entailment, Output, Span, Spans, Value
+from forebay.gateway import zero_shot
+from forebay.gateway.dialects.replicate.inputs import LabelsInput
+
+_any = msgspec.json.Decoder()
+
+
+class Label(msgspec.Struct, frozen=True):
+    """A label and its score."""
+
+    label: str
+    score: float
+
+
+class Token(msgspec.Struct, frozen=True):
+    """A labelled token."""
+
+    entity: str
+    score: float
+    index: int
+    word: str
+    start: int
+    end: int
+
+
+class Group(msgspec.Struct, frozen=True):
+    """Tokens that belong together."""
+
+    entity_group: str
+    score: float
+    word: str
+    start: int
+    end: int
+
+
+def is_single(input_value: Any) -> bool:
+    """Whether an input, as JSON gives it, holds one item rather than a list of them."""
+    return not (
+        isinstance(input_value, dict)
+        and any(isinstance(input_value.get(field), list) for field in ("text", "pair"))
+    )
+
+
+def output_of(outputs: Sequence[Output], input_value: Any, *, single: bool) -> Any:
+    """A prediction's output.
+
+    Args:
+        outputs: of its rows, in order.
+        input_value: its input, as JSON or as what JSON gives.
+        single: whether it holds one item.
+    """
+    if isinstance(outputs[0] if outputs else None, Classes | Entailment):
+        if isinstance(input_value, msgspec.Raw):
+            input_value = _any.decode(input_value)
+        if isinstance(outputs[0], Classes):
+            values = _classes(cast("Sequence[Classes]", outputs), input_value, single=single)
+        else:
+            values = _rankings(cast("Sequence[Entailment]", outputs), input_value)
+    else:
+        values = [_value(output) for output in outputs]
+    return values[0] if single and len(values) == 1 else values
+
+
+def _value(output: Output) -> Any:
+    match output:
+        case Embedding(vector=vector):
+            return struct.unpack(f"<{len(vector) // 4}f", vector)
+        case Value(json=json):
+            return msgspec.Raw(json)
+        case Spans(spans=spans):
+            return [_span(span) for span in spans]
+        case _:
+            raise TypeError(f"{type(output).__name__} takes the input to be told")
+
+
+def _span(span: Span) -> Token | Group:
+    if span.index is None:
+        return Group(span.entity, span.score, span.word, span.start, span.end)
+    return Token(span.entity, span.score, span.index, span.word, span.start, span.end)
+
+
+def _classes(outputs: Sequence[Classes], given: dict[str, Any], *, single: bool) -> list[Any]:
+    """For each row its labels; the best one alone where the pipeline tells no list.
+
+    That is so unless the request says `top_k`, or is one text by itself.
+    """
+    listed = "top_k" in given or (single and given.get("pair") is None)
+    values: list[Any] = []
+    for output in outputs:
+        scores = struct.unpack(f"<{len(output.scores) // 4}f", output.scores)
+        labels = [Label(*both) for both in zip(output.labels, scores, strict=True)]
+        values.append(labels if listed else labels[0])
+    return values
+
+
+def _rankings(outputs: Sequence[Entailment], given: dict[str, Any]) -> list[Any]:
+    asked = msgspec.convert(given, LabelsInput)
+    texts = (asked.text,) if isinstance(asked.text, str) else asked.text
+    labels = asked.names
+    return [
+        zero_shot.ranking(
+            text,
+            labels,
+            outputs[index * len(labels) : (index + 1) * len(labels)],
+            multi_label=asked.multi_label,
+        )
+        for index, text in enumerate(texts)
+    ]

@@ -1,0 +1,76 @@
+"""How far a classifier's scores agree with full precision, and with themselves in other company."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from forebay.build.encoder import Encoder, Row, Vectors, alone, bucketed, mixed
+from forebay.contract.manifest import Agreement
+from forebay.contract.rows import Function
+
+
+def scores(function: Function, logits: Vectors) -> Vectors:
+    """What is told of logits: `function` over the last axis."""
+    if function is Function.SOFTMAX:
+        powers = np.exp(logits - logits.max(-1, keepdims=True))
+        return np.asarray(powers / powers.sum(-1, keepdims=True), np.float32)
+    if function is Function.SIGMOID:
+        return np.asarray(0.5 + 0.5 * np.tanh(logits / 2), np.float32)
+    return logits
+
+
+def mean_difference(expected: Vectors, got: Vectors, function: Function) -> float:
+    """Mean over rows of what the score that is off most is off by; see `Agreement`."""
+    differences = _differences(expected, got) / _scale(expected, function)
+    return round(float(differences.mean()), 7)
+
+
+def measured(
+    reference: Encoder, candidate: Encoder, rows: Sequence[Row], function: Function
+) -> Agreement:
+    """Compare both graphs row by row, and the candidate with itself in other company.
+
+    Args:
+        reference: the FP32 graph.
+        candidate: the artifact's graph.
+        rows: of texts that calibration has not seen.
+        function: makes scores of logits.
+    """
+
+    def told(encoder: Encoder, batches: Sequence[Sequence[int]]) -> Vectors:
+        return scores(function, encoder.logits(rows, batches))
+
+    expected, got = told(reference, bucketed(rows)), told(candidate, bucketed(rows))
+    scale = _scale(expected, function)
+    by_itself = told(candidate, alone(rows))
+    in_company = (got, told(candidate, mixed(rows)))
+    differences = _differences(expected, got) / scale
+    return Agreement(
+        rows=len(expected),
+        same=_same_order(expected, got) if expected.shape[1] == 1 else _same_label(expected, got),
+        mean_difference=mean_difference(expected, got, function),
+        max_difference=round(float(differences.max()), 7),
+        variance=round(
+            max(float(_differences(by_itself, other).max()) for other in in_company) / scale, 7
+        ),
+    )
+
+
+def _scale(expected: Vectors, function: Function) -> float:
+    """What counts as 1: scores without a function have a scale of their own, their spread."""
+    return (float(expected.std()) or 1.0) if function is Function.NONE else 1.0
+
+
+def _differences(expected: Vectors, got: Vectors) -> Vectors:
+    return np.asarray(np.abs(expected - got).max(-1))
+
+
+def _same_label(expected: Vectors, got: Vectors) -> float:
+    return float((expected.argmax(-1) == got.argmax(-1)).mean())
+
+
+def _same_order(expected: Vectors, got: Vectors) -> float:
+    """Share of pairs of rows that both scores rank the same way."""
+    above, below = np.triu_indices(len(expected), 1)
+    signs = [np.sign(scores[above, 0] - scores[below, 0]) for scores in (expected, got)]
+    return float((signs[0] == signs[1]).mean()) if len(above) else 1.0

@@ -1,0 +1,172 @@
+"""PyTorch to FP32 ONNX graph: load a model's weights, trace it, and check the graph against it."""
+
+import logging
+import warnings
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import ModelProto
+
+from forebay.build import graph
+from forebay.build.encoder import open_session
+from forebay.contract.errors import BuildFailed
+
+OPSET = 20
+"""The first with `Gelu` as one operator, which the quantization looks for."""
+
+_TOLERANCE = 1e-4
+
+Feed = Mapping[str, npt.NDArray[np.int64]]
+"""Values of a graph's inputs, by name, each `[rows, tokens]`."""
+
+
+def trace(
+    module: Any,
+    feeds: Sequence[Feed],
+    out: Path,
+    *,
+    output: str,
+    shape: Sequence[str | int],
+    folder: Path,
+) -> ModelProto:
+    """Write a module as one ONNX file at `out`, weights inside, and return it.
+
+    Args:
+        module: takes the feeds' inputs by name, and gives one tensor.
+        feeds: the first is what is traced; the graph is compared with the module on all of them,
+            where the module gets each row by itself, without its padding.
+        out: the file.
+        output: what to call the output.
+        shape: of the output; names where an axis is dynamic.
+        folder: where the model came from, for errors.
+
+    Raises:
+        BuildFailed: the model can't be traced, or the graph's output differs from PyTorch's by
+            more than 1e-4.
+    """
+    import torch
+
+    names = list(feeds[0])
+    with quiet(), torch.no_grad():
+        inputs = {name: torch.from_numpy(value) for name, value in feeds[0].items()}
+        # One dictionary an input: a shared one is taken for one object and refused.
+        dynamic = {name: dict.fromkeys((0, 1), torch.export.Dim.DYNAMIC) for name in names}
+        try:
+            program = torch.onnx.export(
+                module,
+                kwargs=inputs,
+                input_names=names,
+                output_names=[f"{output}_"],
+                dynamic_shapes=dynamic,
+                opset_version=OPSET,
+                dynamo=True,
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            raise BuildFailed(f"PyTorch can't export the model in {folder}: {error}") from error
+    assert program is not None
+    model = graph.cleaned(program.model_proto, inputs=names, output=output, shape=shape)
+    onnx.save_model(model, out)
+    session = open_session(out, threads=1)
+    difference = 0.0
+    for feed in feeds:
+        (got,) = session.run([output], dict(feed))
+        for index, expected in enumerate(_alone(module, feed)):
+            own = got[index][: len(expected)] if expected.ndim > 1 else got[index]
+            difference = max(difference, float(np.abs(own - expected).max()))
+    if not difference < _TOLERANCE:
+        raise BuildFailed(
+            f"The exported graph of {folder} differs from PyTorch by {difference:.2g}; "
+            f"{_TOLERANCE:.0e} is allowed."
+        )
+    return model
+
+
+def _alone(module: Any, feed: Feed) -> list[npt.NDArray[np.float32]]:
+    """What PyTorch makes of each row by itself."""
+    import torch
+
+    results: list[npt.NDArray[np.float32]] = []
+    with torch.no_grad():
+        for index, length in enumerate(feed["attention_mask"].sum(1)):
+            row = {
+                name: torch.from_numpy(v[index : index + 1, :length]) for name, v in feed.items()
+            }
+            results.append(module(**row)[0].numpy())
+    return results
+
+
+def load(kind: str, folder: Path, *, unused: tuple[str, ...] = ()) -> Any:
+    """A model with its weights, in FP32.
+
+    Args:
+        kind: of transformers' Auto classes, such as `AutoModel`.
+        folder: config.json and safetensors.
+        unused: beginnings of the names of weights that may be missing.
+
+    Raises:
+        BuildFailed: the weights can't be loaded, or don't fit the configuration.
+    """
+    import torch
+    import transformers
+
+    try:
+        # "eager" has no data-dependent branch to trace and gives the plainest graph.
+        model, loading = getattr(transformers, kind).from_pretrained(
+            str(folder),
+            attn_implementation="eager",
+            dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, ImportError, RuntimeError) as error:
+        raise BuildFailed(f"The model in {folder} can't be loaded: {error}") from error
+    # transformers fills what it lacks with random numbers.
+    for what, keys in (
+        ("lack", {key for key in loading["missing_keys"] if not key.startswith(unused)}),
+        (
+            "have another shape than config.json gives for",
+            {k[0] for k in loading["mismatched_keys"]},
+        ),
+    ):
+        if keys:
+            raise BuildFailed(
+                f"The weights in {folder} {what} {min(keys)!r} and {len(keys) - 1} others."
+            )
+    return model.eval()
+
+
+@contextmanager
+def quiet() -> Generator[None]:
+    """Keep what the exporter and the loader say about themselves away from the user.
+
+    Named one by one: progress bars, the report on weights that `load` judges itself, a log
+    line for each optional package that is not installed, and a deprecation inside PyTorch's code.
+    """
+    from transformers.utils import logging as own_logging
+
+    transformers_logging: Any = own_logging
+
+    registry = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level, bars = registry.level, transformers_logging.is_progress_bar_enabled()
+    verbosity = transformers_logging.get_verbosity()
+    registry.setLevel(logging.ERROR)
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r".*LeafSpec.*", FutureWarning)
+            yield
+    finally:
+        registry.setLevel(level)
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()

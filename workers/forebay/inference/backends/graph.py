@@ -1,0 +1,109 @@
+"""A text model's graph in an ONNX Runtime session: pad, one forward pass, values by name.
+
+The graph takes `input_ids` and `attention_mask`, int64 `[rows, tokens]`, and `token_type_ids`
+likewise where the model tells two texts apart. What it gives, float32 with rows first, does not
+depend on who shares the batch.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from forebay.contract.errors import ArtifactError, BackendFailed, ConfigurationError
+from forebay.inference.backends.base import PreparedRow
+from forebay.runtime.processor import saturates
+
+SEGMENTS = "token_type_ids"
+
+
+class Graph:
+    """A graph, loaded.
+
+    Args:
+        path: `model.onnx`.
+        output: name of the output that is asked for.
+        pad_id: token id for padding.
+        threads: threads of one forward pass.
+        providers: ONNX Runtime execution providers, by name, the preferred one first.
+
+    Raises:
+        ArtifactError: the graph can't be loaded.
+        ConfigurationError: a provider isn't in this machine's ONNX Runtime.
+    """
+
+    def __init__(
+        self, path: Path, *, output: str, pad_id: int, threads: int, providers: tuple[str, ...]
+    ) -> None:
+        self._session = _open_session(path, threads=threads, providers=providers)
+        self._outputs = [output]
+        self._pad_id = pad_id
+        self._has_segments = any(value.name == SEGMENTS for value in self._session.get_inputs())
+
+    def run(self, rows: Sequence[PreparedRow]) -> npt.NDArray[np.float32]:
+        """One forward pass over rows padded to the longest of them.
+
+        Args:
+            rows: at least one; `data` is int64 `[length]`. Where the graph takes segments they
+                may have `segments`, likewise; zeros where that is None or there is no such thing.
+
+        Returns:
+            The output's values, the axis of rows first.
+
+        Raises:
+            BackendFailed: ONNX Runtime failed on this batch, or the graph was closed.
+        """
+        shape = len(rows), max(row.length for row in rows)
+        ids = np.full(shape, self._pad_id, np.int64)
+        mask = np.zeros(shape, np.int64)
+        for index, row in enumerate(rows):
+            ids[index, : row.length] = row.data
+            mask[index, : row.length] = 1
+        feed = {"input_ids": ids, "attention_mask": mask}
+        if self._has_segments:
+            feed[SEGMENTS] = _segments(rows, shape)
+        session = self._session
+        if session is None:
+            raise BackendFailed("The model was closed.")
+        try:
+            (values,) = session.run(self._outputs, feed)
+        except Exception as error:  # ONNX Runtime's exceptions share no base of their own
+            raise BackendFailed("The model failed while it ran these rows.") from error
+        return values  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        """Drop the session and its weights."""
+        self._session = None
+
+
+def _segments(rows: Sequence[PreparedRow], shape: tuple[int, int]) -> npt.NDArray[np.int64]:
+    segments = np.zeros(shape, np.int64)
+    for index, row in enumerate(rows):
+        given = getattr(row, "segments", None)
+        if given is not None:
+            segments[index, : row.length] = given
+    return segments
+
+
+def _open_session(path: Path, *, threads: int, providers: tuple[str, ...]) -> Any:
+    missing = [name for name in providers if name not in ort.get_available_providers()]
+    if missing:
+        raise ConfigurationError(
+            f"This machine's ONNX Runtime has no {', '.join(missing)}; it has "
+            f"{', '.join(ort.get_available_providers())}."
+        )
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    # Threads that spin while they wait are quicker on a machine of their own, and half as fast
+    # where gateway and server share the cores (decision 0010).
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if saturates():
+        options.add_session_config_entry("session.x64quantprecision", "1")
+    try:
+        return ort.InferenceSession(str(path), options, providers=list(providers))
+    except Exception as error:  # ONNX Runtime's exceptions share no base of their own
+        raise ArtifactError(f"ONNX Runtime can't load {path}: {error}") from error
