@@ -1,4 +1,4 @@
-"""`forebay models`: build them, and say what is built."""
+"""`forebay models`: build them, say what is built, and what a catalog may hold."""
 
 from pathlib import Path
 from typing import Annotated
@@ -48,3 +48,11 @@ def list_(configuration: Configuration) -> None:
 
     settings = configuration.settings
     print_models(catalogs.read(Path(settings.models_file)), ArtifactStore(settings.home))
+
+
+@models.command("schema")
+def schema() -> None:
+    """Print the JSON schema of models.toml, for editors."""
+    from forebay.runtime.schema import catalog_schema_text
+
+    print(catalog_schema_text(), end="")

@@ -9,7 +9,11 @@ import msgspec
 from forebay.contract.errors import ConfigurationError
 from forebay.contract.rows import Task
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+NOT_IN_A_FILE = frozenset({"name"})
+"""Fields of a spec that its reader sets: a table can't."""
+
+NAME_PATTERN = "[a-z0-9][a-z0-9._-]{0,62}"
+_NAME = re.compile(NAME_PATTERN)
 
 
 class BackendName(StrEnum):
@@ -80,6 +84,9 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         join: whether requests for the very same that are under way at once are run once, for all.
             If not given, they are, but for `echo`, which is there to measure the whole way.
         description: one line for people.
+        batch: how large one micro-batch may get.
+        realtime: bounds of the lane where somebody waits.
+        bulk: bounds of the lane where nobody does; its deadline is a day.
     """
 
     task: Task
