@@ -25,8 +25,11 @@ from forebay.inference.backends.base import Backend, PreparedRow
 from forebay.inference.backends.echo import Echo
 from forebay.inference.backends.load import load
 from forebay.inference.backends.onnx import OnnxEmbedding
+from forebay.inference.backends.python import PythonModel
 from forebay.storage.artifacts import Artifact, ArtifactStore
+from forebay.storage.descriptions import Descriptions
 from tests.fixtures.artifacts import minilm_spec
+from tests.fixtures.user_models import user_model
 
 LONG = "the river " * 200
 CLS, SEP = 101, 102
@@ -59,8 +62,21 @@ def embedder(minilm: Artifact) -> OnnxEmbedding:
     return backend
 
 
-@pytest.fixture(params=["echo", "onnx"])
+@pytest.fixture(params=["echo", "python", "onnx"])
 def case(request: pytest.FixtureRequest) -> Case:
+    if request.param == "python":
+        model = PythonModel(user_model(request.getfixturevalue("tmp_path")))
+        return Case(
+            backend=model,
+            version=model.description.digest[:12],
+            good=(
+                ValueRow(b'{"text": "a"}'),
+                ValueRow(b'{"text": "b"}'),
+                ValueRow(b'{"text":"c"}'),
+            ),
+            bad=(TextRow("text"), TokensRow((1,)), ValueRow(b"{}"), ValueRow(b'{"text": 1}')),
+            same=lambda a, b: a == b,
+        )
     if request.param == "echo":
         return Case(
             backend=Echo(),
@@ -305,6 +321,16 @@ class TestLoad:
         assert isinstance(load(minilm_spec(), store), OnnxEmbedding)
         echo = ModelSpec(task=Task.ECHO, backend=BackendName.ECHO, name="echo")
         assert isinstance(load(echo, store), Echo)
+
+    def test_a_python_model_is_described_in_the_stores_home_once_it_is_warm(
+        self, tmp_path: Path
+    ) -> None:
+        spec = user_model(tmp_path)
+        backend = load(spec, ArtifactStore(tmp_path / "home"))
+        backend.warm()
+        told = Descriptions(tmp_path / "home").read("words", source=spec.source)
+        assert told is not None
+        assert told.version == backend.version
 
     @pytest.mark.parametrize(
         ("field", "value"), [("source", "elsewhere"), ("precision", Precision.FP32)]

@@ -74,7 +74,7 @@ def test_a_catalog_can_not_be_changed_once_read(tmp_path: Path) -> None:
         (ECHO + 'threads = "many"\n', ", line 4: models.echo.threads: expected `int`, got `str`."),
         (
             ECHO.replace('"echo"\nbackend', '"ecko"\nbackend'),
-            ", line 2: models.echo.task: invalid enum value 'ecko'; there are embedding, echo.",
+            ", line 2: models.echo.task: invalid enum value 'ecko'; there are embedding, ",
         ),
         (
             "# Models.\n\n" + ECHO + "\n[models.echo.batch]\nmax_rows = 'x'\n",
@@ -125,6 +125,12 @@ def test_a_wrong_catalog_is_refused_and_model_field_and_line_are_named(
 
 def test_a_catalog_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     assert set(read(catalog(tmp_path, "\ufeff" + ECHO)).models) == {"echo"}
+
+
+def test_a_spec_knows_the_catalogs_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    catalog(tmp_path, ECHO)
+    monkeypatch.chdir(tmp_path)
+    assert read(Path("models.toml")).find("echo").folder == str(tmp_path)
 
 
 def test_a_missing_catalog_says_how_to_name_another(tmp_path: Path) -> None:

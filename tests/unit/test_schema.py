@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from forebay.contract.model import ModelSpec
+from forebay.contract.model import NOT_IN_A_FILE, ModelSpec
 from forebay.runtime.catalog import read
 from forebay.runtime.schema import catalog_schema, catalog_schema_text
 from tests.unit.test_cli import invoke
@@ -39,7 +39,7 @@ def test_every_field_says_what_it_is_for(struct: str) -> None:
 
 
 def test_it_has_every_field_that_a_file_may_set_and_no_other() -> None:
-    assert set(fields("ModelSpec")) == set(ModelSpec.__struct_fields__) - {"name"}
+    assert set(fields("ModelSpec")) == set(ModelSpec.__struct_fields__) - NOT_IN_A_FILE
     assert catalog_schema()["$defs"]["ModelSpec"]["additionalProperties"] is False
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import msgspec
 
 from forebay.contract.errors import Unavailable
-from forebay.runtime.process import EXIT_HOPELESS, EXIT_HUNG
+from forebay.runtime.process import EXIT_HOPELESS
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +31,12 @@ MAX_FALSE_STARTS = 3
 """Starts in a row that may end before that."""
 
 MAX_CRASHES = 12
-"""Likewise for a child that was ended by a signal, or found itself hung: the row at fault, if it is
-one, is put aside after `max_strikes` of them."""
+"""Likewise for a child that was ended by a signal, found itself hung, or was ended by a library or
+a model's own code, with a code of theirs: the row at fault, if it is one, is put aside after
+`max_strikes` of them."""
+
+OWN_CODES = frozenset({0, 1, 2, EXIT_HOPELESS, 127})
+"""With which our own processes end: stopped, failed, called wrongly, hopeless, absent."""
 
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 10.0
@@ -241,7 +245,7 @@ def _last_line(log: Path | None) -> str:
 
 
 def _most_false_starts(code: int) -> int:
-    return MAX_CRASHES if code < 0 or code == EXIT_HUNG else MAX_FALSE_STARTS
+    return MAX_FALSE_STARTS if code in OWN_CODES else MAX_CRASHES
 
 
 def _given_up(task: Task, code: int, times: int, last_line: str) -> Unavailable:

@@ -14,6 +14,7 @@ class Task(StrEnum):
     """What a model does with a row."""
 
     EMBEDDING = "embedding"
+    PYTHON = "python"
     ECHO = "echo"
 
 

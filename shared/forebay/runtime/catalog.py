@@ -99,7 +99,7 @@ def _spec(path: Path, text: str, name: str, table: Any) -> ModelSpec:
         if own in table:
             raise _wrong(path, text, ("models", name, own), _no_such(ModelSpec))
     try:
-        return msgspec.convert(table, ModelSpec).checked(name)
+        spec = msgspec.convert(table, ModelSpec).checked(name)
     except msgspec.ValidationError as error:
         field, what = _explain(error, ModelSpec)
         raise _wrong(path, text, ("models", name, *field), what) from error
@@ -107,6 +107,7 @@ def _spec(path: Path, text: str, name: str, table: Any) -> ModelSpec:
         inner, _, what = error.message.removeprefix(f"models.{name}").partition(": ")
         field = ("models", name, *inner.split(".")[1:])
         raise _wrong(path, text, field, what.removesuffix(".")) from error
+    return msgspec.structs.replace(spec, folder=str(path.absolute().parent))
 
 
 def _explain(error: msgspec.ValidationError, of: type[msgspec.Struct]) -> tuple[Field, str]:

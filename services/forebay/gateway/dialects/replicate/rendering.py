@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from forebay.contract.prediction import Prediction, Status
-from forebay.contract.rows import Embedding, Output, Value
+from forebay.contract.rows import Embedding, Output, Task, Value
 from forebay.gateway.http import to_json
 
 
@@ -89,9 +89,18 @@ def render(
     )
 
 
-def is_single(input_value: Any) -> bool:
-    """Whether an input, as JSON gives it, holds one item rather than a list of them."""
-    return not (isinstance(input_value, dict) and isinstance(input_value.get("text"), list))
+def is_single(task: Task | None, input_value: Any) -> bool:
+    """Whether an input holds one item rather than a list of them.
+
+    Args:
+        task: the model's; None if it is no longer there.
+        input_value: the input, as JSON gives it.
+    """
+    if isinstance(input_value, list):
+        return False
+    if task is Task.PYTHON or not isinstance(input_value, dict):
+        return True
+    return not isinstance(input_value.get("text"), list)
 
 
 def _output(outputs: tuple[Output, ...], single: bool) -> Any:

@@ -70,6 +70,8 @@ _create = msgspec.json.Decoder(CreatePrediction)
 _text = msgspec.json.Decoder(TextInput)
 _echo = msgspec.json.Decoder(EchoInput)
 _any = msgspec.json.Decoder()
+_objects = msgspec.json.Decoder(dict[str, Any] | tuple[dict[str, Any], ...])
+_raws = msgspec.json.Decoder(tuple[msgspec.Raw, ...])
 
 
 def read(body: bytes) -> CreatePrediction:
@@ -109,6 +111,8 @@ def rows_of(spec: ModelSpec, input_json: msgspec.Raw, *, most: int) -> Asked:
             # A value that is kept as it came must be one that can be read back.
             check_depth(decode(_any, value, within="input.value"), param="input.value")
             return Asked((ValueRow(bytes(value)),), single=True)
+        case Task.PYTHON:
+            return _rows_as_they_came(input_json, most)
 
 
 def wait_of(prefer: bytes) -> float | None:
@@ -159,22 +163,36 @@ def cancel_after_of(header: bytes) -> float | None:
     )
 
 
+def _rows_as_they_came(input_json: msgspec.Raw, most: int) -> Asked:
+    """A python model's rows: one object, or a list of them. The worker knows what is in one."""
+    given = decode(_objects, input_json, within="input")
+    check_depth(given if isinstance(given, dict) else list(given), param="input")
+    if isinstance(given, dict):
+        return Asked((ValueRow(bytes(input_json)),), single=True)
+    _check_count(len(given), most, "input")
+    rows = tuple(ValueRow(bytes(row)) for row in decode(_raws, input_json, within="input"))
+    return Asked(rows, single=False)
+
+
 def _texts(given: str | tuple[str, ...], most: int) -> tuple[Row, ...]:
     if isinstance(given, str):
         if not given:
             raise _empty("input.text")
         return (TextRow(given),)
-    if not given:
-        raise _empty("input.text")
-    if len(given) > most:
-        raise InvalidInput(
-            f"input.text has {len(given):,} items; one request takes {most:,} at most.",
-            param="input.text",
-        )
+    _check_count(len(given), most, "input.text")
     for index, text in enumerate(given):
         if not text:
             raise _empty(f"input.text[{index}]")
     return tuple([TextRow(text) for text in given])
+
+
+def _check_count(count: int, most: int, where: str) -> None:
+    if not count:
+        raise _empty(where)
+    if count > most:
+        raise InvalidInput(
+            f"{where} has {count:,} items; one request takes {most:,} at most.", param=where
+        )
 
 
 def _empty(where: str) -> InvalidInput:
