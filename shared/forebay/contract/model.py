@@ -77,8 +77,9 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         task: what it does with a row.
         backend: what executes it.
-        source: where a build takes the weights: a folder, or `package:NAME/FOLDER` for weights
-            inside an installed Python package. For a python model its class:
+        source: where a build takes the weights: a folder, `package:NAME/FOLDER` for weights
+            inside an installed Python package, or `hf:owner/name@COMMIT` for those of a hub. For
+            a python model its class:
             `path/to/file.py:ClassName`, relative to the catalog's folder, or
             `package.module:ClassName`. Empty for backends that have none.
         precision: what a build aims at.
