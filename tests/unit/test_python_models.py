@@ -161,9 +161,12 @@ class TestRowsThatAreRefused:
             "import msgspec\nclass Row(msgspec.Struct):\n    x: int\n    def __post_init__(self):\n"
             "        if self.x == 1: raise ValueError('x is odd')\n        {}[self.x - 2]\n"
         )
-        model = opened(tmp_path, predicting("return rows", head=head, row="Row"))
+        code = predicting("return rows", head=head, row="Row")
+        model = opened(tmp_path, code)
         assert refused(model, {"x": 1}).message == "input: x is odd."
         assert "The worker's log says why" in refused(model, {"x": 3}).message
+        leaving = opened(tmp_path, code.replace("{}[self.x - 2]", "exit(0)"), file="leaving.py")
+        assert "The worker's log says why" in refused(leaving, {"x": 3}).message
 
 
 class TestClassesThatCanNotBeRun:
@@ -252,6 +255,7 @@ class TestOutputsThatAreWrong:
             ("return {1: 2, 3: 4}", "gave a dict for 2 rows"),
             ("return [object(), 1]", "gave a object that JSON can't say"),
             ("import sys; sys.exit(0)", "ended the program"),
+            ("return (exit(0) for _ in rows)", "ended the program"),
         ],
     )
     def test_the_batch_fails_and_the_log_names_the_file(

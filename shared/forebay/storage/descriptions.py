@@ -5,6 +5,7 @@
 It is a note, not a source of truth: where it is missing or can't be read, nothing is known.
 """
 
+import contextlib
 import logging
 import secrets
 from pathlib import Path
@@ -59,6 +60,8 @@ class Descriptions:
             part.write_bytes(msgspec.json.format(msgspec.json.encode(description), indent=2))
             part.replace(self._folder / f"{description.model}.json")
         except OSError as error:
+            with contextlib.suppress(OSError):
+                part.unlink()
             log.warning("what %s takes can't be told to gateways: %s", description.model, error)
 
     def read(self, model: str, *, source: str) -> Description | None:

@@ -129,9 +129,7 @@ class PythonModel:
         most = self._max_rows or max(len(rows), 1)
         outputs: list[Output] = []
         for start in range(0, len(rows), most):
-            # Made anew for each run: what a run that fails did to its rows is not to be seen.
-            some = [self._rows.decode(row.data) for row in rows[start : start + most]]
-            outputs += self._called(some)
+            outputs += self._called([row.data for row in rows[start : start + most]])
         return outputs
 
     def close(self) -> None:
@@ -143,7 +141,7 @@ class PythonModel:
             return InvalidInput("This model takes JSON objects, not text or tokens.", row=index)
         try:
             refused = self._rows.check(row.json)
-        except Exception as error:  # a check of the user's own, such as `__post_init__`
+        except (Exception, SystemExit) as error:  # a check of the user's own: `__post_init__`
             log.warning("%s: a row's own check raised", self._user.told, exc_info=error)
             refused = InvalidInput("The model can't read this row. The worker's log says why.")
         if refused is None:
@@ -151,12 +149,13 @@ class PythonModel:
         refused.row = index
         return refused
 
-    def _called(self, rows: list[Any]) -> list[Output]:
+    def _called(self, rows: list[bytes]) -> list[Output]:
         try:
-            given = self._predict(rows)
+            # Made anew for each run: what a run that fails did to its rows is not to be seen.
+            given = self._predict([self._rows.decode(row) for row in rows])
+            outputs = _listed(given)
         except SystemExit as error:
             raise self._failed("`predict` ended the program; raise an error instead.") from error
-        outputs = _listed(given)
         if outputs is None or len(outputs) != len(rows):
             gave = f"{len(outputs)} outputs" if outputs is not None else f"a {_kind(given)}"
             raise self._failed(f"`predict` gave {gave} for {len(rows)} rows; {OUTPUTS}.")

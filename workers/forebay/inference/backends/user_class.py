@@ -102,11 +102,13 @@ class UserClass:
         """What has been imported from the class's folder, by path relative to it."""
         own = {self._file.name: self._file}
         for module in list(sys.modules.values()):
-            path = Path(getattr(module, "__file__", None) or ".")
-            if path.is_file() and path.is_relative_to(self._root):
-                inside = path.relative_to(self._root)
-                if not _INSTALLED & set(inside.parts):
-                    own[inside.as_posix()] = path
+            # Not by `getattr`: a module may import a good deal more when it is asked.
+            file: object = getattr(module, "__dict__", {}).get("__file__")
+            if not isinstance(file, str) or not Path(file).is_relative_to(self._root):
+                continue
+            inside = Path(file).relative_to(self._root)
+            if not _INSTALLED & set(inside.parts) and Path(file).is_file():
+                own[inside.as_posix()] = Path(file)
         return own
 
     def _import_file(self, path: Path) -> ModuleType:
