@@ -38,10 +38,13 @@ from forebay.inference.backends.base import Backend, PreparedRow
 from forebay.inference.backends.echo import Echo
 from forebay.inference.backends.load import load
 from forebay.inference.backends.onnx import OnnxModel
+from forebay.inference.backends.python import PythonModel
 from forebay.inference.tasks import text as texts
 from forebay.inference.tasks.embedding import Embeddings
 from forebay.storage.artifacts import Artifact, ArtifactStore
+from forebay.storage.descriptions import Descriptions
 from tests.fixtures.artifacts import TINY, minilm_spec, tiny, tiny_home, tiny_spec
+from tests.fixtures.user_models import user_model
 
 LONG = "the river " * 200
 CLS, SEP = 101, 102
@@ -133,12 +136,25 @@ def tiny_model() -> Callable[[Task], OnnxModel]:
     return of
 
 
-@pytest.fixture(params=["echo", "onnx", *TINY])
+@pytest.fixture(params=["echo", "python", "onnx", *TINY])
 def case(request: pytest.FixtureRequest) -> Case:
     if isinstance(request.param, Task):
         model: OnnxModel = request.getfixturevalue("tiny_model")(request.param)
         good, bad = GOOD_AND_BAD[request.param]
         return Case(backend=model, version=model.version, good=good, bad=bad, same=near)
+    if request.param == "python":
+        class_ = PythonModel(user_model(request.getfixturevalue("tmp_path")))
+        return Case(
+            backend=class_,
+            version=class_.description.digest[:12],
+            good=(
+                ValueRow(b'{"text": "a"}'),
+                ValueRow(b'{"text": "b"}'),
+                ValueRow(b'{"text":"c"}'),
+            ),
+            bad=(TextRow("text"), TokensRow((1,)), ValueRow(b"{}"), ValueRow(b'{"text": 1}')),
+            same=lambda a, b: a == b,
+        )
     if request.param == "echo":
         return Case(
             backend=Echo(),
@@ -440,6 +456,16 @@ class TestLoad:
         assert isinstance(load(minilm_spec(), store), OnnxModel)
         echo = ModelSpec(task=Task.ECHO, backend=BackendName.ECHO, name="echo")
         assert isinstance(load(echo, store), Echo)
+
+    def test_a_python_model_is_described_in_the_stores_home_once_it_is_warm(
+        self, tmp_path: Path
+    ) -> None:
+        spec = user_model(tmp_path)
+        backend = load(spec, ArtifactStore(tmp_path / "home"))
+        backend.warm()
+        told = Descriptions(tmp_path / "home").read("words", source=spec.source)
+        assert told is not None
+        assert told.version == backend.version
 
     @pytest.mark.parametrize(
         ("field", "value"), [("source", "elsewhere"), ("precision", Precision.FP32)]

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -296,3 +297,28 @@ def test_calibration_and_evaluation_share_no_text_and_cover_many_lengths() -> No
         assert min(words) <= 3
         assert max(words) >= 150
         assert 15 < np.mean(words) < 40
+
+
+def test_a_source_that_breaks_later_is_refused_and_what_was_built_goes_on_serving(
+    spec: ModelSpec, store: ArtifactStore, tiny: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(tiny, source)
+    spec = msgspec.structs.replace(spec, source=str(source), precision=Precision.FP32)
+    built = pipeline.build(spec, store).artifact
+
+    weights, tokenizer = source / "model.safetensors", source / "tokenizer.json"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-9])
+    with pytest.raises(BuildFailed, match=r"model\.safetensors is not a whole safetensors file"):
+        pipeline.build(spec, store)
+    weights.write_bytes(whole)
+    tokenizer.rename(source / "elsewhere.json")
+    with pytest.raises(BuildFailed, match=r"tokenizer\.json is missing"):
+        pipeline.build(spec, store)
+    weights.rename(source / "pytorch_model.bin")
+    with pytest.raises(BuildFailed, match=r"pytorch_model\.bin is a pickle"):
+        pipeline.build(spec, store)
+
+    assert store.open(spec.name) == built
+    load(spec, store).warm()

@@ -9,12 +9,21 @@ from forebay.contract.rows import Task
 from forebay.runtime.catalog import read
 
 ECHO = '[models.echo]\ntask = "echo"\nbackend = "echo"\n'
+LOOKS_LIKE_ONE = '''
+[models.a]
+task = "echo"
+backend = "echo"
+description = """
+[models.echo]
+threads = 3
+"""
+'''.lstrip()
 ROOT = Path(__file__).parents[2]
 
 
 def catalog(folder: Path, text: str) -> Path:
     path = folder / "models.toml"
-    path.write_text(text)
+    path.write_bytes(text.encode())
     return path
 
 
@@ -71,7 +80,7 @@ def test_a_catalog_can_not_be_changed_once_read(tmp_path: Path) -> None:
         (ECHO + 'threads = "many"\n', ", line 4: models.echo.threads: expected `int`, got `str`."),
         (
             ECHO.replace('"echo"\nbackend', '"ecko"\nbackend'),
-            ", line 2: models.echo.task: invalid enum value 'ecko'; there are embedding, echo.",
+            ", line 2: models.echo.task: invalid enum value 'ecko'; there are embedding, ",
         ),
         (
             "# Models.\n\n" + ECHO + "\n[models.echo.batch]\nmax_rows = 'x'\n",
@@ -94,6 +103,21 @@ def test_a_catalog_can_not_be_changed_once_read(tmp_path: Path) -> None:
             ", line 7: models.a.b.threads: must be from 0 to 1,024.",
         ),
         (ECHO.replace("echo]", '"E C"]'), ", line 1: models.E C: a model's name is"),
+        (ECHO + 'name = "x"\n', ", line 4: models.echo.name: there is no such field; there are"),
+        ("[[models.x]]\n", ", line 1: models.x: expected a table, got `array`."),
+        (ECHO + "'a`b' = 1\n", ", line 4: models.echo.a`b: there is no such field; there are"),
+        (ECHO + '"batch.x" = 1\n', ", line 4: models.echo.batch.x: there is no such field;"),
+        (
+            LOOKS_LIKE_ONE + ECHO + 'threads = "many"\n',
+            ", line 11: models.echo.threads: expected `int`, got `str`.",
+        ),
+        (
+            ECHO.replace("\n", "\r\n") + "threads = 1.5\n",
+            ", line 4: models.echo.threads: expected `int`, got `float`.",
+        ),
+        (ECHO + "join = 1\n", ", line 4: models.echo.join: expected `bool | null`, got `int`."),
+        (ECHO + "batch = 3\n", ", line 4: models.echo.batch: expected a table, got `int`."),
+        (ECHO + ECHO, " is not valid TOML: Cannot declare"),
     ],
 )
 def test_a_wrong_catalog_is_refused_and_model_field_and_line_are_named(
@@ -103,6 +127,16 @@ def test_a_wrong_catalog_is_refused_and_model_field_and_line_are_named(
     with pytest.raises(ConfigurationError) as caught:
         read(path)
     assert caught.value.message.startswith(f"{path}{told}")
+
+
+def test_a_catalog_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    assert set(read(catalog(tmp_path, "\ufeff" + ECHO)).models) == {"echo"}
+
+
+def test_a_spec_knows_the_catalogs_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    catalog(tmp_path, ECHO)
+    monkeypatch.chdir(tmp_path)
+    assert read(Path("models.toml")).find("echo").folder == str(tmp_path)
 
 
 def test_a_missing_catalog_says_how_to_name_another(tmp_path: Path) -> None:

@@ -173,6 +173,10 @@ def test_a_text_goes_where_its_task_wants_it_and_json_as_it_is() -> None:
     assert read_input("x", Task.EMBEDDING) == read_input("x", None) == {"text": "x"}
     assert read_input("x", Task.ECHO) == {"value": "x"}
     assert read_input(' {"text": ["a"]}', Task.ECHO) == {"text": ["a"]}
+    assert read_input('[{"a": 1}]', Task.PYTHON) == [{"a": 1}]
+    assert read_input("[1]", Task.EMBEDDING) == {"text": "[1]"}
+    with pytest.raises(InvalidInput, match=r"starts with '\[' but is not JSON"):
+        read_input("[1", Task.PYTHON)
     with pytest.raises(InvalidInput, match="not JSON"):
         read_input("{x", None)
     with pytest.raises(InvalidInput, match="nests too deeply"):

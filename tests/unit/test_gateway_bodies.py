@@ -4,7 +4,8 @@ import msgspec
 import pytest
 
 from forebay.contract.errors import InvalidInput
-from forebay.gateway.bodies import MAX_DEPTH, check_depth, decode, explain
+from forebay.contract.validation import explain
+from forebay.gateway.bodies import MAX_DEPTH, check_depth, decode
 from forebay.gateway.errors import MalformedBody
 
 

@@ -16,6 +16,7 @@ from forebay.gateway.dialects.replicate.rendering import render
 from forebay.gateway.dialects.replicate.requests import cancel_after_of, read, wait_of
 
 EMBEDDER = ModelSpec(Task.EMBEDDING, BackendName.ONNX, source="x", name="minilm")
+PYTHON = ModelSpec(Task.PYTHON, BackendName.PYTHON, source="model.py:Model", name="own")
 ECHO = ModelSpec(Task.ECHO, BackendName.ECHO, name="echo")
 
 
@@ -229,11 +230,44 @@ def test_expired_is_shown_as_canceled_with_the_reason() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "single"),
-    [({"text": "a"}, True), ({"text": ["a"]}, False), ({"value": [1]}, True), (None, True)],
+    ("task", "value", "single"),
+    [
+        (Task.EMBEDDING, {"text": "a"}, True),
+        (Task.EMBEDDING, {"text": ["a"]}, False),
+        (None, {"text": ["a"]}, False),
+        (Task.ECHO, {"value": [1]}, True),
+        (Task.PYTHON, {"text": ["a"]}, True),
+        (Task.PYTHON, [{"text": "a"}], False),
+        (None, None, True),
+    ],
 )
-def test_whether_an_input_was_a_list_is_read_from_the_input(value: object, single: bool) -> None:
-    assert is_single(value) is single
+def test_whether_an_input_was_a_list_is_read_from_the_input(
+    task: Task | None, value: object, single: bool
+) -> None:
+    assert is_single(task, value) is single
+
+
+def test_a_python_models_input_is_one_object_or_a_list_of_them() -> None:
+    one = rows_of(PYTHON, msgspec.Raw(b' {"a": [1.0]} '), most=2)
+    assert (one.rows, one.single) == ((ValueRow(b' {"a": [1.0]} '),), True)
+    several = rows_of(PYTHON, msgspec.Raw(b'[{"a": 1}, {}]'), most=2)
+    assert (several.rows, several.single) == ((ValueRow(b'{"a": 1}'), ValueRow(b"{}")), False)
+
+
+@pytest.mark.parametrize(
+    ("given", "param", "said"),
+    [
+        (b"3", "input", "expected `object | array`, got `int`"),
+        (b"[3]", "input[0]", "expected `object`, got `int`"),
+        (b"[]", "input", "must not be empty"),
+        (b"[{}, {}, {}]", "input", "3 items; one request takes 2"),
+        (b'{"a": ' + b"[" * 200 + b"]" * 200 + b"}", "input", "nests more than 128"),
+    ],
+)
+def test_what_is_neither_is_refused(given: bytes, param: str, said: str) -> None:
+    with pytest.raises(InvalidInput, match=said.replace("|", r"\|")) as caught:
+        rows_of(PYTHON, msgspec.Raw(given), most=2)
+    assert caught.value.param == param
 
 
 @pytest.mark.parametrize(

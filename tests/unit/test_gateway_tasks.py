@@ -39,7 +39,7 @@ def asked(task: Task, given: Any, *, most: int = 6) -> Asked:
 
 def told(given: Any, *outputs: Output) -> Any:
     """What a client reads, right after the request and any time later."""
-    single = is_single(given)
+    single = is_single(None, given)
     later = output_of(outputs, given, single=single)
     at_once = output_of(outputs, msgspec.Raw(msgspec.json.encode(given)), single=single)
     assert at_once == later
@@ -71,7 +71,7 @@ def classes(*labels: dict[str, Any]) -> Classes:
 )
 def test_a_classifier_takes_texts_and_pairs(given: Any, expected: Asked) -> None:
     assert asked(Task.CLASSIFICATION, given) == expected
-    assert is_single(given) is expected.single
+    assert is_single(Task.CLASSIFICATION, given) is expected.single
 
 
 @pytest.mark.parametrize(

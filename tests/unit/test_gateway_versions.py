@@ -14,6 +14,7 @@ from forebay.gateway import versions as versions_module
 from forebay.gateway.versions import Serving, StoredVersions, check_pin, find
 from forebay.runtime.catalog import Catalog
 from forebay.storage.artifacts import ArtifactStore, describe
+from forebay.storage.descriptions import Description, Descriptions
 
 DIGEST = "0123456789abcdef" * 4
 OTHER = "fedcba9876543210" * 4
@@ -38,6 +39,15 @@ SERVES = Fixed(minilm=DIGEST, echo="echo")
 def catalog(*names: str) -> Catalog:
     """Models of these names."""
     return Catalog({name: msgspec.structs.replace(MODEL, name=name) for name in names})
+
+
+def test_a_python_models_version_is_what_its_worker_told(tmp_path: Path) -> None:
+    spec = ModelSpec(Task.PYTHON, BackendName.PYTHON, source="model.py:Model", name="own")
+    assert StoredVersions(ArtifactStore(tmp_path)).serving(spec) is None
+    Descriptions(tmp_path).write(Description("own", spec.source, DIGEST, {}, {}))
+    assert StoredVersions(ArtifactStore(tmp_path)).serving(spec) == Serving(DIGEST)
+    changed = msgspec.structs.replace(spec, source="model.py:Other")
+    assert StoredVersions(ArtifactStore(tmp_path)).serving(changed) is None
 
 
 @pytest.mark.parametrize("pin", [DIGEST, DIGEST[:12], DIGEST[:40]])

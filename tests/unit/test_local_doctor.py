@@ -111,6 +111,21 @@ def test_a_broken_catalog_is_a_finding_not_an_error(tmp_path: Path) -> None:
     assert "no model catalog" in named(findings, "model catalog").detail
 
 
+@pytest.mark.parametrize(
+    ("source", "ok"), [("own.py:M", True), ("own:M", True), ("gone.py:M", False), ("gone:M", False)]
+)
+def test_a_python_models_class_is_looked_for_and_not_imported(
+    tmp_path: Path, source: str, ok: bool
+) -> None:
+    (tmp_path / "own.py").write_text("raise RuntimeError('imported')")
+    catalog = tmp_path / "models.toml"
+    catalog.write_text(f'[models.own]\ntask = "python"\nbackend = "python"\nsource = "{source}"\n')
+    settings = Settings(home=str(tmp_path), models_file=str(catalog), port=free_port())
+    found = named(examine(settings), "class of own")
+    assert (found.ok, found.required) == (ok, True)
+    assert "forebay models check own" in found.remedy
+
+
 def test_a_damaged_artifact_is_told_by_file_and_how_to_replace_it(
     settings: Settings, tmp_path: Path
 ) -> None:

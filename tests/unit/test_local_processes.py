@@ -124,7 +124,9 @@ async def test_a_child_that_says_no_start_will_help_is_given_up_at_once(watched:
     assert len(watched.lines) == 1
 
 
-@pytest.mark.parametrize("end", ["os.kill(os.getpid(), 11)", f"sys.exit({EXIT_HUNG})"])
+@pytest.mark.parametrize(
+    "end", ["os.kill(os.getpid(), 11)", f"sys.exit({EXIT_HUNG})", "os._exit(3)"]
+)
 async def test_a_child_that_crashes_gets_more_starts_than_its_rows_get_strikes(
     watched: Watched, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:

@@ -43,6 +43,14 @@ def test_without_a_model_that_embeds_the_commands_do_what_there_is() -> None:
     compile(shlex.split(openai)[-1], "snippet", "exec")
 
 
+def test_where_every_model_is_of_ones_own_the_commands_ask_what_it_takes() -> None:
+    own = ModelSpec(task=Task.PYTHON, backend=BackendName.PYTHON, source="m.py:M", name="own")
+    curl, check, openai = commands(Ready(Address("127.0.0.1", 80), (own,), 1.0))
+    assert shlex.split(curl) == ["curl", "http://127.0.0.1:80/v1/models"]
+    assert shlex.split(check)[1:] == ["models", "check", "own"]
+    compile(shlex.split(openai)[-1], "snippet", "exec")
+
+
 def test_the_message_names_url_models_and_time() -> None:
     message = text(Ready(Address("127.0.0.1", 80), (EMBEDDER, ECHO), 1.26))
     assert "http://127.0.0.1:80 after 1.3 s" in message

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from forebay.contract.class_source import ClassSource
 from forebay.contract.errors import ConfigurationError
 from forebay.contract.model import ModelSpec
 
@@ -61,6 +62,11 @@ def test_a_name_that_could_break_a_key_or_a_url_is_refused(name: str) -> None:
         ({"task": "token-classification"}, "backend"),
         ({"task": "zero-shot"}, "backend"),
         ({"task": "zero-shot", "backend": "onnx"}, "source"),
+        ({"backend": "python", "source": "m.py:M"}, "backend"),
+        ({"task": "python", "backend": "python"}, "source"),
+        ({"task": "python", "backend": "python", "source": "m.py"}, "source"),
+        ({"task": "python", "backend": "python", "source": "m.py:a-b"}, "source"),
+        ({"task": "python", "backend": "python", "source": "a-b.c:M"}, "source"),
     ],
 )
 def test_a_value_out_of_range_is_refused_by_its_full_name(
@@ -69,6 +75,21 @@ def test_a_value_out_of_range_is_refused_by_its_full_name(
     with pytest.raises(ConfigurationError) as caught:
         spec(**fields).checked("m")
     assert caught.value.message.startswith(f"models.m.{where}: must be ")
+
+
+@pytest.mark.parametrize(
+    ("source", "parsed"),
+    [
+        ("a/b.py:M", ClassSource("a/b.py", "M", True)),
+        ("/a b/c-d.py:M", ClassSource("/a b/c-d.py", "M", True)),
+        ("C:\\a.py:M", ClassSource("C:\\a.py", "M", True)),
+        ("a.b:M", ClassSource("a.b", "M", False)),
+    ],
+)
+def test_a_python_models_class_is_named_by_file_or_module(source: str, parsed: ClassSource) -> None:
+    checked = spec(task="python", backend="python", source=source).checked("m")
+    assert ClassSource.parse(checked.source) == parsed
+    assert not checked.joins
 
 
 def test_the_smallest_legal_values_are_accepted() -> None:

@@ -94,7 +94,7 @@ def test_a_source_that_is_not_there_says_why(name: str, said: str) -> None:
         source.resolve(name)
 
 
-@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "weights.ckpt"])
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "weights.ckpt", "x.pkl"])
 def test_weights_that_are_only_a_pickle_are_refused_by_name(folder: Path, name: str) -> None:
     (folder / "model.safetensors").rename(folder / name)
     with pytest.raises(BuildFailed, match=rf"{name} is a pickle.*safetensors only"):
@@ -125,6 +125,40 @@ def test_a_missing_file_is_named(folder: Path, name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(BuildFailed, match=f"{name} is missing"):
         source.resolve(str(folder))
+
+
+def test_a_shard_that_the_index_names_must_be_there(folder: Path) -> None:
+    index = {"weight_map": {"w": "model.safetensors", "v": "model-00002.safetensors"}}
+    write(folder / "model.safetensors.index.json", index)
+    with pytest.raises(BuildFailed, match=r"model-00002\.safetensors is missing.*one of 2 files"):
+        source.resolve(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        (
+            {"model_type": "bert", "auto_map": {"AutoModel": "own.Model"}},
+            "Python code from its own",
+        ),
+        ({"model_type": "no-such-kind"}, "of the kind 'no-such-kind', which this version of"),
+        ([], "is no JSON object"),
+    ],
+)
+def test_an_architecture_that_is_not_known_is_refused_and_the_file_named(
+    folder: Path, config: Any, said: str
+) -> None:
+    write(folder / "config.json", config)
+    with pytest.raises(BuildFailed, match=rf"config\.json .*{said}"):
+        source.resolve(str(folder))
+    (folder / "config.json").write_text("{")
+    with pytest.raises(BuildFailed, match=r"config\.json can't be read"):
+        source.resolve(str(folder))
+
+
+def test_an_architecture_that_is_known_passes(folder: Path) -> None:
+    write(folder / "config.json", {**CONFIG, "model_type": "bert"})
+    assert source.resolve(str(folder)).folder == folder
 
 
 def test_the_layout_gives_pooling_limits_and_special_tokens(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""`forebay models`: build them, and say what is built."""
+"""`forebay models`: build them, say what is built and what they take; what a catalog may hold."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +7,6 @@ import typer
 
 from forebay.cli import flags
 from forebay.contract.errors import InvalidInput
-from forebay.contract.model import BackendName
 from forebay.runtime.settings import Configuration
 
 models = typer.Typer(
@@ -32,7 +31,7 @@ def build(
         raise InvalidInput("Name one model to build, or say --all.")
     specs = list(catalog.models.values()) if name is None else [catalog.find(name)]
     for spec in specs:
-        if spec.backend is not BackendName.ECHO:
+        if spec.is_built:
             run(settings, spec)
         elif name:
             print(f"{name} needs no artifact: there is nothing to build.")
@@ -48,3 +47,28 @@ def list_(configuration: Configuration) -> None:
 
     settings = configuration.settings
     print_models(catalogs.read(Path(settings.models_file)), ArtifactStore(settings.home))
+
+
+@models.command("check")
+@flags.configured("home", "models_file", "log_level")
+def check(
+    configuration: Configuration,
+    name: Annotated[str, typer.Argument(help="The model, as in models.toml.")],
+) -> None:
+    """Load a model as a worker does, run its samples, and say what it takes.
+
+    A python model's code is run, and what it prints goes to stderr.
+    """
+    from forebay.cli.check import run
+    from forebay.runtime import catalog as catalogs
+
+    settings = configuration.settings
+    run(settings, catalogs.read(Path(settings.models_file)).find(name))
+
+
+@models.command("schema")
+def schema() -> None:
+    """Print the JSON schema of models.toml, for editors."""
+    from forebay.runtime.schema import catalog_schema_text
+
+    print(catalog_schema_text(), end="")

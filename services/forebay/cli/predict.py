@@ -60,7 +60,7 @@ def check_url(url: str) -> str:
     return url.rstrip("/")
 
 
-def ask(url: str, model: str, input_: dict[str, Any], *, wait_s: float) -> dict[str, Any]:
+def ask(url: str, model: str, input_: object, *, wait_s: float) -> dict[str, Any]:
     """Make a prediction and wait for its end.
 
     Args:
@@ -93,11 +93,11 @@ def ask(url: str, model: str, input_: dict[str, Any], *, wait_s: float) -> dict[
     return prediction
 
 
-def read_input(text: str, task: Task | None) -> dict[str, Any]:
+def read_input(text: str, task: Task | None) -> object:
     """What to send for an input as typed.
 
     Args:
-        text: a text, or the whole input as a JSON object.
+        text: a text, or the whole input as a JSON object; for a python model also a list of them.
         task: the model's, if it is known here; it says which field a text goes to.
 
     Raises:
@@ -107,13 +107,14 @@ def read_input(text: str, task: Task | None) -> dict[str, Any]:
         text.encode()
     except UnicodeEncodeError:
         raise InvalidInput("The input is no text: it is not UTF-8.") from None
-    if not text.lstrip().startswith("{"):
+    first = text.lstrip()[:1]
+    if first != "{" and (first != "[" or task is not Task.PYTHON):
         return {"value" if task is Task.ECHO else "text": text}
     try:
-        return cast("dict[str, Any]", json.loads(text))
+        return json.loads(text)
     except ValueError as fault:
         raise InvalidInput(
-            f"The input starts with '{{' but is not JSON: {fault}. A text can be given as "
+            f"The input starts with '{first}' but is not JSON: {fault}. A text can be given as "
             'JSON too: {"text": "…"}.'
         ) from fault
     except RecursionError:

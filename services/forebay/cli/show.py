@@ -18,6 +18,7 @@ from forebay.runtime.catalog import Catalog
 from forebay.runtime.redis import mask
 from forebay.runtime.settings import Configuration
 from forebay.storage.artifacts import ArtifactStore
+from forebay.storage.descriptions import Descriptions
 
 PIPE_WIDTH = 200
 
@@ -95,10 +96,14 @@ def print_findings(findings: Sequence[Finding]) -> None:
 def print_models(catalog: Catalog, store: ArtifactStore) -> None:
     """Print the models of the catalog, and what is built of each."""
     built = {artifact.manifest.model: artifact for artifact in store.entries() if artifact.current}
+    descriptions = Descriptions(store.home)
     table = _table("model", "task", "backend", "built", "what it is")
     for spec in catalog.models.values():
         artifact = built.get(spec.name)
-        if spec.backend is BackendName.ECHO:
+        if spec.backend is BackendName.PYTHON:
+            described = descriptions.read(spec.name, source=spec.source)
+            state = "needs nothing" if described is None else described.version
+        elif not spec.is_built:
             state = "needs nothing"
         elif artifact is None:
             state = "no"

@@ -6,6 +6,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from forebay.contract.errors import InvalidInput
+from forebay.contract.validation import explain
 from forebay.gateway.errors import MalformedBody
 
 T = TypeVar("T")
@@ -20,9 +21,6 @@ _LONE_HALF = re.compile(
     # left to be called truncated.
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?:[^\\]|\\[^u]|\\u[^dD]|\\u[dD][^c-fC-F])"
 )
-_WHERE = re.compile(r"(?P<what>.*?)(?: - at `(?:key in )?\$(?P<path>.*)`)?", re.DOTALL)
-_UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*)`", re.DOTALL)
-_MISSING = re.compile(r"Object missing required field `(?P<name>.*)`", re.DOTALL)
 
 
 def decode(decoder: msgspec.json.Decoder[T], body: bytes | msgspec.Raw, *, within: str = "") -> T:
@@ -104,24 +102,3 @@ def check_depth(value: Any, *, param: str) -> None:
         if not level:
             return
     raise InvalidInput(f"{param} nests more than {MAX_DEPTH} levels deep.", param=param)
-
-
-def explain(text: str, *, within: str = "") -> InvalidInput:
-    """The error for what msgspec's validation found, in terms of the request's fields."""
-    match = _WHERE.fullmatch(text)
-    what, path = (text, "") if match is None else (match["what"], match["path"] or "")
-    where = f"{within}{path}" if within else path.removeprefix(".")
-    if unknown := _UNKNOWN.fullmatch(what):
-        param = _join(where, unknown["name"][:80])
-        return InvalidInput(f"Unknown parameter: {param!r}.", param=param)
-    if missing := _MISSING.fullmatch(what):
-        param = _join(where, missing["name"])
-        return InvalidInput(f"Missing parameter: {param!r}.", param=param)
-    what = what[:1].lower() + what[1:]
-    if not where:
-        return InvalidInput(f"The body is of the wrong shape: {what}.")
-    return InvalidInput(f"{where}: {what}.", param=where)
-
-
-def _join(where: str, name: str) -> str:
-    return f"{where}.{name}" if where else name

@@ -1,6 +1,7 @@
 """Which artifact serves a model: what a client may ask for as `version`, and what it is told.
 
-A version is an artifact's digest, told by its first 12 characters. A client may name the model, pin
+A version is an artifact's digest, or that of a python model's code, told by its first 12
+characters. A client may name the model, pin
 its version (`name:version`), or give the version alone, as Replicate's clients do.
 """
 
@@ -14,6 +15,7 @@ from forebay.contract.model import BackendName, ModelSpec
 from forebay.contract.rows import Task
 from forebay.runtime.catalog import Catalog
 from forebay.storage.artifacts import ArtifactStore, read_manifest
+from forebay.storage.descriptions import Descriptions
 
 SHORT: Final = 12
 """Characters of a digest that clients see as the version, and the fewest that mean one."""
@@ -26,7 +28,8 @@ class Serving(msgspec.Struct, frozen=True):
     """The artifact that serves a model.
 
     Attributes:
-        digest: its content address; the backend's name where a model has no artifact.
+        digest: its content address; that of its code for a python model, as the worker that became
+            ready last told it; the backend's name where there is neither.
         dimensions: length of its embeddings; None if it makes none, or that can't be told.
     """
 
@@ -60,10 +63,11 @@ class StoredVersions:
 
     def __init__(self, store: ArtifactStore) -> None:
         self._store = store
+        self._descriptions = Descriptions(store.home)
         self._seen: dict[str, tuple[float, Serving | None]] = {}
 
     def serving(self, spec: ModelSpec) -> Serving | None:
-        """The current artifact as of the last look."""
+        """The current artifact, or the last description, as of the last look."""
         if spec.backend is BackendName.ECHO:
             return Serving(spec.backend.value)
         now = time.monotonic()
@@ -73,6 +77,9 @@ class StoredVersions:
         return seen[1]
 
     def _look(self, spec: ModelSpec) -> Serving | None:
+        if spec.backend is BackendName.PYTHON:
+            described = self._descriptions.read(spec.name, source=spec.source)
+            return None if described is None else Serving(described.digest)
         try:
             folder = self._store.current(spec.name)
         except ArtifactError:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from forebay.contract.class_source import ClassSource
 from forebay.contract.errors import ArtifactError, ForebayError
 from forebay.contract.model import BackendName, ModelSpec
 from forebay.local.checks import BusyError, check_port, check_redis
@@ -93,7 +94,9 @@ def _models(settings: Settings, catalog: Catalog) -> list[Finding]:
     findings: list[Finding] = []
     unbuilt = False
     for spec in catalog.models.values():
-        if spec.backend is BackendName.ECHO:
+        if spec.backend is BackendName.PYTHON:
+            findings.append(_class(spec))
+        if not spec.is_built:
             continue
         artifact = _artifact(store, spec)
         built = artifact.ok
@@ -112,6 +115,25 @@ def _models(settings: Settings, catalog: Catalog) -> list[Finding]:
             )
     tools = _packages("build", "torch", "transformers", "onnx", "onnxscript", "safetensors")
     return [*findings, msgspec.structs.replace(tools, required=unbuilt)]
+
+
+def _class(spec: ModelSpec) -> Finding:
+    """The file or module of a python model's class. It is not imported: it may do anything."""
+    source = ClassSource.parse(spec.source)
+    folder = Path(spec.folder)
+    if source.is_file:
+        path = folder / Path(source.place).expanduser()
+        found, detail = path.is_file(), str(path)
+    else:
+        top = source.place.partition(".")[0]
+        beside = (folder / top).is_dir() or (folder / f"{top}.py").is_file()
+        found, detail = beside or _importable(top), f"module {source.place}"
+    return Finding(
+        f"class of {spec.name}",
+        found,
+        detail,
+        f"correct models.{spec.name}.source; `forebay models check {spec.name}` loads it",
+    )
 
 
 def _artifact(store: ArtifactStore, spec: ModelSpec) -> Finding:

@@ -20,7 +20,7 @@ from pathlib import Path
 import msgspec
 
 from forebay.contract.errors import Unavailable
-from forebay.runtime.process import EXIT_HOPELESS, EXIT_HUNG
+from forebay.runtime.process import EXIT_HOPELESS
 
 log = logging.getLogger(__name__)
 
@@ -31,9 +31,13 @@ MAX_FALSE_STARTS = 3
 """Starts in a row that may end before that."""
 
 MAX_CRASHES = 12
-"""Likewise for a child that was ended by a signal, or found itself hung, before all were ready.
-After that it is what it runs: each row at fault costs `max_strikes` crashes and is put aside, and
-giving up would take all the others with it."""
+"""Likewise for a child that was ended by a signal, found itself hung, or was ended by a library or
+a model's own code, with a code of theirs, before all were ready. After that it is what it runs:
+each row at fault costs `max_strikes` crashes and is put aside, and giving up would take all the
+others with it."""
+
+OWN_CODES = frozenset({0, 1, 2, EXIT_HOPELESS, 127})
+"""With which our own processes end: stopped, failed, called wrongly, hopeless, absent."""
 
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 10.0
@@ -168,7 +172,7 @@ class Supervisor:
             if time.monotonic() - started >= STEADY_S:
                 false_starts, pause_s = 0, FIRST_PAUSE_S
             false_starts += 1
-            crashed = code < 0 or code == EXIT_HUNG
+            crashed = code not in OWN_CODES
             if crashed and self._settled:
                 false_starts, pause_s = 0, min(pause_s, LONGEST_CRASH_PAUSE_S)
             most = MAX_CRASHES if crashed else MAX_FALSE_STARTS

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from forebay.contract.errors import ArtifactError
-from forebay.contract.model import BackendName, ModelSpec
+from forebay.contract.model import ModelSpec
 from forebay.local.checks import check_port, check_redis
 from forebay.local.home import forget_url, hold_home, tell_url, until_left, whole_path
 from forebay.local.processes import Stage, Supervisor, Task
@@ -201,7 +201,7 @@ def missing_artifacts(home: Path, catalog: Catalog) -> list[ModelSpec]:
     store = ArtifactStore(home)
     missing: list[ModelSpec] = []
     for spec in catalog.models.values():
-        if spec.backend is BackendName.ECHO:
+        if not spec.is_built:
             continue
         try:
             manifest = read_manifest(store.current(spec.name), model=spec.name)

@@ -51,7 +51,9 @@ def commands(ready: Ready) -> list[str]:
     """Three commands that show it work: curl, Forebay's own client, and the openai package."""
     url = ready.address.url
     embedder = next((spec for spec in ready.models if spec.task is Task.EMBEDDING), None)
-    name = shlex.quote((embedder or ready.models[0]).name)
+    echo = next((spec for spec in ready.models if spec.task is Task.ECHO), None)
+    asked = embedder or echo
+    forebay = _program("forebay", Path(sys.executable).with_name("forebay"))
     if embedder is not None:
         path = "/v1/embeddings"
         body = json.dumps({"model": embedder.name, "input": EXAMPLE})
@@ -59,7 +61,7 @@ def commands(ready: Ready) -> list[str]:
         shown = f"{call}[:4]"
     else:
         path = "/v1/predictions"
-        body = json.dumps({"version": ready.models[0].name, "input": {"value": EXAMPLE}})
+        body = json.dumps({"version": echo.name if echo else "", "input": {"value": EXAMPLE}})
         shown = "models.list().data"
     post = f"{url}{path} -H 'Content-Type: application/json' -d {shlex.quote(body)}"
     wait = "" if embedder is not None else "-H 'Prefer: wait' "
@@ -68,10 +70,15 @@ def commands(ready: Ready) -> list[str]:
         f"from openai import OpenAI; print(OpenAI(base_url='{url}/v1', api_key='none').{shown})"
     )
     install = "" if importlib.util.find_spec("openai") else f"{python} -m pip install -q openai && "
-    forebay = _program("forebay", Path(sys.executable).with_name("forebay"))
+    if asked is None:
+        # What a python model takes is its own: `check` tells.
+        first, second = f"curl {url}/v1/models", f"{forebay} models check {ready.models[0].name}"
+    else:
+        first = f"curl {wait}{post}"
+        second = f"{forebay} predict --url {url} {asked.name} {shlex.quote(EXAMPLE)}"
     return [
-        f"curl {wait}{post}",
-        f"{forebay} predict --url {url} {name} {shlex.quote(EXAMPLE)}",
+        first,
+        second,
         f'{install}{python} -c "{snippet}"',
     ]
 

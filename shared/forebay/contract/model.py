@@ -6,16 +6,22 @@ from enum import StrEnum
 
 import msgspec
 
+from forebay.contract.class_source import FORM, ClassSource
 from forebay.contract.errors import ConfigurationError
 from forebay.contract.rows import Task
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+NOT_IN_A_FILE = frozenset({"name", "folder"})
+"""Fields of a spec that its reader sets: a table can't."""
+
+NAME_PATTERN = "[a-z0-9][a-z0-9._-]{0,62}"
+_NAME = re.compile(NAME_PATTERN)
 
 
 class BackendName(StrEnum):
     """What executes a model."""
 
     ONNX = "onnx"
+    PYTHON = "python"
     ECHO = "echo"
 
 
@@ -77,15 +83,24 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         task: what it does with a row.
         backend: what executes it.
-        source: where a build takes the weights: a folder, or `package:NAME/FOLDER` for weights
-            inside an installed Python package. Empty for backends that have none.
+        source: where a build takes the weights: a folder, `package:NAME/FOLDER` for weights
+            inside an installed Python package, or `hf:owner/name@COMMIT` for those of a hub. For
+            a python model its class:
+            `path/to/file.py:ClassName`, relative to the catalog's folder, or
+            `package.module:ClassName`. Empty for backends that have none.
         precision: what a build aims at.
         threads: threads of one forward pass; 0 takes all cores. A worker runs as many forward
             passes at once as the cores have room for, so 1 means one on each core: the most rows
             per second for a small model, and hardly slower for a single row.
         join: whether requests for the very same that are under way at once are run once, for all.
-            If not given, they are, but for `echo`, which is there to measure the whole way.
+            If not given, they are, but for `echo`, which is there to measure the whole way, and
+            `python`, where only you know whether the same input gives the same output.
         description: one line for people.
+        batch: how large one micro-batch may get.
+        realtime: bounds of the lane where somebody waits.
+        bulk: bounds of the lane where nobody does; its deadline is a day.
+        name: what the catalog calls it.
+        folder: the catalog's.
     """
 
     task: Task
@@ -99,11 +114,17 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     realtime: LaneLimits = LaneLimits()
     bulk: BulkLimits = BulkLimits()
     name: str = ""
+    folder: str = ""
 
     @property
     def joins(self) -> bool:
         """Whether the very same is run once for all who ask for it at once."""
-        return self.task is not Task.ECHO if self.join is None else self.join
+        return self.task not in (Task.ECHO, Task.PYTHON) if self.join is None else self.join
+
+    @property
+    def is_built(self) -> bool:
+        """Whether it is served from an artifact, which has to be built first."""
+        return self.backend not in (BackendName.ECHO, BackendName.PYTHON)
 
     def checked(self, name: str) -> "ModelSpec":
         """This spec under its name.
@@ -137,13 +158,23 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             ("source", self.backend is BackendName.ECHO or bool(self.source), "given"),
             (
                 "backend",
-                (self.backend is BackendName.ECHO) == (self.task is Task.ECHO),
+                (self.backend is BackendName.ECHO) == (self.task is Task.ECHO)
+                and (self.backend is BackendName.PYTHON) == (self.task is Task.PYTHON),
                 f"one that runs the task {self.task.value!r}",
             ),
+            ("source", self.backend is not BackendName.PYTHON or _names_class(self.source), FORM),
         ):
             if not ok:
                 raise ConfigurationError(f"{where}.{field}: must be {rule}.")
         return msgspec.structs.replace(self, name=name)
+
+
+def _names_class(source: str) -> bool:
+    try:
+        ClassSource.parse(source)
+    except ConfigurationError:
+        return False
+    return True
 
 
 def _at_least_1(value: int | None) -> bool:

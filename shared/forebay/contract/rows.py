@@ -18,6 +18,7 @@ class Task(StrEnum):
     RERANKING = "reranking"
     TOKEN_CLASSIFICATION = "token-classification"  # noqa: S105 - no password
     ZERO_SHOT = "zero-shot"
+    PYTHON = "python"
     ECHO = "echo"
 
 

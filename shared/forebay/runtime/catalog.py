@@ -2,15 +2,16 @@
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from forebay.contract.errors import ConfigurationError, NotFound
-from forebay.contract.model import ModelSpec
+from forebay.contract.model import NAME_PATTERN, NOT_IN_A_FILE, ModelSpec
 
 Field = tuple[str, ...]
 """The keys that lead to a value: `("models", "minilm", "batch", "max_rows")`."""
@@ -18,12 +19,24 @@ Field = tuple[str, ...]
 _VALIDATION = re.compile(r"(?P<what>.*?)(?: - at `\$(?P<where>.*)`)?", re.DOTALL)
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*)`", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(?P<name>.*)`")
-_TABLE = re.compile(r"\s*\[(?P<keys>[^\[\]]+)\]")
-_KEY = re.compile(r"""\s*(?P<keys>[\w"'.\s-]+?)\s*=""")
-_PART = re.compile(r"""["']([^"']*)["']|([\w-]+)""")
+_QUOTED = r"""\"[^"]*\"|'[^']*'"""
+_TABLE = re.compile(rf"""\s*\[{{1,2}}(?P<keys>(?:{_QUOTED}|[^\[\]"'])+)\]""")
+_KEY = re.compile(rf"\s*(?P<keys>(?:{_QUOTED}|[\w.\s-])+?)\s*=")
+_PART = re.compile(r"""\"([^"]*)\"|'([^']*)'|([\w-]+)""")
+_LONG_TEXT = re.compile(r"""(?P<quotes>\"{3}|'{3})(?:\\.|.)*?(?P=quotes)""", re.DOTALL)
 
 
-class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class CatalogFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A `models.toml`: one table for each model, `[models.NAME]`."""
+
+    models: Annotated[
+        dict[Annotated[str, Meta(pattern=f"^{NAME_PATTERN}$")], ModelSpec], Meta(min_length=1)
+    ]
+
+
+class _Unread(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A `CatalogFile` whose tables are read one by one, so that an error can name the model."""
+
     models: dict[str, Any] = {}
 
 
@@ -60,7 +73,7 @@ def read(path: Path) -> Catalog:
             model, the field, and the line where it is.
     """
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")  # some editors begin with a byte order mark
     except FileNotFoundError:
         raise ConfigurationError(
             f"There is no model catalog at {path}. Run from the project's folder, or set "
@@ -69,21 +82,24 @@ def read(path: Path) -> Catalog:
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"{path} can't be read: {error}.") from error
     try:
-        file = msgspec.convert(tomllib.loads(text), _File)
+        file = msgspec.convert(tomllib.loads(text), _Unread)
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{path} is not valid TOML: {error}.") from error
     except RecursionError:
         raise ConfigurationError(f"{path} nests too deeply.") from None
     except msgspec.ValidationError as error:
-        raise _wrong(path, text, *_explain(error, _File)) from error
+        raise _wrong(path, text, *_explain(error, _Unread)) from error
     if not file.models:
         raise ConfigurationError(f"{path} names no model: add a [models.NAME] table.")
     return Catalog({name: _spec(path, text, name, table) for name, table in file.models.items()})
 
 
-def _spec(path: Path, text: str, name: str, table: object) -> ModelSpec:
+def _spec(path: Path, text: str, name: str, table: Any) -> ModelSpec:
+    for own in NOT_IN_A_FILE if isinstance(table, dict) else ():
+        if own in table:
+            raise _wrong(path, text, ("models", name, own), _no_such(ModelSpec))
     try:
-        return msgspec.convert(table, ModelSpec).checked(name)
+        spec = msgspec.convert(table, ModelSpec).checked(name)
     except msgspec.ValidationError as error:
         field, what = _explain(error, ModelSpec)
         raise _wrong(path, text, ("models", name, *field), what) from error
@@ -91,6 +107,7 @@ def _spec(path: Path, text: str, name: str, table: object) -> ModelSpec:
         inner, _, what = error.message.removeprefix(f"models.{name}").partition(": ")
         field = ("models", name, *inner.split(".")[1:])
         raise _wrong(path, text, field, what.removesuffix(".")) from error
+    return msgspec.structs.replace(spec, folder=str(path.absolute().parent))
 
 
 def _explain(error: msgspec.ValidationError, of: type[msgspec.Struct]) -> tuple[Field, str]:
@@ -99,21 +116,28 @@ def _explain(error: msgspec.ValidationError, of: type[msgspec.Struct]) -> tuple[
     what, where = (str(error), "") if found is None else (found["what"], found["where"] or "")
     field = tuple(part for part in where.split(".") if part)
     if known := _UNKNOWN.fullmatch(what):
-        there_are = ", ".join(name for name in _types(of, field) if name != "name")
-        return (*field, known["name"]), f"there is no such field; there are {there_are}"
+        inner: Any = of
+        for key in field:
+            inner = set_by_hand(inner)[key]
+        return (*field, known["name"]), _no_such(inner)
     if missing := _MISSING.fullmatch(what):
         return (*field, missing["name"]), "missing"
     if what.startswith("Invalid enum value"):
-        values: Iterable[Any] = _types(of, field[:-1])[field[-1]]
+        values: Any = of
+        for key in field:
+            values = set_by_hand(values)[key]
         return field, f"{what[:1].lower()}{what[1:]}; there are {', '.join(values)}"
     return field, what[:1].lower() + what[1:].replace("`object`", "a table")
 
 
-def _types(struct: Any, table: Field) -> dict[str, Any]:
-    """The fields of a struct, or of a table inside it, with their types."""
-    for key in table:
-        struct = _types(struct, ())[key]
-    return {field.name: field.type for field in msgspec.structs.fields(struct)}
+def set_by_hand(struct: type[msgspec.Struct]) -> dict[str, Any]:
+    """The fields of a struct that a file may set, with their types."""
+    fields = msgspec.structs.fields(struct)
+    return {field.name: field.type for field in fields if field.name not in NOT_IN_A_FILE}
+
+
+def _no_such(struct: type[msgspec.Struct]) -> str:
+    return f"there is no such field; there are {', '.join(set_by_hand(struct))}"
 
 
 def _wrong(path: Path, text: str, field: Field, what: str) -> ConfigurationError:
@@ -128,7 +152,9 @@ def _line_of(text: str, field: Field) -> int:
     tomllib keeps no lines, so this reads tables and keys as people write them.
     """
     table, best, found = Field(), 0, 0
-    for number, line in enumerate(text.splitlines(), 1):
+    # What a text of several lines says is no table, whatever it looks like.
+    plain = _LONG_TEXT.sub(lambda long: "\n" * long[0].count("\n"), text)
+    for number, line in enumerate(plain.split("\n"), 1):
         if header := _TABLE.match(line):
             here = table = _keys(header["keys"])
         elif key := _KEY.match(line):
@@ -141,4 +167,4 @@ def _line_of(text: str, field: Field) -> int:
 
 
 def _keys(dotted: str) -> Field:
-    return tuple(bare or quoted for quoted, bare in _PART.findall(dotted))
+    return tuple("".join(kinds) for kinds in _PART.findall(dotted))

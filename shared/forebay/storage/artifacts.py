@@ -50,10 +50,14 @@ class ArtifactStore:
 
     Args:
         home: the folder; made when first written to.
+
+    Attributes:
+        home: likewise.
     """
 
     def __init__(self, home: str | Path) -> None:
-        self._root = Path(home) / "artifacts"
+        self.home = Path(home)
+        self._root = self.home / "artifacts"
 
     def current(self, model: str) -> Path:
         """Folder of the artifact that serves `model`. Its files are not checked: see `open`.

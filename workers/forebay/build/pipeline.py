@@ -66,7 +66,7 @@ def build(spec: ModelSpec, store: ArtifactStore, *, progress: Progress = _unhear
     The same source and library versions give the same digest.
 
     Args:
-        spec: the model, of any task but `echo`.
+        spec: the model, of any task but `echo` and `python`.
         store: where to publish.
         progress: told how far the build is.
 
@@ -74,7 +74,7 @@ def build(spec: ModelSpec, store: ArtifactStore, *, progress: Progress = _unhear
         BuildFailed: a step failed, a library of the `build` extra is missing, or the result is
             under the bar. What was published before stays current.
     """
-    if spec.task is Task.ECHO:
+    if spec.task in (Task.ECHO, Task.PYTHON):
         raise BuildFailed(f"{spec.name!r} has the task {spec.task.value!r}: nothing to build.")
     missing = [name for name in _LIBRARIES if importlib.util.find_spec(name) is None]
     if missing:

@@ -1,16 +1,20 @@
-"""Where a build takes its weights from: a folder, or a folder inside an installed package."""
+"""Where a build takes its weights from: a folder, a package that is installed, or a hub."""
 
 import hashlib
 import importlib.util
+import json
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import msgspec
 from safetensors import SafetensorError, safe_open
 
+from forebay.build import hub
 from forebay.contract.errors import BuildFailed
 
 _PACKAGE = "package:"
-_PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+_INDEX = "model.safetensors.index.json"
+_SAVE = "Save model and tokenizer as transformers does (`save_pretrained`), and name that folder"
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -30,37 +34,91 @@ def resolve(source: str) -> Source:
 
     Args:
         source: a folder, or `package:NAME/FOLDER` for a folder inside an installed package, which
-            is looked up and not imported.
+            is looked up and not imported; or `hf:owner/name@COMMIT`, which is fetched.
 
     Raises:
-        BuildFailed: it isn't there, a file of it is missing or damaged, or its weights come only
-            as a pickle, which runs code when loaded.
+        BuildFailed: it isn't there, a file of it is missing or damaged, its weights come only as
+            a pickle, which runs code when loaded, or it is of an architecture that isn't known;
+            the message names the file.
     """
-    folder = _in_package(source) if source.startswith(_PACKAGE) else Path(source).expanduser()
+    if source.startswith(hub.PREFIX):
+        folder = hub.fetch(source)
+    elif source.startswith(_PACKAGE):
+        folder = _in_package(source)
+    else:
+        folder = Path(source).expanduser()
     if not folder.is_dir():
         raise BuildFailed(f"The source {source!r} is not there: {folder} is no folder.")
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
-        pickled = sorted(p.name for p in folder.iterdir() if p.suffix in _PICKLED)
+        pickled = sorted(p.name for p in folder.iterdir() if p.suffix in hub.PICKLED)
         if pickled:
             raise BuildFailed(
                 f"{folder / pickled[0]} is a pickle, which can run any code when it is loaded. "
                 "Forebay reads safetensors only: convert the weights first."
             )
-        raise BuildFailed(f"{folder} has no weights: there is no model.safetensors in it.")
+        raise BuildFailed(f"{folder} has no weights: there is no model.safetensors in it. {_SAVE}.")
     for name in ("config.json", "tokenizer.json"):
         if not (folder / name).is_file():
-            raise BuildFailed(f"{folder / name} is missing.")
+            raise BuildFailed(f"{folder / name} is missing. {_SAVE}.")
+    _check_shards(folder)
+    _check_architecture(folder / "config.json")
     digest = hashlib.sha256()
     for path in weights:
         try:
             with safe_open(path, framework="numpy") as tensors:
                 tensors.keys()
         except (SafetensorError, OSError) as error:
-            raise BuildFailed(f"{path} is not a whole safetensors file: {error}.") from error
+            raise BuildFailed(
+                f"{path} is not a whole safetensors file: {error}. Fetch or copy it again."
+            ) from error
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return Source(folder, digest.hexdigest())
+
+
+def _check_shards(folder: Path) -> None:
+    """Make sure that every file which the weights' index names is there."""
+    if not (folder / _INDEX).is_file():
+        return
+    named = set(map(str, _read(folder / _INDEX).get("weight_map", {}).values()))
+    for name in sorted(named):
+        if not (folder / name).is_file():
+            raise BuildFailed(
+                f"{folder / name} is missing, and {_INDEX} names it as one of {len(named)} files "
+                "of weights. Fetch or copy it again."
+            )
+
+
+def _check_architecture(path: Path) -> None:
+    """Make sure that transformers knows the model's kind without code from its folder."""
+    config = _read(path)
+    if config.get("auto_map"):
+        raise BuildFailed(
+            f"{path} says that the model is run by Python code from its own folder (`auto_map`). "
+            "Forebay runs no code that comes with weights: take a model of a kind that "
+            "transformers knows, or write a python model that loads this one."
+        )
+    kind = config.get("model_type")
+    if kind is None:
+        return
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    if kind not in CONFIG_MAPPING:
+        raise BuildFailed(
+            f"{path} says that the model is of the kind {str(kind)[:80]!r}, which this version of "
+            "transformers doesn't know: correct `model_type`, or install a newer transformers."
+        )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise BuildFailed(f"{path} can't be read: {error}. Fetch or copy it again.") from error
+    if not isinstance(value, dict):
+        raise BuildFailed(f"{path} is no JSON object. Fetch or copy it again.")
+    return value
 
 
 def _in_package(source: str) -> Path:

@@ -7,6 +7,7 @@ from forebay.contract.errors import ArtifactError
 from forebay.contract.model import BackendName, ModelSpec
 from forebay.inference.backends.base import Backend
 from forebay.storage.artifacts import ArtifactStore
+from forebay.storage.descriptions import Descriptions
 
 CPU = "CPUExecutionProvider"
 
@@ -25,14 +26,19 @@ def load(spec: ModelSpec, store: ArtifactStore, *, providers: Sequence[str] = (C
 
     Raises:
         ArtifactError: the artifact is missing or damaged, or was built from another source,
-            precision or task than the spec now asks for.
-        ConfigurationError: a provider isn't in this machine's ONNX Runtime.
+            precision or task than the spec now asks for; or a python model doesn't load.
+        ConfigurationError: a provider isn't in this machine's ONNX Runtime, or a python model's
+            class isn't where its source says.
     """
     match spec.backend:
         case BackendName.ECHO:
             from forebay.inference.backends.echo import Echo
 
             return Echo()
+        case BackendName.PYTHON:
+            from forebay.inference.backends.python import PythonModel
+
+            return PythonModel(spec, tell=Descriptions(store.home).write)
         case BackendName.ONNX:
             from forebay.inference.backends.onnx import OnnxModel
 

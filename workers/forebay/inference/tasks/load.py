@@ -40,8 +40,8 @@ def load(folder: Path, manifest: Manifest) -> Task:
             from forebay.inference.tasks.token_classification import TokenClassification
 
             return TokenClassification(texts, _head(manifest))
-        case rows.Task.ECHO:
-            raise ArtifactError(f"{folder} holds no model of text: its task is 'echo'.")
+        case rows.Task.ECHO | rows.Task.PYTHON as task:
+            raise ArtifactError(f"{folder} holds no model of text: its task is {task.value!r}.")
 
 
 def _head(manifest: Manifest) -> Head:

@@ -1,6 +1,6 @@
 """The `input` of each task, and the rows and options that it comes to."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -130,6 +130,8 @@ _spans = msgspec.json.Decoder(SpansInput)
 _labels = msgspec.json.Decoder(LabelsInput)
 _echo = msgspec.json.Decoder(EchoInput)
 _any = msgspec.json.Decoder()
+_objects = msgspec.json.Decoder(dict[str, Any] | tuple[dict[str, Any], ...])
+_raws = msgspec.json.Decoder(tuple[msgspec.Raw, ...])
 
 
 def rows_of(spec: ModelSpec, input_json: msgspec.Raw, *, most: int) -> Asked:
@@ -165,6 +167,21 @@ def rows_of(spec: ModelSpec, input_json: msgspec.Raw, *, most: int) -> Asked:
             # A value that is kept as it came must be one that can be read back.
             check_depth(decode(_any, value, within="input.value"), param="input.value")
             return Asked((ValueRow(bytes(value)),), single=True)
+        case Task.PYTHON:
+            return _rows_as_they_came(input_json, most)
+
+
+def _rows_as_they_came(input_json: msgspec.Raw, most: int) -> Asked:
+    """A python model's rows: one object, or a list of them. The worker knows what is in one."""
+    given = decode(_objects, input_json, within="input")
+    check_depth(given if isinstance(given, dict) else list(given), param="input")
+    if isinstance(given, dict):
+        return Asked((ValueRow(bytes(input_json)),), single=True)
+    if not given:
+        raise _empty("input")
+    _check_count(len(given), most, "input")
+    rows = tuple(ValueRow(bytes(row)) for row in decode(_raws, input_json, within="input"))
+    return Asked(rows, single=False)
 
 
 def _classes_asked(spec: ModelSpec, given: ClassesInput, most: int) -> Asked:

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import msgspec
 
-from forebay.contract.rows import Classes, Embedding, Entailment, Output, Span, Spans, Value
+from forebay.contract.rows import Classes, Embedding, Entailment, Output, Span, Spans, Task, Value
 from forebay.gateway import zero_shot
 from forebay.gateway.dialects.replicate.inputs import LabelsInput
 
@@ -41,9 +41,16 @@ class Group(msgspec.Struct, frozen=True):
     end: int
 
 
-def is_single(input_value: Any) -> bool:
-    """Whether an input, as JSON gives it, holds one item rather than a list of them."""
-    return not (
+def is_single(task: Task | None, input_value: Any) -> bool:
+    """Whether an input holds one item rather than a list of them.
+
+    Args:
+        task: the model's; None if it is no longer there.
+        input_value: the input, as JSON gives it.
+    """
+    if isinstance(input_value, list):
+        return False
+    return task is Task.PYTHON or not (
         isinstance(input_value, dict)
         and any(isinstance(input_value.get(field), list) for field in ("text", "pair"))
     )

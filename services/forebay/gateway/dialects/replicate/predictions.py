@@ -87,12 +87,13 @@ class Predictions:
         return self._shown(call, await self._dispatch.cancel(call.path_param("id")))
 
     def _shown(self, call: Call, prediction: Prediction) -> Answer:
+        spec = self._dispatch.models.get(prediction.model)
         body = render(
             prediction,
             version=self._dispatch.version(prediction),
             url=self._url(call, prediction),
             input_json=prediction.input,
-            single=is_single(prediction.input),
+            single=is_single(None if spec is None else spec.task, prediction.input),
         )
         return Answer(body)
 

@@ -1,0 +1,213 @@
+"""A user's own class as a model.
+
+    class Sentiment:
+        samples = [{"text": "fine"}]                      # optional: run before it is ready
+        max_rows = 64                                     # optional: most rows of one call
+        files = ["weights.npz"]                           # optional: part of the version
+        def load(self) -> None: ...                       # optional: once, before it is ready
+        def predict(self, rows: list[Row]) -> list[Out]: ...
+
+Rows are checked against the annotation before anything runs; `predict` gets them as objects of that
+type and gives as many outputs, in order, of anything that JSON can say.
+"""
+
+import functools
+import inspect
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, cast
+
+import msgspec
+
+from forebay.contract.errors import BackendFailed, InvalidInput
+from forebay.contract.model import ModelSpec
+from forebay.contract.rows import DEFAULT_OPTIONS, Options, Output, Row, Value, ValueRow
+from forebay.inference.backends.base import PreparedRow
+from forebay.inference.backends.user_class import UserClass
+from forebay.inference.backends.user_rows import RowType, WrongAnnotationError
+from forebay.storage.descriptions import Description
+
+log = logging.getLogger(__name__)
+
+OUTPUTS = "it takes a list of rows and returns a list with one output for each, in the same order"
+
+
+class PythonModel:
+    """A user's class, loaded.
+
+    Args:
+        spec: names the class.
+        tell: is told, once the model is warm, what it is and what it takes.
+
+    Raises:
+        ConfigurationError: there is no such file, module or class.
+        ArtifactError: it raised while it was imported, made or loaded, or is not as it should be.
+    """
+
+    def __init__(
+        self, spec: ModelSpec, *, tell: Callable[[Description], None] | None = None
+    ) -> None:
+        self._user = UserClass(spec)
+        self._tell = tell
+        made: Any = self._user.object
+        predict = getattr(made, "predict", None)
+        if not callable(predict):
+            raise self._user.wrong(f"it has no method `predict`: {OUTPUTS}.")
+        if inspect.iscoroutinefunction(predict) or inspect.isgeneratorfunction(predict):
+            raise self._user.wrong(
+                f"`predict` must be a plain function, and neither async nor a generator: {OUTPUTS}."
+            )
+        self._predict = cast("Callable[[list[Any]], Any]", predict)
+        try:
+            self._rows = RowType(predict)
+        except WrongAnnotationError as error:
+            raise self._user.wrong(f"`predict` does not tell what a row is: {error}.") from error
+        self._max_rows = self._option("max_rows", int, "a number of rows, 1 or more")
+        if self._max_rows is not None and self._max_rows < 1:
+            raise self._user.wrong("`max_rows` must be 1 or more.")
+        self._samples = self._encoded(self._option("samples", Sequence, "a list of rows") or ())
+        files = self._option("files", Sequence, "a list of paths beside the class's file") or ()
+        if isinstance(files, str):
+            raise self._user.wrong("`files` must be a list of paths, and not one text.")
+        self._description = Description(
+            model=spec.name,
+            source=spec.source,
+            digest=self._user.digest(map(str, files)),
+            input_schema=self._rows.schema,
+            output_schema=self._rows.output_schema,
+        )
+
+    @property
+    def streams(self) -> int:
+        """One: a user's class need not be safe to call from several threads."""
+        return 1
+
+    @property
+    def version(self) -> str:
+        """Short digest of the class's code."""
+        return self._description.version
+
+    @property
+    def description(self) -> Description:
+        """What it is, and what it takes."""
+        return self._description
+
+    def warm(self) -> None:
+        """Run the class's samples, each alone and then all together.
+
+        Raises:
+            ArtifactError: a sample is refused, or the class fails on it.
+        """
+        prepared = self.prepare([ValueRow(row) for row in self._samples], truncate=False)
+        ready = [row for row in prepared if isinstance(row, PreparedRow)]
+        for index, row in enumerate(prepared):
+            if isinstance(row, InvalidInput):
+                raise self._user.wrong(f"`samples[{index}]` is no row of its own: {row.message}")
+        for batch in (*([row] for row in ready), ready):
+            self._user.attempt("run on its own samples", functools.partial(self.run, batch))
+        if self._tell is not None:
+            self._tell(self._description)
+
+    def prepare(
+        self, rows: Sequence[Row], *, truncate: bool, options: Options = DEFAULT_OPTIONS
+    ) -> list[PreparedRow | InvalidInput]:
+        """Check rows against the annotation of `predict`; there is nothing to cut, no option known.
+
+        Returns:
+            For each row, in order, the row ready to run or `InvalidInput`, which names the field.
+        """
+        return [self._prepare(row, index) for index, row in enumerate(rows)]
+
+    def run(self, rows: Sequence[PreparedRow]) -> list[Output]:
+        """Call `predict`, with at most `max_rows` rows at a time.
+
+        Returns:
+            A `Value` a row, in order.
+
+        Raises:
+            BackendFailed: it raised, gave another number of outputs than rows, or something that
+                JSON can't say.
+        """
+        most = self._max_rows or max(len(rows), 1)
+        outputs: list[Output] = []
+        for start in range(0, len(rows), most):
+            outputs += self._called([row.data for row in rows[start : start + most]])
+        return outputs
+
+    def close(self) -> None:
+        """Let go of the user's object."""
+        self._predict = _closed
+
+    def _prepare(self, row: Row, index: int) -> PreparedRow | InvalidInput:
+        if not isinstance(row, ValueRow):
+            return InvalidInput("This model takes JSON objects, not text or tokens.", row=index)
+        try:
+            refused = self._rows.check(row.json)
+        except (Exception, SystemExit) as error:  # a check of the user's own: `__post_init__`
+            log.warning("%s: a row's own check raised", self._user.told, exc_info=error)
+            refused = InvalidInput("The model can't read this row. The worker's log says why.")
+        if refused is None:
+            return PreparedRow(1, row.json)
+        refused.row = index
+        return refused
+
+    def _called(self, rows: list[bytes]) -> list[Output]:
+        try:
+            # Made anew for each run: what a run that fails did to its rows is not to be seen.
+            given = self._predict([self._rows.decode(row) for row in rows])
+            outputs = _listed(given)
+        except SystemExit as error:
+            raise self._failed("`predict` ended the program; raise an error instead.") from error
+        if outputs is None or len(outputs) != len(rows):
+            gave = f"{len(outputs)} outputs" if outputs is not None else f"a {_kind(given)}"
+            raise self._failed(f"`predict` gave {gave} for {len(rows)} rows; {OUTPUTS}.")
+        encoded: list[Output] = []
+        for output in outputs:
+            try:
+                encoded.append(Value(msgspec.json.encode(output, enc_hook=_plain)))
+            except (TypeError, ValueError, OverflowError, RecursionError) as error:
+                raise self._failed(
+                    f"`predict` gave a {_kind(output)} that JSON can't say ({error}): return "
+                    "numbers, texts, lists, dicts, structs or dataclasses."
+                ) from error
+        return encoded
+
+    def _failed(self, what: str) -> BackendFailed:
+        # Rows of a batch that fails may succeed one by one, and then nobody else would say why.
+        log.error("%s: %s", self._user.told, what)
+        return BackendFailed(f"{self._user.told}: {what}")
+
+    def _option(self, name: str, kind: type[Any], what: str) -> Any:
+        value = getattr(self._user.object, name, None)
+        if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
+            raise self._user.wrong(f"`{name}` must be {what}, and not a {_kind(value)}.")
+        return value
+
+    def _encoded(self, samples: Iterable[Any]) -> list[bytes]:
+        try:
+            return [msgspec.json.encode(sample, enc_hook=_plain) for sample in samples]
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise self._user.wrong(f"`samples` can't be written as JSON: {error}.") from error
+
+
+def _plain(value: Any) -> Any:
+    """Arrays and their numbers, whichever library they are of, as what JSON knows."""
+    as_list = getattr(value, "tolist", None)
+    if callable(as_list):
+        return as_list()
+    raise TypeError(f"{_kind(value)} is none of JSON's types")
+
+
+def _listed(given: Any) -> list[Any] | None:
+    """Outputs as a list; None where this can't be one output for each row."""
+    if isinstance(given, (str, bytes, bytearray, dict)) or not isinstance(given, Iterable):
+        return None
+    return list(given)
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__
+
+
+def _closed(rows: list[Any]) -> Any:
+    raise BackendFailed("The model was closed.")

@@ -1,0 +1,200 @@
+"""Finds the class of a python model, makes one of it, and hashes the code it came from.
+
+It is imported as a script is: its folder is on the import path, so it may import the modules beside
+it. Every error names the file, the line where there is one, and what to do.
+"""
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import logging
+import sys
+import traceback
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+from forebay.contract.class_source import ClassSource
+from forebay.contract.errors import ArtifactError, ConfigurationError
+from forebay.contract.model import ModelSpec
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_INSTALLED = frozenset({"site-packages", "dist-packages"})
+
+
+class UserClass:
+    """A user's class, and the one object that is made of it.
+
+    Args:
+        spec: whose `source` names the class.
+
+    Raises:
+        ConfigurationError: there is no such file, module or class.
+        ArtifactError: the code raised while it was imported, made or loaded.
+    """
+
+    def __init__(self, spec: ModelSpec) -> None:
+        source = ClassSource.parse(spec.source)
+        folder = Path(spec.folder or ".").absolute()
+        self._model = spec.name
+        self.told = source.place
+        if source.is_file:
+            module = self._import_file(folder / Path(source.place).expanduser())
+        else:
+            module = self._import_module(source.place, folder)
+        self._class = self._class_in(module, source.name)
+        self.told = f"{self._file}:{source.name}"
+        self.object = self.attempt("made", self._class)
+        load = getattr(self.object, "load", None)
+        if load is not None:
+            self.attempt("loaded", load)
+
+    def attempt(self, what: str, call: Callable[[], T]) -> T:
+        """Call the user's code before anything is served.
+
+        Args:
+            what: happens to the class, as in "could not be loaded".
+            call: the code.
+
+        Raises:
+            ArtifactError: it raised; the message names file and line.
+        """
+        try:
+            return call()
+        except (Exception, SystemExit) as error:
+            log.error("the class of %s could not be %s", self._model, what, exc_info=error)
+            raise ArtifactError(
+                f"The class of {self._model!r} could not be {what}: {self._place(error)}: "
+                f"{shown(error)}. Mend it, and try it with `forebay models check {self._model}`."
+            ) from error
+
+    def wrong(self, what: str) -> ArtifactError:
+        """The error for a class that is not what a worker can run."""
+        return ArtifactError(f"{self.told}, the class of {self._model!r}: {what}")
+
+    def digest(self, files: Iterable[str] = ()) -> str:
+        """Hex SHA-256 of the code that was imported from the class's folder, and of some files.
+
+        Args:
+            files: further ones, relative to the class's own.
+
+        Raises:
+            ArtifactError: one of those is not there.
+        """
+        digest = hashlib.sha256(f"python 1\0{self._class.__qualname__}".encode())
+        hashed = self._own_modules()
+        for name in files:
+            path = hashed[f"files/{name}"] = self._file.parent / name
+            if not path.is_file():
+                raise self.wrong(f"`files` names {name!r}, and there is no {path}.")
+        for name, path in sorted(hashed.items()):
+            digest.update(f"\0{name}\0".encode())
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        return digest.hexdigest()
+
+    def _own_modules(self) -> dict[str, Path]:
+        """What has been imported from the class's folder, by path relative to it."""
+        own = {self._file.name: self._file}
+        for module in list(sys.modules.values()):
+            # Not by `getattr`: a module may import a good deal more when it is asked.
+            file: object = getattr(module, "__dict__", {}).get("__file__")
+            if not isinstance(file, str) or not Path(file).is_relative_to(self._root):
+                continue
+            inside = Path(file).relative_to(self._root)
+            if not _INSTALLED & set(inside.parts) and Path(file).is_file():
+                own[inside.as_posix()] = Path(file)
+        return own
+
+    def _import_file(self, path: Path) -> ModuleType:
+        """Import a file under a name that nothing else has, whatever the file is called."""
+        if not path.is_file():
+            raise ConfigurationError(
+                f"models.{self._model}.source names {path}, which is not there: write it, or "
+                "correct the path, which is relative to the catalog's folder."
+            )
+        self.told, self._file, self._root = str(path), path, path.parent
+        _prepend(path.parent)
+        name = f"{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
+        spec = importlib.util.spec_from_file_location(name, path)
+        if spec is None or spec.loader is None:
+            raise self.wrong("Python can't import such a file.")
+        module = sys.modules[name] = importlib.util.module_from_spec(spec)
+        loader = spec.loader
+        self.attempt("imported", lambda: loader.exec_module(module))
+        return module
+
+    def _import_module(self, name: str, folder: Path) -> ModuleType:
+        _prepend(folder)
+        try:
+            module = self.attempt("imported", lambda: importlib.import_module(name))
+        except ArtifactError as error:
+            missing = error.__cause__
+            if isinstance(missing, ModuleNotFoundError) and f"{name}.".startswith(
+                f"{missing.name}."
+            ):
+                raise ConfigurationError(
+                    f"models.{self._model}.source names the module {name!r}, and {missing.name!r} "
+                    f"is neither in {folder} nor installed: correct it, or install it where the "
+                    "worker runs."
+                ) from missing
+            raise
+        if module.__file__ is None:
+            raise ConfigurationError(
+                f"models.{self._model}.source names {name!r}, which is a folder: name a module."
+            )
+        top = sys.modules[name.partition(".")[0]]
+        self._file = Path(module.__file__)
+        self._root = Path(top.__file__ or module.__file__).parent if _holds(top) else folder
+        return module
+
+    def _class_in(self, module: ModuleType, name: str) -> type[Any]:
+        found: object = getattr(module, name, None)
+        if inspect.isclass(found):
+            return found
+        own = [
+            name
+            for name, one in vars(module).items()
+            if inspect.isclass(one) and one.__module__ == module.__name__
+        ]
+        there_is = f"only {', '.join(own)}" if own else "no class at all"
+        raise ConfigurationError(
+            f"models.{self._model}.source names the class {name!r}, and in {self._file} there is "
+            f"{there_is}: correct one of the two."
+        )
+
+    def _place(self, error: BaseException) -> str:
+        """The file at fault, and the last line of the user's own that led there."""
+        if isinstance(error, SyntaxError) and error.filename:
+            return f"{error.filename}, line {error.lineno}"
+        root = str(getattr(self, "_root", ""))
+        frames = [
+            frame
+            for frame in traceback.extract_tb(error.__traceback__)
+            if root
+            and frame.filename.startswith(root)
+            and not _INSTALLED & {*frame.filename.split("/")}
+        ]
+        return f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else self.told
+
+
+def shown(error: BaseException) -> str:
+    """An exception on one line: its type, and what it says."""
+    said = " ".join(str(error.msg if isinstance(error, SyntaxError) else error).split())
+    return f"{type(error).__name__}: {said[:500]}".rstrip(": .")
+
+
+def _prepend(folder: Path) -> None:
+    """Put a folder first on the import path, as Python does with a script's."""
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+
+
+def _holds(module: ModuleType) -> bool:
+    """Whether it is a package: a folder of modules."""
+    return hasattr(module, "__path__")

@@ -1,0 +1,143 @@
+"""What a python model takes, told by the annotation of its `predict`: schema, checks, decoding."""
+
+import inspect
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import inspect as types
+
+from forebay.contract.errors import InvalidInput
+from forebay.contract.validation import explain, unknown_parameter
+
+HOW = (
+    "annotate its argument as `list[Row]`, where Row is a msgspec.Struct, a dataclass or a "
+    "TypedDict; `list[dict[str, Any]]` takes any object"
+)
+
+_WITH_FIELDS = (types.StructType, types.DataclassType, types.TypedDictType)
+
+
+class WrongAnnotationError(Exception):
+    """The annotations don't say what a row is; the text says why."""
+
+
+class RowType:
+    """The type of one row.
+
+    Args:
+        predict: the user's method, bound.
+
+    Raises:
+        WrongAnnotationError: its annotation is missing, or nothing that a JSON object can be.
+    """
+
+    def __init__(self, predict: Callable[..., Any]) -> None:
+        hints, name = _hints(predict), _argument(predict)
+        row = _item(hints.get(name))
+        if row is None:
+            raise WrongAnnotationError(HOW)
+        try:
+            self._decoder = msgspec.json.Decoder(row)
+            self.schema: dict[str, Any] = msgspec.json.schema(row)
+            kind = types.type_info(row)
+        except (TypeError, NameError) as error:
+            raise WrongAnnotationError(f"a row can't be read from JSON ({error}); {HOW}") from error
+        if not _is_object(kind):
+            raise WrongAnnotationError(f"a row is a JSON object; {HOW}")
+        self._fields = _fields(kind)
+        if self._fields is not None:
+            self._close(self.schema)
+        self.output_schema = _schema_or_any(_item(hints.get("return")))
+
+    def check(self, row: bytes) -> InvalidInput | None:
+        """Why a row is refused; None if it isn't.
+
+        Args:
+            row: as JSON.
+        """
+        try:
+            self._decoder.decode(row)
+            if self._fields is not None:
+                for field in _keys.decode(row):
+                    if field not in self._fields:
+                        return unknown_parameter(f"input.{field[:80]}")
+        except msgspec.ValidationError as error:
+            return explain(str(error), within="input")
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            return InvalidInput(f"input: this is no JSON that can be read: {error}.", param="input")
+        return None
+
+    def decode(self, row: bytes) -> Any:
+        """A row that has passed `check`, as an object of the user's type, made anew."""
+        return self._decoder.decode(row)
+
+    def _close(self, schema: dict[str, Any]) -> None:
+        """Say in the schema too that there are no other fields."""
+        reference: str = schema.get("$ref", "")
+        part = schema["$defs"][reference.rpartition("/")[2]] if reference else schema
+        part["additionalProperties"] = False
+
+
+_keys = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def _argument(predict: Callable[..., Any]) -> str:
+    """Name of the one argument of `predict`."""
+    try:
+        taken = list(inspect.signature(predict).parameters.values())
+    except (TypeError, ValueError):
+        taken = []
+    needed = [one for one in taken if one.default is one.empty]
+    plain = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    if not taken or taken[0].kind not in plain or len(needed) > 1:
+        raise WrongAnnotationError("write it as `def predict(self, rows: list[Row])`")
+    return taken[0].name
+
+
+def _hints(predict: Callable[..., Any]) -> Mapping[str, Any]:
+    function = inspect.unwrap(getattr(predict, "__func__", predict))
+    try:
+        return typing.get_type_hints(function, include_extras=True)
+    except Exception as error:  # annotations are code, which may raise anything
+        raise WrongAnnotationError(f"its annotations can't be understood: {error}") from error
+
+
+def _item(hint: Any) -> Any:
+    """X of `list[X]` and its like; None if it is no such thing."""
+    if typing.get_origin(hint) in (list, Sequence) and len(typing.get_args(hint)) == 1:
+        return typing.get_args(hint)[0]
+    return None
+
+
+def _is_object(kind: types.Type) -> bool:
+    match kind:
+        case types.UnionType(types=several):
+            return all(map(_is_object, several))
+        case types.Metadata(type=inner):
+            return _is_object(inner)
+        case types.StructType(array_like=True):
+            return False
+        case _:
+            return isinstance(kind, (*_WITH_FIELDS, types.DictType))
+
+
+def _fields(kind: types.Type) -> frozenset[str] | None:
+    """The names a row's fields have in JSON; None where it may have any."""
+    if isinstance(kind, types.Metadata):
+        return _fields(kind.type)
+    if not isinstance(kind, _WITH_FIELDS):
+        return None
+    tag = {kind.tag_field} if isinstance(kind, types.StructType) and kind.tag_field else set[str]()
+    return frozenset({field.encode_name for field in kind.fields} | tag)
+
+
+def _schema_or_any(output: Any) -> dict[str, Any]:
+    """What an output looks like, if the annotation says so."""
+    if output is None:
+        return {}
+    try:
+        return msgspec.json.schema(output)
+    except (TypeError, NameError):
+        return {}
