@@ -17,7 +17,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from forebay.contract.errors import ConfigurationError
-from forebay.gateway.dialects import openai, replicate
+from forebay.gateway.dialects import oip, openai, replicate
 from forebay.gateway.dispatch import Dispatch
 from forebay.gateway.errors import NoSuchRoute, fault_of
 from forebay.gateway.health import Health
@@ -101,6 +101,8 @@ class Missing:
             render = replicate.render_fault
         elif path.startswith("/v1/"):
             render = openai.render_fault
+        elif path.startswith(f"{oip.MOUNT}/"):
+            render = oip.render_fault
         else:
             render = render_problem
         request_id = self._exchange.ids.next()
@@ -150,6 +152,8 @@ def create_app(settings: Settings, catalog: Catalog, *, versions: Versions | Non
         models=catalog.models, redis=redis, keys=keys, link=link, inbox=inbox, clock=clock
     )
 
+    open_inference = oip.OpenInference(dispatch, lambda: health.is_ready)
+
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncGenerator[None]:
         async with contextlib.AsyncExitStack() as stack:
@@ -170,6 +174,7 @@ def create_app(settings: Settings, catalog: Catalog, *, versions: Versions | Non
         [
             *openai.routes(dispatch, exchange),
             *replicate.routes(dispatch, exchange),
+            *open_inference.routes(exchange),
             *health.routes(exchange),
         ],
         missing=Missing(exchange),
