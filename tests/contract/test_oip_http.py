@@ -14,35 +14,26 @@ import tritonclient.http as http
 import tritonclient.http.aio as http_aio
 from tritonclient.utils import InferenceServerException
 
-from forebay.contract.model import ModelSpec
 from forebay.contract.prediction import Lane
-from forebay.contract.rows import Row, TextRow, TokensRow
-from forebay.gateway.versions import Serving
+from forebay.contract.rows import TextRow, TokensRow
 from forebay.lanes.keys import Keys
 from forebay.runtime.settings import Settings
-from tests.fixtures.answering import DIMENSIONS, VERSION, answering, vector_of
+from tests.fixtures.answering import DIMENSIONS, VERSION, answering
 from tests.fixtures.gateway import Gateway, running_gateway
 from tests.fixtures.lanes import rows_on_lanes
+from tests.fixtures.tensors import EXPECTED, TEXTS, KnownVersions, numbers, texts, vectors
 
 T = TypeVar("T")
 
 INFER = "/v2/models/minilm/infer"
 HEADER = "Inference-Header-Content-Length"
 MAX_BODY = 1_000_000
-TEXTS = ["hello", "big world", "ünïcode \U0001f30a"]
-
-
-class Versions:
-    """Says which version serves, and how long embeddings are."""
-
-    def serving(self, spec: ModelSpec) -> Serving | None:
-        return Serving(VERSION * 5 + "abcd", DIMENSIONS)
 
 
 @pytest.fixture
 async def gateway(redis_url: str, key_prefix: str) -> AsyncIterator[Gateway]:
     settings = Settings(redis_url=redis_url, key_prefix=key_prefix, max_body_bytes=MAX_BODY)
-    async with running_gateway(settings, versions=Versions()) as running:
+    async with running_gateway(settings, versions=KnownVersions()) as running:
         yield running
 
 
@@ -64,27 +55,22 @@ async def minilm(redis_url: str, keys: Keys) -> AsyncIterator[None]:
         yield
 
 
-def text_input(texts: list[str], *, binary: bool = True, column: bool = False) -> Any:
-    array = np.array([text.encode() for text in texts], np.object_)
-    if column:
-        array = array.reshape(-1, 1)
-    tensor = http.InferInput("text", list(array.shape), "BYTES")
-    tensor.set_data_from_numpy(array, binary_data=binary)
+def in_json(tensor: Any, array: Any) -> Any:
+    """The same tensor with its elements in the JSON."""
+    return tensor.set_data_from_numpy(array, binary_data=False)
+
+
+def text_input(given: list[str], *, binary: bool = True, column: bool = False) -> Any:
+    tensor = texts(http, given, column=column)
+    if not binary:
+        array = np.array([text.encode() for text in given], np.object_)
+        in_json(tensor, array.reshape(tensor.shape()))
     return tensor
 
 
-def numbers_input(name: str, numbers: list[list[int]], *, binary: bool = True) -> Any:
-    array = np.array(numbers, np.int64)
-    tensor = http.InferInput(name, list(array.shape), "INT64")
-    tensor.set_data_from_numpy(array, binary_data=binary)
-    return tensor
-
-
-def vectors(*rows: Row) -> Any:
-    return np.array([np.frombuffer(vector_of(row), "<f4") for row in rows])
-
-
-EXPECTED = vectors(*map(TextRow, TEXTS))
+def numbers_input(name: str, given: list[list[int]], *, binary: bool = True) -> Any:
+    tensor = numbers(http, name, given)
+    return tensor if binary else in_json(tensor, np.array(given, np.int64))
 
 
 async def blocking(gateway: Gateway, ask: Callable[[Any], T]) -> T:

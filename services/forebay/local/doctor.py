@@ -170,6 +170,8 @@ def _try(name: str, fine: str, check: Callable[[], object]) -> Finding:
 
 def _port(settings: Settings) -> None:
     check_port(settings.host, settings.port)
+    if settings.grpc_port:
+        check_port(settings.host, settings.grpc_port, setting="grpc_port")
 
 
 def _torch() -> Finding:

@@ -10,6 +10,7 @@
     description   metadata, configurations, the repository's index
     statistics    what came of inferences
     faults        {"error": "…"}
+    rpc/          the same over gRPC, on a port of its own
 
 Sources: the Open Inference Protocol (github.com/kserve/open-inference-protocol), and Triton's
 extensions for binary tensor data, model configuration, model repository, schedule policy and
@@ -17,9 +18,11 @@ statistics (github.com/triton-inference-server/server, docs/protocol).
 """
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from starlette.routing import Route
 
+from forebay.contract.errors import ConfigurationError
 from forebay.gateway.dialects.oip.description import Description
 from forebay.gateway.dialects.oip.faults import render_fault
 from forebay.gateway.dialects.oip.inference import Inference
@@ -27,6 +30,9 @@ from forebay.gateway.dialects.oip.rest import Rest
 from forebay.gateway.dialects.oip.statistics import Statistics
 from forebay.gateway.dispatch import Dispatch
 from forebay.gateway.http import Endpoint, Exchange, Handler
+
+if TYPE_CHECKING:
+    from forebay.gateway.dialects.oip.rpc.server import RpcServer
 
 __all__ = ["MOUNT", "OpenInference", "render_fault"]
 
@@ -45,6 +51,34 @@ class OpenInference:
         self.statistics = Statistics()
         self.inference = Inference(dispatch, self.statistics)
         self.description = Description(dispatch, ready)
+
+    def rpc_server(
+        self, exchange: Exchange, *, host: str, port: int, drain_s: float
+    ) -> "RpcServer":
+        """Where it is spoken over gRPC; not started yet.
+
+        Args:
+            exchange: what endpoints share.
+            host: address to listen on.
+            port: likewise.
+            drain_s: how long requests may still take once it drains, seconds.
+
+        Raises:
+            ConfigurationError: grpc is not installed.
+        """
+        # Not at the top: a gateway without gRPC doesn't need it, nor has to have it.
+        try:
+            from forebay.gateway.dialects.oip.rpc.server import RpcServer
+            from forebay.gateway.dialects.oip.rpc.service import Service
+        except ModuleNotFoundError as error:
+            raise ConfigurationError(
+                f"grpc_port is set, and {error.name} is not installed: pip install "
+                "'forebay[grpc]', or set FOREBAY_GRPC_PORT to 0."
+            ) from error
+        service = Service(self.inference, self.description, self.statistics, exchange.ids)
+        return RpcServer(
+            service, host=host, port=port, max_body_bytes=exchange.max_body_bytes, drain_s=drain_s
+        )
 
     def routes(self, exchange: Exchange) -> list[Route]:
         """Where it is spoken over HTTP."""

@@ -223,7 +223,8 @@ def fits(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
         shape = shape[:1]
     if len(shape) != len(wanted):
         return False
-    return all(want in (-1, have) for have, want in zip(shape, wanted, strict=True))
+    pairs = zip(shape, wanted, strict=True)
+    return all(have >= 0 and want in (-1, have) for have, want in pairs)
 
 
 def _split(declared: Declared, raw: memoryview) -> tuple[bytes, ...]:
