@@ -465,6 +465,20 @@ async def test_bytes_that_are_no_message_are_an_error(gateway: Gateway) -> None:
             await infer(b"\xff" * 20)
 
 
+async def test_a_stream_that_breaks_off_ends_when_what_came_before_is_answered(
+    gateway: Gateway, minilm: None
+) -> None:
+    async with grpc.aio.insecure_channel(target(gateway)) as channel:
+        infer: Any = channel.stream_stream("/inference.GRPCInferenceService/ModelStreamInfer")
+        call = infer()
+        await call.write(request(inputs=[tensor(contents=A)]).SerializeToString())
+        first = pb.ModelStreamInferResponse.FromString(await call.read())
+        assert first.infer_response.model_name == "minilm"
+        await call.write(b"\xff" * 20)
+        async with asyncio.timeout(10):
+            await call.code()
+
+
 async def test_every_answer_has_a_request_id_and_a_refusal_says_when_to_come_back(
     stub: Any, minilm: None
 ) -> None:

@@ -22,6 +22,7 @@ from tests.fixtures.answering import DIMENSIONS, VERSION, answering
 from tests.fixtures.gateway import Gateway, running_gateway
 from tests.fixtures.lanes import rows_on_lanes
 from tests.fixtures.tensors import EXPECTED, TEXTS, KnownVersions, numbers, texts, vectors
+from tests.fixtures.waiting import eventually
 
 T = TypeVar("T")
 
@@ -498,6 +499,18 @@ async def test_what_is_not_there_is_an_error_of_this_dialect(
     answer = await plain.request(method, path)
     assert answer.status_code == status
     assert set(answer.json()) == {"error"}
+
+
+async def test_a_client_that_goes_away_cancels_what_it_waited_for(
+    plain: httpx.AsyncClient, redis_url: str, keys: Keys
+) -> None:
+    async def waiting(rows: int) -> bool:
+        return await rows_on_lanes(redis_url, keys, "minilm") == rows
+
+    asking = asyncio.create_task(plain.post(INFER, json=body()))
+    await eventually(lambda: waiting(1), what="the row is on its lane")
+    asking.cancel()
+    await eventually(lambda: waiting(0), what="the row is off its lane")
 
 
 async def test_a_body_over_the_bound_is_refused(plain: httpx.AsyncClient) -> None:

@@ -54,6 +54,9 @@ def examine(settings: Settings) -> list[Finding]:
         ),
         *_redis(settings),
         _packages("gateway", "starlette", "uvicorn", "httptools"),
+        msgspec.structs.replace(
+            _packages("grpc", "grpc", "google.protobuf"), required=bool(settings.grpc_port)
+        ),
         _packages("onnx", "onnxruntime", "tokenizers", "numpy"),
         _packages("background", "celery", "kombu"),
     ]

@@ -103,6 +103,11 @@ class OpenInference:
             at("/repository/index", rest.index, "POST"),
             at("/repository/models/{model}/load", rest.load, "POST"),
             at("/repository/models/{model}/unload", rest.unload, "POST"),
+            # Found by one look-up; the routes below are for versions, and models that are not here.
+            *(
+                at(f"/models/{spec.name}/infer", rest.infer_of(spec.name), "POST")
+                for spec in self.description.specs()
+            ),
         ]
         for path in ("/models/{model}", "/models/{model}/versions/{version}"):
             found += [

@@ -14,7 +14,7 @@ from forebay.gateway.dialects.oip.framing import HEADER_LENGTH
 from forebay.gateway.dialects.oip.inference import Answered, Inference
 from forebay.gateway.dialects.oip.statistics import ModelStatistics, Statistics
 from forebay.gateway.dialects.oip.tensors import BYTES, Tensor
-from forebay.gateway.http import Answer, Call, Header, server_timing, to_json
+from forebay.gateway.http import Answer, Call, Handler, Header, server_timing, to_json
 
 BINARY = (b"content-type", b"application/octet-stream")
 
@@ -168,7 +168,17 @@ class Rest:
         Raises:
             ForebayError: by kind, why not.
         """
-        spec = self._spec(call)
+        return await self._infer(call, self._spec(call))
+
+    def infer_of(self, model: str) -> Handler:
+        """`infer` for one model, at a path that needs no parameters to be found."""
+
+        async def infer(call: Call) -> Answer:
+            return await self._infer(call, self._inference.model(model, ""))
+
+        return infer
+
+    async def _infer(self, call: Call, spec: ModelSpec) -> Answer:
         asked = requests.read(call, limit=self._max_body_bytes)
         request = asked.request
         answered = await self._inference.run(

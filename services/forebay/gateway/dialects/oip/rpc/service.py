@@ -6,6 +6,7 @@ on. Methods for shared memory, traces and logs are left out: gRPC says UNIMPLEME
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -34,6 +35,8 @@ from forebay.gateway.errors import Fault, fault_of, unexpected
 from forebay.gateway.http import RequestIds, server_timing
 from forebay.gateway.names import Name, fingerprint, key_of
 from forebay.gateway.waits import WhenGone
+
+log = logging.getLogger(__name__)
 
 SERVICE: Final = "inference.GRPCInferenceService"
 
@@ -197,11 +200,14 @@ class Service:
         under_way: set[asyncio.Task[Any]] = set()
 
         async def take() -> None:
-            async for request in requests:
-                task = asyncio.create_task(self._streamed(request, context))
-                under_way.add(task)
-                task.add_done_callback(under_way.discard)
-                await answers.put(task)
+            try:
+                async for request in requests:
+                    task = asyncio.create_task(self._streamed(request, context))
+                    under_way.add(task)
+                    task.add_done_callback(under_way.discard)
+                    await answers.put(task)
+            except Exception:
+                log.info("a stream has ended in something that is no request", exc_info=True)
             await answers.put(None)
 
         taking = asyncio.create_task(take())
