@@ -13,7 +13,7 @@ import msgspec
 
 from forebay.contract.model import ModelSpec
 from forebay.gateway.dialects.oip.faults import NotSupported
-from forebay.gateway.dialects.oip.tasks import SIGNATURES
+from forebay.gateway.dialects.oip.tasks import signature_of
 from forebay.gateway.dialects.oip.tensors import DATATYPES, TensorSpec
 from forebay.gateway.dispatch import Dispatch
 
@@ -115,7 +115,7 @@ class Description:
             spec.name,
             (version,) if version else (),
             _platform(spec),
-            tuple(_told(tensor) for tensor in SIGNATURES[spec.task].inputs),
+            tuple(_told(tensor) for tensor in signature_of(spec).inputs),
             tuple(_told(tensor) for tensor in self._outputs(spec)),
         )
 
@@ -125,7 +125,7 @@ class Description:
             spec.name,
             _platform(spec),
             spec.backend.value,
-            tuple(_configured(tensor) for tensor in SIGNATURES[spec.task].inputs),
+            tuple(_configured(tensor) for tensor in signature_of(spec).inputs),
             tuple(_configured(tensor) for tensor in self._outputs(spec)),
         )
 
@@ -177,7 +177,7 @@ class Description:
         return self._dispatch.model(model, param="model")
 
     def _outputs(self, spec: ModelSpec) -> tuple[TensorSpec, ...]:
-        return SIGNATURES[spec.task].outputs(self._dispatch.dimensions(spec))
+        return signature_of(spec).outputs(self._dispatch.dimensions(spec))
 
 
 def _platform(spec: ModelSpec) -> str:

@@ -17,7 +17,7 @@ from forebay.contract.model import ModelSpec
 from forebay.contract.prediction import Timing
 from forebay.gateway.dialects.oip.parameters import Parameters
 from forebay.gateway.dialects.oip.statistics import Statistics
-from forebay.gateway.dialects.oip.tasks import SIGNATURES
+from forebay.gateway.dialects.oip.tasks import signature_of
 from forebay.gateway.dialects.oip.tensors import Declared, Tensor, check_declared
 from forebay.gateway.dispatch import Dispatch
 from forebay.gateway.names import Name
@@ -116,7 +116,7 @@ class Inference:
         when_gone: WhenGone | None,
     ) -> Answered:
         parameters.check()
-        signature = SIGNATURES[spec.task]
+        signature = signature_of(spec)
         _check_names(spec, "output", wanted, signature.names)
         self._check_inputs(spec, [declared for declared, _ in inputs])
         tensors = {declared.name: read(declared) for declared, read in inputs}
@@ -133,7 +133,7 @@ class Inference:
             )
         except InvalidInput as error:
             if error.row is not None:
-                error.param = error.param or f"{inputs[0][0].name}[{error.row}]"
+                error.param = error.param or f"row {error.row}"
             raise
         made = {tensor.name: tensor for tensor in signature.tensors(outcome.outputs)}
         outputs = [made[name] for name in wanted] if wanted else list(made.values())
@@ -141,7 +141,7 @@ class Inference:
 
     def _check_inputs(self, spec: ModelSpec, declared: Sequence[Declared]) -> None:
         """Hold all that is declared against what the model takes."""
-        takes = {tensor.name: tensor for tensor in SIGNATURES[spec.task].inputs}
+        takes = {tensor.name: tensor for tensor in signature_of(spec).inputs}
         given = [tensor.name for tensor in declared]
         _check_names(spec, "input", given, takes)
         for tensor in declared:

@@ -15,6 +15,7 @@ from typing import Final, cast
 import msgspec
 
 from forebay.contract.errors import ForebayError, InvalidInput
+from forebay.contract.model import ModelSpec
 from forebay.contract.rows import (
     Embedding,
     Output,
@@ -162,3 +163,19 @@ SIGNATURES: Final = cast(
         ),
     },
 )
+
+
+def signature_of(spec: ModelSpec) -> Signature:
+    """What a model looks like from here: the one place to ask, were it ever to depend on the model.
+
+    Raises:
+        InvalidInput: its task is not spoken over this protocol.
+    """
+    found = SIGNATURES.get(spec.task)
+    if found is None:
+        raise InvalidInput(
+            f"{spec.name!r} takes no tensors: ask for its task, {spec.task.value!r}, in another "
+            "way. GET / lists them.",
+            param="model",
+        )
+    return found
