@@ -15,7 +15,7 @@ SETUP = $(PYTHON) infra/bootstrap.py --venv $(VENV) --torch-cpu-index "$(TORCH_C
 WANTED = pyproject.toml constraints.txt infra/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help up test lint bench chaos lock clean
+.PHONY: help up test lint bench chaos lock proto clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -41,6 +41,9 @@ chaos: $(VENV)/.stamp-dev ## break real processes under load, and write docs/cha
 
 lock: ## move constraints.txt to the newest versions
 	$(PYTHON) infra/lock.py
+
+proto: $(VENV)/.stamp-dev ## make the modules of gRPC's messages anew
+	$(VENV)/bin/python infra/proto.py
 
 clean: ## remove the environment and all caches; data in .forebay stay
 	rm -rf $(VENV) .venv-* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

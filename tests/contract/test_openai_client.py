@@ -13,12 +13,11 @@ import pytest
 from forebay.contract.model import ModelSpec
 from forebay.contract.rows import Row, TextRow, TokensRow
 from forebay.gateway.versions import Serving
-from forebay.lanes.depth import depth
 from forebay.lanes.keys import Keys
-from forebay.runtime.redis import connect
 from forebay.runtime.settings import Settings
 from tests.fixtures.answering import DIMENSIONS, answering, vector_of
 from tests.fixtures.gateway import Gateway, running_gateway
+from tests.fixtures.lanes import rows_on_lanes
 
 
 @pytest.fixture
@@ -47,15 +46,6 @@ class Versions:
 
     def serving(self, spec: ModelSpec) -> Serving | None:
         return Serving("0" * 64, DIMENSIONS)
-
-
-async def rows_on_lanes(redis_url: str, keys: Keys, model: str) -> int:
-    redis = connect(redis_url, timeout_s=2)
-    try:
-        told = await depth(redis, keys.of(model), now_ms=0)
-    finally:
-        await redis.aclose()
-    return told.realtime + told.bulk
 
 
 def floats(row: Row) -> list[float]:

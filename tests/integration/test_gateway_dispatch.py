@@ -227,7 +227,7 @@ async def test_live_is_live_and_the_front_page_shows_the_way(client: httpx.Async
     assert told["clients"]["openai"] == f"{client.base_url}/v1"
 
 
-@pytest.mark.parametrize("path", ["/nothing", "/v2", "/health", "/v1/predictionsx/y", "/%2e%2e/x"])
+@pytest.mark.parametrize("path", ["/nothing", "/v2x", "/health", "/v1/predictionsx/y", "/%2e%2e/x"])
 async def test_a_path_that_belongs_to_no_dialect_is_a_problem(
     client: httpx.AsyncClient, path: str
 ) -> None:

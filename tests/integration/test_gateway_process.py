@@ -10,13 +10,18 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
+import numpy as np
 import pytest
+import tritonclient.grpc.aio as triton
+from tritonclient.utils import InferenceServerException
 
 from forebay.lanes.keys import Keys
 from forebay.local.server import free_port
 from tests.fixtures.answering import answering
+from tests.fixtures.tensors import EXPECTED, TEXTS, texts
 from tests.fixtures.waiting import eventually
 
 MODELS = """
@@ -49,11 +54,14 @@ except ForebayError as error:
 class Process:
     """A gateway process on a port of its own."""
 
-    def __init__(self, folder: Path, redis_url: str, key_prefix: str, *, port: int) -> None:
+    def __init__(
+        self, folder: Path, redis_url: str, key_prefix: str, *, port: int, grpc_port: int = 0
+    ) -> None:
         models = folder / "models.toml"
         models.write_text(MODELS)
         self.log = folder / "log"
         self.url = f"http://127.0.0.1:{port}"
+        self.grpc_port = grpc_port
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", PROGRAM],
@@ -63,6 +71,7 @@ class Process:
                     "FOREBAY_KEY_PREFIX": key_prefix,
                     "FOREBAY_MODELS_FILE": str(models),
                     "FOREBAY_PORT": str(port),
+                    "FOREBAY_GRPC_PORT": str(grpc_port),
                     "FOREBAY_DRAIN_S": "2",
                 },
                 stdout=log,
@@ -82,7 +91,7 @@ class Process:
 
 @pytest.fixture
 async def gateway(tmp_path: Path, redis_url: str, key_prefix: str) -> AsyncIterator[Process]:
-    process = Process(tmp_path, redis_url, key_prefix, port=free_port())
+    process = Process(tmp_path, redis_url, key_prefix, port=free_port(), grpc_port=free_port())
     try:
         await eventually(process.ready, within_s=20)
         yield process
@@ -97,6 +106,16 @@ def busy_port() -> Iterator[int]:
         sock.bind(("127.0.0.1", 0))
         sock.listen()
         yield sock.getsockname()[1]
+
+
+def grpc_client(gateway: Process) -> Any:
+    return triton.InferenceServerClient(f"127.0.0.1:{gateway.grpc_port}")
+
+
+async def demand(gateway: Process, model: str) -> bool:
+    async with httpx.AsyncClient(base_url=gateway.url) as client:
+        told = (await client.get("/health/ready")).json()
+    return bool(told["models"][model]["demand"]["realtime"])
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -158,6 +177,53 @@ async def test_what_is_not_done_when_the_grace_ends_is_answered_and_the_status_i
     assert await gateway.ended() == 0
     assert time.monotonic() - since < 5
     assert "Traceback" not in gateway.log.read_text()
+
+
+async def test_a_gateway_that_drains_answers_what_came_by_grpc_and_takes_no_more(
+    gateway: Process, redis_url: str, keys: Keys
+) -> None:
+    async with grpc_client(gateway) as client, grpc_client(gateway) as other:
+        asked = asyncio.create_task(client.infer("minilm", [texts(triton, TEXTS)]))
+        await eventually(lambda: demand(gateway, "minilm"))
+        gateway.process.terminate()
+
+        async def refuses() -> bool:
+            try:
+                return not await other.is_server_live(client_timeout=1)
+            except InferenceServerException:
+                return True
+
+        await eventually(refuses)
+        async with answering(redis_url, keys, "minilm"):
+            assert np.array_equal((await asked).as_numpy("embedding"), EXPECTED)
+    assert await gateway.ended() == 0
+    assert "Traceback" not in gateway.log.read_text()
+
+
+async def test_what_came_by_grpc_and_is_not_done_when_the_grace_ends_is_told_so(
+    gateway: Process,
+) -> None:
+    async with grpc_client(gateway) as client:
+        asked = asyncio.create_task(client.infer("minilm", [texts(triton, TEXTS)]))
+        await eventually(lambda: demand(gateway, "minilm"))
+        gateway.process.terminate()
+        with pytest.raises(InferenceServerException, match="This gateway stops") as caught:
+            await asked
+        assert caught.value.status() == "StatusCode.UNAVAILABLE"
+    assert await gateway.ended() == 0
+    assert "Traceback" not in gateway.log.read_text()
+
+
+async def test_a_busy_port_for_grpc_is_one_line_and_a_status_that_is_not_0(
+    tmp_path: Path, redis_url: str, key_prefix: str, busy_port: int
+) -> None:
+    process = Process(tmp_path, redis_url, key_prefix, port=free_port(), grpc_port=busy_port)
+    assert await process.ended() != 0
+    lines = process.log.read_text().strip().splitlines()
+    assert lines == [
+        f"forebay: Port {busy_port} on 127.0.0.1 is taken. Stop what listens there, or choose "
+        "another with --grpc-port or FOREBAY_GRPC_PORT."
+    ]
 
 
 async def test_a_busy_port_is_one_line_and_a_status_that_is_not_0(

@@ -4,6 +4,7 @@ import itertools
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import httpx
@@ -12,12 +13,15 @@ import numpy.typing as npt
 import openai
 import psutil
 import pytest
+import tritonclient.grpc as triton_grpc
+import tritonclient.http as triton_http
 
 from forebay.contract.rows import Embedding, TextRow
 from forebay.inference.backends.base import PreparedRow
 from forebay.inference.backends.onnx import OnnxModel
 from forebay.storage.artifacts import Artifact
 from tests.fixtures.stack import Stack
+from tests.fixtures.tensors import texts as tensor_of_texts
 from tests.fixtures.waiting import eventually_sync
 
 SENTENCES = (
@@ -88,6 +92,25 @@ def test_floats_and_base64_are_the_same_numbers(stack: Stack) -> None:
     floats = np.array(as_floats["data"][0]["embedding"], np.float32)
     assert floats.tobytes() == np.array(as_base64.data[0].embedding, np.float32).tobytes()
     assert as_floats["usage"] == {"prompt_tokens": 8, "total_tokens": 8}
+
+
+@pytest.mark.parametrize("protocol", [triton_http, triton_grpc])
+def test_tensors_come_to_the_same_numbers(stack: Stack, protocol: ModuleType) -> None:
+    chosen = texts(100)
+    port = stack.port if protocol is triton_http else stack.grpc_port
+    with protocol.InferenceServerClient(f"127.0.0.1:{port}") as client:
+        model = client.get_model_metadata("minilm")
+        versions = model["versions"] if isinstance(model, dict) else model.versions
+        answer = client.infer("minilm", [tensor_of_texts(protocol, chosen)])
+        pinned = client.infer(
+            "minilm", [tensor_of_texts(protocol, chosen)], model_version=versions[0]
+        )
+    with client_of(stack) as client:
+        expected = client.embeddings.create(model="minilm", input=chosen)
+
+    numbers = np.array([item.embedding for item in expected.data], np.float32)
+    assert answer.as_numpy("embedding").tobytes() == numbers.tobytes()
+    assert pinned.as_numpy("embedding").tobytes() == numbers.tobytes()
 
 
 def test_token_ids_give_the_embedding_of_their_text(stack: Stack, alone: OnnxModel) -> None:

@@ -28,7 +28,7 @@ def blocks(language: str) -> list[str]:
 
 def here(text: str, stack: Stack) -> str:
     """The block against the test's stack and this environment instead of the usual ones."""
-    return text.replace("http://127.0.0.1:8000", stack.url).replace(
+    return text.replace("127.0.0.1:8000", f"127.0.0.1:{stack.port}").replace(
         ".venv/bin/forebay", f"{sys.executable} -m forebay.cli"
     )
 

@@ -5,6 +5,7 @@ import os
 import pty
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import tritonclient.grpc as triton
 
 from forebay.local.server import free_port
 from tests.fixtures.waiting import eventually_sync
@@ -166,6 +168,47 @@ def test_it_starts_everything_says_how_to_use_it_and_drains(
     assert all_gone(list(children.values()))
     assert "Traceback" not in running.err
     assert "ERROR" not in running.err
+
+
+GRPC = "gRPC (Open Inference Protocol): 127.0.0.1:"
+
+
+def test_grpc_is_on_the_next_port_where_that_is_free(up: Start) -> None:
+    port = two_free_ports()
+    running = up("--port", str(port))
+    assert f"{GRPC}{port + 1}\n" in running.out
+    with triton.InferenceServerClient(f"127.0.0.1:{port + 1}") as client:
+        assert client.is_model_ready("echo")
+
+
+def test_without_a_port_for_grpc_the_rest_starts_all_the_same(up: Start) -> None:
+    port = two_free_ports()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", port + 1))
+        taken.listen()
+        running = up("--port", str(port))
+    assert GRPC not in running.out
+    assert f"gRPC is not served. Port {port + 1}" in running.err
+    assert "--grpc-port" in running.err
+
+
+def test_grpc_can_be_on_another_port_or_none(up: Start) -> None:
+    port = free_port()
+    assert f"{GRPC}{port}\n" in up("--grpc-port", str(port)).out
+    without = up("--grpc-port", "0")
+    assert GRPC not in without.out
+    assert "gRPC" not in without.err
+
+
+def two_free_ports() -> int:
+    """A port that is free, as is the next one."""
+    while True:
+        with socket.socket() as first, socket.socket() as second:
+            first.bind(("127.0.0.1", 0))
+            port = int(first.getsockname()[1])
+            with contextlib.suppress(OSError, OverflowError):
+                second.bind(("127.0.0.1", port + 1))
+                return port
 
 
 def test_the_commands_it_prints_work_as_they_are(

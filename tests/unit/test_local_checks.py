@@ -16,6 +16,8 @@ def test_a_free_port_is_fine_and_a_busy_one_is_named() -> None:
         port = listener.getsockname()[1]
         with pytest.raises(BusyError, match=f"Port {port} on 127.0.0.1 is in use"):
             check_port("127.0.0.1", port)
+        with pytest.raises(BusyError, match=r"--grpc-port \(FOREBAY_GRPC_PORT\)"):
+            check_port("127.0.0.1", port, setting="grpc_port")
     check_port("127.0.0.1", port)
 
 

@@ -55,3 +55,10 @@ def test_the_message_names_url_models_and_time() -> None:
     message = text(Ready(Address("127.0.0.1", 80), (EMBEDDER, ECHO), 1.26))
     assert "http://127.0.0.1:80 after 1.3 s" in message
     assert "Models: emb, echo" in message
+    assert "gRPC" not in message
+
+
+def test_the_message_says_where_grpc_is_spoken() -> None:
+    grpc = Address("0.0.0.0", 81)
+    message = text(Ready(Address("0.0.0.0", 80), (ECHO,), 1.0, grpc=grpc))
+    assert "gRPC (Open Inference Protocol): 127.0.0.1:81" in message

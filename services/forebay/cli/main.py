@@ -81,6 +81,7 @@ def forebay(
     "durability",
     "host",
     "port",
+    "grpc_port",
     "log_level",
 )
 def up(configuration: Configuration) -> None:
@@ -95,7 +96,9 @@ def up(configuration: Configuration) -> None:
 
 
 @app.command()
-@flags.service("home", "models_file", "redis_url", "key_prefix", "host", "port", "log_level")
+@flags.service(
+    "home", "models_file", "redis_url", "key_prefix", "host", "port", "grpc_port", "log_level"
+)
 def gateway(settings: Settings) -> None:
     """Run one gateway."""
     from forebay.gateway.app import serve

@@ -11,13 +11,14 @@ import logging
 import secrets
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from forebay.contract.errors import ConfigurationError
-from forebay.gateway.dialects import openai, replicate
+from forebay.gateway.dialects import oip, openai, replicate
 from forebay.gateway.dispatch import Dispatch
 from forebay.gateway.errors import NoSuchRoute, fault_of
 from forebay.gateway.health import Health
@@ -38,6 +39,9 @@ from forebay.runtime.redis import Channel, Link, connect, connect_blocking
 from forebay.runtime.settings import Durability, Settings
 from forebay.storage.artifacts import ArtifactStore
 
+if TYPE_CHECKING:
+    from forebay.gateway.dialects.oip.rpc.server import RpcServer
+
 log = logging.getLogger(__name__)
 
 RESTART_S = 1.0
@@ -56,6 +60,7 @@ class App(Starlette):
         missing: answers on every other path.
         lifespan: starts and stops what runs beside the requests.
         dispatch: told when a drain has no time left.
+        rpc: what listens for gRPC, if anything does; started by the lifespan.
     """
 
     def __init__(
@@ -65,12 +70,19 @@ class App(Starlette):
         missing: "Missing",
         lifespan: Callable[[Starlette], contextlib.AbstractAsyncContextManager[None]],
         dispatch: Dispatch,
+        rpc: "RpcServer | None" = None,
     ) -> None:
         super().__init__(routes=routes, lifespan=lifespan)
         self.router.redirect_slashes = False
         self.router.default = missing
         self.dispatch = dispatch
+        self.rpc = rpc
         self._direct = {route.path: route.app for route in routes if not route.param_convertors}
+
+    def drain(self) -> None:
+        """Take no new requests where the HTTP server doesn't see to it."""
+        if self.rpc is not None:
+            self.rpc.drain()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or run the lifespan."""
@@ -101,6 +113,8 @@ class Missing:
             render = replicate.render_fault
         elif path.startswith("/v1/"):
             render = openai.render_fault
+        elif path.startswith(f"{oip.MOUNT}/"):
+            render = oip.render_fault
         else:
             render = render_problem
         request_id = self._exchange.ids.next()
@@ -116,7 +130,8 @@ def create_app(settings: Settings, catalog: Catalog, *, versions: Versions | Non
         versions: tells which artifacts serve; by default this machine's artifact store.
 
     Raises:
-        ConfigurationError: there is no Redis URL, or it can't be understood.
+        ConfigurationError: there is no Redis URL, or it can't be understood; or gRPC is wanted and
+            not installed.
     """
     if not settings.redis_url:
         raise ConfigurationError("The gateway needs a Redis: set FOREBAY_REDIS_URL or redis_url.")
@@ -150,6 +165,14 @@ def create_app(settings: Settings, catalog: Catalog, *, versions: Versions | Non
         models=catalog.models, redis=redis, keys=keys, link=link, inbox=inbox, clock=clock
     )
 
+    open_inference = oip.OpenInference(dispatch, lambda: health.is_ready)
+
+    rpc = None
+    if settings.grpc_port:
+        rpc = open_inference.rpc_server(
+            exchange, host=settings.host, port=settings.grpc_port, drain_s=settings.drain_s
+        )
+
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncGenerator[None]:
         async with contextlib.AsyncExitStack() as stack:
@@ -164,17 +187,22 @@ def create_app(settings: Settings, catalog: Catalog, *, versions: Versions | Non
                 ("writer", writer.run),
             ):
                 await stack.enter_async_context(_running(name, run))
+            if rpc is not None:
+                await rpc.start()
+                stack.push_async_callback(rpc.aclose)
             yield
 
     return App(
         [
             *openai.routes(dispatch, exchange),
             *replicate.routes(dispatch, exchange),
+            *open_inference.routes(exchange),
             *health.routes(exchange),
         ],
         missing=Missing(exchange),
         lifespan=lifespan,
         dispatch=dispatch,
+        rpc=rpc,
     )
 
 
@@ -187,14 +215,18 @@ def serve(settings: Settings, catalog: Catalog, *, listener: socket.socket | Non
         listener: a bound socket to use instead of the settings' host and port.
 
     Raises:
-        ConfigurationError: the address can't be had, or a setting is wrong.
+        ConfigurationError: an address can't be had, or a setting is wrong.
     """
     app = create_app(settings, catalog)
+    if settings.grpc_port:
+        # gRPC opens its own, and can't say well why not.
+        listen(settings.host, settings.grpc_port, setting="grpc_port").close()
     run(
         app,
         listener or listen(settings.host, settings.port),
         drain_s=settings.drain_s,
         abandon=app.dispatch.abandon,
+        drain=app.drain,
     )
 
 

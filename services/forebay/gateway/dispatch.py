@@ -144,6 +144,11 @@ class Dispatch:
         serving = self._versions.serving(spec)
         return None if serving is None else serving.dimensions
 
+    def serving_version(self, spec: ModelSpec) -> str | None:
+        """The version that serves the model; None where this gateway can't tell."""
+        serving = self._versions.serving(spec)
+        return None if serving is None else serving.version
+
     async def run(
         self,
         spec: ModelSpec,
@@ -151,6 +156,8 @@ class Dispatch:
         *,
         truncate: bool = False,
         options: Options = DEFAULT_OPTIONS,
+        lane: Lane = Lane.REALTIME,
+        timeout_s: float | None = None,
         name: Name | None = None,
         when_gone: WhenGone | None = None,
     ) -> Outcome:
@@ -161,6 +168,8 @@ class Dispatch:
             rows: at least one.
             truncate: cut over-long rows.
             options: what is asked of the outputs.
+            lane: where they queue.
+            timeout_s: how long it may take, if that is less than this gateway's own bounds.
             name: what the client calls the request, if it may come again.
             when_gone: asks to be told if the client goes away; the rows are then canceled, unless
                 it may come again.
@@ -169,9 +178,10 @@ class Dispatch:
             ForebayError: by kind, what kept the rows from being run, or one of them from
                 succeeding; `row` is its index.
         """
-        wait_s = min(self.sync_wait_s, spec.realtime.deadline_s)
+        limits = spec.realtime if lane is Lane.REALTIME else spec.bulk
+        wait_s = min(self.sync_wait_s, limits.deadline_s, timeout_s or self.sync_wait_s)
         now_ms = self._clock.now_ms()
-        deadline_ms = int(wait_s * 1000)
+        deadline_ms = max(1, int(wait_s * 1000))
         id_ = PredictionId.new(spec.name)
         retain_ms = self._unseen_ms
         if name is not None:
@@ -184,7 +194,7 @@ class Dispatch:
         )
         submission = Submission(
             id_,
-            Lane.REALTIME,
+            lane,
             parts,
             now_ms,
             deadline_ms,

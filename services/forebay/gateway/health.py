@@ -91,6 +91,11 @@ class Health:
             )
         ]
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether requests would be taken and answered."""
+        return self._link.up and self._inbox.listening
+
     async def live(self, call: Call) -> Answer:
         """The event loop turns, or this would not be answered."""
         return Answer(b'{"status":"live"}')
@@ -121,12 +126,16 @@ class Health:
                         "GET /v1/models/{id}",
                         "POST /v1/predictions",
                         "GET /v1/predictions/{id}",
+                        "GET /v2",
+                        "GET /v2/models/{model}",
+                        "POST /v2/models/{model}/infer",
                         "GET /health/live",
                         "GET /health/ready",
                     ],
                     "clients": {
                         "openai": f"{call.base_url}/v1",
                         "replicate": f"{call.base_url}/replicate",
+                        "tritonclient.http": call.header(b"host").decode("latin-1"),
                     },
                 }
             )

@@ -41,7 +41,12 @@ ABANDON_SHARE: Final = 0.9
 
 
 def run(
-    app: ASGIApp, listener: socket.socket, *, drain_s: float, abandon: Callable[[], None]
+    app: ASGIApp,
+    listener: socket.socket,
+    *,
+    drain_s: float,
+    abandon: Callable[[], None],
+    drain: Callable[[], None],
 ) -> None:
     """Serve until SIGTERM or SIGINT, then drain.
 
@@ -50,6 +55,7 @@ def run(
         listener: a bound socket, closed in the end.
         drain_s: how long requests may still take after the signal, at most.
         abandon: called shortly before that is over, to have what still waits answered.
+        drain: called at the signal, to have others stop listening that listen beside HTTP.
     """
     # What is there now stays for good: not having the collector walk it again and again is worth
     # a tenth of the throughput.
@@ -58,10 +64,12 @@ def run(
     gc.set_threshold(GC_THRESHOLD)
     host, port = listener.getsockname()[:2]
     log.info("the gateway listens on %s port %s", host, port)
-    server(app, drain_s=drain_s, abandon=abandon).run(sockets=[listener])
+    server(app, drain_s=drain_s, abandon=abandon, drain=drain).run(sockets=[listener])
 
 
-def server(app: ASGIApp, *, drain_s: float, abandon: Callable[[], None]) -> uvicorn.Server:
+def server(
+    app: ASGIApp, *, drain_s: float, abandon: Callable[[], None], drain: Callable[[], None]
+) -> uvicorn.Server:
     """Uvicorn as it suits us; the arguments are those of `run`."""
     config = uvicorn.Config(
         app,
@@ -77,11 +85,11 @@ def server(app: ASGIApp, *, drain_s: float, abandon: Callable[[], None]) -> uvic
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=math.ceil(drain_s),
     )
-    return _Server(config, abandon_after_s=drain_s * ABANDON_SHARE, abandon=abandon)
+    return _Server(config, abandon_after_s=drain_s * ABANDON_SHARE, abandon=abandon, drain=drain)
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A socket bound to an address.
+def listen(host: str, port: int, *, setting: str = "port") -> socket.socket:
+    """A socket bound to an address; `setting` is the one that says which port.
 
     Bound here rather than by uvicorn, so that an address which can't be had is one clear line.
 
@@ -97,6 +105,7 @@ def listen(host: str, port: int) -> socket.socket:
         raise ConfigurationError(
             f"The host {host!r} can't be resolved: {why}. Set FOREBAY_HOST to another."
         ) from error
+    option, variable = setting.replace("_", "-"), f"FOREBAY_{setting.upper()}"
     sock = socket.socket(family, kind, protocol)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -107,12 +116,12 @@ def listen(host: str, port: int) -> socket.socket:
         if error.errno == errno.EADDRINUSE:
             raise ConfigurationError(
                 f"Port {port} on {host} is taken. Stop what listens there, or choose another "
-                "with --port or FOREBAY_PORT."
+                f"with --{option} or {variable}."
             ) from error
         why = os.strerror(error.errno) if error.errno else str(error)
         raise ConfigurationError(
-            f"Can't listen on {host} port {port}: {why}. Choose another with --host and --port, "
-            "or FOREBAY_HOST and FOREBAY_PORT."
+            f"Can't listen on {host} port {port}: {why}. Choose another with --host and "
+            f"--{option}, or FOREBAY_HOST and {variable}."
         ) from error
     return sock
 
@@ -127,17 +136,25 @@ class _Server(uvicorn.Server):
         config: uvicorn's.
         abandon_after_s: when to call `abandon`, counted from the signal.
         abandon: has waiting requests answered.
+        drain: has others stop listening.
     """
 
     def __init__(
-        self, config: uvicorn.Config, *, abandon_after_s: float, abandon: Callable[[], None]
+        self,
+        config: uvicorn.Config,
+        *,
+        abandon_after_s: float,
+        abandon: Callable[[], None],
+        drain: Callable[[], None],
     ) -> None:
         super().__init__(config)
         self._abandon_after_s = abandon_after_s
         self._abandon = abandon
+        self._drain = drain
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop listening, let requests finish, end the lifespan."""
+        self._drain()
         timer = asyncio.get_running_loop().call_later(self._abandon_after_s, self._abandon)
         await super().shutdown(sockets)
         timer.cancel()

@@ -15,13 +15,19 @@ class BusyError(ForebayError):
     """The port or the home folder is somebody else's already."""
 
 
-def check_port(host: str, port: int) -> None:
+def check_port(host: str, port: int, *, setting: str = "port") -> None:
     """Make sure that the gateway will be able to listen.
+
+    Args:
+        host: address to listen on.
+        port: likewise.
+        setting: the one that says which port.
 
     Raises:
         BusyError: somebody listens there.
         ConfigurationError: the address is not one of this machine, or not ours to use.
     """
+    option, variable = setting.replace("_", "-"), f"FOREBAY_{setting.upper()}"
     try:
         # An empty host stands for all of this machine's addresses.
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -34,11 +40,11 @@ def check_port(host: str, port: int) -> None:
         if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
             raise BusyError(
                 f"Port {port} on {host} is in use. Stop what listens there, or choose another "
-                f"with --port (FOREBAY_PORT)."
+                f"with --{option} ({variable})."
             ) from error
         raise ConfigurationError(
             f"The gateway can't listen on {host!r} port {port}: {reason(error)}. Choose another "
-            "with --host and --port (FOREBAY_HOST, FOREBAY_PORT)."
+            f"with --host and --{option} (FOREBAY_HOST, {variable})."
         ) from error
 
 

@@ -57,6 +57,9 @@ def examine(settings: Settings) -> list[Finding]:
         ),
         *_redis(settings),
         _packages("gateway", "starlette", "uvicorn", "httptools"),
+        msgspec.structs.replace(
+            _packages("grpc", "grpc", "google.protobuf"), required=bool(settings.grpc_port)
+        ),
         _packages("onnx", "onnxruntime", "tokenizers", "numpy"),
         _packages("background", "celery", "kombu"),
     ]
@@ -69,7 +72,7 @@ def examine(settings: Settings) -> list[Finding]:
         findings += _models(settings, catalog)
     return [
         *findings,
-        _port(settings),
+        *_ports(settings),
         _torch(),
         _gpu(),
         _program("wrk", "for `make bench`: your system's package `wrk`"),
@@ -192,18 +195,24 @@ def _try(name: str, fine: str, check: Callable[[], object]) -> Finding:
     return Finding(name, True, fine)
 
 
-def _port(settings: Settings) -> Finding:
-    address = Address(settings.host, settings.port)
-    told = f"{address.host}:{address.port}"
+def _ports(settings: Settings) -> list[Finding]:
+    http = _port("port", settings.host, settings.port)
+    if not settings.grpc_port:
+        return [http]
+    return [http, _port("grpc_port", settings.host, settings.grpc_port, is_http=False)]
+
+
+def _port(setting: str, host: str, port: int, *, is_http: bool = True) -> Finding:
+    told = f"{host}:{port}"
     try:
-        check_port(address.host, address.port)
+        check_port(host, port, setting=setting)
     except BusyError as error:
-        if asyncio.run(gateway_ready(address)):
-            return Finding("port", True, f"a gateway that is ready listens on {told}")
-        return Finding("port", False, error.message)
+        if is_http and asyncio.run(gateway_ready(Address(host, port))):
+            return Finding(setting, True, f"a gateway that is ready listens on {told}")
+        return Finding(setting, False, error.message)
     except ForebayError as error:
-        return Finding("port", False, error.message)
-    return Finding("port", True, f"{told} is free")
+        return Finding(setting, False, error.message)
+    return Finding(setting, True, f"{told} is free")
 
 
 def _torch() -> Finding:

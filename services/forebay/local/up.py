@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import enum
+import importlib.util
 import logging
 import os
 import signal
@@ -10,9 +11,9 @@ import sys
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
-from forebay.contract.errors import ArtifactError
+from forebay.contract.errors import ArtifactError, ForebayError
 from forebay.contract.model import ModelSpec
 from forebay.local.checks import check_port, check_redis
 from forebay.local.home import forget_url, hold_home, tell_url, until_left, whole_path
@@ -26,6 +27,8 @@ from forebay.runtime.settings import Configuration
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+MAX_PORT: Final = 65_535
 
 
 class _StopError(Exception):
@@ -57,6 +60,7 @@ class Up:
         self._show = show
         self._announce = announce
         self._began = time.monotonic()
+        self._grpc_port = 0
 
     async def run(self) -> int:
         """Start everything and keep it running until SIGINT, SIGTERM or SIGHUP; then drain.
@@ -86,6 +90,7 @@ class Up:
         """Run in a home folder that is ours."""
         catalog = catalogs.read(Path(self._settings.models_file))
         check_port(self._settings.host, self._settings.port)
+        self._grpc_port = self._choose_grpc_port()
         server = await self._choose_server(stop)
         for spec in missing_artifacts(self._home, catalog):
             if code := await _unless(stop, self._build(spec)):
@@ -99,6 +104,28 @@ class Up:
             await supervisor.drain(hurry=hurry)
             forget_url(self._home)
         return 0
+
+    def _choose_grpc_port(self) -> int:
+        """The port for gRPC: what was given, else the one after HTTP's if it can be had; 0: none.
+
+        Raises:
+            BusyError: somebody listens on the one that was given.
+            ConfigurationError: the address is not ours to use.
+        """
+        settings = self._settings
+        if "grpc_port" in self._given:
+            if settings.grpc_port:
+                check_port(settings.host, settings.grpc_port, setting="grpc_port")
+            return settings.grpc_port
+        port = settings.port + 1
+        if port > MAX_PORT or importlib.util.find_spec("grpc") is None:
+            return 0
+        try:
+            check_port(settings.host, port, setting="grpc_port")
+        except ForebayError as error:
+            log.info("gRPC is not served. %s", error.message)
+            return 0
+        return port
 
     async def _choose_server(self, stop: asyncio.Event) -> EmbeddedServer | None:
         """The server to start; None if a Redis was given, which has been seen to answer."""
@@ -176,7 +203,12 @@ class Up:
             say=log.info,
         )
         supervisor.settled()
-        return Ready(address, tuple(catalog.models.values()), time.monotonic() - self._began)
+        return Ready(
+            address,
+            tuple(catalog.models.values()),
+            time.monotonic() - self._began,
+            grpc=Address(settings.host, self._grpc_port) if self._grpc_port else None,
+        )
 
     def _env(self, redis_url: str) -> dict[str, str]:
         """Environment of the processes: ours, and every setting that was given here."""
@@ -185,6 +217,7 @@ class Up:
             "home": str(self._home),
             "models_file": str(Path(self._settings.models_file).resolve()),
             "redis_url": redis_url,
+            "grpc_port": self._grpc_port,
         }
         named = {
             f"FOREBAY_{name.upper()}": str(value.value if isinstance(value, enum.Enum) else value)

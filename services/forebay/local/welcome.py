@@ -29,10 +29,15 @@ class Address(msgspec.Struct, frozen=True):
         return {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
 
     @property
+    def target(self) -> str:
+        """Host and port, as seen from this machine."""
+        host = f"[{self.reachable}]" if ":" in self.reachable else self.reachable
+        return f"{host}:{self.port}"
+
+    @property
     def url(self) -> str:
         """The gateway's URL, as seen from this machine."""
-        host = f"[{self.reachable}]" if ":" in self.reachable else self.reachable
-        return f"http://{host}:{self.port}"
+        return f"http://{self.target}"
 
 
 class Ready(msgspec.Struct, frozen=True):
@@ -40,11 +45,13 @@ class Ready(msgspec.Struct, frozen=True):
 
     Attributes:
         seconds: what the whole start took.
+        grpc: where gRPC is spoken, if it is.
     """
 
     address: Address
     models: tuple[ModelSpec, ...]
     seconds: float
+    grpc: Address | None = None
 
 
 def commands(ready: Ready) -> list[str]:
@@ -86,8 +93,10 @@ def commands(ready: Ready) -> list[str]:
 def text(ready: Ready) -> str:
     """The whole message."""
     models = ", ".join(spec.name for spec in ready.models)
+    grpc = [] if ready.grpc is None else [f"gRPC (Open Inference Protocol): {ready.grpc.target}"]
     lines: Sequence[str] = [
         f"Forebay is ready at {ready.address.url} after {ready.seconds:.1f} s.",
+        *grpc,
         f"Models: {models}",
         "",
         "Try:",

@@ -57,6 +57,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = Durability.DISK
     host: Annotated[str, Meta(description="Address the gateway listens on")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=1, le=65535, description="Port the gateway listens on")] = 8000
+    grpc_port: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=65535,
+            description="Port for gRPC; 0: none, but `forebay up` takes the one after `port`",
+        ),
+    ] = 0
     max_body_bytes: Annotated[Count, Meta(description="Largest request body, bytes")] = 10_000_000
     max_inputs: Annotated[Count, Meta(description="Most inputs in one request")] = 2_048
     sync_wait_s: Annotated[
