@@ -5,10 +5,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from forebay.contract.errors import NotFound
 from forebay.contract.messages import decode_replies, encode_outputs
 from forebay.contract.prediction import Lane, Status
 from forebay.contract.rows import Value
 from forebay.lanes import scripts, sweeps
+from forebay.lanes.dead import DeadLetters
 from forebay.lanes.lane import Submission
 from forebay.lanes.records import Record, Records
 from forebay.lanes.scripts import EnqueueOutcome, FinishOutcome, SettleOutcome
@@ -246,6 +248,11 @@ async def test_a_failure_is_everybodys(lanes: LaneServer) -> None:
         assert record.status is Status.FAILED
         assert record.replies == (reply_to(deliveries[1], Status.FAILED),)
     assert (await view(lanes)).counters == {"joined": 1, "failed": 2, "dead": 1}
+    letters = DeadLetters(lanes.redis, lanes.keys)
+    (letter,) = await letters.of_prediction(second.id)
+    assert (letter.prediction, letter.joined) == (first.id.text, (second.id.text,))
+    with pytest.raises(NotFound):
+        await letters.of_prediction(same().id)
     await nothing_is_left(lanes)
 
 

@@ -103,6 +103,8 @@ def _print_one(one: Opened, computation: Computation | None) -> None:
     print(f"  strikes   {letter.strikes} in {letter.attempts} attempts")
     print(f"  size      {size_of(letter.bytes)}")
     print(f"  replay    {f'not possible: {letter.why_not}' if letter.lacks else 'possible'}")
+    if letter.joined:
+        print(f"  joined by {', '.join(map(plain, letter.joined))}")
     print("  history" if letter.history else "  history   none")
     for at_ms, what in map(_timed, letter.history):
         print(f"    {time_of(at_ms) if at_ms else '?':20}  {plain(what)}")
@@ -174,6 +176,7 @@ def _told(letter: Letter) -> dict[str, Any]:
         "lane": letter.lane,
         "bytes": letter.bytes,
         "replayable": not letter.lacks,
+        "joined": list(letter.joined),
     }
 
 

@@ -57,6 +57,7 @@ class Letter(msgspec.Struct, frozen=True):
         history: a line for each strike.
         bytes: size in Redis.
         lacks: why it can't be replayed, in a word; empty where it can.
+        joined: predictions that had joined this one, and have failed with it.
     """
 
     entry: bytes
@@ -70,6 +71,7 @@ class Letter(msgspec.Struct, frozen=True):
     history: tuple[str, ...]
     bytes: int
     lacks: str
+    joined: tuple[str, ...] = ()
 
     @property
     def why_not(self) -> str:
@@ -127,7 +129,7 @@ class DeadLetters:
         return await self._told(self._keys.of(model))
 
     async def of_prediction(self, id_: PredictionId) -> list[Letter]:
-        """Those of a prediction, newest first.
+        """Those of a prediction, or of the one that it had joined, newest first.
 
         Raises:
             NotFound: there is none.
@@ -275,6 +277,7 @@ def _letter(raw: RawLetter) -> Letter:
         history=tuple(fields.get(b"history", "").splitlines()),
         bytes=size,
         lacks=_lacks(fields),
+        joined=tuple(fields.get(b"joined", "").split()),
     )
 
 

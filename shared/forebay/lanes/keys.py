@@ -48,7 +48,8 @@ than the message says (Unix ms), for those that joined.
 A dead letter's fields: `c` and `m` as of a lane entry, `reason`, `attempts`, `strikes`, `lane`,
 `at` (Unix ms) and `history` as in the record; `rows`, for each part, as `rows:bytes …`, `rest`, the
 messages of the other parts in order, one after the other, and `in` as in the record; instead of
-those three `lacks`, which is `large` or `gone`; `before`, bytes of all letters before it.
+those three `lacks`, which is `large` or `gone`; `joined`, predictions that had joined it, if any;
+`before`, bytes of all letters before it.
 """
 
 import hashlib

@@ -106,6 +106,11 @@ local function bury(record, lane, id, part, attempt, reason, entries)
   local letter = { 'c', id .. '.' .. part, 'reason', reason, 'attempts', attempt,
     'strikes', about[1] or '0', 'lane', lane, 'at', string.format('%.0f', now),
     'history', about[2] or '' }
+  local also = redis.call('LRANGE', ARGV[7] .. id, 0, -1)
+  if #also > 0 then
+    letter[#letter + 1] = 'joined'
+    letter[#letter + 1] = table.concat(also, ' ')
+  end
   local number, rows, rest, own, gone = 0, {}, {}, nil, false
   for other, other_rows in string.gmatch(entries, '(%d+%-%d+):(%d+)') do
     local message
