@@ -10,6 +10,7 @@ the id claimed makes it safe.
 
 import asyncio
 import contextlib
+from collections.abc import Generator
 from http import HTTPStatus
 from typing import Final
 
@@ -41,6 +42,14 @@ class KeyReused(RequestFault):
         )
 
 
+class _Followed:
+    """A prediction that requests follow: how many, and the task that looks after it for them."""
+
+    def __init__(self, look: asyncio.Task[Prediction | None]) -> None:
+        self.look = look
+        self.by = 0
+
+
 class Repeats:
     """Leads requests that come again to the prediction of the first.
 
@@ -52,6 +61,7 @@ class Repeats:
 
     def __init__(self, claims: Claims, records: Records, reads: Reads) -> None:
         self._claims = claims
+        self._followed: dict[str, _Followed] = {}
         self._records = records
         self._reads = reads
 
@@ -88,16 +98,48 @@ class Repeats:
             Unavailable: Redis is out of reach.
         """
         until = asyncio.get_running_loop().time() + wait_s
-        looks = 0
-        while True:
-            prediction = await self._reads.run(lambda: self._records.prediction(id_))
-            looks += 1
-            if prediction is None:
-                if looks > LOOKS_BEFORE_ENQUEUE:
-                    return None
-            elif prediction.status.terminal or asyncio.get_running_loop().time() >= until:
+        prediction = await self._known(id_)
+        left_s = until - asyncio.get_running_loop().time()
+        if prediction is None or prediction.status.terminal or left_s <= 0:
+            return prediction
+        with self._looking(id_) as look:
+            await asyncio.wait({look}, timeout=left_s)
+            return look.result() if look.done() else await self._read(id_)
+
+    @contextlib.contextmanager
+    def _looking(self, id_: PredictionId) -> Generator[asyncio.Task[Prediction | None]]:
+        """The one look after a prediction of all who follow it here."""
+        followed = self._followed.get(id_.text)
+        if followed is None:
+            task = asyncio.create_task(self._ended(id_), name=f"follow {id_.text}")
+            followed = self._followed[id_.text] = _Followed(task)
+        followed.by += 1
+        try:
+            yield followed.look
+        finally:
+            followed.by -= 1
+            if not followed.by:
+                followed.look.cancel()
+                del self._followed[id_.text]
+
+    async def _known(self, id_: PredictionId) -> Prediction | None:
+        """The prediction, once there is one; None if who claimed the name seems to have died."""
+        for _ in range(LOOKS_BEFORE_ENQUEUE):
+            if (prediction := await self._read(id_)) is not None:
                 return prediction
             await asyncio.sleep(LOOK_S)
+        return await self._read(id_)
+
+    async def _ended(self, id_: PredictionId) -> Prediction | None:
+        """The prediction once it has ended; None once it is gone."""
+        while True:
+            prediction = await self._read(id_)
+            if prediction is None or prediction.status.terminal:
+                return prediction
+            await asyncio.sleep(LOOK_S)
+
+    async def _read(self, id_: PredictionId) -> Prediction | None:
+        return await self._reads.run(lambda: self._records.prediction(id_))
 
     async def resolve(self, text: str) -> PredictionId:
         """The prediction that an id means, Forebay's own or a client's.
