@@ -123,6 +123,7 @@ class Health:
                     "endpoints": [
                         "POST /v1/embeddings",
                         "POST /v1/rerank",
+                        "POST /v1/moderations",
                         "GET /v1/models",
                         "GET /v1/models/{id}",
                         "POST /v1/predictions",
