@@ -45,6 +45,12 @@ def asked(stack: Stack, task: Task, **given: Any) -> Any:
     return made["output"]
 
 
+def posted(stack: Stack, path: str, body: dict[str, Any]) -> Any:
+    """What a path answers."""
+    with httpx.Client(base_url=stack.url, timeout=60) as client:
+        return client.post(path, json=body).raise_for_status().json()
+
+
 def pipeline(name: str, task: Task) -> Any:
     from transformers import pipeline as of_transformers
 
@@ -82,6 +88,26 @@ class TestAnswersAreThePipelines:
         got = asked(tasks, Task.RERANKING, text=QUERY, pair=[DOCUMENT, *TEXTS])
         like = [expected({"text": QUERY, "text_pair": pair}) for pair in (DOCUMENT, *TEXTS)]
         assert got == approximately(like)
+
+    def test_of_a_query_and_documents_in_order(self, tasks: Stack) -> None:
+        name, documents = tiny_spec(Task.RERANKING).name, [DOCUMENT, *TEXTS]
+        expected = pipeline("text-classification", Task.RERANKING)
+        scores = [expected({"text": QUERY, "text_pair": one})["score"] for one in documents]
+        order = sorted(range(3), key=lambda index: -scores[index])
+        like = [{"index": index, "relevance_score": scores[index]} for index in order]
+        both = {"query": QUERY, "documents": documents}
+        assert asked(tasks, Task.RERANKING, **both) == approximately(like)
+        told = posted(tasks, "/v1/rerank", {"model": name, **both})
+        assert told["results"] == approximately(like)
+
+    def test_of_texts_that_are_moderated(self, tasks: Stack) -> None:
+        name = tiny_spec(Task.CLASSIFICATION).name
+        expected = pipeline("text-classification", Task.CLASSIFICATION)(TEXTS, top_k=None)
+        told = posted(tasks, "/v1/moderations", {"model": name, "input": TEXTS})
+        for result, labels in zip(told["results"], expected, strict=True):
+            scores = {each["label"]: each["score"] for each in labels}
+            assert result["category_scores"] == approximately(scores)
+            assert result["categories"] == {each: scores[each] > 0.5 for each in scores}
 
     @pytest.mark.parametrize("aggregation", ["none", "simple"])
     def test_of_parts_of_texts(self, tasks: Stack, aggregation: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from forebay.contract.errors import InvalidInput
+from forebay.contract.errors import ForebayError, InvalidInput
 from forebay.contract.model import BackendName, ModelSpec
 from forebay.contract.rows import (
     DEFAULT_OPTIONS,
@@ -23,9 +23,10 @@ from forebay.contract.rows import (
     TextRow,
 )
 from forebay.gateway import zero_shot
-from forebay.gateway.dialects.replicate.inputs import MAX_PAIRED_CHARACTERS, Asked, rows_of
+from forebay.gateway.dialects.replicate.inputs import Asked, rows_of
 from forebay.gateway.dialects.replicate.outputs import is_single, output_of
 from forebay.gateway.http import to_json
+from forebay.gateway.pairs import MAX_PAIRED_CHARACTERS
 
 BEST = {"label": "good", "score": 0.75}
 OTHER = {"label": "bad", "score": 0.25}
@@ -91,6 +92,18 @@ def test_a_classifier_takes_texts_and_pairs(given: Any, expected: Asked) -> None
         ),
         (Task.CLASSIFICATION, {"text": "a", "labels": ["b"]}, "input.labels"),
         (Task.RERANKING, {"text": "a"}, "input.pair"),
+        (Task.RERANKING, {}, "input.text"),
+        (Task.RERANKING, ["a"], "input"),
+        (Task.RERANKING, {"query": "a"}, "input.documents"),
+        (Task.RERANKING, {"documents": ["a"]}, "input.query"),
+        (Task.RERANKING, {"query": "", "documents": ["a"]}, "input.query"),
+        (Task.RERANKING, {"query": "a", "documents": []}, "input.documents"),
+        (Task.RERANKING, {"query": "a", "documents": "b"}, "input.documents"),
+        (Task.RERANKING, {"query": "a", "documents": ["b", ""]}, "input.documents[1]"),
+        (Task.RERANKING, {"query": "a", "documents": ["b"] * 7}, "input.documents"),
+        (Task.RERANKING, {"query": "a", "documents": ["b"], "top_n": 0}, "input.top_n"),
+        (Task.RERANKING, {"query": "a", "documents": ["b"], "text": "c"}, "input.text"),
+        (Task.CLASSIFICATION, {"query": "a", "documents": ["b"]}, "input.query"),
         (Task.TOKEN_CLASSIFICATION, {"text": "a", "pair": "b"}, "input.pair"),
         (
             Task.TOKEN_CLASSIFICATION,
@@ -122,6 +135,7 @@ def test_a_text_that_would_be_sent_too_often_is_refused() -> None:
     text = "x" * (MAX_PAIRED_CHARACTERS // 5)
     for task, given in (
         (Task.RERANKING, {"text": text, "pair": ["a"] * 6}),
+        (Task.RERANKING, {"query": text, "documents": ["a"] * 6}),
         (Task.ZERO_SHOT, {"text": text, "labels": ["a"] * 6}),
     ):
         with pytest.raises(InvalidInput, match="send fewer at a time"):
@@ -166,6 +180,39 @@ def test_classes_are_told_as_the_pipeline_tells_them(
     given: Any, rows: list[list[dict[str, Any]]], expected: Any
 ) -> None:
     assert told(given, *(classes(*row) for row in rows)) == expected
+
+
+@pytest.mark.parametrize("documents", [["b", "c"], [{"text": "b"}, "c"]])
+def test_a_reranker_takes_a_query_and_documents(documents: list[Any]) -> None:
+    given = {"query": "a", "documents": documents, "top_n": 1, "truncate": True}
+    expected = Asked((PairRow("a", "b"), PairRow("a", "c")), single=False, truncate=True)
+    assert asked(Task.RERANKING, given) == expected
+    assert not is_single(Task.RERANKING, given)
+
+
+def test_a_reranker_takes_pairs_of_texts_as_before() -> None:
+    given = {"text": "a", "pair": ["b"], "top_k": None}
+    expected = Asked((PairRow("a", "b"),), single=False, options=Options(top_k=0))
+    assert asked(Task.RERANKING, given) == expected
+
+
+def test_documents_are_told_the_best_first_and_the_earlier_of_two_as_good() -> None:
+    given = {"query": "a", "documents": ["b", "c", "d"]}
+    rows = [classes({"label": "LABEL_0", "score": score}) for score in (0.25, 0.75, 0.25)]
+    best = {"index": 1, "relevance_score": 0.75}
+    others = [{"index": 0, "relevance_score": 0.25}, {"index": 2, "relevance_score": 0.25}]
+    assert told(given, *rows) == [best, *others]
+    assert told({**given, "top_n": 1}, *rows) == [best]
+    assert told({**given, "top_n": None}, *rows) == [best, *others]
+    assert told({"query": "a", "documents": ["b"]}, rows[1]) == [
+        {"index": 0, "relevance_score": 0.75}
+    ]
+
+
+def test_what_is_no_relevance_is_no_order() -> None:
+    given = {"query": "a", "documents": ["b"]}
+    with pytest.raises(ForebayError, match="no relevance"):
+        told(given, classes(BEST, OTHER))
 
 
 def test_spans_are_told_as_the_pipeline_tells_them() -> None:

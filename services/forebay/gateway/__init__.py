@@ -17,6 +17,9 @@
     dispatch   the one way from rows to a lane and back, behind every dialect
     parts      cuts rows into lane entries
     waits      for what was enqueued, until done, too late, or nobody waits
+    pairs      the bound on texts that are put beside several others
+    reranking  a query and documents to rows, and back to an order
+    zero_shot  a text and labels to rows, and back to scores
     versions   which artifact serves a model, for clients that pin one
     health     liveness, readiness, and what is at `/`
     dialects/  translate one protocol each; they know dispatch and the contract, nothing else

@@ -18,7 +18,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from forebay.contract.errors import ConfigurationError
-from forebay.gateway.dialects import oip, openai, replicate
+from forebay.gateway.dialects import cohere, oip, openai, replicate
 from forebay.gateway.dispatch import Dispatch
 from forebay.gateway.errors import NoSuchRoute, fault_of
 from forebay.gateway.health import Health
@@ -195,6 +195,7 @@ def create_app(settings: Settings, catalog: Catalog, *, versions: Versions | Non
     return App(
         [
             *openai.routes(dispatch, exchange),
+            *cohere.routes(dispatch, exchange),
             *replicate.routes(dispatch, exchange),
             *open_inference.routes(exchange),
             *health.routes(exchange),

@@ -8,6 +8,7 @@ whose input and result are therefore kept.
 
 import contextlib
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Final
 
 import msgspec
 
@@ -15,6 +16,7 @@ from forebay.contract.errors import (
     DeadlineExceeded,
     ErrorKind,
     ForebayError,
+    InvalidInput,
     LaneFull,
     NotFound,
     Unavailable,
@@ -28,7 +30,7 @@ from forebay.contract.prediction import (
     Status,
     Timing,
 )
-from forebay.contract.rows import DEFAULT_OPTIONS, Options, Output, Row
+from forebay.contract.rows import DEFAULT_OPTIONS, Options, Output, Row, Task
 from forebay.gateway.errors import DEFAULT_RETRY_S, raised
 from forebay.gateway.names import Name
 from forebay.gateway.parts import identity_of, parts_of
@@ -43,6 +45,9 @@ from forebay.lanes.replies import Inbox
 from forebay.runtime.catalog import Catalog
 from forebay.runtime.clock import Clock
 from forebay.runtime.settings import Settings
+
+MOST_NAMED: Final = 10
+"""Models named in an error."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -122,6 +127,30 @@ class Dispatch:
             return self._catalog.find(name)
         except NotFound as error:
             raise NotFound(error.message, param=param) from None
+
+    def model_for(self, task: Task, name: str, *, param: str) -> ModelSpec:
+        """A model's spec, if it does a task.
+
+        Args:
+            task: what is asked of it.
+            name: in the catalog.
+            param: the request field that names it.
+
+        Raises:
+            NotFound: there is none of that name.
+            InvalidInput: its task is another; the message names models that can.
+        """
+        spec = self.model(name, param=param)
+        if spec.task is task:
+            return spec
+        able = sorted(other.name for other in self.models.values() if other.task is task)
+        named = ", ".join(map(repr, able[:MOST_NAMED])) + ", …" * (len(able) > MOST_NAMED)
+        raise InvalidInput(
+            f"{name!r} can't do this: its task is {spec.task.value!r}, and this takes a model of "
+            f"task {task.value!r}"
+            + (f": {named}." if able else ", of which models.toml has none."),
+            param=param,
+        )
 
     def meant(self, version: str, *, param: str) -> ModelSpec:
         """The model that `name`, `name:version` or `version` means; see `versions.find`."""

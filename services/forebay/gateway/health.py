@@ -122,6 +122,8 @@ class Health:
                     "models": sorted(self._models),
                     "endpoints": [
                         "POST /v1/embeddings",
+                        "POST /v1/rerank",
+                        "POST /v1/moderations",
                         "GET /v1/models",
                         "GET /v1/models/{id}",
                         "POST /v1/predictions",
@@ -134,6 +136,7 @@ class Health:
                     ],
                     "clients": {
                         "openai": f"{call.base_url}/v1",
+                        "cohere": call.base_url,
                         "replicate": f"{call.base_url}/replicate",
                         "tritonclient.http": call.header(b"host").decode("latin-1"),
                     },

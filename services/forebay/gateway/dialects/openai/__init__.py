@@ -1,6 +1,7 @@
-"""OpenAI's protocol: embeddings and models, for the unmodified `openai` client.
+"""OpenAI's protocol: embeddings, moderations and models, for the unmodified `openai` client.
 
 embeddings   POST /v1/embeddings
+moderations  POST /v1/moderations
 models       GET /v1/models, GET /v1/models/{id}
 faults       {"error": {message, type, param, code}}
 """
@@ -10,6 +11,7 @@ from starlette.routing import Route
 from forebay.gateway.dialects.openai.embeddings import Embeddings
 from forebay.gateway.dialects.openai.faults import render_fault
 from forebay.gateway.dialects.openai.models import Models
+from forebay.gateway.dialects.openai.moderations import Moderations
 from forebay.gateway.dispatch import Dispatch
 from forebay.gateway.http import Endpoint, Exchange
 
@@ -23,6 +25,12 @@ def routes(dispatch: Dispatch, exchange: Exchange) -> list[Route]:
         Route(
             "/v1/embeddings",
             Endpoint(exchange, Embeddings(dispatch).create, methods=("POST",), render=render_fault),
+        ),
+        Route(
+            "/v1/moderations",
+            Endpoint(
+                exchange, Moderations(dispatch).create, methods=("POST",), render=render_fault
+            ),
         ),
         Route(
             "/v1/models",

@@ -99,9 +99,7 @@ class Embeddings:
                 when_gone=call.when_gone,
             )
         except InvalidInput as error:
-            # The worker names the row; this dialect's client knows it as an item of `input`.
-            param = "input" if error.row is None else f"input[{error.row}]"
-            error.param = error.param or param
+            name_item(error)
             raise
         body = render(
             outcome.outputs,
@@ -147,6 +145,12 @@ def rows_of(given: Input, *, most: int) -> tuple[Row, ...]:
         if not item:
             raise _empty(f"input[{index}]")
     return tuple(rows)
+
+
+def name_item(error: InvalidInput) -> None:
+    """Say which item of `input` is at fault: the worker names the row, which no client knows."""
+    param = "input" if error.row is None else f"input[{error.row}]"
+    error.param = error.param or param
 
 
 def render(outputs: Sequence[Output], *, model: str, base64: bool, dimensions: int | None) -> bytes:

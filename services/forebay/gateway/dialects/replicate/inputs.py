@@ -1,5 +1,6 @@
 """The `input` of each task, and the rows and options that it comes to."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import msgspec
@@ -18,11 +19,9 @@ from forebay.contract.rows import (
     TextRow,
     ValueRow,
 )
-from forebay.gateway import zero_shot
+from forebay.gateway import reranking, zero_shot
 from forebay.gateway.bodies import check_depth, decode
-
-MAX_PAIRED_CHARACTERS = 10_000_000
-"""Characters that texts may come to once each is put beside all that it is held against."""
+from forebay.gateway.pairs import check_size
 
 TopK = Annotated[int, Meta(ge=1, le=1_000_000)]
 
@@ -61,6 +60,22 @@ class ClassesInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """What is asked of the outputs."""
         top_k = 1 if self.top_k is UNSET else self.top_k or 0
         return Options(top_k, self.function_to_apply)
+
+
+class DocumentsInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Input of a reranker that is to order documents.
+
+    Attributes:
+        query: what the documents are held against.
+        documents: texts, or objects with a `text`.
+        top_n: documents to tell, the best ones; all if not given.
+        truncate: cut what is over the model's limit instead of refusing it.
+    """
+
+    query: str
+    documents: tuple[str | reranking.Document, ...]
+    top_n: Annotated[int, Meta(ge=1)] | None = None
+    truncate: bool = False
 
 
 class SpansInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -126,6 +141,8 @@ class Asked(msgspec.Struct, frozen=True):
 
 _text = msgspec.json.Decoder(TextInput)
 _classes = msgspec.json.Decoder(ClassesInput)
+_documents = msgspec.json.Decoder(DocumentsInput)
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _spans = msgspec.json.Decoder(SpansInput)
 _labels = msgspec.json.Decoder(LabelsInput)
 _echo = msgspec.json.Decoder(EchoInput)
@@ -149,7 +166,9 @@ def rows_of(spec: ModelSpec, input_json: msgspec.Raw, *, most: int) -> Asked:
         case Task.EMBEDDING:
             given = decode(_text, input_json, within="input")
             return Asked(_rows(given.text, most), isinstance(given.text, str), given.truncate)
-        case Task.CLASSIFICATION | Task.RERANKING:
+        case Task.RERANKING:
+            return _reranking_asked(spec, input_json, most)
+        case Task.CLASSIFICATION:
             return _classes_asked(spec, decode(_classes, input_json, within="input"), most)
         case Task.TOKEN_CLASSIFICATION:
             spans = decode(_spans, input_json, within="input")
@@ -171,6 +190,11 @@ def rows_of(spec: ModelSpec, input_json: msgspec.Raw, *, most: int) -> Asked:
             return _rows_as_they_came(input_json, most)
 
 
+def is_of_documents(fields: Mapping[str, Any]) -> bool:
+    """Whether an input is a query and documents, rather than texts and pairs."""
+    return "query" in fields or "documents" in fields
+
+
 def _rows_as_they_came(input_json: msgspec.Raw, most: int) -> Asked:
     """A python model's rows: one object, or a list of them. The worker knows what is in one."""
     given = decode(_objects, input_json, within="input")
@@ -184,6 +208,15 @@ def _rows_as_they_came(input_json: msgspec.Raw, most: int) -> Asked:
     return Asked(rows, single=False)
 
 
+def _reranking_asked(spec: ModelSpec, input_json: msgspec.Raw, most: int) -> Asked:
+    fields = decode(_fields, input_json, within="input")
+    if not is_of_documents(fields):
+        return _classes_asked(spec, decode(_classes, input_json, within="input"), most)
+    given = decode(_documents, input_json, within="input")
+    rows = reranking.questions(given.query, given.documents, most=most, within="input.")
+    return Asked(rows, single=False, truncate=given.truncate)
+
+
 def _classes_asked(spec: ModelSpec, given: ClassesInput, most: int) -> Asked:
     single = isinstance(given.text, str)
     if given.pair is not None:
@@ -191,7 +224,9 @@ def _classes_asked(spec: ModelSpec, given: ClassesInput, most: int) -> Asked:
         rows: tuple[Row, ...] = _pairs(given.text, given.pair, most)
     elif spec.task is Task.RERANKING:
         raise InvalidInput(
-            f"{spec.name!r} holds texts against one another: give a pair too.", param="input.pair"
+            f"{spec.name!r} holds texts against one another: give a pair too, or query and "
+            "documents.",
+            param="input.pair",
         )
     else:
         rows = _rows(given.text, most)
@@ -228,7 +263,7 @@ def _pairs(
     seconds = texts_of(pair, most, field="pair")
     firsts = texts_of(text, most)
     if isinstance(text, str) and not isinstance(pair, str):
-        _check_size(len(text) * len(pair))
+        check_size(len(text) * len(pair), param="input.text")
         firsts = firsts * len(seconds)
     if len(firsts) != len(seconds):
         raise InvalidInput(
@@ -243,7 +278,8 @@ def _questions(given: LabelsInput, most: int) -> tuple[PairRow, ...]:
     texts, labels = texts_of(given.text, most), texts_of(given.names, most, field="labels")
     _check_count(len(texts) * len(labels), most, "input.labels", "texts times labels")
     size = sum(map(len, texts)) * len(labels)
-    _check_size(size + len(given.hypothesis_template) * len(texts) * len(labels))
+    size += len(given.hypothesis_template) * len(texts) * len(labels)
+    check_size(size, param="input.text")
     return tuple(
         row
         for text in texts
@@ -255,15 +291,6 @@ def _check_count(items: int, most: int, where: str, what: str = "items") -> None
     if items > most:
         raise InvalidInput(
             f"{where} has {items:,} {what}; one request takes {most:,} at most.", param=where
-        )
-
-
-def _check_size(characters: int) -> None:
-    if characters > MAX_PAIRED_CHARACTERS:
-        raise InvalidInput(
-            f"input.text comes to {characters:,} characters once it is beside all that it is held "
-            f"against; one request takes {MAX_PAIRED_CHARACTERS:,} at most: send fewer at a time.",
-            param="input.text",
         )
 
 

@@ -7,8 +7,8 @@ from typing import Any, cast
 import msgspec
 
 from forebay.contract.rows import Classes, Embedding, Entailment, Output, Span, Spans, Task, Value
-from forebay.gateway import zero_shot
-from forebay.gateway.dialects.replicate.inputs import LabelsInput
+from forebay.gateway import reranking, zero_shot
+from forebay.gateway.dialects.replicate.inputs import LabelsInput, is_of_documents
 
 _any = msgspec.json.Decoder()
 
@@ -52,7 +52,7 @@ def is_single(task: Task | None, input_value: Any) -> bool:
         return False
     return task is Task.PYTHON or not (
         isinstance(input_value, dict)
-        and any(isinstance(input_value.get(field), list) for field in ("text", "pair"))
+        and any(isinstance(input_value.get(field), list) for field in ("text", "pair", "documents"))
     )
 
 
@@ -67,7 +67,9 @@ def output_of(outputs: Sequence[Output], input_value: Any, *, single: bool) -> A
     if isinstance(outputs[0] if outputs else None, Classes | Entailment):
         if isinstance(input_value, msgspec.Raw):
             input_value = _any.decode(input_value)
-        if isinstance(outputs[0], Classes):
+        if is_of_documents(input_value):
+            values: list[Any] = reranking.ranking(outputs, top_n=input_value.get("top_n"))
+        elif isinstance(outputs[0], Classes):
             values = _classes(cast("Sequence[Classes]", outputs), input_value, single=single)
         else:
             values = _rankings(cast("Sequence[Entailment]", outputs), input_value)
