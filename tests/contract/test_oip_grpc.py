@@ -21,7 +21,7 @@ from forebay.local.server import free_port
 from forebay.runtime.settings import Settings
 from tests.fixtures.answering import DIMENSIONS, VERSION, answering
 from tests.fixtures.gateway import Gateway, running_gateway
-from tests.fixtures.lanes import rows_on_lanes
+from tests.fixtures.lanes import fill_lane, rows_on_lanes
 from tests.fixtures.tensors import (
     EXPECTED,
     TEXTS,
@@ -420,13 +420,13 @@ BAD: dict[str, tuple[Any, Code, str]] = {
         Code.INVALID_ARGUMENT,
         "shared_memory_region",
     ),
-    "a full lane": (
+    "more than ever fits": (
         request(
             model_name="narrow",
             inputs=[tensor(shape=[3], contents=contents(bytes_contents=[b"a", b"b", b"c"]))],
         ),
-        Code.RESOURCE_EXHAUSTED,
-        "no room for 3 more rows",
+        Code.INVALID_ARGUMENT,
+        "never holds more than 2",
     ),
     "a message over the bound": (
         request(raw_input_contents=[b"x" * 2_000_000]),
@@ -480,15 +480,16 @@ async def test_a_stream_that_breaks_off_ends_when_what_came_before_is_answered(
 
 
 async def test_every_answer_has_a_request_id_and_a_refusal_says_when_to_come_back(
-    stub: Any, minilm: None
+    stub: Any, minilm: None, redis_url: str, keys: Keys
 ) -> None:
     call = stub.ModelInfer(request(inputs=[tensor(contents=A)]))
     await call
     told = dict(await call.trailing_metadata())
     assert told["x-request-id"].startswith("req_")
     assert "compute;dur=3.00" in told["server-timing"]
-    full = tensor(shape=[3], contents=contents(bytes_contents=[b"a"] * 3))
-    call = stub.ModelInfer(request(model_name="narrow", inputs=[full]))
+    await fill_lane(redis_url, keys, "narrow", 2)
+    one = tensor(shape=[1], contents=contents(bytes_contents=[b"a"]))
+    call = stub.ModelInfer(request(model_name="narrow", inputs=[one]))
     assert await call.code() is Code.RESOURCE_EXHAUSTED
     assert dict(await call.trailing_metadata())["retry-after"] == "1"
 

@@ -20,7 +20,7 @@ from forebay.lanes.keys import Keys
 from forebay.runtime.settings import Settings
 from tests.fixtures.answering import DIMENSIONS, VERSION, answering
 from tests.fixtures.gateway import Gateway, running_gateway
-from tests.fixtures.lanes import rows_on_lanes
+from tests.fixtures.lanes import fill_lane, rows_on_lanes
 from tests.fixtures.tensors import EXPECTED, TEXTS, KnownVersions, numbers, texts, vectors
 from tests.fixtures.waiting import eventually
 
@@ -518,8 +518,11 @@ async def test_a_body_over_the_bound_is_refused(plain: httpx.AsyncClient) -> Non
     assert (answer.status_code, set(answer.json())) == (413, {"error"})
 
 
-async def test_a_full_lane_is_a_429_that_says_when_to_come_back(plain: httpx.AsyncClient) -> None:
-    given = body(inputs=[tensor(shape=[3], data=["a", "b", "c"])])
+async def test_a_full_lane_is_a_429_that_says_when_to_come_back(
+    plain: httpx.AsyncClient, redis_url: str, keys: Keys
+) -> None:
+    await fill_lane(redis_url, keys, "narrow", 2)
+    given = body(inputs=[tensor(shape=[1], data=["a"])])
     answer = await plain.post("/v2/models/narrow/infer", json=given)
     assert answer.status_code == 429
     assert answer.headers["retry-after"] == "1"

@@ -1,6 +1,5 @@
 """Rows to lanes and back: parts, outputs beside the record, bounds, deadlines, health."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -10,12 +9,12 @@ import pytest
 
 from forebay.contract.prediction import MAX_PART_BYTES, MAX_PART_ROWS, Lane
 from forebay.contract.rows import TextRow
-from forebay.lanes.depth import depth
 from forebay.lanes.keys import Keys
 from forebay.runtime.redis import Commands, connect
 from forebay.runtime.settings import Settings
 from tests.fixtures.answering import answering, spill, vector_of
 from tests.fixtures.gateway import Gateway, running_gateway
+from tests.fixtures.lanes import fill_lane
 from tests.fixtures.waiting import eventually
 
 WAIT = {"Prefer": "wait"}
@@ -142,16 +141,7 @@ async def test_truncate_reaches_the_worker(
 async def test_a_full_lane_is_a_429_that_says_when_to_come_back(
     client: httpx.AsyncClient, redis_url: str, keys: Keys
 ) -> None:
-    filling = asyncio.create_task(
-        client.post("/v1/embeddings", json={"model": "narrow", "input": ["a"] * 2})
-    )
-    redis = connect(redis_url, timeout_s=2)
-
-    async def is_full() -> bool:
-        return (await depth(redis, keys.of("narrow"), now_ms=0)).realtime == 2
-
-    await eventually(is_full)
-    await redis.aclose()
+    await fill_lane(redis_url, keys, "narrow", 2)
     answer = await client.post("/v1/embeddings", json={"model": "narrow", "input": "b"})
     assert answer.status_code == 429
     assert answer.headers["retry-after"] == "1"
@@ -161,7 +151,6 @@ async def test_a_full_lane_is_a_429_that_says_when_to_come_back(
     )
     assert answer.status_code == 429
     assert answer.json()["type"] == "urn:forebay:problem:lane_full"
-    filling.cancel()
 
 
 async def test_what_can_never_fit_onto_its_lane_is_a_400(client: httpx.AsyncClient) -> None:

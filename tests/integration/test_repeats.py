@@ -15,7 +15,7 @@ from forebay.runtime.redis import Commands, connect
 from forebay.runtime.settings import Settings
 from tests.fixtures.answering import answering
 from tests.fixtures.gateway import Gateway, running_gateway
-from tests.fixtures.lanes import ttl_ms
+from tests.fixtures.lanes import fill_lane, ttl_ms
 from tests.fixtures.servers import LaneServer
 from tests.fixtures.waiting import eventually
 
@@ -134,24 +134,19 @@ async def test_embeddings_come_again_without_being_made_again(
 
 
 async def test_a_name_whose_request_was_refused_is_free_again(
-    clients: tuple[httpx.AsyncClient, httpx.AsyncClient], commands: Commands, keys: Keys
+    clients: tuple[httpx.AsyncClient, httpx.AsyncClient],
+    commands: Commands,
+    redis_url: str,
+    keys: Keys,
 ) -> None:
     one, other = clients
-    full = asyncio.create_task(
-        one.post("/v1/embeddings", json={"model": "narrow", "input": ["a", "b"]})
-    )
-
-    async def is_full() -> bool:
-        return await rows(commands, keys, "narrow") == 2
-
-    await eventually(is_full)
+    await fill_lane(redis_url, keys, "narrow", 2)
     body = {"model": "narrow", "input": "c"}
     refused = await one.post("/v1/embeddings", json=body, headers=KEY)
     assert refused.status_code == 429
     assert await Claims(commands, keys).find("key:" + KEY["Idempotency-Key"]) is None
     made = await other.post("/v1/predictions", json=echo(1), headers=KEY)
     assert made.status_code == 201
-    full.cancel()
 
 
 async def test_an_id_of_forebays_own_form_is_not_taken(
