@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from forebay.contract.prediction import PredictionId
+from forebay.contract.rows import MAX_TEXT_CHARACTERS
 from forebay.lanes.claims import Claims
 from forebay.lanes.depth import depth
 from forebay.lanes.keys import Keys
@@ -145,6 +146,23 @@ async def test_a_name_whose_request_was_refused_is_free_again(
     refused = await one.post("/v1/embeddings", json=body, headers=KEY)
     assert refused.status_code == 429
     assert await Claims(commands, keys).find("key:" + KEY["Idempotency-Key"]) is None
+    made = await other.post("/v1/predictions", json=echo(1), headers=KEY)
+    assert made.status_code == 201
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"model": "narrow", "input": ["a", "b", "c"]},
+        {"model": "minilm", "input": "a" * (MAX_TEXT_CHARACTERS + 1)},
+    ],
+    ids=["never fits", "too long"],
+)
+async def test_so_is_the_name_of_what_could_never_be_enqueued(
+    clients: tuple[httpx.AsyncClient, httpx.AsyncClient], body: dict[str, Any]
+) -> None:
+    one, other = clients
+    assert (await one.post("/v1/embeddings", json=body, headers=KEY)).status_code == 400
     made = await other.post("/v1/predictions", json=echo(1), headers=KEY)
     assert made.status_code == 201
 

@@ -6,8 +6,7 @@
 whose input and result are therefore kept.
 """
 
-import contextlib
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -218,20 +217,25 @@ class Dispatch:
             id_, earlier = await self._again(name, id_, deadline_ms, wait_s)
             if earlier is not None:
                 return _outcome(earlier, wait_s)
-        parts = parts_of(
-            rows, now_ms=now_ms, deadline_ms=deadline_ms, truncate=truncate, options=options
-        )
-        submission = Submission(
-            id_,
-            lane,
-            parts,
-            now_ms,
-            deadline_ms,
-            retain_ms,
-            self._waits.channel,
-            identity=identity_of(rows, truncate=truncate, options=options) if spec.joins else b"",
-        )
-        replies = await self._wait(submission, wait_s, name, when_gone)
+        identity = identity_of(rows, truncate=truncate, options=options) if spec.joins else b""
+        try:
+            parts = parts_of(
+                rows, now_ms=now_ms, deadline_ms=deadline_ms, truncate=truncate, options=options
+            )
+            submission = Submission(
+                id_,
+                lane,
+                parts,
+                now_ms,
+                deadline_ms,
+                retain_ms,
+                self._waits.channel,
+                identity=identity,
+            )
+            replies = await self._waits.wait(submission, wait_s, when_gone)
+        except (LaneFull, InvalidInput):
+            await self._refused(name, id_)
+            raise
         if not replies:
             if self._waits.abandoned:
                 if name is None:
@@ -294,28 +298,31 @@ class Dispatch:
             id_, earlier = await self._again(name, id_, deadline_ms, wait_s or 0.0)
             if earlier is not None:
                 return _shown(earlier, name)
-        parts = parts_of(
-            rows, now_ms=now_ms, deadline_ms=deadline_ms, truncate=truncate, options=options
-        )
-        channel = "" if wait_s is None else self._waits.channel
-        submission = Submission(
-            id_,
-            lane,
-            parts,
-            now_ms,
-            deadline_ms,
-            self._kept_ms,
-            channel,
-            input_json,
-            identity_of(rows, truncate=truncate, options=options) if spec.joins else b"",
-        )
-        if wait_s is None:
-            async with self._claimed(submission, name):
+        identity = identity_of(rows, truncate=truncate, options=options) if spec.joins else b""
+        replies: tuple[Reply, ...] = ()
+        try:
+            parts = parts_of(
+                rows, now_ms=now_ms, deadline_ms=deadline_ms, truncate=truncate, options=options
+            )
+            submission = Submission(
+                id_,
+                lane,
+                parts,
+                now_ms,
+                deadline_ms,
+                self._kept_ms,
+                "" if wait_s is None else self._waits.channel,
+                input_json,
+                identity,
+            )
+            if wait_s is None:
                 await self._writer.enqueue(submission)
-            replies: tuple[Reply, ...] = ()
-        else:
-            wait_s = min(wait_s, self.sync_wait_s)
-            replies = await self._wait(submission, wait_s, name, when_gone)
+            else:
+                wait_s = min(wait_s, self.sync_wait_s)
+                replies = await self._waits.wait(submission, wait_s, when_gone)
+        except (LaneFull, InvalidInput):
+            await self._refused(name, id_)
+            raise
         if not replies:
             made = Prediction(
                 id=id_.text,
@@ -369,21 +376,10 @@ class Dispatch:
         except NotFound:
             return await self._repeats.resolve(text)
 
-    async def _wait(
-        self, submission: Submission, wait_s: float, name: Name | None, when_gone: WhenGone | None
-    ) -> tuple[Reply, ...]:
-        async with self._claimed(submission, name):
-            return await self._waits.wait(submission, wait_s, when_gone)
-
-    @contextlib.asynccontextmanager
-    async def _claimed(self, submission: Submission, name: Name | None) -> AsyncGenerator[None]:
-        """Give the name back if the lane refuses what it was claimed for."""
-        try:
-            yield
-        except LaneFull:
-            if name is not None:
-                await self._repeats.release(name, submission.id)
-            raise
+    async def _refused(self, name: Name | None, id_: PredictionId) -> None:
+        """Nothing was enqueued: what the name was claimed for is not there."""
+        if name is not None:
+            await self._repeats.release(name, id_)
 
     async def _again(
         self, name: Name, id_: PredictionId, deadline_ms: int, wait_s: float
