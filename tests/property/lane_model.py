@@ -125,7 +125,9 @@ class Lanes:
         """The part of a delivery, if its lease is (still) this worker's."""
         prediction = self.predictions[delivery.prediction]
         part = prediction.parts[delivery.part]
-        return part if part in prediction.queued and part.owner == worker else None
+        # What was put back on its lane is there under another entry, and is another lease.
+        held = part in prediction.queued and part.owner == worker and part.entry == delivery.entry
+        return part if held else None
 
     def reclaimable(self, worker: str) -> set[tuple[str, int]]:
         """What this worker may take over: an absent one, only what was let go."""
