@@ -1,0 +1,60 @@
+"""`forebay models evaluate`, `profile` and `drift`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from forebay.cli import flags
+from forebay.runtime.settings import Configuration
+
+assess = typer.Typer(rich_markup_mode=None)
+
+Name = Annotated[str, typer.Argument(help="The model, as in models.toml.")]
+Raw = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+
+
+@assess.command("evaluate")
+@flags.configured("home", "models_file", "log_level")
+def evaluate(
+    configuration: Configuration,
+    name: Name,
+    data: Annotated[
+        Path, typer.Option("--data", help="The data: a JSON object a line, with its truth.")
+    ],
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="Use no more lines than so many.")
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            "--against",
+            help="Compare row by row with `fp32`, another version of the model, or a file that "
+            "--output has written.",
+        ),
+    ] = None,
+    url: Annotated[
+        str | None,
+        typer.Option("--url", help="Ask the gateway there, instead of running the model here."),
+    ] = None,
+    truncate: Annotated[
+        bool, typer.Option("--truncate", help="Cut rows over the model's limit.")
+    ] = False,
+    tolerance: Annotated[
+        float, typer.Option("--tolerance", min=0, help="By how much numbers of a value may differ.")
+    ] = 0.0,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="Write the whole evaluation there, as JSON.")
+    ] = None,
+    raw: Raw = False,
+) -> None:
+    """Run data with known truth through a model, and say how good its answers are."""
+    from forebay.cli.evaluate import Wanted, run
+    from forebay.runtime import catalog as catalogs
+    from forebay.runtime.telemetry import setup_logging
+
+    settings = configuration.settings
+    setup_logging(settings, f"evaluate:{name}")
+    spec = catalogs.read(Path(settings.models_file)).find(name)
+    wanted = Wanted(data, limit, truncate, tolerance, url)
+    run(settings, spec, wanted, against=against, output=output, raw=raw)
