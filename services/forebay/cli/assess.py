@@ -58,3 +58,50 @@ def evaluate(
     spec = catalogs.read(Path(settings.models_file)).find(name)
     wanted = Wanted(data, limit, truncate, tolerance, url)
     run(settings, spec, wanted, against=against, output=output, raw=raw)
+
+
+@assess.command("profile")
+@flags.configured("home", "models_file", "log_level")
+def profile(
+    configuration: Configuration,
+    name: Name,
+    rows: Annotated[
+        Path | None,
+        typer.Option("--rows", help="Run these: a text a line, or lines as `evaluate` takes them."),
+    ] = None,
+    samples: Annotated[
+        bool, typer.Option("--samples", help="Run the artifact's samples, and nothing else.")
+    ] = False,
+    batch: Annotated[
+        int | None, typer.Option("--batch", min=1, help="Rows in each batch, as they come.")
+    ] = None,
+    tokens: Annotated[
+        int | None, typer.Option("--tokens", min=1, help="Make each row about so many tokens long.")
+    ] = None,
+    trace: Annotated[
+        Path | None,
+        typer.Option("--trace", help="Write a trace there that Perfetto and Chrome open."),
+    ] = None,
+    raw: Raw = False,
+) -> None:
+    """Say where a model's time goes, operator by operator.
+
+    Without --rows it runs the texts that builds are measured on; a python model its samples.
+    """
+    from forebay.cli.profile import run
+    from forebay.runtime import catalog as catalogs
+    from forebay.runtime.telemetry import setup_logging
+
+    settings = configuration.settings
+    setup_logging(settings, f"profile:{name}")
+    spec = catalogs.read(Path(settings.models_file)).find(name)
+    run(
+        settings,
+        spec,
+        rows=rows,
+        samples=samples,
+        batch=batch,
+        tokens=tokens,
+        trace=trace,
+        raw=raw,
+    )

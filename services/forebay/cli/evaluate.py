@@ -1,7 +1,7 @@
 """`forebay models evaluate`: data through a model, here or behind a gateway."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -119,7 +119,7 @@ def _evaluated(spec: ModelSpec, wanted: Wanted, runner: Local | Served, through:
 
 
 @contextmanager
-def _progress(model: str, limit: int | None) -> Iterator[Callable[[Far], None]]:
+def _progress(model: str, limit: int | None) -> Generator[Callable[[Far], None]]:
     """A bar on stderr where that is a terminal."""
     if not sys.stderr.isatty():
         yield lambda _: None
@@ -177,7 +177,7 @@ def _print(found: Evaluation) -> None:
         )
     if found.refused:
         print(
-            f"\n{found.refused:,} left out, which the model refused (`--truncate` cuts what is too long) or failed on:"
+            f"\n{found.refused:,} left out, refused or failed on; --truncate cuts those too long:"
         )
         print_table(("line", "why"), [(str(one.line), one.error) for one in found.refusals])
 

@@ -56,19 +56,20 @@ class Values:
         return Details()
 
 
-def same(one: Any, other: Any, *, tolerance: float) -> bool:
+def same(one: object, other: object, *, tolerance: float) -> bool:
     """Whether two JSON values are the same, numbers within a tolerance; true is no number."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, int | float) and isinstance(other, int | float):
+        return math.isclose(one, other, rel_tol=tolerance, abs_tol=tolerance)
     if isinstance(one, dict) and isinstance(other, dict):
-        left, right = cast("dict[str, Any]", one), cast("dict[str, Any]", other)
+        left, right = cast("dict[str, object]", one), cast("dict[str, object]", other)
         return left.keys() == right.keys() and all(
             same(value, right[name], tolerance=tolerance) for name, value in left.items()
         )
     if isinstance(one, list) and isinstance(other, list):
-        items, others = cast("list[Any]", one), cast("list[Any]", other)
+        items, others = cast("list[object]", one), cast("list[object]", other)
         return len(items) == len(others) and all(
             same(*both, tolerance=tolerance) for both in zip(items, others, strict=True)
         )
-    numbers = all(isinstance(value, int | float) for value in (one, other))
-    if numbers and not isinstance(one, bool) and not isinstance(other, bool):
-        return math.isclose(one, other, rel_tol=tolerance, abs_tol=tolerance)
-    return type(one) is type(other) and one == other
+    return one == other
