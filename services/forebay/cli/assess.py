@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from forebay.cli import flags
-from forebay.runtime.settings import Configuration
+from forebay.runtime.settings import Configuration, Settings
 
 assess = typer.Typer(rich_markup_mode=None)
 
@@ -105,3 +105,25 @@ def profile(
         trace=trace,
         raw=raw,
     )
+
+
+@assess.command("drift")
+@flags.service("home", "models_file", "redis_url", "key_prefix")
+def drift(
+    settings: Settings,
+    name: Name,
+    since: Annotated[
+        str, typer.Option("--since", help="The first day that counts: as 7d, or as 2026-11-22.")
+    ] = "1d",
+    set_reference: Annotated[
+        bool,
+        typer.Option("--set-reference", help="Take what was served since then as the reference."),
+    ] = False,
+    raw: Raw = False,
+) -> None:
+    """Say whether what a model is asked and answers has changed since its reference."""
+    from forebay.cli.drift import run
+    from forebay.runtime import catalog as catalogs
+
+    spec = catalogs.read(Path(settings.models_file)).find(name)
+    run(settings, spec, since=since, set_reference=set_reference, raw=raw)
