@@ -33,7 +33,7 @@ class Told:
             self.inputs.append(example.input)
             output = next(self._outputs)
             failed = isinstance(output, Exception)
-            yield example, Answer(error=output) if failed else Answer(output, 1)
+            yield example, Answer(error=output) if failed else Answer(output)
 
 
 def file_of(folder: Path, *rows: Any) -> Path:
@@ -138,6 +138,7 @@ def test_an_embedding_model_orders_documents_by_cosine(tmp_path: Path) -> None:
     found = evaluated(Task.EMBEDDING, path, told)
     assert told.inputs == [{"text": ["q", "a", "b"], "truncate": False}]
     assert figures(found) == {"NDCG@10": 1, "MRR": 1, "MAP": 1}
+    assert (found.examples, found.rows) == (1, 3)
 
 
 def test_pairs_and_triplets_of_vectors(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def test_the_first_relevant_document_makes_the_reciprocal_rank() -> None:
 
 def test_correlations_are_those_of_scipy_with_ties() -> None:
     one = DRAWS.integers(0, 20, 300).astype(float)
-    other = one + DRAWS.integers(0, 15, 300)
+    other = one + DRAWS.integers(0, 15, 300).astype(float)
     assert correlation.pearson(one, other) == pytest.approx(stats.pearsonr(one, other).statistic)
     assert correlation.spearman(one, other) == pytest.approx(stats.spearmanr(one, other).statistic)
     assert correlation.spearman(one, np.ones(300)) == 0

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
 import msgspec
@@ -64,14 +64,15 @@ def run(
     store = ArtifactStore(settings.home)
     # First, because it may fail, and the evaluation takes its time.
     other = comparison.read(Path(against)) if against and Path(against).is_file() else None
-    if wanted.url is None:
-        found = _here(spec, wanted, artifacts.warm(spec, store))
-    else:
-        found = _there(spec, wanted, check_url(wanted.url))
-    compared = None
-    if against is not None:
-        if other is None:
+    with redirect_stdout(sys.stderr):  # whatever a python model's code prints
+        if wanted.url is None:
+            found = _here(spec, wanted, artifacts.warm(spec, store))
+        else:
+            found = _there(spec, wanted, check_url(wanted.url))
+        if against is not None and other is None:
             other = _here(spec, wanted, _backend(spec, store, against))
+    compared = None
+    if other is not None:
         compared = comparison.compare(found, other)
     if output is not None:
         _write(output, found)

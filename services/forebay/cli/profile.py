@@ -1,6 +1,8 @@
 """`forebay models profile`: what a model's time goes into."""
 
+import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import msgspec
@@ -42,20 +44,34 @@ def run(
         ArtifactError: it isn't built, or doesn't load.
     """
     store = ArtifactStore(settings.home)
-    backend = artifacts.warm(spec, store)
     try:
-        chosen = _rows(spec, store, backend, rows, samples=samples)
-        if tokens is not None:
-            chosen = [of_tokens(backend, chosen[0], tokens)] * (batch or 1)
-        found = profile(spec.name, backend, chosen, spec.batch, batch_rows=batch, trace_to=trace)
+        with redirect_stdout(sys.stderr):  # whatever a python model's code prints
+            found = _profile(spec, store, rows, samples, batch, tokens, trace)
     except OSError as error:
         raise ForebayError(f"{error.filename} can't be written: {error.strerror}.") from error
-    finally:
-        backend.close()
     if raw:
         print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
     else:
         _print(found, trace)
+
+
+def _profile(
+    spec: ModelSpec,
+    store: ArtifactStore,
+    file: Path | None,
+    samples: bool,
+    batch: int | None,
+    tokens: int | None,
+    trace: Path | None,
+) -> Profile:
+    backend = artifacts.warm(spec, store)
+    try:
+        rows = _rows(spec, store, backend, file, samples=samples)
+        if tokens is not None:
+            rows = [of_tokens(backend, rows[0], tokens)] * (batch or 1)
+        return profile(spec.name, backend, rows, spec.batch, batch_rows=batch, trace_to=trace)
+    finally:
+        backend.close()
 
 
 def _rows(

@@ -4,7 +4,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import Any
 
 from forebay.assess.forms.base import Example
 from forebay.assess.local import Answer
@@ -59,11 +58,4 @@ class Served:
             why = told.get("error") or f"it is {told['status']} after {WAIT_S:.0f} s"
             return Answer(error=BackendFailed(str(why)))
         self._version = str(told.get("version", "")).rpartition(":")[2]
-        return Answer(told["output"], _rows(example.input))
-
-
-def _rows(input_: dict[str, Any]) -> int:
-    """Rows that an input comes to."""
-    text, labels = input_.get("text"), input_.get("labels", ("",))
-    documents = input_.get("documents", ("",))
-    return (len(text) if isinstance(text, list) else 1) * len(labels) * len(documents)
+        return Answer(told["output"])

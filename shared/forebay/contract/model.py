@@ -82,7 +82,7 @@ class DriftWatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         watch: whether they do at all. If not given, they do, but for `echo`.
-        sample: share of the rows that is looked at, by chance. Of more than 50 rows a second a
+        sample: share of the rows that is looked at, by chance. Of more than 200 rows a second a
             worker looks at fewer.
         keep_days: for how long a day's counts are kept.
     """

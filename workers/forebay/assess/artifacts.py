@@ -6,9 +6,10 @@ import msgspec
 
 from forebay.contract.errors import InvalidInput, NotFound
 from forebay.contract.manifest import Manifest
-from forebay.contract.model import ModelSpec, Precision
+from forebay.contract.model import BackendName, ModelSpec, Precision
 from forebay.inference.backends.base import Backend
 from forebay.inference.backends.load import load
+from forebay.inference.backends.python import PythonModel
 from forebay.storage.artifacts import ArtifactStore
 
 FP32_FOLDER = "compared"
@@ -32,7 +33,9 @@ def warm(spec: ModelSpec, store: ArtifactStore) -> Backend:
     Raises:
         ArtifactError: it isn't built, or doesn't load.
     """
-    backend = load(spec, store)
+    # A python model is not told to gateways: what serves may still be the code of before.
+    is_python = spec.backend is BackendName.PYTHON
+    backend: Backend = PythonModel(spec) if is_python else load(spec, store)
     backend.warm()
     return backend
 

@@ -114,9 +114,11 @@ def by_chance(bins: int, rows_then: int, rows_now: int) -> float:
 
 
 def _compared(name: str, then: Sketch, now: Sketch) -> StatisticDrift:
-    bins = sorted(then.counts.get(name, {}).keys() | now.counts.get(name, {}).keys())
-    shares = [_shares(sketch.counts.get(name, {}), bins) for sketch in (then, now)]
     rows_then, rows_now = then.rows(name), now.rows(name)
+    # Rows of which there is nothing to count at all are in a bin of their own.
+    counts = [sketch.counts.get(name) or {"none": sketch.rows(name)} for sketch in (then, now)]
+    bins = sorted(counts[0].keys() | counts[1].keys())
+    shares = [_shares(one, bins) for one in counts]
     psi = stability_index(*shares)
     chance = by_chance(len(bins), max(rows_then, 1), max(rows_now, 1))
     moved = sorted(bins, key=lambda bin_: -abs(shares[1][bin_] - shares[0][bin_]))

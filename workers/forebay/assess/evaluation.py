@@ -137,7 +137,7 @@ def evaluate(
             except InvalidInput as error:
                 raise lines.wrong(example.line, error.message) from error
             examples.append(example.line)
-            rows += answer.rows
+            rows += example.rows
         share = min(1.0, lines.bytes_read / max(lines.bytes, 1))
         progress(Progress(len(examples) + refused, share))
     seconds = time.perf_counter() - started

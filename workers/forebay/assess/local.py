@@ -37,12 +37,10 @@ class Answer(msgspec.Struct, frozen=True):
 
     Attributes:
         output: in JSON, as `/v1/predictions` tells it.
-        rows: of the model that it took.
         error: why there is none.
     """
 
     output: Any = None
-    rows: int = 0
     error: ForebayError | None = None
 
 
@@ -87,7 +85,7 @@ class _Open:
         outputs = [output for output in self._outputs if output is not None]
         told = output_of(outputs, self._raw, single=self._single)
         # As a client has it: tuples are lists, and numbers what JSON makes of them.
-        return Answer(msgspec.json.decode(msgspec.json.encode(told)), len(outputs))
+        return Answer(msgspec.json.decode(msgspec.json.encode(told)))
 
 
 class _Ref(msgspec.Struct, frozen=True, eq=False):

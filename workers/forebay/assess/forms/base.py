@@ -18,11 +18,13 @@ class Example(msgspec.Struct, frozen=True):
         line: its number in the file.
         input: what `/v1/predictions` takes for it.
         truth: what is expected of the output; its form knows how to read it.
+        rows: of the model that it comes to.
     """
 
     line: int
     input: dict[str, Any]
     truth: Any
+    rows: int = 1
 
 
 class LabelFigures(msgspec.Struct, frozen=True):

@@ -77,7 +77,8 @@ class _Labels:
             input_["top_k"] = None
         if given.pair is not None:
             input_["pair"] = given.pair
-        return Example(line, input_, given.labels if self.several else (given.label,))
+        truth = given.labels if self.several else (given.label,)
+        return Example(line, input_, truth, rows=len(given.candidate_labels or ("",)))
 
     def scored(self, example: Example, output: Any) -> list[tuple[str, float]]:
         """Every label with its score, the best first.

@@ -51,7 +51,7 @@ class Pairs:
         """Read a line; see the module."""
         given = decode(self._decoder, data)
         asked = {"text": [given.text, given.pair], "truncate": self._truncate}
-        return Example(line, asked, given.score)
+        return Example(line, asked, given.score, rows=2)
 
     def take(self, example: Example, output: Any) -> None:
         """Count the cosine of the two vectors."""
@@ -89,7 +89,7 @@ class Triplets:
         """Read a line; see the module."""
         given = decode(self._decoder, data)
         texts = [given.anchor, given.positive, given.negative]
-        return Example(line, {"text": texts, "truncate": self._truncate}, None)
+        return Example(line, {"text": texts, "truncate": self._truncate}, None, rows=3)
 
     def take(self, example: Example, output: Any) -> None:
         """Count which of the two is nearer, by cosine."""

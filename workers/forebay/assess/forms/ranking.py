@@ -75,7 +75,8 @@ class Ranking:
             asked: dict[str, Any] = {"text": [given.query, *given.documents]}
         else:
             asked = {"query": given.query, "documents": given.documents}
-        return Example(line, {**asked, "truncate": self._truncate}, grades)
+        rows = number + self._by_vectors
+        return Example(line, {**asked, "truncate": self._truncate}, grades, rows)
 
     def take(self, example: Example, output: Any) -> None:
         """Count the order of the documents."""

@@ -6,5 +6,5 @@ ranking      documents in an order
 correlation  scores against scores
 
 Small and our own, because the one library that has most of them is scikit-learn, which with scipy
-is 150 MB for a worker; tests hold these against it (decision 0029).
+is 190 MB for a worker; tests hold these against it (decision 0029).
 """

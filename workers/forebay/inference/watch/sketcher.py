@@ -32,7 +32,7 @@ LONGEST_ANSWER = 64
 """Longest JSON value, in bytes, that is told by its bucket: a label, a number, true or false."""
 
 
-MOST_ROWS_S = 50.0
+MOST_ROWS_S = 200.0
 """About so many rows a second are looked at, at most."""
 
 MOST_CHARACTERS = 4_096
