@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
 from forebay.cli import flags
@@ -14,8 +15,13 @@ Name = Annotated[str, typer.Argument(help="The model, as in models.toml.")]
 Raw = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 
+def _quiet(settings: Settings) -> Settings:
+    """For a verb that people wait for: only what goes wrong is said beside what it prints."""
+    return msgspec.structs.replace(settings, log_level="warning")
+
+
 @assess.command("evaluate")
-@flags.configured("home", "models_file", "log_level")
+@flags.configured("home", "models_file")
 def evaluate(
     configuration: Configuration,
     name: Name,
@@ -54,14 +60,14 @@ def evaluate(
     from forebay.runtime.telemetry import setup_logging
 
     settings = configuration.settings
-    setup_logging(settings, f"evaluate:{name}")
+    setup_logging(_quiet(settings), f"evaluate:{name}")
     spec = catalogs.read(Path(settings.models_file)).find(name)
     wanted = Wanted(data, limit, truncate, tolerance, url)
     run(settings, spec, wanted, against=against, output=output, raw=raw)
 
 
 @assess.command("profile")
-@flags.configured("home", "models_file", "log_level")
+@flags.configured("home", "models_file")
 def profile(
     configuration: Configuration,
     name: Name,
@@ -93,7 +99,7 @@ def profile(
     from forebay.runtime.telemetry import setup_logging
 
     settings = configuration.settings
-    setup_logging(settings, f"profile:{name}")
+    setup_logging(_quiet(settings), f"profile:{name}")
     spec = catalogs.read(Path(settings.models_file)).find(name)
     run(
         settings,

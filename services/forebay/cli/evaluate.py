@@ -62,15 +62,15 @@ def run(
         Unavailable: no gateway answers.
     """
     store = ArtifactStore(settings.home)
-    # First, because it may fail, and the evaluation takes its time.
+    # What is compared with comes first: it may fail, or take a build.
     other = comparison.read(Path(against)) if against and Path(against).is_file() else None
     with redirect_stdout(sys.stderr):  # whatever a python model's code prints
+        if against is not None and other is None:
+            other = _here(spec, wanted, _backend(spec, store, against))
         if wanted.url is None:
             found = _here(spec, wanted, artifacts.warm(spec, store))
         else:
             found = _there(spec, wanted, check_url(wanted.url))
-        if against is not None and other is None:
-            other = _here(spec, wanted, _backend(spec, store, against))
     compared = None
     if other is not None:
         compared = comparison.compare(found, other)
@@ -89,6 +89,7 @@ def run(
 
 def _backend(spec: ModelSpec, store: ArtifactStore, against: str) -> Backend:
     if against.lower() == "fp32":
+        print(f"{spec.name} in full precision is built, unless it is kept.", file=sys.stderr)
         return artifacts.warm_fp32(spec, store)
     return artifacts.warm_version(spec, store, against)
 
