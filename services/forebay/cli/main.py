@@ -15,6 +15,7 @@ import typer
 from forebay.cli import flags
 from forebay.cli.dead import dead
 from forebay.cli.models import models
+from forebay.cli.workers import workers
 from forebay.contract.errors import ErrorKind, ForebayError, InvalidInput
 from forebay.runtime.process import EXIT_HOPELESS
 from forebay.runtime.settings import Configuration, Settings
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 app.add_typer(models, name="models")
 app.add_typer(dead, name="dead")
+app.add_typer(workers, name="workers")
 
 INTERRUPTED = 130
 SERVICES = frozenset({"gateway", "worker", "background"})

@@ -47,7 +47,8 @@ class Roster:
             redis.exceptions.RedisError: Redis is out of reach.
         """
         await self._redis.execute_command("SREM", self._keys.roster, worker)
-        await self._redis.execute_command("DEL", self._keys.card(worker))
+        # Which removes it, by a command that workers may use anyway.
+        await self._redis.execute_command("PEXPIRE", self._keys.card(worker), 0)
 
     async def present(self) -> list[WorkerCard]:
         """Cards of all workers that are present, the one that has worked longest first.

@@ -6,7 +6,7 @@ no other: so nothing of another model runs beside it, and no model is being load
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from forebay.inference.moves import Moves
 
@@ -34,7 +34,7 @@ class Gate:
             self._moves.tell()
 
     @contextlib.asynccontextmanager
-    async def alone(self) -> AsyncIterator[None]:
+    async def alone(self) -> AsyncGenerator[None]:
         """Run the block while no batch runs and no model is being loaded.
 
         Batches go on while a load is waited for: that may take long.
@@ -50,7 +50,7 @@ class Gate:
                 self._moves.tell()
 
     @contextlib.asynccontextmanager
-    async def loading(self) -> AsyncIterator[None]:
+    async def loading(self) -> AsyncGenerator[None]:
         """Load a model in the block, beside batches but not beside one that runs alone."""
         await self._moves.until(lambda: not self._shut)
         self._loads += 1

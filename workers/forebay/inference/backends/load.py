@@ -1,5 +1,6 @@
 """Turns a model's spec into its backend. Only the chosen backend is imported."""
 
+import importlib
 import os
 from collections.abc import Iterable, Sequence
 
@@ -66,13 +67,7 @@ def load(spec: ModelSpec, store: ArtifactStore, *, providers: Sequence[str] = (C
 def import_libraries(specs: Iterable[ModelSpec]) -> None:
     """Import what backends of these take, so that it counts for none of them in particular."""
     for backend in {spec.backend for spec in specs}:
-        match backend:
-            case BackendName.ECHO:
-                import forebay.inference.backends.echo
-            case BackendName.PYTHON:
-                import forebay.inference.backends.python
-            case BackendName.ONNX:
-                import forebay.inference.backends.onnx  # noqa: F401
+        importlib.import_module(f"forebay.inference.backends.{backend.value}")
 
 
 def _cores() -> int:
