@@ -84,17 +84,25 @@ def forebay(
     "host",
     "port",
     "grpc_port",
+    "worker_memory_mb",
+    "idle_unload_s",
     "log_level",
 )
-def up(configuration: Configuration) -> None:
+def up(
+    configuration: Configuration,
+    one_worker: Annotated[
+        bool, typer.Option("--one-worker", help="One worker for all models.")
+    ] = False,
+) -> None:
     """Run everything on this machine, until Ctrl-C.
 
     Starts a Redis-compatible server of its own (or uses --redis-url), the background worker and
-    its clock, one worker for each model, and the gateway; builds what is not built yet.
+    its clock, one worker for each model (or one for all), and the gateway; builds what is not built
+    yet.
     """
     from forebay.cli.up import run
 
-    run(configuration)
+    run(configuration, one_worker=one_worker)
 
 
 @app.command()

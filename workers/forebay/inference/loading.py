@@ -1,8 +1,9 @@
 """Loads models and lets go of them, and measures what they take.
 
-What a model takes is what the process grows by while it is loaded and warmed, and at least what the
-process gives back when it is unloaded: it grows further with its first large batches. A measure
-that was taken while other models ran says little, and doesn't replace an earlier one.
+What a model takes is what the process grows by while it is loaded and warmed, until it is unloaded
+for the first time: what the process gives back then has what came with its largest batches, which
+can be several times as much. A measure that was taken while other models ran says little, and
+doesn't replace an earlier one.
 """
 
 import asyncio
@@ -114,14 +115,12 @@ class Loader:
             (loaded - began) * 1000,
             (warm - loaded) * 1000,
         )
-        noted = self._noted(spec, backend.version)
         footprint = Footprint(spec.name, spec.source, backend.version, took, warm - began)
-        if noted is not None and not (was_quiet and quiet()):
-            footprint = msgspec.structs.replace(footprint, bytes=noted.bytes)
-        elif noted is not None:
-            # The process may have had room left from before, and then grows by less.
-            eased = max(took, (took + noted.bytes) // 2)
-            footprint = msgspec.structs.replace(footprint, bytes=eased)
+        noted = self._noted(footprint)
+        if noted is not None:
+            # Of the last time it is known what it came to with work.
+            most = max(took, noted.bytes) if was_quiet and quiet() else noted.bytes
+            footprint = msgspec.structs.replace(footprint, bytes=most)
         self._footprints.write(footprint)
         return Loaded(backend, footprint)
 
@@ -136,20 +135,19 @@ class Loader:
             quiet: as for `load`.
         """
         was_quiet, before = quiet(), resident_bytes()
-        footprint, version = loaded.footprint, loaded.backend.version
         loaded.backend.close()
         del loaded.backend
         give_back_all()
         given_back = before - resident_bytes()
-        if was_quiet and quiet() and given_back > footprint.bytes:
-            self._footprints.write(
-                msgspec.structs.replace(footprint, bytes=given_back, version=version)
-            )
+        if was_quiet and quiet():
+            # Less than was noted may be less than it took: pages that it shared stay.
+            size = max(given_back, (given_back + loaded.footprint.bytes) // 2)
+            self._footprints.write(msgspec.structs.replace(loaded.footprint, bytes=size))
         return given_back
 
-    def _noted(self, spec: ModelSpec, version: str) -> Footprint | None:
-        noted = self._footprints.read(spec.name, source=spec.source)
-        return noted if noted is not None and noted.version == version else None
+    def _noted(self, footprint: Footprint) -> Footprint | None:
+        noted = self._footprints.read(footprint.model, source=footprint.source)
+        return noted if noted is not None and noted.version == footprint.version else None
 
 
 async def on_thread(name: str, work: Callable[[], T]) -> T:
