@@ -174,3 +174,9 @@ def test_if_they_have_grown_over_the_bound_one_goes_but_never_the_last() -> None
 def test_memory_that_is_not_given_back_keeps_the_only_one_that_waits_from_nothing() -> None:
     leaking = Memory(budget=300 * MB, floor=100 * MB, rss=290 * MB)
     assert names(decide([absent("a")], leaking, now=NOW)) == [("Load", "a")]
+
+
+def test_one_that_has_outgrown_the_bound_is_loaded_alone() -> None:
+    grown = absent("grown", bytes=900 * MB, least=50 * MB)
+    assert steps(grown) == [("Load", "grown")]
+    assert steps(ready("a"), grown) == [("Unload", "a")]

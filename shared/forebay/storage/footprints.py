@@ -25,7 +25,8 @@ class Footprint(msgspec.Struct, frozen=True):
         model: its name.
         source: what it was made of, as `models.toml` says it.
         version: short digest of the artifact.
-        bytes: by which the worker grew.
+        bytes: by which the worker grew, with what work came to if that is known.
+        load_bytes: by which it grew with the load alone.
         load_s: time that loading and warming took, seconds.
     """
 
@@ -33,6 +34,7 @@ class Footprint(msgspec.Struct, frozen=True):
     source: str
     version: str
     bytes: int
+    load_bytes: int
     load_s: float
     format: int = FORMAT_VERSION
 

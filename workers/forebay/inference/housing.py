@@ -58,7 +58,7 @@ class Housing:
                 load = functools.partial(self._loader.load, slot.spec, quiet=self._is_quiet)
                 loaded = await on_thread(f"load {name}", load)
             slot.footprint = loaded.footprint
-            needs = self.floor + slot.footprint.bytes
+            needs = self.floor + slot.footprint.load_bytes
             if self.budget and needs > self.budget:
                 await self._close(slot, loaded)
                 self.refuse(slot, needs)

@@ -76,15 +76,15 @@ class Loader:
         """What a model will take: as it was measured last, or as its artifact's size suggests."""
         noted = self._footprints.read(spec.name, source=spec.source)
         if not spec.is_built:
-            return noted or Footprint(spec.name, spec.source, "", UNKNOWN_BYTES, UNKNOWN_S)
+            return noted or _guess(spec, "", UNKNOWN_BYTES)
         try:
             manifest = read_manifest(self._store.current(spec.name), model=spec.name)
         except ArtifactError:
-            return noted or Footprint(spec.name, spec.source, "", UNKNOWN_BYTES, UNKNOWN_S)
+            return noted or _guess(spec, "", UNKNOWN_BYTES)
         if noted is not None and noted.version == manifest.version:
             return noted
         size = int(GROWTH * sum(file.bytes for file in manifest.files))
-        return Footprint(spec.name, spec.source, manifest.version, size, UNKNOWN_S)
+        return _guess(spec, manifest.version, size)
 
     def load(self, spec: ModelSpec, *, quiet: Callable[[], bool] = lambda: True) -> Loaded:
         """Load a model and run its samples; on any thread.
@@ -115,7 +115,9 @@ class Loader:
             (loaded - began) * 1000,
             (warm - loaded) * 1000,
         )
-        footprint = Footprint(spec.name, spec.source, backend.version, took, warm - began)
+        footprint = Footprint(
+            spec.name, spec.source, backend.version, took, load_bytes=took, load_s=warm - began
+        )
         noted = self._noted(footprint)
         if noted is not None:
             # Of the last time it is known what it came to with work.
@@ -148,6 +150,10 @@ class Loader:
     def _noted(self, footprint: Footprint) -> Footprint | None:
         noted = self._footprints.read(footprint.model, source=footprint.source)
         return noted if noted is not None and noted.version == footprint.version else None
+
+
+def _guess(spec: ModelSpec, version: str, size: int) -> Footprint:
+    return Footprint(spec.name, spec.source, version, size, load_bytes=size, load_s=UNKNOWN_S)
 
 
 async def on_thread(name: str, work: Callable[[], T]) -> T:

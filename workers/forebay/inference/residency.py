@@ -35,7 +35,8 @@ class Resident(msgspec.Struct, frozen=True):
     """One model of the worker's set. Times are seconds on one clock, whichever.
 
     Attributes:
-        bytes: what it takes, measured or thought.
+        bytes: what it takes with its work, measured or thought.
+        least: what its load alone takes, if that is less.
         load_s: how long its load took, or is thought to take.
         since: when it got into its state.
         used: when it was last seen to hold rows, or became ready.
@@ -50,6 +51,7 @@ class Resident(msgspec.Struct, frozen=True):
     name: str
     state: ModelState
     bytes: int = 0
+    least: int = 0
     load_s: float = 0.0
     since: float = 0.0
     used: float = 0.0
@@ -117,6 +119,7 @@ def decide(
     Returns:
         Steps that may all be begun at once. One load at most, and none while another goes on.
     """
+    models = [_within(model, memory) for model in models]
     ready = [model for model in models if model.state is ModelState.READY]
     steps: list[Step] = []
     wanted = sorted(
@@ -196,6 +199,14 @@ def _stay(ready: Sequence[Resident], memory: Memory, first: Resident) -> list[Re
     while left and not _by_measure(left, memory, first.bytes):
         del left[0]
     return left
+
+
+def _within(model: Resident, memory: Memory) -> Resident:
+    """A model that can be loaded alone is: it may just not grow by all that it once did."""
+    most = memory.budget - memory.floor
+    if memory.budget and (model.least or model.bytes) <= most < model.bytes:
+        return msgspec.structs.replace(model, bytes=most)
+    return model
 
 
 def _may_load(model: Resident, now: float) -> bool:

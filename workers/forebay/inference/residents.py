@@ -171,8 +171,9 @@ class Residents:
             if given is not None:
                 slot.footprint = given.footprint
                 await self._housing.serve(slot, given)
-            if not self._housing.budget or planned + slot.footprint.bytes <= self._housing.budget:
-                planned += slot.footprint.bytes
+            size = slot.footprint.bytes
+            if not self._housing.budget or planned + size <= self._housing.budget:
+                planned += size
                 slot.preload(time.monotonic())
 
     async def _look(self) -> None:

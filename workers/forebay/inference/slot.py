@@ -103,6 +103,7 @@ class Slot:
             self.spec.name,
             self.state,
             bytes=self.footprint.bytes,
+            least=self.footprint.load_bytes,
             load_s=self.footprint.load_s,
             since=self.since,
             used=self._used,
