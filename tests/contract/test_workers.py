@@ -1,4 +1,4 @@
-"""Cards and orders, to the byte: workers, gateways and operators may be of neighbouring releases."""
+"""Cards and orders, to the byte: those who read them may be of another release."""
 
 import msgspec
 import pytest
