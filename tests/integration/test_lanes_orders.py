@@ -43,9 +43,11 @@ async def obeying(server: LaneServer, keys: Keys) -> AsyncIterator[list[Order]]:
     await asyncio.wait([task])
 
 
-def ask(server: LaneServer, keys: Keys, verb: Verb, model: str, within_s: float = 10.0) -> object:
+async def ask(
+    server: LaneServer, keys: Keys, verb: Verb, model: str, within_s: float = 10.0
+) -> None:
     now_ms = Clock().now_ms()
-    return give(server.redis, keys, "w", verb, model, now_ms=now_ms, within_s=within_s)
+    await give(server.redis, keys, "w", verb, model, now_ms=now_ms, within_s=within_s)
 
 
 async def test_who_is_present_is_told_the_oldest_first(lanes: LaneServer, keys: Keys) -> None:

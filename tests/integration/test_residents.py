@@ -262,6 +262,19 @@ async def test_all_drain_within_one_grace(house: House) -> None:
     assert [await house.strikes(id_) for id_ in (*held, *queued)] == [0] * 22
 
 
+async def test_a_load_that_never_ends_holds_up_nobody_and_not_the_end_either(
+    house: House,
+) -> None:
+    process = await start(house, "good", kinds={"slow": ["slow"]}, drain_s="3")
+    await house.fleet.ready("good")
+    await eventually((house.folder / "loading").exists, within_s=WITHIN_S)
+    await house.until("slow", ModelState.LOADING)
+    assert (await house.ask("good", n=1)).json()["output"] == 1 + MODEL_MB * MB
+    process.terminate()
+    assert await asyncio.to_thread(process.wait, WITHIN_S) == 0, house.fleet.said
+    assert await house.listed() == []
+
+
 async def test_only_what_hangs_is_struck(house: House) -> None:
     process = await start(house, "busy", kinds={"hasty": ["hung"]})
     await house.fleet.ready("hung", "busy")

@@ -160,7 +160,7 @@ class Residents:
 
     def _measure_floor(self) -> None:
         self._loader.import_libraries(slot.spec for slot in self._slots.values())
-        given = sum(loaded.footprint.bytes for loaded in self._given.values())
+        given = sum(loaded.footprint.load_bytes for loaded in self._given.values())
         self._housing.floor = max(resident_bytes() - given, 0)
 
     async def _begin(self) -> None:
