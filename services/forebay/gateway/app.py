@@ -25,6 +25,7 @@ from forebay.gateway.health import Health
 from forebay.gateway.http import Exchange, render_problem, respond
 from forebay.gateway.reads import Reads
 from forebay.gateway.repeats import Repeats
+from forebay.gateway.repository import Repository
 from forebay.gateway.serving import listen, run
 from forebay.gateway.versions import StoredVersions, Versions
 from forebay.lanes.cancel import Canceler
@@ -165,7 +166,8 @@ def create_app(settings: Settings, catalog: Catalog, *, versions: Versions | Non
         models=catalog.models, redis=redis, keys=keys, link=link, inbox=inbox, clock=clock
     )
 
-    open_inference = oip.OpenInference(dispatch, lambda: health.is_ready)
+    repository = Repository(redis, keys, reads, clock)
+    open_inference = oip.OpenInference(dispatch, repository, lambda: health.is_ready)
 
     rpc = None
     if settings.grpc_port:

@@ -42,6 +42,7 @@ class Up:
         configuration: settings, and which of them were given.
         show: receives the processes' log lines.
         announce: told once, when everything is ready.
+        one_worker: have one worker for all models, instead of one for each.
 
     Raises:
         ConfigurationError: the home folder can't be.
@@ -53,7 +54,9 @@ class Up:
         *,
         show: Callable[[str], None],
         announce: Callable[[Ready], None],
+        one_worker: bool = False,
     ) -> None:
+        self._one_worker = one_worker
         self._settings = configuration.settings
         self._given = {o.field: o.value for o in configuration.origins if o.source != "default"}
         self._home = whole_path(self._settings.home)
@@ -183,8 +186,11 @@ class Up:
             await server.until_answers()
             tell_url(self._home, url)
         env = self._env(url)
-        for name in catalog.models:
-            supervisor.start(Task(f"worker:{name}", _verb("worker", name), Stage.WORKERS, env))
+        workers = {f"worker:{name}": _verb("worker", name) for name in catalog.models}
+        if self._one_worker:
+            workers = {"worker": _verb("worker", "--all")}
+        for name, verb in workers.items():
+            supervisor.start(Task(name, verb, Stage.WORKERS, env))
         for name, stage, verb in (
             ("gateway", Stage.GATEWAY, _verb("gateway")),
             ("background", Stage.BACKGROUND, _verb("background")),

@@ -26,7 +26,11 @@ worker has not settled them, as `LANE:ENTRY …`; all workers of the shard liste
 Without a tag: the pub/sub channels `P:reply:GATEWAY`, written by settle and finish and read by
 that gateway; `P:claim:DIGEST`, a string, the prediction that a client's name stands for, written
 and read by gateways, for the prediction's life and retention; `P:models`, a set of every model that
-was ever swept, written and read by the sweeps, for ever; and `P:celery:…`, Celery's own queues.
+was ever swept, written and read by the sweeps, for ever; `P:roster`, a set of workers, written by
+them and read by gateways and operators; `P:roster:WORKER`, a string, a worker's card, likewise, for
+as long as it is present; `P:orders:WORKER`, a list, pushed by gateways and operators and popped by
+that worker, for as long as somebody waits for an answer; `P:answer:ORDER`, a string, written by the
+worker and read by who gave the order, for a minute; and `P:celery:…`, Celery's own queues.
 
 P is `settings.key_prefix`. Everything of one model's shard carries the hash tag
 `{model:shard}`, so one script call stays in one Redis Cluster slot.
@@ -176,6 +180,23 @@ class Keys:
     def models(self) -> str:
         """Every model that was ever swept, whether or not it is still in a catalog."""
         return f"{self.prefix}:models"
+
+    @property
+    def roster(self) -> str:
+        """Workers that are present, or were lately."""
+        return f"{self.prefix}:roster"
+
+    def card(self, worker: str) -> str:
+        """What a worker that is present tells of itself."""
+        return f"{self.prefix}:roster:{worker}"
+
+    def orders(self, worker: str) -> str:
+        """What a worker is to do."""
+        return f"{self.prefix}:orders:{worker}"
+
+    def answer(self, order: str) -> str:
+        """What came of an order."""
+        return f"{self.prefix}:answer:{order}"
 
     def claim(self, name: str) -> str:
         """What a name of a client's own stands for; any text will do."""

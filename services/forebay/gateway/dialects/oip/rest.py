@@ -70,7 +70,7 @@ class StatisticsBody(msgspec.Struct, frozen=True):
 
 
 class IndexRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Body of `POST /v2/repository/index`; all that is listed is ready."""
+    """Body of `POST /v2/repository/index`; `ready` lists only what is."""
 
     ready: bool = False
 
@@ -147,19 +147,19 @@ class Rest:
 
     async def index(self, call: Call) -> Answer:
         """What models there are."""
-        decode(_index, call.body or b"{}")
-        return Answer(to_json(self._description.index()))
+        request = decode(_index, call.body or b"{}")
+        return Answer(to_json(await self._description.index(ready=request.ready)))
 
     async def load(self, call: Call) -> Answer:
-        """Make sure that a model may be asked for."""
+        """Have a model loaded."""
         request = decode(_load, call.body or b"{}")
-        self._description.load(call.path_param("model"), parameters=bool(request.parameters))
+        await self._description.load(call.path_param("model"), parameters=bool(request.parameters))
         return Answer(b"{}")
 
     async def unload(self, call: Call) -> Answer:
-        """Refuse to unload a model."""
+        """Have a model unloaded."""
         decode(_load, call.body or b"{}")
-        self._description.unload(call.path_param("model"))
+        await self._description.unload(call.path_param("model"))
         return Answer(b"{}")
 
     async def infer(self, call: Call) -> Answer:

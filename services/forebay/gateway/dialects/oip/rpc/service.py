@@ -169,18 +169,18 @@ class Service:
     async def _index(
         self, request: pb.RepositoryIndexRequest, context: Context, request_id: str
     ) -> pb.RepositoryIndexResponse:
-        return messages.index(self._description.index())
+        return messages.index(await self._description.index(ready=request.ready))
 
     async def _load(
         self, request: pb.RepositoryModelLoadRequest, context: Context, request_id: str
     ) -> pb.RepositoryModelLoadResponse:
-        self._description.load(request.model_name, parameters=bool(request.parameters))
+        await self._description.load(request.model_name, parameters=bool(request.parameters))
         return pb.RepositoryModelLoadResponse()
 
     async def _unload(
         self, request: pb.RepositoryModelUnloadRequest, context: Context, request_id: str
     ) -> pb.RepositoryModelUnloadResponse:
-        self._description.unload(request.model_name)
+        await self._description.unload(request.model_name)
         return pb.RepositoryModelUnloadResponse()
 
     async def _infer(
