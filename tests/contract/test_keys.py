@@ -32,6 +32,10 @@ BUILT: dict[str, Callable[[LaneKeys], str]] = {
     "leaders": lambda keys: keys.leaders,
     f"joined:{ID}": lambda keys: keys.joined + ID,
     "dead": lambda keys: keys.dead,
+    "traffic": lambda keys: keys.traffic,
+    "reloads": lambda keys: keys.reloads,
+    "copies": lambda keys: keys.copies,
+    "disagreement": lambda keys: keys.disagreement,
 }
 
 
@@ -107,7 +111,8 @@ def test_keys_of_no_one_model_have_no_tag_and_are_told_below_the_table() -> None
 # table's names after one.
 _BY_HAND = re.compile(
     r"\}\}:|\{\w+:\d+\}:"
-    r"|:(?:lane|record|out|parts|deadlines|demand|workers|absences|running|rates|counters|leaders|joined|dead|models|reply)[:{%\"']"
+    r"|:(?:lane|record|out|parts|deadlines|demand|workers|absences|running|rates|counters|leaders"
+    r"|joined|dead|traffic|reloads|copies|disagreement|models|reply)[:{%\"']"
 )
 _LITERAL = re.compile(r"""[rbf]*(?:"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')""", re.IGNORECASE)
 

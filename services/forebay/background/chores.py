@@ -37,7 +37,7 @@ class Chores:
 
     def __init__(self, settings: Settings, catalog: Catalog) -> None:
         self._settings = settings
-        self._models = tuple(catalog.models)
+        self._models = tuple(catalog.served)
         self._keys = Keys(settings.key_prefix)
         self._loop = LoopThread()
         self._redis: Redis | None = None

@@ -183,8 +183,13 @@ class Up:
             await server.until_answers()
             tell_url(self._home, url)
         env = self._env(url)
-        for name in catalog.models:
+        served = configured(catalog)
+
+        def start_worker(name: str) -> None:
             supervisor.start(Task(f"worker:{name}", _verb("worker", name), Stage.WORKERS, env))
+
+        for name in served:
+            start_worker(name)
         for name, stage, verb in (
             ("gateway", Stage.GATEWAY, _verb("gateway")),
             ("background", Stage.BACKGROUND, _verb("background")),
@@ -192,12 +197,16 @@ class Up:
         ):
             supervisor.start(Task(name, verb, stage, env))
         # Imported while the processes start: it brings the Redis client.
-        from forebay.local.readiness import until_ready
+        from forebay.local.readiness import live_versions, until_ready
 
+        live = await live_versions(catalog, redis_url=url, key_prefix=settings.key_prefix)
+        for name in sorted(live.difference(served)):
+            start_worker(name)
+            served.append(name)
         address = Address(settings.host, settings.port)
         await until_ready(
             address,
-            catalog.models,
+            served,
             redis_url=url,
             key_prefix=settings.key_prefix,
             say=log.info,
@@ -226,6 +235,18 @@ class Up:
         return {**os.environ, **named, "PYTHONUNBUFFERED": "1"}
 
 
+def configured(catalog: Catalog) -> list[str]:
+    """What has workers by models.toml: every model, and its versions that get requests or copies.
+
+    A version without either gets a worker when somebody starts one.
+    """
+    names: list[str] = []
+    for name, spec in catalog.models.items():
+        wanted = [version for version, told in spec.versions.items() if told.weight or told.shadow]
+        names += [name, *(catalog.version(spec, version).name for version in wanted)]
+    return names
+
+
 def missing_artifacts(home: Path, catalog: Catalog) -> list[ModelSpec]:
     """Models that have to be built first: not built yet, or built from another specification."""
     # Not at the top: most starts build nothing, and `up` should be quick to say what is wrong.
@@ -233,7 +254,7 @@ def missing_artifacts(home: Path, catalog: Catalog) -> list[ModelSpec]:
 
     store = ArtifactStore(home)
     missing: list[ModelSpec] = []
-    for spec in catalog.models.values():
+    for spec in (catalog.served[name] for name in configured(catalog)):
         if not spec.is_built:
             continue
         try:

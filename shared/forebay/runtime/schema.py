@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from forebay.contract.model import BatchLimits, LaneLimits, ModelSpec
+from forebay.contract.versions import OF_THE_MODEL, Version
 from forebay.runtime.catalog import CatalogFile, set_by_hand
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -21,8 +22,14 @@ def catalog_schema() -> dict[str, Any]:
     from their docstrings.
     """
     _, parts = msgspec.json.schema_components([CatalogFile], ref_template="#/$defs/{name}")
-    for struct in (ModelSpec, BatchLimits, LaneLimits):
+    for struct in (ModelSpec, BatchLimits, LaneLimits, Version):
         _tell(parts[struct.__name__], struct)
+    # A version's table takes what its model's takes as well.
+    told = parts[ModelSpec.__name__]["properties"]
+    inherited = {name: told[name] for name in told if name not in OF_THE_MODEL}
+    version = parts[Version.__name__]
+    version["properties"] |= {name: _without_default(inherited[name]) for name in inherited}
+    version["additionalProperties"] = False
     for part in parts.values():
         part["description"] = _summary(part["description"])
     whole = parts.pop(CatalogFile.__name__)
@@ -52,6 +59,11 @@ def _as_toml(field: dict[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in field.items() if key != "default" or not unset}
     kinds = [kind for kind in kept.pop("anyOf", ()) if kind != {"type": "null"}]
     return kept | (kinds[0] if len(kinds) == 1 else {"anyOf": kinds} if kinds else {})
+
+
+def _without_default(field: dict[str, Any]) -> dict[str, Any]:
+    """A field whose default is what another table says."""
+    return {key: value for key, value in field.items() if key != "default"}
 
 
 def _attributes(struct: type[msgspec.Struct]) -> dict[str, str]:

@@ -108,6 +108,7 @@ _leave = Script("leave")
 _tidy = Script("tidy")
 _letters = Script("letters")
 _unclaim = Script("unclaim")
+_traffic = Script("traffic")
 
 
 def _lanes(keys: LaneKeys) -> list[str]:
@@ -311,6 +312,14 @@ async def tidy(
 async def unclaim(redis: Commands, key: str, claim: str) -> None:
     """`unclaim.lua`."""
     await _unclaim.call(redis, [key], [claim])
+
+
+async def traffic(
+    redis: Commands, keys: LaneKeys, *, last: str, most: int, fields: Sequence[Arg]
+) -> str | None:
+    """`traffic.lua`: the entry of the change; None if another has come after `last`."""
+    reply = await _traffic.call(redis, [keys.traffic], [last, most, *fields])
+    return None if reply is None else cast(bytes, reply).decode()
 
 
 async def letters(
