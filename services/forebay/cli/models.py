@@ -126,6 +126,20 @@ def rollback(settings: Settings, name: Model, force: Force = False) -> None:
     Verb(settings, name).roll_back(force=force)
 
 
+@models.command("shadow")
+@flags.service(*_LIVE)
+def shadow(
+    settings: Settings,
+    name: Model,
+    raw: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    reset: Annotated[bool, typer.Option("--reset", help="Count from nothing again.")] = False,
+) -> None:
+    """Show how far a model's shadows are from what clients got."""
+    from forebay.cli.shadow import run
+
+    run(settings, name, raw=raw, reset=reset)
+
+
 @models.command("schema")
 def schema() -> None:
     """Print the JSON schema of models.toml, for editors."""

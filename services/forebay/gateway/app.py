@@ -26,6 +26,7 @@ from forebay.gateway.http import Exchange, render_problem, respond
 from forebay.gateway.reads import Reads
 from forebay.gateway.repeats import Repeats
 from forebay.gateway.serving import listen, run
+from forebay.gateway.shadows import Shadows, bounded
 from forebay.gateway.split import Split
 from forebay.gateway.versions import StoredVersions, Versions
 from forebay.lanes.cancel import Canceler
@@ -34,6 +35,7 @@ from forebay.lanes.keys import Keys
 from forebay.lanes.lane import LaneWriter
 from forebay.lanes.records import Records
 from forebay.lanes.replies import Inbox
+from forebay.lanes.shadows import Shadows as Books
 from forebay.lanes.traffic import Traffic
 from forebay.runtime.catalog import Catalog
 from forebay.runtime.clock import Clock
@@ -151,6 +153,17 @@ def create_app(settings: Settings, catalog: Catalog, *, versions: Versions | Non
     canceler = Canceler(redis, keys, clock)
     reads = Reads(link)
     split = Split(catalog, Traffic(redis), keys, link)
+    copies = LaneWriter(writes, keys, bounded(catalog), link)
+    shadows = Shadows(
+        catalog,
+        split,
+        copies,
+        books=Books(redis),
+        keys=keys,
+        link=link,
+        clock=clock,
+        kept_ms=int(settings.unseen_retention_s * 1000),
+    )
     dispatch = Dispatch(
         settings=settings,
         catalog=catalog,
@@ -163,6 +176,7 @@ def create_app(settings: Settings, catalog: Catalog, *, versions: Versions | Non
         reads=reads,
         clock=clock,
         split=split,
+        shadows=shadows,
     )
     exchange = Exchange(max_body_bytes=settings.max_body_bytes)
     health = Health(
@@ -194,6 +208,9 @@ def create_app(settings: Settings, catalog: Catalog, *, versions: Versions | Non
             if split:
                 await split.look()
                 await stack.enter_async_context(_running("split", split.run))
+            if shadows:
+                await stack.enter_async_context(_running("copies", copies.run))
+                await stack.enter_async_context(_running("shadows", shadows.run))
             if rpc is not None:
                 await rpc.start()
                 stack.push_async_callback(rpc.aclose)

@@ -36,6 +36,7 @@ from forebay.gateway.names import Name
 from forebay.gateway.parts import identity_of, parts_of
 from forebay.gateway.reads import Reads
 from forebay.gateway.repeats import Repeats
+from forebay.gateway.shadows import Shadows
 from forebay.gateway.split import Split, Sticky
 from forebay.gateway.versions import Versions, find
 from forebay.gateway.waits import Waits, WhenGone
@@ -82,6 +83,7 @@ class Dispatch:
         reads: how to ask Redis outside the hot path.
         clock: the server's clock.
         split: gives requests to versions, where a model has several.
+        shadows: copies requests to versions that answer nobody.
     """
 
     def __init__(
@@ -98,6 +100,7 @@ class Dispatch:
         reads: Reads,
         clock: Clock,
         split: Split,
+        shadows: Shadows,
     ) -> None:
         self.max_inputs = settings.max_inputs
         self.sync_wait_s = settings.sync_wait_s
@@ -111,6 +114,7 @@ class Dispatch:
         self._reads = reads
         self._clock = clock
         self._split = split
+        self._shadows = shadows
         self._kept_ms = int(settings.result_retention_s * 1000)
         self._unseen_ms = int(settings.unseen_retention_s * 1000)
 
@@ -294,6 +298,8 @@ class Dispatch:
         first = replies[0]
         if first.status is not Status.SUCCEEDED:
             raise raised(first.error)
+        if model.versions:
+            self._shadows.copy(model, id_, parts)
         outputs = await self._outputs(replies)
         timing = first.timing if len(replies) == 1 else combined_timing(replies)
         return Outcome(outputs, first.version, timing, self._of(model, spec.name))
@@ -375,6 +381,8 @@ class Dispatch:
         except (LaneFull, InvalidInput):
             await self._refused(name, id_)
             raise
+        if model.versions and (wait_s is None or _succeeded(replies)):
+            self._shadows.copy(model, id_, parts)
         if not replies:
             made = Prediction(
                 id=id_.text,
@@ -489,6 +497,10 @@ class Dispatch:
             raise ForebayError(
                 "The result was too large to be sent at once, and is gone."
             ) from None
+
+
+def _succeeded(replies: Sequence[Reply]) -> bool:
+    return bool(replies) and replies[0].status is Status.SUCCEEDED
 
 
 def _outcome(prediction: Prediction, waited_s: float, of: str | None) -> Outcome:
