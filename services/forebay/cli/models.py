@@ -140,6 +140,21 @@ def shadow(
     run(settings, name, raw=raw, reset=reset)
 
 
+@models.command("reload")
+@flags.service(*_LIVE)
+def reload(
+    settings: Settings,
+    name: Annotated[str, typer.Argument(help="The model, or MODEL@VERSION.")],
+) -> None:
+    """Have workers take up what has been built since they started, one after another.
+
+    Each first tries it in a process of its own, and goes on as it is if that fails.
+    """
+    from forebay.cli.reload import run
+
+    run(settings, name)
+
+
 @models.command("schema")
 def schema() -> None:
     """Print the JSON schema of models.toml, for editors."""

@@ -24,9 +24,11 @@ from forebay.inference.backends.load import load
 from forebay.inference.intake import BLOCK_MS
 from forebay.inference.memory import give_back_large_blocks
 from forebay.inference.pipeline import Pipeline
+from forebay.inference.reload import Reload, start_anew
 from forebay.lanes.consumer import Consumer, ConsumerLimits
 from forebay.lanes.endings import Endings
 from forebay.lanes.keys import Keys
+from forebay.lanes.reloads import Reloads
 from forebay.lanes.running import Running
 from forebay.runtime.clock import Clock
 from forebay.runtime.process import EXIT_HUNG, process_name
@@ -99,9 +101,16 @@ class Worker:
         self._endings = Endings(
             self._blocking, keys, ended=self._pipeline.drop, missed=self._catch_up
         )
+        self.reload = Reload(
+            settings,
+            Reloads(self._redis, keys),
+            spec.name,
+            worker=self.name,
+            version=backend.version,
+        )
 
     async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT, then drain."""
+        """Serve until SIGTERM, SIGINT or a reload that is due, then drain."""
         loop = asyncio.get_running_loop()
         stop = asyncio.Event()
         for signum in (signal.SIGTERM, signal.SIGINT):
@@ -139,11 +148,15 @@ class Worker:
             asyncio.create_task(self._renew(), name="renew"),
             asyncio.create_task(self._watch(), name="watch"),
             asyncio.create_task(self._endings.run(), name="endings"),
+            asyncio.create_task(self.reload.run(), name="reload"),
         ]
         work = asyncio.create_task(self._pipeline.run(), name="pipeline")
         stopping = asyncio.create_task(stop.wait(), name="stop")
+        due = asyncio.create_task(self.reload.due.wait(), name="due")
         try:
-            await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({work, stopping, due}, return_when=asyncio.FIRST_COMPLETED)
+            if stop.is_set():
+                self.reload.due.clear()
             self._pipeline.drain()
             grace = max(self._settings.drain_s - RELEASE_MARGIN_S, 0.1)
             done, _ = await asyncio.wait({work}, timeout=grace)
@@ -151,6 +164,7 @@ class Worker:
                 work.result()
         finally:
             stopping.cancel()
+            due.cancel()
             for task in upkeep:
                 task.cancel()
             await self._leave()
@@ -223,3 +237,5 @@ def run(settings: Settings, spec: ModelSpec) -> None:
     )
     worker = Worker(settings, spec, backend)
     uvloop.run(worker.run())
+    if worker.reload.due.is_set():
+        start_anew()
