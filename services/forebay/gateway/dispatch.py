@@ -38,7 +38,7 @@ from forebay.gateway.reads import Reads
 from forebay.gateway.repeats import Repeats
 from forebay.gateway.shadows import Shadows
 from forebay.gateway.split import Split, Sticky
-from forebay.gateway.versions import Versions, find
+from forebay.gateway.versions import Serving, Versions, find
 from forebay.gateway.waits import Waits, WhenGone
 from forebay.lanes.cancel import Canceler
 from forebay.lanes.lane import LaneWriter, Submission
@@ -209,6 +209,23 @@ class Dispatch:
         serving = self._versions.serving(spec)
         return None if serving is None else serving.dimensions
 
+    def serving(self, spec: ModelSpec) -> Serving | None:
+        """What serves a model's own table, or a version; None where this gateway can't tell."""
+        return self._versions.serving(spec)
+
+    def shares(self, spec: ModelSpec) -> Mapping[str, float]:
+        """Shares of a model's versions, per cent.
+
+        Raises:
+            Unavailable: they are not known, as Redis was out of reach all the time.
+        """
+        return self._split.shares(spec) if spec.versions else spec.shares
+
+    def versions_of(self, spec: ModelSpec) -> Sequence[ModelSpec]:
+        """The specs of a model's versions, its own table's first."""
+        several = spec.versions and spec.shares
+        return [self._catalog.version(spec, name) for name in several] or [spec]
+
     def serving_version(self, spec: ModelSpec) -> str | None:
         """The version that serves the model; None where this gateway can't tell."""
         serving = self._versions.serving(spec)
@@ -216,9 +233,7 @@ class Dispatch:
 
     def serving_versions(self, spec: ModelSpec) -> tuple[str, ...]:
         """The versions that serve a model, its own table's first, as far as they are known here."""
-        several = spec.versions and spec.shares
-        specs = [self._catalog.version(spec, name) for name in several] or [spec]
-        serving = [self._versions.serving(one) for one in specs]
+        serving = [self._versions.serving(one) for one in self.versions_of(spec)]
         return tuple(dict.fromkeys(one.version for one in serving if one is not None))
 
     async def run(

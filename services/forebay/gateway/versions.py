@@ -6,7 +6,7 @@ or give the digest alone, as Replicate's clients do.
 """
 
 import time
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -32,10 +32,12 @@ class Serving(msgspec.Struct, frozen=True):
         digest: its content address; that of its code for a python model, as the worker that became
             ready last told it; the backend's name where there is neither.
         dimensions: length of its embeddings; None if it makes none, or that can't be told.
+        schemas: of a python model's row and of what comes of one, as its class describes them.
     """
 
     digest: str
     dimensions: int | None = None
+    schemas: tuple[dict[str, Any], dict[str, Any]] | None = None
 
     @property
     def version(self) -> str:
@@ -80,7 +82,10 @@ class StoredVersions:
     def _look(self, spec: ModelSpec) -> Serving | None:
         if spec.backend is BackendName.PYTHON:
             described = self._descriptions.read(spec.name, source=spec.source)
-            return None if described is None else Serving(described.digest)
+            if described is None:
+                return None
+            schemas = (described.input_schema, described.output_schema)
+            return Serving(described.digest, schemas=schemas)
         try:
             folder = self._store.current(spec.name)
         except ArtifactError:

@@ -31,7 +31,7 @@ def catalog_schema() -> dict[str, Any]:
     version["properties"] |= {name: _without_default(inherited[name]) for name in inherited}
     version["additionalProperties"] = False
     for part in parts.values():
-        part["description"] = _summary(part["description"])
+        part["description"] = summary(part["description"])
     whole = parts.pop(CatalogFile.__name__)
     return {"$schema": DIALECT, **whole, "title": "models.toml", "$defs": parts}
 
@@ -43,7 +43,7 @@ def catalog_schema_text() -> str:
 
 def _tell(part: dict[str, Any], struct: type[msgspec.Struct]) -> None:
     """Describe a struct's fields, and leave out what a file can't say."""
-    told = _attributes(struct)
+    told = attributes(struct)
     by_hand = set_by_hand(struct)
     part["properties"] = {
         name: _as_toml(field) | ({"description": told[name]} if name in told else {})
@@ -66,7 +66,7 @@ def _without_default(field: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in field.items() if key != "default"}
 
 
-def _attributes(struct: type[msgspec.Struct]) -> dict[str, str]:
+def attributes(struct: type[msgspec.Struct]) -> dict[str, str]:
     """What the `Attributes` of a docstring say, each on one line."""
     _, _, listed = (inspect.getdoc(struct) or "").partition("Attributes:\n")
     return {
@@ -75,7 +75,8 @@ def _attributes(struct: type[msgspec.Struct]) -> dict[str, str]:
     }
 
 
-def _summary(docstring: str) -> str:
+def summary(docstring: str) -> str:
+    """What a docstring says before its `Attributes`, on one line."""
     text = inspect.cleandoc(docstring).partition("Attributes:")[0]
     return " ".join(text.split())
 
