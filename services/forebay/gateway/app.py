@@ -153,7 +153,8 @@ def create_app(settings: Settings, catalog: Catalog, *, versions: Versions | Non
     canceler = Canceler(redis, keys, clock)
     reads = Reads(link)
     split = Split(catalog, Traffic(redis), keys, link)
-    copies = LaneWriter(writes, keys, bounded(catalog), link)
+    # Not through the channel of writes: there requests would wait behind copies.
+    copies = LaneWriter(redis, keys, bounded(catalog), link)
     shadows = Shadows(
         catalog,
         split,
