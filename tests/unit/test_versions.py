@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from forebay.contract.errors import ConfigurationError, NotFound
+from forebay.cli.traffic import filled, read_shares
+from forebay.contract.errors import ConfigurationError, InvalidInput, NotFound
 from forebay.contract.model import Precision
 from forebay.contract.prediction import PredictionId
 from forebay.contract.versions import Version, model_of, served_name
@@ -13,6 +14,8 @@ from forebay.lanes.traffic import Change, effective
 from forebay.local.up import configured
 from forebay.runtime.catalog import Catalog, read
 from tests.unit.test_gateway_versions import DIGEST, OTHER, Fixed
+
+ROOT = Path(__file__).parents[2]
 
 CATALOG = """
 [models.minilm]
@@ -152,3 +155,55 @@ def test_shares_of_versions_that_a_catalog_lacks_go_to_the_others(
     catalog: Catalog, set_: dict[str, float], holds: dict[str, float]
 ) -> None:
     assert effective(catalog.models["minilm"], Change("1-0", set_)) == holds
+
+
+def test_the_example_of_the_docs_is_a_catalog_of_two_versions_and_a_shadow(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "models.md").read_text("utf-8").partition("## Versions")[2]
+    (tmp_path / "models.toml").write_text(text.partition("```toml\n")[2].partition("```")[0])
+    model = read(tmp_path / "models.toml").models["minilm"]
+    assert model.shares == {"default": 90.0, "fp32": 10.0, "small": 0.0}
+    assert model.versions["small"].shadow
+
+
+@pytest.mark.parametrize(
+    ("given", "shares"),
+    [
+        ({"v2": 20}, {"v1": 60, "v2": 20, "v3": 20}),
+        ({"v2": 100}, {"v1": 0, "v2": 100, "v3": 0}),
+        ({"v1": 0, "v3": 0}, {"v1": 0, "v2": 100, "v3": 0}),
+        ({"v1": 50, "v2": 50, "v3": 0}, {"v1": 50, "v2": 50, "v3": 0}),
+    ],
+)
+def test_versions_that_are_not_named_share_the_rest_as_before(
+    given: dict[str, float], shares: dict[str, float]
+) -> None:
+    assert filled({"v1": 75.0, "v2": 0.0, "v3": 25.0}, given) == shares
+
+
+def test_what_had_nothing_shares_nothing_but_the_first_of_them() -> None:
+    had = {"v1": 0.0, "v2": 100.0, "v3": 0.0}
+    assert filled(had, {"v2": 40}) == {"v1": 60, "v2": 40, "v3": 0}
+
+
+@pytest.mark.parametrize("given", [{"v1": 60, "v2": 60}, {"v1": 10, "v2": 10, "v3": 10}])
+def test_shares_that_do_not_come_to_100_are_refused(given: dict[str, float]) -> None:
+    with pytest.raises(InvalidInput, match="and not to 100 %"):
+        filled({"v1": 75.0, "v2": 0.0, "v3": 25.0}, given)
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("v2", "is no VERSION=PERCENT"),
+        ("v2=", "is no VERSION=PERCENT"),
+        ("v2=101", "is no VERSION=PERCENT"),
+        ("v2=nan", "is no VERSION=PERCENT"),
+        ("v9=1", "no version 'v9'. Versions: default, v2, v3, idle"),
+    ],
+)
+def test_a_share_that_is_none_is_refused(catalog: Catalog, word: str, said: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        read_shares([word], catalog.models["minilm"])
+    assert said in caught.value.message
+    with pytest.raises(InvalidInput, match="more than once"):
+        read_shares(["v2=1", "v2=2%"], catalog.models["minilm"])

@@ -102,8 +102,8 @@ class Verb:
             InvalidInput: a share is wrong, or they don't come to 100.
             Unavailable: a version that would get more has no worker ready.
         """
-        given = _read(wanted, self._spec)
-        self._change(lambda shares: _filled(shares, given), Why.SET, force=force)
+        given = read_shares(wanted, self._spec)
+        self._change(lambda shares: filled(shares, given), Why.SET, force=force)
 
     def promote(self, version: str, *, force: bool) -> None:
         """Give all requests to one version.
@@ -234,7 +234,7 @@ class Verb:
         return asyncio.run(run())
 
 
-def _read(wanted: Sequence[str], spec: ModelSpec) -> dict[str, float]:
+def read_shares(wanted: Sequence[str], spec: ModelSpec) -> dict[str, float]:
     """The shares that `VERSION=PERCENT` words give."""
     given: dict[str, float] = {}
     for word in wanted:
@@ -253,7 +253,7 @@ def _read(wanted: Sequence[str], spec: ModelSpec) -> dict[str, float]:
     return given
 
 
-def _filled(shares: Mapping[str, float], given: Mapping[str, float]) -> dict[str, float]:
+def filled(shares: Mapping[str, float], given: Mapping[str, float]) -> dict[str, float]:
     """Shares of all versions: those given, and of the rest for each of the others what it had.
 
     Where the others had nothing, the rest is for the first of them.

@@ -11,29 +11,35 @@ from forebay.gateway.dialects.replicate import inputs, outputs
 from forebay.gateway.versions import Serving
 from forebay.runtime.schema import DIALECT, attributes, summary
 
-Vector = list[float]
-Labels = list[outputs.Label]
-Found = list[outputs.Token] | list[outputs.Group]
-
-TAKEN: Final[dict[Task, Any]] = {
-    Task.EMBEDDING: inputs.TextInput,
-    Task.CLASSIFICATION: inputs.ClassesInput,
-    Task.RERANKING: inputs.DocumentsInput | inputs.ClassesInput,
-    Task.TOKEN_CLASSIFICATION: inputs.SpansInput,
-    Task.ZERO_SHOT: inputs.LabelsInput,
-    Task.ECHO: inputs.EchoInput,
+TAKEN: Final[dict[Task, tuple[Any, ...]]] = {
+    Task.EMBEDDING: (inputs.TextInput,),
+    Task.CLASSIFICATION: (inputs.ClassesInput,),
+    Task.RERANKING: (inputs.DocumentsInput, inputs.ClassesInput),
+    Task.TOKEN_CLASSIFICATION: (inputs.SpansInput,),
+    Task.ZERO_SHOT: (inputs.LabelsInput,),
+    Task.ECHO: (inputs.EchoInput,),
 }
-"""Type of the `input`, by task; a python model says for itself what a row is."""
+"""What an `input` may be, by task; a python model says for itself what a row is."""
 
-GIVEN: Final[dict[Task, Any]] = {
-    Task.EMBEDDING: Vector | list[Vector],
-    Task.CLASSIFICATION: Labels | list[Labels],
-    Task.RERANKING: list[reranking.Ranked] | Labels | list[Labels],
-    Task.TOKEN_CLASSIFICATION: Found | list[Found],
-    Task.ZERO_SHOT: zero_shot.Ranking | list[zero_shot.Ranking],
-    Task.ECHO: Any,
+GIVEN: Final[dict[Task, tuple[Any, ...]]] = {
+    Task.EMBEDDING: (list[float], list[list[float]]),
+    Task.CLASSIFICATION: (outputs.Label, list[outputs.Label], list[list[outputs.Label]]),
+    Task.RERANKING: (
+        list[reranking.Ranked],
+        outputs.Label,
+        list[outputs.Label],
+        list[list[outputs.Label]],
+    ),
+    Task.TOKEN_CLASSIFICATION: (
+        list[outputs.Token],
+        list[outputs.Group],
+        list[list[outputs.Token]],
+        list[list[outputs.Group]],
+    ),
+    Task.ZERO_SHOT: (zero_shot.Ranking, list[zero_shot.Ranking]),
+    Task.ECHO: (Any,),
 }
-"""Type of the `output`: of one item, or of a list of them."""
+"""What an `output` may be: that of one item, or of a list of them."""
 
 LOCAL: Final = "#/$defs/"
 OPENAPI: Final = "#/components/schemas/"
@@ -87,11 +93,20 @@ def schemas_of(task: Task, serving: Serving | None) -> Schemas:
         if serving is not None and serving.schemas is not None:
             row, output = serving.schemas
         return _of_rows(row, output)
-    types = (TAKEN[task], GIVEN[task])
-    (given, made), parts = msgspec.json.schema_components(types, ref_template=f"{LOCAL}{{name}}")
+    taken, given = TAKEN[task], GIVEN[task]
+    types = (*taken, *given)
+    schemas, parts = msgspec.json.schema_components(types, ref_template=f"{LOCAL}{{name}}")
     for struct in _structs(types):
         _tell(parts[struct.__name__], struct)
-    return Schemas(given, made, {name: _summed_up(part) for name, part in parts.items()})
+    return Schemas(
+        _any_of(schemas[: len(taken)]),
+        _any_of(schemas[len(taken) :]),
+        {name: _summed_up(part) for name, part in parts.items()},
+    )
+
+
+def _any_of(schemas: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    return schemas[0] if len(schemas) == 1 else {"anyOf": list(schemas)}
 
 
 def _of_rows(row: dict[str, Any], output: dict[str, Any]) -> Schemas:
