@@ -131,9 +131,7 @@ def gateway(settings: Settings) -> None:
 )
 def worker(
     settings: Settings,
-    models: Annotated[
-        list[str] | None, typer.Argument(help="Names of models, as in models.toml.")
-    ] = None,
+    models: Annotated[list[str] | None, typer.Argument(help="Models, or MODEL@VERSION.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Serve every model.")] = False,
 ) -> None:
     """Run one worker, for one model or several.
@@ -147,9 +145,9 @@ def worker(
     if everything == bool(models):
         raise InvalidInput("Name the models to serve, or say --all.")
     known = catalog.read(Path(settings.models_file))
-    names = list(dict.fromkeys(models or known.models))
-    specs = [known.find(name) for name in names]
-    setup_logging(settings, f"worker:{names[0]}" if len(names) == 1 else "worker")
+    named = [known.find(name) for name in dict.fromkeys(models or ())]
+    specs = named or known.wanted
+    setup_logging(settings, f"worker:{specs[0].name}" if len(specs) == 1 else "worker")
     run(settings, specs)
 
 

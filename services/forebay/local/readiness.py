@@ -10,11 +10,14 @@ from collections.abc import Callable, Iterable
 
 from redis.exceptions import RedisError
 
+from forebay.contract.errors import Unavailable
 from forebay.contract.workers import ModelState
 from forebay.lanes.depth import depth
 from forebay.lanes.keys import Keys
 from forebay.lanes.roster import Roster
+from forebay.lanes.traffic import Traffic, effective
 from forebay.local.welcome import Address
+from forebay.runtime.catalog import Catalog
 from forebay.runtime.redis import Commands, connect
 
 POLL_S = 0.02
@@ -23,6 +26,29 @@ SAY_AFTER_S = 10.0
 """How often a slow start says what it waits for."""
 
 HTTP_TIMEOUT_S = 2.0
+
+
+async def live_versions(catalog: Catalog, *, redis_url: str, key_prefix: str) -> set[str]:
+    """Versions that get requests by what operators have set last, by what they are served under.
+
+    Raises:
+        Unavailable: Redis can't be asked.
+    """
+    keys = Keys(key_prefix)
+    live: set[str] = set()
+    client = connect(redis_url, timeout_s=HTTP_TIMEOUT_S)
+    try:
+        for spec in catalog.models.values():
+            if not spec.versions:
+                continue
+            shares = effective(spec, await Traffic(client).current(keys.of(spec.name)))
+            wanted = [version for version, share in shares.items() if share > 0]
+            live.update(catalog.version(spec, version).name for version in wanted)
+    except (RedisError, OSError) as error:
+        raise Unavailable(f"Redis can't be asked which versions get requests: {error}.") from error
+    finally:
+        await client.aclose()
+    return live
 
 
 async def until_ready(

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -186,11 +186,14 @@ class Up:
             await server.until_answers()
             tell_url(self._home, url)
         env = self._env(url)
-        workers = {f"worker:{name}": _verb("worker", name) for name in catalog.models}
-        if self._one_worker:
-            workers = {"worker": _verb("worker", "--all")}
-        for name, verb in workers.items():
-            supervisor.start(Task(name, verb, Stage.WORKERS, env))
+        served = [spec.name for spec in catalog.wanted]
+
+        def start_workers(names: Sequence[str]) -> None:
+            for name in names:
+                supervisor.start(Task(f"worker:{name}", _verb("worker", name), Stage.WORKERS, env))
+
+        if not self._one_worker:
+            start_workers(served)
         for name, stage, verb in (
             ("gateway", Stage.GATEWAY, _verb("gateway")),
             ("background", Stage.BACKGROUND, _verb("background")),
@@ -198,12 +201,19 @@ class Up:
         ):
             supervisor.start(Task(name, verb, stage, env))
         # Imported while the processes start: it brings the Redis client.
-        from forebay.local.readiness import until_ready
+        from forebay.local.readiness import live_versions, until_ready
 
+        live = await live_versions(catalog, redis_url=url, key_prefix=settings.key_prefix)
+        late = sorted(live.difference(served))
+        served += late
+        if self._one_worker:
+            supervisor.start(Task("worker", _verb("worker", *served), Stage.WORKERS, env))
+        else:
+            start_workers(late)
         address = Address(settings.host, settings.port)
         await until_ready(
             address,
-            catalog.models,
+            served,
             redis_url=url,
             key_prefix=settings.key_prefix,
             say=log.info,
@@ -239,7 +249,7 @@ def missing_artifacts(home: Path, catalog: Catalog) -> list[ModelSpec]:
 
     store = ArtifactStore(home)
     missing: list[ModelSpec] = []
-    for spec in catalog.models.values():
+    for spec in catalog.wanted:
         if not spec.is_built:
             continue
         try:

@@ -17,6 +17,10 @@
 | `joined:ID`                    | list   | enqueue; settle, finish | settle      | as long   |
 | `sketch:VERSION:DAY`           | hash   | worker                  | operators   | days      |
 | `dead`                         | stream | settle; enqueue, drop   | operators   | retention |
+| `traffic`                      | stream | operators               | gateways    | for ever  |
+| `reloads`                      | hash   | operators, workers      | workers     | a minute  |
+| `copies`                       | list   | gateways, background    | background  | bounded   |
+| `disagreement`                 | hash   | gateways, background    | operators   | for ever  |
 
 "As long": as what they are about is under way.
 
@@ -58,6 +62,14 @@ A dead letter's fields: `c` and `m` as of a lane entry, `reason`, `attempts`, `s
 messages of the other parts in order, one after the other, and `in` as in the record; instead of
 those three `lacks`, which is `large` or `gone`; `joined`, predictions that had joined it, if any;
 `before`, bytes of all letters before it.
+
+A model's traffic is one entry for each change of its versions' shares; the last one holds: `s`
+shares as JSON, empty for those of `models.toml`; `w` why; `b` the change that rolling it back leads
+to.
+
+Of a version whose workers are to take up a new artifact, the reloads are by worker what is asked of
+it and how far it is. Of a shadow, the copies are as `ID:SINCE` what it was sent and is not compared
+yet, and the disagreement is what came of comparing; see `lanes/shadows.py`.
 """
 
 import hashlib
@@ -156,6 +168,26 @@ class LaneKeys(msgspec.Struct, frozen=True):
     def dead(self) -> str:
         """Dead letters."""
         return f"{self.base}:dead"
+
+    @property
+    def traffic(self) -> str:
+        """Changes of the shares of a model's versions."""
+        return f"{self.base}:traffic"
+
+    @property
+    def reloads(self) -> str:
+        """By worker, what it is asked to load anew, and how far it is."""
+        return f"{self.base}:reloads"
+
+    @property
+    def copies(self) -> str:
+        """What a shadow was sent, and nobody has compared yet."""
+        return f"{self.base}:copies"
+
+    @property
+    def disagreement(self) -> str:
+        """How far a shadow's outputs are from those that clients got."""
+        return f"{self.base}:disagreement"
 
 
 class Keys:

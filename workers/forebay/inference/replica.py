@@ -19,11 +19,13 @@ from forebay.inference.backends.base import Backend
 from forebay.inference.gate import Gate
 from forebay.inference.intake import BLOCK_MS
 from forebay.inference.pipeline import Pipeline
+from forebay.inference.reload import Reload
 from forebay.inference.watch.telling import Telling
 from forebay.inference.watch.watched import watched
 from forebay.lanes.consumer import Consumer, ConsumerLimits
 from forebay.lanes.endings import Endings
 from forebay.lanes.keys import Keys
+from forebay.lanes.reloads import Reloads
 from forebay.lanes.running import Running
 from forebay.runtime.clock import Clock
 from forebay.runtime.redis import Channel
@@ -46,6 +48,7 @@ class Surroundings(msgspec.Struct, frozen=True):
         blocking: connections for reading, settling and listening; each replica takes its own.
         clock: the server's.
         gate: which batches may run beside one another.
+        anew: set when the process is to drain and start anew.
     """
 
     settings: Settings
@@ -54,6 +57,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     blocking: Redis
     clock: Clock
     gate: Gate
+    anew: asyncio.Event
 
 
 class Replica:
@@ -108,6 +112,14 @@ class Replica:
         self._endings = Endings(
             around.blocking, keys, ended=self._pipeline.drop, missed=self._catch_up
         )
+        self._reload = Reload(
+            settings,
+            Reloads(around.redis, keys),
+            spec.name,
+            worker=around.worker,
+            version=backend.version,
+            due=around.anew,
+        )
 
     @property
     def busy(self) -> bool:
@@ -145,6 +157,7 @@ class Replica:
             asyncio.create_task(self._renew(), name=f"renew {self._spec.name}"),
             asyncio.create_task(self._endings.run(), name=f"endings {self._spec.name}"),
             asyncio.create_task(self._telling.run(), name=f"telling {self._spec.name}"),
+            asyncio.create_task(self._reload.run(), name=f"reload {self._spec.name}"),
         ]
         work = asyncio.create_task(self._pipeline.run(), name=f"pipeline {self._spec.name}")
         try:

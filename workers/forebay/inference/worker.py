@@ -23,6 +23,7 @@ from forebay.contract.workers import WorkerCard
 from forebay.inference.gate import Gate
 from forebay.inference.loading import Loaded, Loader
 from forebay.inference.memory import give_back_large_blocks, resident_bytes
+from forebay.inference.reload import start_anew
 from forebay.inference.replica import BEATS_A_PRESENCE, Replica, Surroundings
 from forebay.inference.residents import Residents
 from forebay.lanes.keys import Keys
@@ -68,6 +69,8 @@ class Worker:
         self._clock = Clock()
         self._since_ms = self._clock.now_ms()
         self._stop = asyncio.Event()
+        self._anew = asyncio.Event()
+        self._told_to_end = False
         self._watch_s = min([WATCH_S, *(spec.batch.timeout_s / 4 for spec in specs)])
         keys = Keys(settings.key_prefix)
         self._residents = Residents(
@@ -78,6 +81,7 @@ class Worker:
                 blocking=self._blocking,
                 clock=self._clock,
                 gate=Gate(),
+                anew=self._anew,
             ),
             specs,
             loader,
@@ -100,12 +104,18 @@ class Worker:
         """Whether a load goes on, on a thread that nobody can stop."""
         return self._residents.loading
 
+    @property
+    def starts_anew(self) -> bool:
+        """Whether it has drained for a fresh image of itself to take its place."""
+        return self._anew.is_set() and not self._told_to_end
+
     async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT, then drain."""
+        """Serve until SIGTERM, SIGINT or a reload that is due, then drain."""
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(signum, self._stop.set)
+            loop.add_signal_handler(signum, self._end)
         upkeep = [
+            asyncio.create_task(self._end_for_reload(), name="reload"),
             asyncio.create_task(self._watch(), name="watch"),
             asyncio.create_task(self._tell(), name="roster"),
             asyncio.create_task(self._orders.run(), name="orders"),
@@ -120,6 +130,14 @@ class Worker:
             await self._line.aclose()
             await self._redis.aclose()
             await self._blocking.aclose()
+
+    def _end(self) -> None:
+        self._told_to_end = True
+        self._stop.set()
+
+    async def _end_for_reload(self) -> None:
+        await self._anew.wait()
+        self._stop.set()
 
     async def _tell(self) -> None:
         """Keep this worker's card on the roster."""
@@ -191,6 +209,8 @@ def run(settings: Settings, specs: Sequence[ModelSpec], loader: Loader | None = 
             )
     worker = Worker(settings, specs, loader, loaded=loaded)
     uvloop.run(worker.run())
+    if worker.starts_anew:
+        start_anew()
     if worker.loading:
         # The thread that loads would outlive the interpreter it runs in.
         logging.shutdown()

@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from forebay.contract.model import ModelSpec
+from forebay.contract.versions import model_of
 from forebay.contract.workers import ModelState
 from forebay.gateway.dialects.oip.faults import NotSupported
 from forebay.gateway.dialects.oip.tasks import signature_of
@@ -58,7 +59,7 @@ class ModelMetadata(msgspec.Struct, frozen=True):
     """Body of `GET /v2/models/{model}`.
 
     Attributes:
-        versions: the one that serves, if this gateway can tell.
+        versions: those that serve, as far as this gateway can tell.
         platform: what executes it.
     """
 
@@ -124,10 +125,9 @@ class Description:
 
     def model(self, spec: ModelSpec) -> ModelMetadata:
         """A model: what it takes and gives."""
-        version = self.version(spec)
         return ModelMetadata(
-            spec.name,
-            (version,) if version else (),
+            model_of(spec.name),
+            self._dispatch.serving_versions(spec),
             _platform(spec),
             tuple(_told(tensor) for tensor in signature_of(spec).inputs),
             tuple(_told(tensor) for tensor in self._outputs(spec)),
@@ -136,7 +136,7 @@ class Description:
     def config(self, spec: ModelSpec) -> ModelConfig:
         """A model's configuration, as far as Triton's has words for it."""
         return ModelConfig(
-            spec.name,
+            model_of(spec.name),
             _platform(spec),
             spec.backend.value,
             tuple(_configured(tensor) for tensor in signature_of(spec).inputs),
