@@ -370,7 +370,7 @@ def test_one_worker_can_serve_all_models(up: Start, tmp_path: Path) -> None:
     models.write_text(CATALOG + CATALOG.replace("models.echo", "models.second"))
     running = up("--one-worker", "--models-file", str(models))
     workers = [words for words in running.children() if words.startswith("worker")]
-    assert workers == ["worker --all"]
+    assert workers == ["worker echo second"]
     assert running.predict("a") == '"a"\n'
     told = subprocess.run(
         [*FOREBAY, "workers", "list", "--home", str(running.home)],

@@ -11,7 +11,6 @@ from forebay.contract.prediction import PredictionId
 from forebay.contract.versions import Version, model_of, served_name
 from forebay.gateway.versions import Serving, find
 from forebay.lanes.traffic import Change, effective
-from forebay.local.up import configured
 from forebay.runtime.catalog import Catalog, read
 from tests.unit.test_gateway_versions import DIGEST, OTHER, Fixed
 
@@ -65,7 +64,7 @@ def test_what_weights_leave_is_for_the_models_own_table(catalog: Catalog) -> Non
 
 
 def test_workers_are_started_for_what_gets_requests_or_copies(catalog: Catalog) -> None:
-    assert configured(catalog) == ["minilm", "minilm@v2", "minilm@v3"]
+    assert [spec.name for spec in catalog.wanted] == ["minilm", "minilm@v2", "minilm@v3"]
 
 
 def test_an_unknown_version_is_told_which_there_are(catalog: Catalog) -> None:
