@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from forebay.contract.image import ImageTable
 from forebay.contract.model import BatchLimits, LaneLimits, ModelSpec
 from forebay.runtime.catalog import CatalogFile, set_by_hand
 
@@ -21,7 +22,7 @@ def catalog_schema() -> dict[str, Any]:
     from their docstrings.
     """
     _, parts = msgspec.json.schema_components([CatalogFile], ref_template="#/$defs/{name}")
-    for struct in (ModelSpec, BatchLimits, LaneLimits):
+    for struct in (ModelSpec, BatchLimits, LaneLimits, ImageTable):
         _tell(parts[struct.__name__], struct)
     for part in parts.values():
         part["description"] = _summary(part["description"])
@@ -36,7 +37,7 @@ def catalog_schema_text() -> str:
 
 def _tell(part: dict[str, Any], struct: type[msgspec.Struct]) -> None:
     """Describe a struct's fields, and leave out what a file can't say."""
-    told = _attributes(struct)
+    told = {name: text for kind in reversed(struct.__mro__) for name, text in _attributes(kind).items()}
     by_hand = set_by_hand(struct)
     part["properties"] = {
         name: _as_toml(field) | ({"description": told[name]} if name in told else {})
@@ -54,9 +55,9 @@ def _as_toml(field: dict[str, Any]) -> dict[str, Any]:
     return kept | (kinds[0] if len(kinds) == 1 else {"anyOf": kinds} if kinds else {})
 
 
-def _attributes(struct: type[msgspec.Struct]) -> dict[str, str]:
+def _attributes(struct: type) -> dict[str, str]:
     """What the `Attributes` of a docstring say, each on one line."""
-    _, _, listed = (inspect.getdoc(struct) or "").partition("Attributes:\n")
+    _, _, listed = inspect.cleandoc(struct.__doc__ or "").partition("Attributes:\n")
     return {
         match["name"]: _sentence(" ".join(match["text"].split()))
         for match in _ATTRIBUTE.finditer(listed)

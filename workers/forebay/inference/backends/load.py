@@ -1,10 +1,11 @@
 """Turns a model's spec into its backend. Only the chosen backend is imported."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from forebay.contract.errors import ArtifactError
 from forebay.contract.model import BackendName, ModelSpec
+from forebay.contract.rows import Task
 from forebay.inference.backends.base import Backend
 from forebay.storage.artifacts import ArtifactStore
 from forebay.storage.descriptions import Descriptions
@@ -40,8 +41,6 @@ def load(spec: ModelSpec, store: ArtifactStore, *, providers: Sequence[str] = (C
 
             return PythonModel(spec, tell=Descriptions(store.home).write)
         case BackendName.ONNX:
-            from forebay.inference.backends.onnx import OnnxModel
-
             artifact = store.open(spec.name)
             for field, built, wanted in (
                 ("task", artifact.manifest.task, spec.task),
@@ -54,13 +53,30 @@ def load(spec: ModelSpec, store: ArtifactStore, *, providers: Sequence[str] = (C
                         f"asked to have {str(wanted)!r}: run `forebay models build {spec.name}`."
                     )
             threads = min(spec.threads, _cores()) or _cores()
-            return OnnxModel(
+            return _class_of(artifact.manifest.task)(
                 artifact.folder,
                 artifact.manifest,
                 threads=threads,
                 streams=min(_cores() // threads, MAX_STREAMS),
                 providers=tuple(providers),
             )
+
+
+def _class_of(task: Task) -> Callable[..., Backend]:
+    """What serves a task's graph. Only that is imported: text needs no Pillow, images no tokens."""
+    match task:
+        case Task.IMAGE_CLASSIFICATION:
+            from forebay.inference.backends.images import ImageModel
+
+            return ImageModel
+        case Task.TENSORS:
+            from forebay.inference.backends.tensors import TensorsModel
+
+            return TensorsModel
+        case _:
+            from forebay.inference.backends.onnx import OnnxModel
+
+            return OnnxModel
 
 
 def _cores() -> int:
