@@ -238,7 +238,7 @@ class TestEveryBackend:
 @pytest.mark.parametrize("task", TINY)
 def test_a_classifier_that_is_told_other_labels_does_not_warm(task: Task) -> None:
     artifact = tiny(task)
-    limits = msgspec.structs.replace(artifact.manifest.limits, dimensions=99)
+    limits = msgspec.structs.replace(artifact.manifest.text, dimensions=99)
     manifest = msgspec.structs.replace(artifact.manifest, limits=limits)
     with pytest.raises(ArtifactError, match="doesn't do what its manifest says"):
         OnnxModel(artifact.folder, manifest, threads=1).warm()
@@ -301,7 +301,7 @@ def test_an_embedding_has_the_manifests_dimensions_unit_length_and_counts_tokens
 ) -> None:
     (output,) = embedder.run(ready(embedder, [TextRow("Hello world")]))
     assert isinstance(output, Embedding)
-    assert vector(output).shape == (minilm.manifest.limits.dimensions,)
+    assert vector(output).shape == (minilm.manifest.text.dimensions,)
     assert np.linalg.norm(vector(output)) == pytest.approx(1, abs=1e-5)
     assert output.tokens == 4  # [CLS] hello world [SEP]
 
@@ -423,7 +423,7 @@ def test_a_failure_inside_onnx_runtime_is_the_backends_and_its_text_stays_inside
 
 
 def test_a_manifest_that_promises_other_dimensions_does_not_warm(minilm: Artifact) -> None:
-    limits = msgspec.structs.replace(minilm.manifest.limits, dimensions=768)
+    limits = msgspec.structs.replace(minilm.manifest.text, dimensions=768)
     manifest = msgspec.structs.replace(minilm.manifest, limits=limits)
     backend = OnnxModel(minilm.folder, manifest, threads=1)
     with pytest.raises(ArtifactError, match="doesn't do what its manifest says"):

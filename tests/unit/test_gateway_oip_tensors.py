@@ -11,13 +11,12 @@ from hypothesis import strategies as st
 
 from forebay.contract.errors import InvalidInput
 from forebay.contract.rows import Task
+from forebay.contract.tensors import BYTES, TensorSpec
 from forebay.gateway.dialects.oip.tasks import SIGNATURES
-from forebay.gateway.dialects.oip.tensors import (
-    BYTES,
+from forebay.gateway.tensors import (
     DATATYPES,
     Declared,
     Tensor,
-    TensorSpec,
     check_declared,
     fits,
     of_numbers,

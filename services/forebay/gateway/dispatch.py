@@ -30,6 +30,7 @@ from forebay.contract.prediction import (
     Timing,
 )
 from forebay.contract.rows import DEFAULT_OPTIONS, Options, Output, Row, Task
+from forebay.contract.tensors import TensorSignature
 from forebay.gateway.errors import DEFAULT_RETRY_S, raised
 from forebay.gateway.names import Name
 from forebay.gateway.parts import identity_of, parts_of
@@ -171,6 +172,11 @@ class Dispatch:
         """Length of the model's embeddings; None where this gateway can't tell."""
         serving = self._versions.serving(spec)
         return None if serving is None else serving.dimensions
+
+    def tensors(self, spec: ModelSpec) -> TensorSignature | None:
+        """Tensors of a model of plain tensors; None of others, or where this gateway can't tell."""
+        serving = self._versions.serving(spec) if spec.task is Task.TENSORS else None
+        return None if serving is None else serving.tensors
 
     def serving_version(self, spec: ModelSpec) -> str | None:
         """The version that serves the model; None where this gateway can't tell."""

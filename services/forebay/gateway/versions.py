@@ -13,6 +13,7 @@ import msgspec
 from forebay.contract.errors import ArtifactError, InvalidInput, NotFound
 from forebay.contract.model import BackendName, ModelSpec
 from forebay.contract.rows import Task
+from forebay.contract.tensors import TensorSignature
 from forebay.runtime.catalog import Catalog
 from forebay.storage.artifacts import ArtifactStore, read_manifest
 from forebay.storage.descriptions import Descriptions
@@ -31,10 +32,12 @@ class Serving(msgspec.Struct, frozen=True):
         digest: its content address; that of its code for a python model, as the worker that became
             ready last told it; the backend's name where there is neither.
         dimensions: length of its embeddings; None if it makes none, or that can't be told.
+        tensors: of a model of plain tensors; None of others.
     """
 
     digest: str
     dimensions: int | None = None
+    tensors: TensorSignature | None = None
 
     @property
     def version(self) -> str:
@@ -89,8 +92,9 @@ class StoredVersions:
         except ArtifactError:
             return Serving(folder.name)
         embeds = manifest.task is Task.EMBEDDING
-        dimensions = manifest.limits.dimensions if embeds else None
-        return Serving(folder.name, dimensions)
+        dimensions = manifest.text.dimensions if embeds else None
+        plain = manifest.task is Task.TENSORS
+        return Serving(folder.name, dimensions, manifest.signature if plain else None)
 
 
 def find(catalog: Catalog, versions: Versions, wanted: str, *, param: str) -> ModelSpec:

@@ -1,6 +1,6 @@
 """How an image becomes the tensor that a graph takes: in `models.toml`, and in a manifest.
 
-    decode ─▶ turn upright ─▶ resize (`fit`) ─▶ cut out the middle ─▶ rescale ─▶ normalise ─▶ lay out
+decode ─▶ turn upright ─▶ resize (`fit`) ─▶ cut out the middle ─▶ rescale ─▶ normalise ─▶ lay out
 """
 
 import math
@@ -46,7 +46,7 @@ class Channels(StrEnum):
     GRAY = "gray"
 
     @property
-    def count(self) -> int:
+    def number(self) -> int:
         """How many these are."""
         return 1 if self is Channels.GRAY else 3
 
@@ -92,17 +92,17 @@ class ImageForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def shape(self) -> tuple[int, int, int]:
         """Of the tensor that an image becomes, without the axis of rows."""
-        count = self.channels.count
+        number = self.channels.number
         if self.layout is Layout.NCHW:
-            return count, self.height, self.width
-        return self.height, self.width, count
+            return number, self.height, self.width
+        return self.height, self.width, number
 
     def wrong(self) -> tuple[str, str] | None:
         """The field that is out of range, and the rule it breaks; None if all is well."""
         sides = (self.height, self.width, *self.resize)
         needed = {Fit.STRETCH: (0, 2), Fit.SHORTEST: (0, 1), Fit.HEIGHT: (0,)}[self.fit]
         plain = (Resample.NEAREST, Resample.BILINEAR, Resample.BICUBIC)
-        per_channel = (0, self.channels.count)
+        per_channel = (0, self.channels.number)
         for field, ok, rule in (
             ("height", 1 <= self.height <= MAX_SIDE, f"from 1 to {MAX_SIDE:,}"),
             ("width", 1 <= self.width <= MAX_SIDE, f"from 1 to {MAX_SIDE:,}"),
@@ -121,12 +121,12 @@ class ImageForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             (
                 "mean",
                 len(self.mean) in per_channel and all(map(math.isfinite, self.mean)),
-                f"a number for each of {self.channels.count} channels",
+                f"a number for each of {self.channels.number} channels",
             ),
             (
                 "std",
                 len(self.std) in per_channel and all(s and math.isfinite(s) for s in self.std),
-                f"a number other than 0 for each of {self.channels.count} channels",
+                f"a number other than 0 for each of {self.channels.number} channels",
             ),
         ):
             if not ok:

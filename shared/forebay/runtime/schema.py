@@ -37,7 +37,9 @@ def catalog_schema_text() -> str:
 
 def _tell(part: dict[str, Any], struct: type[msgspec.Struct]) -> None:
     """Describe a struct's fields, and leave out what a file can't say."""
-    told = {name: text for kind in reversed(struct.__mro__) for name, text in _attributes(kind).items()}
+    told = {
+        name: text for kind in reversed(struct.__mro__) for name, text in _attributes(kind).items()
+    }
     by_hand = set_by_hand(struct)
     part["properties"] = {
         name: _as_toml(field) | ({"description": told[name]} if name in told else {})

@@ -1,4 +1,4 @@
-"""Pictures that are drawn on the spot, the same on every machine: what image models are tried on."""
+"""Pictures drawn on the spot, the same on every machine, that image models are tried on."""
 
 import numpy as np
 import numpy.typing as npt
@@ -30,4 +30,4 @@ def _picture(random: np.random.Generator, height: int, width: int, index: int) -
         case _:  # waves
             share = 0.5 + 0.5 * np.sin(40 * random.uniform(0.2, 1) * (x + y * y))
     picture = first + (second - first) * share[..., None] + random.normal(0, 12, (height, width, 3))
-    return np.clip(picture, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(picture, 0, 255), np.uint8)

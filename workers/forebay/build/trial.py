@@ -64,7 +64,9 @@ def signature_of(
             on all shapes that were tried.
     """
     if not file.inputs or not file.outputs:
-        raise BuildFailed(f"{file.path} takes no tensors, or gives none: there is nothing to serve.")
+        raise BuildFailed(
+            f"{file.path} takes no tensors, or gives none: there is nothing to serve."
+        )
     tried = _said(file, sample, where) if sample else _guessed(file.inputs)
     first_error: Exception | None = None
     for shapes in tried:

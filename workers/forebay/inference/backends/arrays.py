@@ -64,7 +64,7 @@ def array_of(tensor: NamedTensor, spec: TensorSpec) -> Array:
         raise _torn(tensor)
     if tensor.datatype == "BOOL":
         # Any other byte than 0 and 1 would be no bool that C++ knows.
-        return (np.frombuffer(tensor.data, np.uint8) != 0).reshape(tensor.shape)
+        return np.asarray(np.frombuffer(tensor.data, np.uint8) != 0).reshape(tensor.shape)
     return np.frombuffer(tensor.data, dtype).reshape(tensor.shape)
 
 

@@ -93,9 +93,7 @@ class ImageModel:
             file = io.BytesIO()
             Image.new("RGB", size, "gray").save(file, "PNG")
             rows.append(ImageRow(file.getvalue()))
-        ready = [
-            row for row in self.prepare(rows, truncate=False) if isinstance(row, PreparedRow)
-        ]
+        ready = [row for row in self.prepare(rows, truncate=False) if isinstance(row, PreparedRow)]
         try:
             for batch in (*([row] for row in ready), ready):
                 self.run(batch)

@@ -43,10 +43,10 @@ class TensorsModel:
         self.threads = threads
         self._streams = streams
         self._manifest = manifest
-        self._signature = signature_of(manifest)
-        self._specs = {spec.name: spec for spec in self._signature.inputs}
+        self.signature = signature_of(manifest)
+        self._specs = {spec.name: spec for spec in self.signature.inputs}
         self._graph = TensorGraph(
-            folder / MODEL_FILE, self._signature, threads=threads, providers=providers
+            folder / MODEL_FILE, self.signature, threads=threads, providers=providers
         )
 
     @property
@@ -67,7 +67,7 @@ class TensorsModel:
         """
         feed = {
             spec.name: np.full(shape, "a" if spec.datatype == BYTES else 1, DTYPES[spec.datatype])
-            for spec, shape in zip(self._signature.inputs, self._signature.sample, strict=True)
+            for spec, shape in zip(self.signature.inputs, self.signature.sample, strict=True)
         }
         try:
             self._graph.run([feed])
@@ -108,7 +108,7 @@ class TensorsModel:
             Tensors(
                 tuple(
                     tensor_of(spec.name, spec.datatype, array)
-                    for spec, array in zip(self._signature.outputs, arrays, strict=True)
+                    for spec, array in zip(self.signature.outputs, arrays, strict=True)
                 )
             )
             for arrays in self._graph.run([row.data for row in rows])
@@ -128,7 +128,7 @@ class TensorsModel:
                 f"{', '.join(tensor.name[:80] for tensor in row.tensors) or 'nothing'} came."
             )
         feed = {name: array_of(given[name], spec) for name, spec in self._specs.items()}
-        if self._signature.batched:
+        if self.signature.batched:
             counts = {name: len(array) for name, array in feed.items()}
             if len(set(counts.values())) != 1 or 0 in counts.values():
                 told = ", ".join(f"{name} has {count}" for name, count in counts.items())
@@ -139,17 +139,15 @@ class TensorsModel:
 
     def _length(self, feed: Feed) -> int:
         """What a row costs: the product of its dynamic axes, of the input where that is most."""
-        return max(
-            1,
-            *(
-                math.prod(
-                    size
-                    for size, wanted in zip(feed[name].shape, spec.shape, strict=True)
-                    if wanted == ANY
-                )
-                for name, spec in self._specs.items()
-            ),
+        costs = (
+            math.prod(
+                int(size)
+                for size, wanted in zip(feed[name].shape, spec.shape, strict=True)
+                if wanted == ANY
+            )
+            for name, spec in self._specs.items()
         )
+        return max(1, *costs)
 
 
 def signature_of(manifest: Manifest) -> TensorSignature:

@@ -7,7 +7,7 @@ can't ask for gigabytes.
 import io
 from typing import Final
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from forebay.contract.errors import InvalidInput, TooLong
 
@@ -29,7 +29,7 @@ def decode(data: bytes) -> Image.Image:
         image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_large() from error
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise InvalidInput(
             f"This is no image of a known format: send {', '.join(FORMATS[:-1])} or {FORMATS[-1]}."
         ) from error

@@ -42,7 +42,7 @@ def pixels_of(image: Image.Image, form: ImageForm, dtype: npt.DTypeLike = np.flo
     if form.channels is Channels.GRAY:
         image = image.convert("L")
     resized = np.asarray(_resized(image, form))
-    values = resized.reshape(*resized.shape[:2], form.channels.count)
+    values = resized.reshape(*resized.shape[:2], form.channels.number)
     if form.fit is not Fit.HEIGHT:
         values = _middle(values, form.height, form.width)
     if form.channels is Channels.BGR:

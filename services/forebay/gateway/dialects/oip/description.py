@@ -12,10 +12,11 @@ from typing import Final
 import msgspec
 
 from forebay.contract.model import ModelSpec
+from forebay.contract.tensors import TensorSpec
 from forebay.gateway.dialects.oip.faults import NotSupported
-from forebay.gateway.dialects.oip.tasks import signature_of
-from forebay.gateway.dialects.oip.tensors import DATATYPES, TensorSpec
+from forebay.gateway.dialects.oip.tasks import Signature, signature_of
 from forebay.gateway.dispatch import Dispatch
+from forebay.gateway.tensors import DATATYPES
 
 NAME: Final = "forebay"
 EXTENSIONS: Final = (
@@ -115,7 +116,7 @@ class Description:
             spec.name,
             (version,) if version else (),
             _platform(spec),
-            tuple(_told(tensor) for tensor in signature_of(spec).inputs),
+            tuple(_told(tensor) for tensor in self._signature(spec).inputs),
             tuple(_told(tensor) for tensor in self._outputs(spec)),
         )
 
@@ -125,7 +126,7 @@ class Description:
             spec.name,
             _platform(spec),
             spec.backend.value,
-            tuple(_configured(tensor) for tensor in signature_of(spec).inputs),
+            tuple(_configured(tensor) for tensor in self._signature(spec).inputs),
             tuple(_configured(tensor) for tensor in self._outputs(spec)),
         )
 
@@ -177,7 +178,10 @@ class Description:
         return self._dispatch.model(model, param="model")
 
     def _outputs(self, spec: ModelSpec) -> tuple[TensorSpec, ...]:
-        return signature_of(spec).outputs(self._dispatch.dimensions(spec))
+        return self._signature(spec).outputs(self._dispatch.dimensions(spec))
+
+    def _signature(self, spec: ModelSpec) -> Signature:
+        return signature_of(spec, self._dispatch.tensors(spec))
 
 
 def _platform(spec: ModelSpec) -> str:
