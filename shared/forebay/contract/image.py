@@ -75,6 +75,8 @@ class ImageForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         std: each channel is divided by this then; empty divides by none.
         channels: `rgb`, `bgr` or `gray`.
         layout: order of the tensor's axes, `nchw` or `nhwc`.
+        on_white: makes white of the one colour that a palette may call transparent. What is half
+            transparent is never mixed with anything, here as in transformers.
     """
 
     height: int = 224
@@ -88,6 +90,7 @@ class ImageForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     std: tuple[float, ...] = ()
     channels: Channels = Channels.RGB
     layout: Layout = Layout.NCHW
+    on_white: bool = False
 
     @property
     def shape(self) -> tuple[int, int, int]:

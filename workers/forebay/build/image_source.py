@@ -31,11 +31,11 @@ _KINDS = frozenset(
 """Image processors whose steps are known, and compared with ours in tests."""
 
 _FOLLOWED = frozenset(
-    {"crop_pct", "crop_size", "do_center_crop", "do_flip_channel_order", "do_normalize",
+    {"crop_pct", "crop_size", "do_center_crop", "do_convert_rgb", "do_flip_channel_order", "do_normalize",
      "do_rescale", "do_resize", "image_mean", "image_std", "resample", "rescale_factor", "size"}
 )  # fmt: skip
 _MEANINGLESS = frozenset(
-    {"data_format", "default_to_square", "device", "disable_grouping", "do_convert_rgb",
+    {"data_format", "default_to_square", "device", "disable_grouping",
      "feature_extractor_type", "image_processor_type", "input_data_format", "pad_size",
      "processor_class", "return_tensors", "use_fast"}
 )  # fmt: skip
@@ -136,6 +136,7 @@ def form_of(processor: Any, *, path: Path) -> ImageForm:
         mean=_per_channel(options["image_mean"]) if normalised else (),
         std=_per_channel(options["image_std"]) if normalised else (),
         channels=Channels.BGR if flipped else Channels.RGB,
+        on_white=bool(options.get("do_convert_rgb")),
     )
     wrong = form.wrong()
     if wrong:

@@ -39,6 +39,9 @@ def pixels_of(image: Image.Image, form: ImageForm, dtype: npt.DTypeLike = np.flo
     Raises:
         TooLong: it is so long and thin that it would be enormous once resized.
     """
+    if form.on_white and image.info.get("transparency") is not None:
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
     if form.channels is Channels.GRAY:
         image = image.convert("L")
     resized = np.asarray(_resized(image, form))
