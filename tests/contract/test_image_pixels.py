@@ -148,7 +148,9 @@ class TestWhatIsNoImageIsRefused:
     def test_a_file_that_ends_too_soon(self) -> None:
         for name, data in FILES.items():
             if len(data) > 300:
-                with pytest.raises(InvalidInput, match=r"damaged, or cut short|known format") as got:
+                with pytest.raises(
+                    InvalidInput, match=r"damaged, or cut short|known format"
+                ) as got:
                     decode(data[: len(data) // (8 if name == "animation" else 2)])
                 assert got.value.kind is ErrorKind.INVALID_INPUT, name
 

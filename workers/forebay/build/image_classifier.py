@@ -66,15 +66,16 @@ class ImageClassifier:
         shape = self.form.shape
         probe = np.random.default_rng(0).standard_normal((_TRACED, *shape)).astype(np.float32)
         try:
-            exported = tracing.program(
-                self._module, {INPUT: probe}, axes=(0,), output=OUTPUT, folder=self._folder
-            )
+            _of_torch(self._module, probe)
         except (RuntimeError, ValueError) as error:
             said = str(error).strip().splitlines()[0]
             raise BuildFailed(
                 f"The model in {self._folder} does not take images of {shape[1]} by {shape[2]}, as "
                 f"{image_source.CONFIG} makes them: {said}"
             ) from error
+        exported = tracing.program(
+            self._module, {INPUT: probe}, axes=(0,), output=OUTPUT, folder=self._folder
+        )
         pixels = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["rows", *shape])
         labels = len(self.head.labels)
         model = graph.cleaned(exported, inputs=[pixels], output=OUTPUT, shape=["rows", labels])
