@@ -138,7 +138,8 @@ def test_grey_and_other_layouts() -> None:
     image = picture(20, 30)
     grey = ImageForm(height=30, width=20, channels=Channels.GRAY, rescale=1, layout=Layout.NHWC)
     got = pixels_of(image, grey, np.uint8)
-    assert (got.shape, got.dtype) == ((30, 20, 1), np.uint8)
+    assert got.shape == (30, 20, 1)
+    assert got.dtype == np.uint8
     assert np.array_equal(got[..., 0], np.asarray(image.convert("L")))
     coloured = ImageForm(height=30, width=20, rescale=1, layout=Layout.NHWC)
     assert np.array_equal(pixels_of(image, coloured), np.asarray(image))

@@ -20,9 +20,9 @@ import tritonclient.grpc as grpc
 import tritonclient.grpc.aio as grpc_aio
 import tritonclient.http as http
 import tritonclient.http.aio as http_aio
-import yaml
 from ml_dtypes import bfloat16
 from rapidocr_onnxruntime.ch_ppocr_cls import TextClassifier
+from rapidocr_onnxruntime.utils import read_yaml
 from tritonclient.utils import InferenceServerException
 
 from forebay.build import pipeline
@@ -232,7 +232,7 @@ def of_opencv(image: Any) -> Any:
 
 
 def rapidocr_of(part: str) -> dict[str, Any]:
-    config = yaml.safe_load((PACKAGE / "config.yaml").read_text("utf-8"))[part]
+    config = read_yaml(PACKAGE / "config.yaml")[part]
     return {**config, "model_path": str(PACKAGE / config["model_path"])}
 
 

@@ -106,7 +106,7 @@ def told(tensor: Tensor, *, as_object: bool) -> Any:
 
 
 def _tensor(raw: msgspec.Raw, spec: TensorSpec, *, most_rows: int | None, where: str) -> Tensor:
-    if memoryview(raw)[:1] == b"{":
+    if bytes(memoryview(raw)[:1]) == b"{":
         given = decode(_object, raw, within=where)
         declared = Declared(spec.name, given.datatype, given.shape)
         check_declared(declared, spec, most_rows=most_rows)

@@ -31,8 +31,9 @@ _KINDS = frozenset(
 """Image processors whose steps are known, and compared with ours in tests."""
 
 _FOLLOWED = frozenset(
-    {"crop_pct", "crop_size", "do_center_crop", "do_convert_rgb", "do_flip_channel_order", "do_normalize",
-     "do_rescale", "do_resize", "image_mean", "image_std", "resample", "rescale_factor", "size"}
+    {"crop_pct", "crop_size", "do_center_crop", "do_convert_rgb", "do_flip_channel_order",
+     "do_normalize", "do_rescale", "do_resize", "image_mean", "image_std", "resample",
+     "rescale_factor", "size"}
 )  # fmt: skip
 _MEANINGLESS = frozenset(
     {"data_format", "default_to_square", "device", "disable_grouping",
