@@ -19,6 +19,7 @@ from forebay.contract.errors import ArtifactError, BackendFailed, ConfigurationE
 from forebay.inference.backends.base import PreparedRow
 from forebay.runtime.processor import saturates
 
+MODEL_FILE = "model.onnx"
 SEGMENTS = "token_type_ids"
 
 
@@ -40,7 +41,7 @@ class Graph:
     def __init__(
         self, path: Path, *, output: str, pad_id: int, threads: int, providers: tuple[str, ...]
     ) -> None:
-        self._open = functools.partial(_open_session, path, threads=threads, providers=providers)
+        self._open = functools.partial(open_session, path, threads=threads, providers=providers)
         self._session = self._open()
         self._outputs = [output]
         self._pad_id = pad_id
@@ -101,9 +102,15 @@ def _segments(rows: Sequence[PreparedRow], shape: tuple[int, int]) -> npt.NDArra
     return segments
 
 
-def _open_session(
+def open_session(
     path: Path, *, threads: int, providers: tuple[str, ...], profile: Path | None = None
 ) -> Any:
+    """A session of a graph.
+
+    Raises:
+        ArtifactError: the graph can't be loaded.
+        ConfigurationError: a provider isn't in this machine's ONNX Runtime.
+    """
     missing = [name for name in providers if name not in ort.get_available_providers()]
     if missing:
         raise ConfigurationError(

@@ -8,10 +8,8 @@ from forebay.contract.errors import ArtifactError, InvalidInput
 from forebay.contract.manifest import Manifest
 from forebay.contract.rows import DEFAULT_OPTIONS, Options, Output, Row
 from forebay.inference.backends.base import PreparedRow
-from forebay.inference.backends.graph import Graph
+from forebay.inference.backends.graph import MODEL_FILE, Graph
 from forebay.inference.tasks.load import load
-
-MODEL_FILE = "model.onnx"
 
 
 class OnnxModel:
@@ -45,7 +43,7 @@ class OnnxModel:
         self._graph = Graph(
             folder / MODEL_FILE,
             output=self.task.output,
-            pad_id=manifest.limits.pad_id,
+            pad_id=manifest.text.pad_id,
             threads=threads,
             providers=providers,
         )
@@ -76,7 +74,7 @@ class OnnxModel:
         fits = len(ready) == len(prepared)
         for batch in (*([row] for row in ready), ready):
             values = self._graph.run(batch)
-            fits = fits and values.shape[-1] == self._manifest.limits.dimensions
+            fits = fits and values.shape[-1] == self._manifest.text.dimensions
             if fits:
                 self.task.outputs(batch, values)
         if not fits:
