@@ -11,7 +11,7 @@ import onnxruntime as ort
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from forebay.build import calibrate, graph, quantize
+from forebay.build import graph, linears, quantize
 from forebay.build.encoder import Encoder
 
 WIDTH = 32
@@ -131,11 +131,6 @@ def ops(model: ModelProto) -> list[str]:
     return [node.op_type for node in model.graph.node]
 
 
-def some_rows() -> list[npt.NDArray[np.int64]]:
-    rng = np.random.default_rng(4)
-    return [rng.integers(0, 50, 1 + index % 7) for index in range(20)]
-
-
 @pytest.fixture(scope="module")
 def model() -> ModelProto:
     return feed_forward()
@@ -224,11 +219,11 @@ def test_a_product_that_is_kept_stays_as_it_was(model: ModelProto) -> None:
 
 
 def test_products_are_named_for_their_bias_or_else_their_weights(model: ModelProto) -> None:
-    assert [linear.name for linear in quantize.linears(model)] == ["q", "k.weight", "o"]
+    assert [linear.name for linear in linears.linears(model)] == ["q", "k.weight", "o"]
 
 
 def test_only_inputs_behind_a_layer_normalization_are_smoothed(model: ModelProto) -> None:
-    assert quantize.smoothable(model) == ["normal"]
+    assert linears.smoothable(model) == ["normal"]
 
 
 def test_the_given_graph_is_left_alone_and_the_same_graph_comes_out_each_time(
@@ -254,50 +249,6 @@ def test_a_large_lookup_table_is_kept_in_half_the_bytes_and_a_small_one_whole() 
         (got,) = Encoder(quantized, pad_id=0, threads=1).run(ids, ["embedding"])
         (expected,) = Encoder(encoder, pad_id=0, threads=1).run(ids, ["embedding"])
         assert np.linalg.norm(got - expected) < 0.2 * np.linalg.norm(expected)
-
-
-def test_a_plan_takes_the_smoothing_that_scores_best_and_keeps_nothing_without_need(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    rows = some_rows()
-    encoder = tiny_encoder()
-    monkeypatch.setattr(calibrate, "AIM", 0.0)
-    plan = calibrate.plan(encoder, rows, pad_id=0, threads=1)
-    assert plan.keep == ()
-    for alpha in calibrate.ALPHAS:
-        monkeypatch.setattr(calibrate, "ALPHAS", (alpha,))
-        other = calibrate.plan(encoder, rows, pad_id=0, threads=1)
-        assert round(other.closeness, 5) <= round(plan.closeness, 5)
-
-
-def test_a_plan_keeps_the_most_sensitive_product_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = some_rows()
-    monkeypatch.setattr(calibrate, "AIM", 2.0)  # out of reach
-    monkeypatch.setattr(calibrate, "MAX_KEPT", 1)
-    encoder = tiny_encoder()
-    one = calibrate.plan(encoder, rows, pad_id=0, threads=1)
-    assert len(one.keep) == 1
-    (kept,) = one.keep
-    (other,) = {"first", "second"} - {kept}
-    scores = {name: _score(encoder, rows, keep={name}) for name in (kept, other)}
-    assert scores[kept] > scores[other]
-    monkeypatch.setattr(calibrate, "MAX_KEPT", 2)
-    both = calibrate.plan(encoder, rows, pad_id=0, threads=1)
-    assert both.keep == (kept, other)
-    assert both.closeness == pytest.approx(1, abs=1e-6)
-
-
-def _score(encoder: ModelProto, rows: list[Any], *, keep: set[str]) -> float:
-    """Lowest cosine to FP32."""
-    quantized = quantize.quantize(encoder, peaks={}, smoothing=0.0, keep=keep)
-    pairs = [
-        (
-            Encoder(encoder, pad_id=0, threads=1).run([row], ["embedding"])[0][0],
-            Encoder(quantized, pad_id=0, threads=1).run([row], ["embedding"])[0][0],
-        )
-        for row in rows
-    ]
-    return float(np.mean([a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in pairs]))
 
 
 def test_saved_weights_lie_beside_the_graph_and_a_second_save_gives_the_same_bytes(

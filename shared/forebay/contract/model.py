@@ -8,6 +8,7 @@ import msgspec
 
 from forebay.contract.class_source import FORM, ClassSource
 from forebay.contract.errors import ConfigurationError
+from forebay.contract.recipe import BuildSpec
 from forebay.contract.rows import Task
 
 NOT_IN_A_FILE = frozenset({"name", "folder"})
@@ -29,11 +30,16 @@ class Precision(StrEnum):
     """Number format a build aims at.
 
     `int8` quantizes weights per channel and activations per token, so that a row's result does
-    not depend on who shares its batch.
+    not depend on who shares its batch. `int8-weight-only` and `int4-weight-only` quantize weights
+    in blocks and compute in full precision: smaller, not faster. `fp16` halves the file; an
+    ONNX Runtime without 16-bit kernels, as on most CPUs, computes in full precision.
     """
 
     FP32 = "fp32"
     INT8 = "int8"
+    FP16 = "fp16"
+    INT8_WEIGHT_ONLY = "int8-weight-only"
+    INT4_WEIGHT_ONLY = "int4-weight-only"
 
 
 class BatchLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -99,6 +105,7 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         batch: how large one micro-batch may get.
         realtime: bounds of the lane where somebody waits.
         bulk: bounds of the lane where nobody does; its deadline is a day.
+        build: how its artifact is made.
         name: what the catalog calls it.
         folder: the catalog's.
     """
@@ -113,6 +120,7 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     batch: BatchLimits = BatchLimits()
     realtime: LaneLimits = LaneLimits()
     bulk: BulkLimits = BulkLimits()
+    build: BuildSpec = BuildSpec()
     name: str = ""
     folder: str = ""
 
@@ -166,6 +174,7 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ):
             if not ok:
                 raise ConfigurationError(f"{where}.{field}: must be {rule}.")
+        self.build.check(f"{where}.build")
         return msgspec.structs.replace(self, name=name)
 
 
