@@ -1,20 +1,18 @@
 """Quantization of small hand-made graphs: close to FP32, and no row in another's way."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 import onnxruntime as ort
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from forebay.build import graph, linears, quantize
 from forebay.build.encoder import Encoder
+from tests.fixtures.graphs import WIDTH, model_of, tiny_encoder
 
-WIDTH = 32
 Array = npt.NDArray[np.float32]
 LOUD = 5  # the channel whose values are far larger than the others'
 
@@ -45,61 +43,6 @@ def feed_forward() -> ModelProto:
         helper.make_node("Add", ["o.bias", "o"], ["out"]),
     ]
     return model_of(nodes, weights, {"x": ("float", WIDTH)}, ("out", 16))
-
-
-def tiny_encoder(rows: int = 50, width: int = WIDTH) -> ModelProto:
-    """Ids and mask → table → LayerNorm → two products, the second of them sensitive → mean."""
-    rng = np.random.default_rng(2)
-    first = rng.normal(0, 0.3, (width, width))
-    second = rng.normal(0, 0.3, (width, width))
-    second[:, ::2] = np.where(rng.random((width, (width + 1) // 2)) < 0.03, 40.0, 0.01)
-    weights = {
-        "table": rng.normal(0, 1, (rows, width)),
-        "gain": np.ones(width),
-        "first.weight": first,
-        "first.bias": np.zeros(width),
-        "second.weight": second,
-        "second.bias": np.zeros(width),
-    }
-    nodes = [
-        helper.make_node("Gather", ["table", "input_ids"], ["looked_up"]),
-        helper.make_node("LayerNormalization", ["looked_up", "gain"], ["normal"]),
-        helper.make_node("MatMul", ["normal", "first.weight"], ["a"]),
-        helper.make_node("Add", ["a", "first.bias"], ["a_"]),
-        helper.make_node("MatMul", ["a_", "second.weight"], ["b"]),
-        helper.make_node("Add", ["b", "second.bias"], ["b_"]),
-        helper.make_node("Cast", ["attention_mask"], ["m"], to=TensorProto.FLOAT),
-        helper.make_node("Unsqueeze", ["m", "last"], ["weight"]),
-        helper.make_node("Mul", ["b_", "weight"], ["masked"]),
-        helper.make_node("ReduceSum", ["masked", "middle"], ["embedding"], keepdims=0),
-    ]
-    ints = {"last": np.array([-1]), "middle": np.array([1])}
-    edges = {"input_ids": ("int", 0), "attention_mask": ("int", 0)}
-    return model_of(nodes, weights, edges, ("embedding", width), ints)
-
-
-def model_of(
-    nodes: list[Any],
-    weights: Mapping[str, Any],
-    inputs: Mapping[str, tuple[str, int]],
-    output: tuple[str, int],
-    ints: Mapping[str, Any] | None = None,
-) -> ModelProto:
-    constants = [numpy_helper.from_array(v.astype(np.float32), k) for k, v in weights.items()]
-    constants += [numpy_helper.from_array(v.astype(np.int64), k) for k, v in (ints or {}).items()]
-    kinds = {"float": TensorProto.FLOAT, "int": TensorProto.INT64}
-    free: list[str | int | None] = ["rows", "tokens"]
-    edges = [
-        helper.make_tensor_value_info(name, kinds[kind], [*free, width] if width else free)
-        for name, (kind, width) in inputs.items()
-    ]
-    name, width = output
-    shape: list[str | int | None] = ["rows", width] if ints else [*free, width]
-    out = helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-    body = helper.make_graph(nodes, "test", edges, [out], constants)
-    model = helper.make_model(body, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    onnx.checker.check_model(model)
-    return model
 
 
 def run(model: ModelProto, x: Array) -> Array:

@@ -171,6 +171,11 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 f"one that runs the task {self.task.value!r}",
             ),
             ("source", self.backend is not BackendName.PYTHON or _names_class(self.source), FORM),
+            (
+                "build",
+                self.is_built or self.build == BuildSpec(),
+                "left out: nothing is built of it",
+            ),
         ):
             if not ok:
                 raise ConfigurationError(f"{where}.{field}: must be {rule}.")

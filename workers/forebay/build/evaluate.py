@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from statistics import median, quantiles
 
 import numpy as np
@@ -73,7 +74,7 @@ def speed(
     with ThreadPoolExecutor(streams) as pool:
 
         def seconds(encoder: Encoder) -> float:
-            return _elapsed(lambda: list(pool.map(lambda b: _timed(encoder, b), batches)))
+            return _elapsed(lambda: list(pool.map(partial(_timed, encoder), batches)))
 
         rounds = [(seconds(reference), seconds(candidate)) for _ in range(_ROUNDS)]
     slow, fast = (median(times) for times in zip(*rounds, strict=True))

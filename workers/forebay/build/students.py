@@ -109,7 +109,7 @@ def train(
         torch.nn.utils.clip_grad_norm_(weights, _CLIP)
         optimizer.step()
         schedule.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
         if not math.isfinite(losses[-1]):
             raise BuildFailed(
                 f"The student's training broke down at step {step + 1} of {len(batches)}: lower "
