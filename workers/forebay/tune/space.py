@@ -1,0 +1,150 @@
+"""Which builds and which serving settings there are to choose from.
+
+A candidate is a `ModelSpec`: that of the catalog with other values in the fields of `FIELDS`.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from itertools import product
+from typing import Any
+
+import msgspec
+
+from forebay.contract.errors import InvalidInput
+from forebay.contract.model import BackendName, ModelSpec, Precision
+
+Path = tuple[str, ...]
+
+BUILD_FIELDS: tuple[Path, ...] = (("precision",),)
+"""What makes another artifact."""
+
+SERVING_FIELDS: tuple[Path, ...] = (
+    ("threads",),
+    ("batch", "max_rows"),
+    ("batch", "max_tokens"),
+    ("batch", "max_padding"),
+)
+"""What serves the same artifact another way."""
+
+MAX_ROWS = (1, 4, 8, 16, 32, 64)
+MAX_TOKENS = (128, 256, 512, 1_024, 2_048, 4_096, 16_384)
+MAX_PADDING = (0.05, 0.15, 0.3, 0.6)
+
+
+class Lengths(msgspec.Struct, frozen=True):
+    """The shortest and the longest row of the traffic, as the backend counts: tokens for text."""
+
+    shortest: int
+    longest: int
+
+
+def value(spec: ModelSpec, field: Path) -> Any:
+    """What a spec says in a field."""
+    found: Any = spec
+    for name in field:
+        found = getattr(found, name)
+    return found
+
+
+def check(spec: ModelSpec) -> None:
+    """Make sure that there is anything to tune.
+
+    Raises:
+        InvalidInput: there isn't.
+    """
+    if spec.backend is BackendName.ECHO:
+        raise InvalidInput(
+            f"{spec.name!r} echoes what it is sent: there is no model in it to be tuned."
+        )
+
+
+def builds(spec: ModelSpec) -> list[ModelSpec]:
+    """The specs of all artifacts there may be, the catalog's own first."""
+    if not spec.is_built:
+        return [spec]
+    made = [msgspec.structs.replace(spec, precision=precision) for precision in Precision]
+    return [spec, *(other for other in made if other != spec)]
+
+
+def serving(spec: ModelSpec, *, cores: int) -> list[ModelSpec]:
+    """One build with all serving settings there are, its own first.
+
+    Args:
+        spec: the build.
+        cores: of this machine.
+    """
+    batch = spec.batch
+    threads = _threads(spec, cores) if spec.is_built else [spec.threads]
+    combined = (
+        msgspec.structs.replace(
+            spec,
+            threads=each,
+            batch=msgspec.structs.replace(
+                batch, max_rows=rows, max_tokens=tokens, max_padding=padding
+            ),
+        )
+        for each, rows, tokens, padding in product(
+            threads,
+            # More than a replica holds can never be in one batch.
+            sorted({batch.max_rows, *(n for n in MAX_ROWS if n <= batch.prefetch_rows)}),
+            sorted({batch.max_tokens, *MAX_TOKENS}),
+            sorted({batch.max_padding, *MAX_PADDING}),
+        )
+    )
+    return [spec, *(other for other in combined if other != spec)]
+
+
+def arms(
+    made: Sequence[ModelSpec], *, cores: int, lengths: Lengths, count: int, seed: int = 0
+) -> list[ModelSpec]:
+    """The candidates to try, the most telling first.
+
+    First come the catalog's own settings, then every build with them, then every build with every
+    number of threads, and then whatever chance picks. What makes the same batches of this traffic
+    as another does is left out.
+
+    Args:
+        made: the builds there are, the catalog's own first.
+        cores: of this machine.
+        lengths: of the traffic.
+        count: no more than so many.
+        seed: of what chance picks.
+    """
+    everything = [serving(build, cores=cores) for build in made]
+    rest = [spec for of_build in everything for spec in of_build]
+    random.Random(seed).shuffle(rest)  # noqa: S311 - no secret
+    ordered: Iterator[ModelSpec] = iter(
+        [
+            *made,
+            *(spec for group in everything for spec in group if spec.batch == made[0].batch),
+            *rest,
+        ]
+    )
+    found: dict[Any, ModelSpec] = {}
+    for spec in ordered:
+        if len(found) == count:
+            break
+        found.setdefault(_batches(spec, lengths), spec)
+    return list(found.values())
+
+
+def _threads(spec: ModelSpec, cores: int) -> list[int]:
+    """1, 2, 4 and so on up to all cores, which the catalog may call 0."""
+    most = spec.threads if spec.threads == 0 or spec.threads > cores else cores
+    found = {1 << power for power in range(cores.bit_length()) if 1 << power < cores} | {most}
+    return sorted({*found, spec.threads})
+
+
+def _batches(spec: ModelSpec, lengths: Lengths) -> tuple[object, ...]:
+    """Equal for two specs that make the same batches of rows of these lengths."""
+    batch = spec.batch
+    rows = min(batch.max_rows, max(1, batch.max_tokens // max(1, lengths.shortest)))
+    tokens = min(batch.max_tokens, rows * lengths.longest)
+    uniform = lengths.shortest == lengths.longest
+    return (
+        *(value(spec, field) for field in BUILD_FIELDS),
+        spec.threads,
+        rows,
+        tokens,
+        None if uniform or rows == 1 else batch.max_padding,
+    )
