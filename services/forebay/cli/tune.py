@@ -12,7 +12,7 @@ tune = typer.Typer(rich_markup_mode=None)
 
 
 @tune.command("tune")
-@flags.configured("home", "models_file", "log_level")
+@flags.configured("home", "models_file")
 def tune_(
     configuration: Configuration,
     name: Annotated[str, typer.Argument(help="The model, as in models.toml.")],
@@ -39,7 +39,10 @@ def tune_(
         ),
     ] = None,
     minutes: Annotated[
-        float, typer.Option("--minutes", min=0.1, help="About how long it may take.")
+        float,
+        typer.Option(
+            "--minutes", min=0.1, help="About how long it may take, beside the first build."
+        ),
     ] = 5.0,
     data: Annotated[
         Path | None,
@@ -61,10 +64,8 @@ def tune_(
     """
     from forebay.cli.tuned import Asked, run
     from forebay.runtime import catalog as catalogs
-    from forebay.runtime.telemetry import setup_logging
 
     settings = configuration.settings
-    setup_logging(settings, f"tune:{name}")
     asked = Asked(
         slo=slo,
         min_accuracy=min_accuracy,

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from forebay.contract.errors import InvalidInput
+from forebay.contract.errors import BackendFailed, ForebayError, InvalidInput
 from forebay.contract.model import BatchLimits
 from forebay.contract.prediction import Lane
 from forebay.contract.rows import Row, row_bytes
@@ -261,7 +261,14 @@ class _Work:
             task.add_done_callback(self._passes.discard)
 
     def _one_pass(self, rows: Sequence[Pending[tuple[float, PreparedRow]]]) -> float:
-        self._backend.run([row.item[1] for row in rows])
+        try:
+            self._backend.run([row.item[1] for row in rows])
+        except ForebayError:
+            raise
+        except Exception as error:  # a user's class raises what it likes
+            raise BackendFailed(
+                f"The model failed on rows of the traffic: {type(error).__name__}: {error}"
+            ) from error
         return time.monotonic()
 
     async def _collect(

@@ -22,7 +22,7 @@ class OverTimeError(Exception):
 
 
 class Budget:
-    """The time for a tuning.
+    """The time for a tuning, from when it was last started.
 
     Args:
         seconds: all of it.
@@ -30,6 +30,10 @@ class Budget:
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
+        self._began = time.monotonic()
+
+    def start(self) -> None:
+        """Begin anew: what was done so far does not count."""
         self._began = time.monotonic()
 
     @property

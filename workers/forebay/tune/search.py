@@ -2,6 +2,7 @@
 
 import functools
 import os
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -82,6 +83,7 @@ class Search:
         self._folder = folder
         self._tell = tell
         self._cores = cores
+        self._began = time.monotonic()
         self._budget = Budget(seconds)
         self._builds = Builds(folder / "builds")
         self._climbs: dict[int, Climb] = {}
@@ -111,8 +113,8 @@ class Search:
 
     @property
     def elapsed_s(self) -> float:
-        """Since it began."""
-        return self._budget.elapsed_s
+        """Since it began, the first build included."""
+        return time.monotonic() - self._began
 
     def best_fraction(self, arm: Arm) -> float | None:
         """The highest share of its rate at which a finalist meets the latency goals."""
@@ -122,18 +124,22 @@ class Search:
     def _make_builds(self) -> list[Build]:
         """Every build that there is or that there is time for, and that is accurate enough."""
         made: list[Build] = []
-        longest = 0.0
+        longest_s = 0.0
         for index, spec in enumerate(space.builds(self._spec)):
-            name, began = build_label(spec), self.elapsed_s
+            name = build_label(spec)
             try:
                 build = self._builds.find(spec)
-                if build is None and index and began + longest > BUILD_SHARE * self._budget.seconds:
+                late = self._budget.elapsed_s + longest_s > BUILD_SHARE * self._budget.seconds
+                if build is None and index and late:
                     why = "There was no time to build it: run this again, or with more --minutes."
                     self.left_out.append(LeftOut(name, why))
                     continue
                 if build is None:
+                    began = time.monotonic()
                     build = self._builds.make(spec, functools.partial(self._say_step, name))
-                    longest = max(longest, self.elapsed_s - began)
+                    longest_s = max(longest_s, time.monotonic() - began)
+                if not index:  # nothing can be measured without it, so it doesn't count
+                    self._budget.start()
             except BuildFailed as error:
                 self.left_out.append(LeftOut(name, error.message))
             else:
@@ -179,7 +185,7 @@ class Search:
             Arm(number, spec, by_label[build_label(spec)])
             for number, spec in enumerate(specs[1:count], 1)
         ]
-        return self._halve(rungs, finalists, looks, until=self.elapsed_s + for_halving_s)
+        return self._halve(rungs, finalists, looks, until=self._budget.elapsed_s + for_halving_s)
 
     def _halve(
         self, rungs: Sequence[halving.Rung], finalists: int, looks: Looks, *, until: float
@@ -187,7 +193,7 @@ class Search:
         arms = self.arms
         for number, rung in enumerate(rungs, 1):
             for place, arm in enumerate(arms, 1):
-                if self.elapsed_s > until:
+                if self._budget.elapsed_s > until:
                     return self._promoted(arms, finalists)
                 self._say("try", f"round {number} of {len(rungs)}, {place} of {len(arms)}")
                 looks.first(arm, rung.seconds, with_latency=bool(self._goals.latency))
@@ -250,7 +256,7 @@ class Search:
     def _say(self, stage: str, what: str) -> None:
         known = [arm for arm in self.arms if arm.is_measured]
         best = max(known, key=lambda arm: arm.score(self._goals), default=None)
-        share = min(1.0, self.elapsed_s / self._budget.seconds)
+        share = min(1.0, self._budget.elapsed_s / self._budget.seconds)
         self._tell(Told(stage, what, share, "" if best is None else self._short(best)))
 
     def _short(self, arm: Arm) -> str:

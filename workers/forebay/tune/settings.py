@@ -12,9 +12,8 @@ from typing import Any
 
 import msgspec
 import tomlkit
-from tomlkit.container import OutOfOrderTableProxy
 from tomlkit.exceptions import TOMLKitError
-from tomlkit.items import AbstractTable
+from tomlkit.items import AbstractTable, AoT, InlineTable, Table
 
 from forebay.contract.errors import ConfigurationError
 from forebay.contract.model import ModelSpec
@@ -64,7 +63,7 @@ class Edit:
                     _set(table, field, one)
             self._text = tomlkit.dumps(document)
             self._check(before, spec)
-        except (TOMLKitError, OSError, UnicodeDecodeError, ConfigurationError) as error:
+        except (TOMLKitError, OSError, ValueError, ConfigurationError) as error:
             raise ConfigurationError(
                 f"{path} can't be changed ({str(error).rstrip('.')}): paste the settings by hand."
             ) from error
@@ -128,7 +127,20 @@ def _set(table: Any, field: tuple[str, ...], one: Any) -> None:
     *tables, name = field
     for step in tables:
         if step not in table:
-            table[step] = tomlkit.table()
+            inline = isinstance(table, InlineTable)
+            table[step] = tomlkit.inline_table() if inline else tomlkit.table()
         table = table[step]
-        assert isinstance(table, AbstractTable | OutOfOrderTableProxy)
-    table[name] = one
+    last = _last_value(table)
+    if name in table or last is None:
+        table[name] = one
+    else:
+        # Put at its end, it would come between the next table and that one's comment.
+        table.value._insert_after(last, name, tomlkit.item(one))
+
+
+def _last_value(table: Any) -> str | None:
+    """The last key of a table's own that is no table; None where order is of no matter."""
+    if not isinstance(table, Table):
+        return None
+    keys = [key for key, one in table.items() if not isinstance(one, AbstractTable | AoT)]
+    return str(keys[-1]) if keys else None
