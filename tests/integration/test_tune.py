@@ -91,7 +91,7 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Tuned:
     place = Place(tmp_path_factory.mktemp("tuned"))
     before = place.spec()
     asked = ("--slo", "p50=5s,p99=10s", "--min-accuracy", "0.9", "--cost-per-hour", "1.5")
-    ended = place.run("tune", "tiny", *asked, "--minutes", "0.2", "--write", "--all")
+    ended = place.run("tune", "tiny", *asked, "--minutes", "0.1", "--write", "--all")
     assert ended.returncode == 0, ended.stderr
     return Tuned(place, before, ended)
 

@@ -41,7 +41,7 @@ def tune_(
     minutes: Annotated[
         float,
         typer.Option(
-            "--minutes", min=0.1, help="About how long it may take, beside the first build."
+            "--minutes", min=0.1, help="About how long it may take after the first build."
         ),
     ] = 5.0,
     data: Annotated[

@@ -36,6 +36,7 @@ class Build(msgspec.Struct, frozen=True):
         accuracy: mean cosine to full precision, or share of rows with the same best label; None
             where nothing is built.
         bytes: size of the artifact.
+        seconds: the build took.
     """
 
     spec: ModelSpec
@@ -43,6 +44,7 @@ class Build(msgspec.Struct, frozen=True):
     version: str = ""
     accuracy: float | None = None
     bytes: int = 0
+    seconds: float = 0.0
 
 
 class Builds:
@@ -105,7 +107,14 @@ def build_label(spec: ModelSpec) -> str:
 
 
 def _build(spec: ModelSpec, store: ArtifactStore, artifact: Artifact, report: BuildReport) -> Build:
-    return Build(spec, store.home, artifact.manifest.version, accuracy_of(report), report.bytes)
+    return Build(
+        spec,
+        store.home,
+        artifact.manifest.version,
+        accuracy_of(report),
+        report.bytes,
+        report.seconds,
+    )
 
 
 def _is_current(spec: ModelSpec, manifest: Manifest) -> bool:

@@ -17,12 +17,8 @@ OVERTIME = 1.25
 T = TypeVar("T")
 
 
-class OverTimeError(Exception):
-    """Nothing more is measured."""
-
-
 class Budget:
-    """The time for a tuning, from when it was last started.
+    """The time for measuring.
 
     Args:
         seconds: all of it.
@@ -30,10 +26,6 @@ class Budget:
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        self._began = time.monotonic()
-
-    def start(self) -> None:
-        """Begin anew: what was done so far does not count."""
         self._began = time.monotonic()
 
     @property
@@ -46,14 +38,10 @@ class Budget:
         """Until the time is up; negative after that."""
         return self.seconds - self.elapsed_s
 
-    def check(self) -> None:
-        """Go on only if the time is not long over.
-
-        Raises:
-            OverTimeError: it is.
-        """
-        if self.elapsed_s > OVERTIME * self.seconds:
-            raise OverTimeError
+    @property
+    def is_over(self) -> bool:
+        """Whether it is time to be content with what is known."""
+        return self.elapsed_s > OVERTIME * self.seconds
 
 
 class Looks:
@@ -61,12 +49,10 @@ class Looks:
 
     Args:
         trials: their processes.
-        budget: ends everything.
     """
 
-    def __init__(self, trials: Trials, budget: Budget) -> None:
+    def __init__(self, trials: Trials) -> None:
         self._trials = trials
-        self._budget = budget
 
     def start(self, arm: Arm) -> None:
         """Have it loaded and warm."""
@@ -92,7 +78,6 @@ class Looks:
             self._run(arm, order, fraction)
 
     def _run(self, arm: Arm, order: Saturate | Arrive, fraction: float | None) -> None:
-        self._budget.check()
         if arm.failed:
             return
         with self._marked(arm):

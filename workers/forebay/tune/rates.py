@@ -18,7 +18,7 @@ LEAD_SHARE = 0.2
 FRACTIONS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 """Rates that are looked at, as shares of the saturated rate."""
 
-WITHOUT_GOALS = (0.5, 0.7, 0.9)
+WITHOUT_GOALS = (0.7, 0.5, 0.9)
 """Those that are looked at where no latency is asked for."""
 
 

@@ -15,7 +15,7 @@ from forebay.tune import halving, rates, space, traffic
 from forebay.tune.arms import Arm
 from forebay.tune.builds import Build, Builds, build_label
 from forebay.tune.goals import Goals
-from forebay.tune.looks import Budget, Looks, OverTimeError, turned
+from forebay.tune.looks import Budget, Looks, turned
 from forebay.tune.outcome import LeftOut
 from forebay.tune.rates import Climb
 from forebay.tune.space import Lengths
@@ -84,6 +84,7 @@ class Search:
         self._tell = tell
         self._cores = cores
         self._began = time.monotonic()
+        self._seconds = seconds
         self._budget = Budget(seconds)
         self._builds = Builds(folder / "builds")
         self._climbs: dict[int, Climb] = {}
@@ -101,12 +102,10 @@ class Search:
         trials = Trials(traffic=rows, most_bytes=available_bytes() // 2)
         try:
             if made := self._make_builds():
-                looks = Looks(trials, self._budget)
+                looks = Looks(trials)
                 self._measure(self._try_all(made, looks), looks)
         except KeyboardInterrupt:
             self.interrupted = True
-        except OverTimeError:
-            self.is_late = True
         finally:
             trials.close()
             rows.unlink(missing_ok=True)
@@ -124,26 +123,26 @@ class Search:
     def _make_builds(self) -> list[Build]:
         """Every build that there is or that there is time for, and that is accurate enough."""
         made: list[Build] = []
-        longest_s = 0.0
+        spent_s = longest_s = 0.0
         for index, spec in enumerate(space.builds(self._spec)):
             name = build_label(spec)
             try:
                 build = self._builds.find(spec)
-                late = self._budget.elapsed_s + longest_s > BUILD_SHARE * self._budget.seconds
-                if build is None and index and late:
+                if build is None and index and spent_s + longest_s > BUILD_SHARE * self._seconds:
                     why = "There was no time to build it: run this again, or with more --minutes."
                     self.left_out.append(LeftOut(name, why))
                     continue
                 if build is None:
                     began = time.monotonic()
                     build = self._builds.make(spec, functools.partial(self._say_step, name))
-                    longest_s = max(longest_s, time.monotonic() - began)
-                if not index:  # nothing can be measured without it, so it doesn't count
-                    self._budget.start()
+                    # Nothing can be measured without the first one, so it doesn't count.
+                    spent_s += time.monotonic() - began if index else 0.0
+                longest_s = max(longest_s, build.seconds)
             except BuildFailed as error:
                 self.left_out.append(LeftOut(name, error.message))
             else:
                 made.append(build)
+        self._budget = Budget(max(self._seconds - spent_s, (1 - BUILD_SHARE) * self._seconds))
         return [build for build in made if self._is_accurate(build)]
 
     def _is_accurate(self, build: Build) -> bool:
@@ -223,10 +222,11 @@ class Search:
         if self._goals.latency:
             self._climb(arms, looks, seconds)
             return
-        for fraction in rates.WITHOUT_GOALS:
-            self._arrive([(arm, fraction) for arm in arms], looks, seconds)
         for arm in arms:
             arm.is_final = not arm.failed
+        for fraction in rates.WITHOUT_GOALS:
+            if not self._is_late():
+                self._arrive([(arm, fraction) for arm in arms], looks, seconds)
 
     def _climb(self, arms: Sequence[Arm], looks: Looks, seconds: float) -> None:
         """Find out up to which rate each meets the latency goals."""
@@ -236,6 +236,8 @@ class Search:
             for arm in arms
             if not arm.failed and (fraction := self._climbs[arm.number].next) is not None
         ]:
+            if any(arm.fractions for arm in arms) and self._is_late():
+                return
             self._arrive(steps, looks, seconds)
             for arm, fraction in steps:
                 if not arm.failed:
@@ -249,6 +251,11 @@ class Search:
                 percent = f"{100 * fraction:.0f} % of what it can do"
                 self._say("measure", f"latency at {percent}, round {round_ + 1} of {rates.ROUNDS}")
                 looks.arrive(arm, fraction, seconds, seed=round_)
+
+    def _is_late(self) -> bool:
+        """Whether what is known has to do."""
+        self.is_late = self.is_late or self._budget.is_over
+        return self.is_late
 
     def _say_step(self, name: str, step: str) -> None:
         self._say("build", f"{name}: {step}")
