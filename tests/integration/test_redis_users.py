@@ -26,6 +26,7 @@ RUN_BY = {
     "reclaim": [WORKER],
     "renew": [WORKER],
     "settle": [WORKER],
+    "sketch": [WORKER],
     "tidy": [BACKGROUND],
     "letters": [],
     "unclaim": [GATEWAY],

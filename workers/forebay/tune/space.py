@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from forebay.contract.errors import InvalidInput
+from forebay.contract.errors import ConfigurationError, InvalidInput
 from forebay.contract.model import BackendName, ModelSpec, Precision
 
 Path = tuple[str, ...]
@@ -63,7 +63,7 @@ def builds(spec: ModelSpec) -> list[ModelSpec]:
     if not spec.is_built:
         return [spec]
     made = [msgspec.structs.replace(spec, precision=precision) for precision in Precision]
-    return [spec, *(other for other in made if other != spec)]
+    return [spec, *(other for other in made if other != spec and _is_allowed(other))]
 
 
 def serving(spec: ModelSpec, *, cores: int) -> list[ModelSpec]:
@@ -126,6 +126,15 @@ def arms(
             break
         found.setdefault(_batches(spec, lengths), spec)
     return list(found.values())
+
+
+def _is_allowed(spec: ModelSpec) -> bool:
+    """Whether the catalog could say so: not every backend has every precision."""
+    try:
+        spec.checked(spec.name)
+    except ConfigurationError:
+        return False
+    return True
 
 
 def _threads(spec: ModelSpec, cores: int) -> list[int]:
