@@ -103,4 +103,6 @@ def test_the_picture_is_an_svg_with_a_point_for_every_candidate() -> None:
 def test_settings_are_told_in_a_few_words() -> None:
     told = candidate(settings={**SETTINGS, "precision": Precision.FP32, "threads": 0}).label
     assert told == "fp32, all cores a pass, 32 rows, 256 tokens, 15 % padding"
+    told = candidate(settings={"build.fuse": "on", **SETTINGS, "threads": 2}).label
+    assert told == "fused, int8, 2 threads, 32 rows, 256 tokens, 15 % padding"
     assert msgspec.json.decode(msgspec.json.encode(candidate()), type=Found) == candidate()

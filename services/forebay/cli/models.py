@@ -53,6 +53,23 @@ def list_(configuration: Configuration) -> None:
     print_models(catalogs.read(Path(settings.models_file)), ArtifactStore(settings.home))
 
 
+@models.command("report")
+@flags.configured("home", "models_file")
+def report(
+    configuration: Configuration,
+    name: Annotated[str, typer.Argument(help="The model, as in models.toml.")],
+    raw: Annotated[bool, typer.Option("--json", help="Print report.json itself.")] = False,
+) -> None:
+    """Show what the build of a model measured, step by step."""
+    from forebay.cli.report import print_report
+    from forebay.runtime import catalog as catalogs
+    from forebay.storage.artifacts import ArtifactStore
+
+    settings = configuration.settings
+    spec = catalogs.read(Path(settings.models_file)).find(name)
+    print_report(ArtifactStore(settings.home), spec.name, raw=raw)
+
+
 @models.command("check")
 @flags.configured("home", "models_file", "log_level")
 def check(

@@ -9,10 +9,12 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from forebay.cli.build import leave_reference
 from forebay.cli.show import print_table
 from forebay.contract.errors import ForebayError
 from forebay.contract.model import ModelSpec
 from forebay.runtime.settings import Settings
+from forebay.storage.artifacts import ArtifactStore
 from forebay.tune import run as tuning
 from forebay.tune import settings as chosen_settings
 from forebay.tune import space, traffic
@@ -74,6 +76,7 @@ def run(settings: Settings, spec: ModelSpec, asked: Asked) -> None:
     if done.chosen is not None and not outcome.interrupted:
         if asked.write:
             tuning.apply(done, Path(settings.models_file), home=settings.home)
+            leave_reference(done.chosen.spec, ArtifactStore(settings.home))
         tuning.note(done, home=settings.home)
         if not asked.raw:
             _print_settings(settings, done, written=asked.write)

@@ -8,6 +8,7 @@ import msgspec
 
 from forebay.contract.class_source import FORM, ClassSource
 from forebay.contract.errors import ConfigurationError
+from forebay.contract.recipe import BuildSpec
 from forebay.contract.rows import Task
 
 NOT_IN_A_FILE = frozenset({"name", "folder"})
@@ -29,11 +30,16 @@ class Precision(StrEnum):
     """Number format a build aims at.
 
     `int8` quantizes weights per channel and activations per token, so that a row's result does
-    not depend on who shares its batch.
+    not depend on who shares its batch. `int8-weight-only` and `int4-weight-only` quantize weights
+    in blocks and compute in full precision: smaller, not faster. `fp16` halves the file; an
+    ONNX Runtime without 16-bit kernels, as on most CPUs, computes in full precision.
     """
 
     FP32 = "fp32"
     INT8 = "int8"
+    FP16 = "fp16"
+    INT8_WEIGHT_ONLY = "int8-weight-only"
+    INT4_WEIGHT_ONLY = "int4-weight-only"
 
 
 class BatchLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -115,6 +121,7 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         realtime: bounds of the lane where somebody waits.
         bulk: bounds of the lane where nobody does; its deadline is a day.
         drift: what workers remember of what they serve.
+        build: how its artifact is made.
         name: what the catalog calls it.
         folder: the catalog's.
     """
@@ -130,6 +137,7 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     realtime: LaneLimits = LaneLimits()
     bulk: BulkLimits = BulkLimits()
     drift: DriftWatch = DriftWatch()
+    build: BuildSpec = BuildSpec()
     name: str = ""
     folder: str = ""
 
@@ -187,9 +195,15 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 f"one that runs the task {self.task.value!r}",
             ),
             ("source", self.backend is not BackendName.PYTHON or _names_class(self.source), FORM),
+            (
+                "build",
+                self.is_built or self.build == BuildSpec(),
+                "left out: nothing is built of it",
+            ),
         ):
             if not ok:
                 raise ConfigurationError(f"{where}.{field}: must be {rule}.")
+        self.build.check(f"{where}.build")
         return msgspec.structs.replace(self, name=name)
 
 

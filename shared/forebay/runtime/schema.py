@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from forebay.contract.model import BatchLimits, LaneLimits, ModelSpec
+from forebay.contract.recipe import BuildSpec, DistillSpec
 from forebay.runtime.catalog import CatalogFile, set_by_hand
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -21,7 +22,7 @@ def catalog_schema() -> dict[str, Any]:
     from their docstrings.
     """
     _, parts = msgspec.json.schema_components([CatalogFile], ref_template="#/$defs/{name}")
-    for struct in (ModelSpec, BatchLimits, LaneLimits):
+    for struct in (ModelSpec, BatchLimits, LaneLimits, BuildSpec, DistillSpec):
         _tell(parts[struct.__name__], struct)
     for part in parts.values():
         part["description"] = _summary(part["description"])

@@ -26,24 +26,22 @@ def mean_difference(expected: Vectors, got: Vectors, function: Function) -> floa
 
 
 def measured(
-    reference: Encoder, candidate: Encoder, rows: Sequence[Row], function: Function
+    expected: Vectors, candidate: Encoder, rows: Sequence[Row], function: Function
 ) -> Agreement:
-    """Compare both graphs row by row, and the candidate with itself in other company.
+    """Compare a graph with full precision row by row, and with itself in other company.
 
     Args:
-        reference: the FP32 graph.
+        expected: scores in full precision, run in buckets.
         candidate: the artifact's graph.
         rows: of texts that calibration has not seen.
         function: makes scores of logits.
     """
 
-    def told(encoder: Encoder, batches: Sequence[Sequence[int]]) -> Vectors:
-        return scores(function, encoder.logits(rows, batches))
+    def told(batches: Sequence[Sequence[int]]) -> Vectors:
+        return scores(function, candidate.logits(rows, batches))
 
-    expected, got = told(reference, bucketed(rows)), told(candidate, bucketed(rows))
+    got, by_itself = told(bucketed(rows)), told(alone(rows))
     scale = _scale(expected, function)
-    by_itself = told(candidate, alone(rows))
-    in_company = (got, told(candidate, mixed(rows)))
     differences = _differences(expected, got) / scale
     return Agreement(
         rows=len(expected),
@@ -51,7 +49,9 @@ def measured(
         mean_difference=mean_difference(expected, got, function),
         max_difference=round(float(differences.max()), 7),
         variance=round(
-            max(float(_differences(by_itself, other).max()) for other in in_company) / scale, 7
+            max(float(_differences(by_itself, other).max()) for other in (got, told(mixed(rows))))
+            / scale,
+            7,
         ),
     )
 

@@ -18,10 +18,10 @@ from forebay.contract.errors import ArtifactError
 from forebay.contract.manifest import BuildReport, Manifest, Versions
 from forebay.contract.model import ModelSpec
 from forebay.storage.artifacts import Artifact, ArtifactStore
-from forebay.tune.space import BUILD_FIELDS, value
+from forebay.tune.space import BUILD_FIELDS, told, value
 
 SERVING_ONLY = frozenset(
-    {"name", "folder", "threads", "join", "description", "batch", "realtime", "bulk"}
+    {"name", "folder", "threads", "join", "description", "batch", "realtime", "bulk", "drift"}
 )
 """Fields of a spec that its artifact doesn't depend on."""
 
@@ -70,27 +70,27 @@ class Builds:
             return None
         return _build(spec, store, artifact, report)
 
-    def make(self, spec: ModelSpec, told: Callable[[str], None]) -> Build:
+    def make(self, spec: ModelSpec, tell: Callable[[str], None]) -> Build:
         """Build it.
 
         Args:
             spec: what to build.
-            told: is told each step.
+            tell: is told each step.
 
         Raises:
             BuildFailed: it can't be built, or is under the build's own bar.
         """
         store = ArtifactStore(self._home(spec))
-        built = pipeline.build(spec, store, progress=lambda step, _: told(step))
+        built = pipeline.build(spec, store, progress=lambda step, _: tell(step))
         return _build(spec, store, built.artifact, built.report)
 
     def _home(self, spec: ModelSpec) -> Path:
-        told = {
+        fields = {
             field: value
             for field, value in msgspec.to_builtins(spec).items()
             if field not in SERVING_ONLY
         }
-        digest = hashlib.sha256(msgspec.json.encode(told, order="deterministic")).hexdigest()
+        digest = hashlib.sha256(msgspec.json.encode(fields, order="deterministic")).hexdigest()
         return self._folder / f"{spec.precision}-{digest[:12]}"
 
 
@@ -103,7 +103,7 @@ def accuracy_of(report: BuildReport) -> float | None:
 
 def build_label(spec: ModelSpec) -> str:
     """A build in a few words; no other of the same model has the same."""
-    return ", ".join(str(value(spec, field)) for field in BUILD_FIELDS)
+    return ", ".join(filter(None, (told(field, value(spec, field)) for field in BUILD_FIELDS)))
 
 
 def _build(spec: ModelSpec, store: ArtifactStore, artifact: Artifact, report: BuildReport) -> Build:

@@ -9,7 +9,7 @@ from forebay.tune.arms import Arm, Point
 from forebay.tune.figures import Spread
 from forebay.tune.goals import Goals
 from forebay.tune.rates import USUAL_LOAD
-from forebay.tune.space import BUILD_FIELDS, SERVING_FIELDS, value
+from forebay.tune.space import BUILD_FIELDS, SERVING_FIELDS, told, value
 
 MB = 1_000_000
 
@@ -144,7 +144,8 @@ def label(settings: dict[str, Any]) -> str:
         f"{rest.pop('batch.max_tokens'):,} tokens",
         f"{rest.pop('batch.max_padding'):.0%} padding".replace("%", " %"),
     ]
-    return ", ".join([*(str(one) for one in rest.values()), *words])
+    build = (told(tuple(name.split(".")), one) for name, one in rest.items())
+    return ", ".join([*filter(None, build), *words])
 
 
 def found(arm: Arm, goals: Goals, *, best: float | None, is_current: bool) -> Found:

@@ -12,10 +12,11 @@ import msgspec
 
 from forebay.contract.errors import ConfigurationError, InvalidInput
 from forebay.contract.model import BackendName, ModelSpec, Precision
+from forebay.contract.recipe import Fuse
 
 Path = tuple[str, ...]
 
-BUILD_FIELDS: tuple[Path, ...] = (("precision",),)
+BUILD_FIELDS: tuple[Path, ...] = (("precision",), ("build", "fuse"))
 """What makes another artifact."""
 
 SERVING_FIELDS: tuple[Path, ...] = (
@@ -46,6 +47,13 @@ def value(spec: ModelSpec, field: Path) -> Any:
     return found
 
 
+def told(field: Path, one: Any) -> str:
+    """A build's setting in a few words; empty where it is what is taken for granted."""
+    if field == ("build", "fuse"):
+        return {Fuse.OFF: "", Fuse.ON: "fused"}.get(one, "fused if faster")
+    return str(one)
+
+
 def check(spec: ModelSpec) -> None:
     """Make sure that there is anything to tune.
 
@@ -62,7 +70,12 @@ def builds(spec: ModelSpec) -> list[ModelSpec]:
     """The specs of all artifacts there may be, the catalog's own first."""
     if not spec.is_built:
         return [spec]
-    made = [msgspec.structs.replace(spec, precision=precision) for precision in Precision]
+    made = [
+        msgspec.structs.replace(
+            spec, precision=precision, build=msgspec.structs.replace(spec.build, fuse=fuse)
+        )
+        for fuse, precision in product((Fuse.OFF, Fuse.ON), Precision)
+    ]
     return [spec, *(other for other in made if other != spec and _is_allowed(other))]
 
 
