@@ -1,7 +1,7 @@
 """The terminal's side of a tuning: how far it is, what was found, what was chosen."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -87,7 +87,7 @@ def run(settings: Settings, spec: ModelSpec, asked: Asked) -> None:
 
 
 @contextmanager
-def _progress(model: str) -> Iterator[Callable[[Told], None]]:
+def _progress(model: str) -> Generator[Callable[[Told], None]]:
     """A bar on stderr; where that is no terminal, a line for each thing begun."""
     if not sys.stderr.isatty():
         last = ""

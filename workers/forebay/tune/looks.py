@@ -1,7 +1,7 @@
 """Looks at candidates: each is a stretch in its own process, and what came of it is kept."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -90,7 +90,7 @@ class Looks:
                 arm.arrived(fraction, stretch)
 
     @contextmanager
-    def _marked(self, arm: Arm) -> Iterator[None]:
+    def _marked(self, arm: Arm) -> Generator[None]:
         try:
             yield
         except ForebayError as error:

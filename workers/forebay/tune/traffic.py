@@ -22,20 +22,30 @@ _decoder = msgspec.msgpack.Decoder[list[Row]](list[Row])
 
 
 def own(spec: ModelSpec) -> list[Row]:
-    """Rows of the texts that a build measures on; pairs are made of neighbouring ones.
+    """Rows of the texts that the model's build is measured on.
+
+    Of texts that are no pairs, a task of pairs gets neighbouring ones.
 
     Raises:
         InvalidInput: the task takes no texts.
+        BuildFailed: the catalog names a file of texts that can't be read.
     """
-    found = texts.evaluation()
-    if spec.task in _TEXTS:
-        return [TextRow(text) for text in found]
-    if spec.task in _PAIRS:
-        return [PairRow(*pair) for pair in zip(found, [*found[1:], found[0]], strict=True)]
-    raise InvalidInput(
-        f"{spec.name!r} has the task {str(spec.task)!r}, for which there is no traffic at hand: "
-        "give some with --data FILE, a JSON row a line."
-    )
+    if spec.task not in _TEXTS and spec.task not in _PAIRS:
+        raise InvalidInput(
+            f"{spec.name!r} has the task {str(spec.task)!r}, for which there is no traffic at "
+            "hand: give some with --data FILE, a JSON row a line."
+        )
+    named = spec.build.evaluation
+    found = texts.read(Path(spec.folder, named)) if named else texts.evaluation()
+    rows: list[Row] = []
+    for text, following in zip(found, [*found[1:], found[0]], strict=True):
+        if isinstance(text, tuple):
+            rows.append(PairRow(*text))
+        elif spec.task in _PAIRS:
+            rows.append(PairRow(text, following if isinstance(following, str) else following[0]))
+        else:
+            rows.append(TextRow(text))
+    return rows
 
 
 def read(path: Path, spec: ModelSpec) -> list[Row]:

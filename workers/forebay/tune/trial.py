@@ -17,7 +17,7 @@ import msgspec
 import uvloop
 
 # For its memory: what a worker imports counts for every candidate alike.
-import forebay.inference.worker  # noqa: F401
+import forebay.inference.worker  # noqa: F401 # pyright: ignore[reportUnusedImport]
 from forebay.contract.errors import ForebayError, InvalidInput
 from forebay.contract.rows import Row
 from forebay.inference.backends.base import Backend
