@@ -85,6 +85,37 @@ def test_a_catalog_that_is_written_another_way_is_changed_right(tmp_path: Path, 
     assert catalog.read(path).find("first") == spec
 
 
+VERSIONS = (
+    CATALOG
+    + """
+[models.first.versions.new]
+weight = 10
+precision = "fp32"  # another
+
+[models.first.versions.same]
+"""
+)
+
+
+def test_a_version_is_changed_in_its_own_table(tmp_path: Path) -> None:
+    path = written(tmp_path / "models.toml", VERSIONS)
+    spec = msgspec.structs.replace(catalog.read(path).find("first@new"), threads=4)
+    settings.Edit(path, spec).write()
+    assert path.read_text("utf-8") == VERSIONS.replace("# another\n", "# another\nthreads = 4\n")
+    told = tomllib.loads(settings.snippet(spec))
+    assert told["models"]["first"]["versions"]["new"]["threads"] == 4
+
+
+def test_what_would_change_another_version_is_left_to_people(tmp_path: Path) -> None:
+    path = written(tmp_path / "models.toml", VERSIONS)
+    spec = msgspec.structs.replace(catalog.read(path).find("first"), threads=4)
+    with pytest.raises(ConfigurationError) as refused:
+        settings.Edit(path, spec)
+    assert "first@new, first@same would change with it" in refused.value.message
+    assert "paste the settings by hand" in refused.value.message
+    assert path.read_text("utf-8") == VERSIONS
+
+
 def test_a_link_stays_one_and_its_file_is_changed(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     real = written(tmp_path / "real" / "models.toml")

@@ -101,7 +101,7 @@ def print_models(catalog: Catalog, store: ArtifactStore) -> None:
     descriptions = Descriptions(store.home)
     tunings = Tunings(store.home)
     table = _table("model", "task", "backend", "built", "tuned", "what it is")
-    for spec in catalog.models.values():
+    for spec in catalog.served.values():
         artifact = built.get(spec.name)
         if spec.backend is BackendName.PYTHON:
             described = descriptions.read(spec.name, source=spec.source)

@@ -3,19 +3,23 @@
 import math
 import re
 from enum import StrEnum
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from forebay.contract.class_source import FORM, ClassSource
 from forebay.contract.errors import ConfigurationError
 from forebay.contract.recipe import BuildSpec
 from forebay.contract.rows import Task
+from forebay.contract.versions import VERSION_PATTERN, WHOLE, Version
 
 NOT_IN_A_FILE = frozenset({"name", "folder"})
 """Fields of a spec that its reader sets: a table can't."""
 
 NAME_PATTERN = "[a-z0-9][a-z0-9._-]{0,62}"
 _NAME = re.compile(NAME_PATTERN)
+_VERSION = re.compile(VERSION_PATTERN)
 
 
 class BackendName(StrEnum):
@@ -122,6 +126,8 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         bulk: bounds of the lane where nobody does; its deadline is a day.
         drift: what workers remember of what they serve.
         build: how its artifact is made.
+        version: what this table is called among the versions of the model.
+        versions: other versions, each with what it has otherwise than this table.
         name: what the catalog calls it.
         folder: the catalog's.
     """
@@ -138,6 +144,8 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bulk: BulkLimits = BulkLimits()
     drift: DriftWatch = DriftWatch()
     build: BuildSpec = BuildSpec()
+    version: str = "default"
+    versions: dict[Annotated[str, Meta(pattern=f"^{VERSION_PATTERN}$")], Version] = {}
     name: str = ""
     folder: str = ""
 
@@ -155,6 +163,12 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def is_built(self) -> bool:
         """Whether it is served from an artifact, which has to be built first."""
         return self.backend not in (BackendName.ECHO, BackendName.PYTHON)
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Each version's share of the model's requests, per cent, this table's own first."""
+        weights = {name: version.weight for name, version in self.versions.items()}
+        return {self.version: round(WHOLE - math.fsum(weights.values()), 9), **weights}
 
     def checked(self, name: str) -> "ModelSpec":
         """This spec under its name.
@@ -199,6 +213,21 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 "build",
                 self.is_built or self.build == BuildSpec(),
                 "left out: nothing is built of it",
+            ),
+            (
+                "version",
+                _VERSION.fullmatch(self.version) is not None,
+                "1 to 31 of a-z, 0-9, '.', '_' and '-', a letter or digit first",
+            ),
+            ("version", self.version not in self.versions, "a name that no other version has"),
+            ("versions", self.shares[self.version] >= 0, "of weights that are 100 at most"),
+            *(
+                (
+                    f"versions.{version}.shadow",
+                    not (told.shadow and told.weight),
+                    "false where there is a weight: what answers requests gets no copies of them",
+                )
+                for version, told in self.versions.items()
             ),
         ):
             if not ok:

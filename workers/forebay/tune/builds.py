@@ -21,7 +21,10 @@ from forebay.storage.artifacts import Artifact, ArtifactStore
 from forebay.tune.space import BUILD_FIELDS, told, value
 
 SERVING_ONLY = frozenset(
-    {"name", "folder", "threads", "join", "description", "batch", "realtime", "bulk", "drift"}
+    {
+        *("name", "folder", "description", "version", "versions"),
+        *("threads", "join", "batch", "realtime", "bulk", "drift"),
+    }
 )
 """Fields of a spec that its artifact doesn't depend on."""
 

@@ -17,6 +17,7 @@ from tomlkit.items import AbstractTable, AoT, InlineTable, Table
 
 from forebay.contract.errors import ConfigurationError
 from forebay.contract.model import ModelSpec
+from forebay.contract.versions import BETWEEN
 from forebay.runtime import catalog
 from forebay.tune.space import BUILD_FIELDS, SERVING_FIELDS, value
 
@@ -32,8 +33,11 @@ def chosen(spec: ModelSpec) -> Changes:
 def snippet(spec: ModelSpec) -> str:
     """The settings of a candidate, to be pasted into `models.toml`."""
     document = tomlkit.document()
-    models = document.setdefault("models", tomlkit.table(is_super_table=True))
-    table = models.setdefault(spec.name, tomlkit.table())
+    table: Any = document
+    *above, last = _table_of(spec.name)
+    for name in above:
+        table = table.setdefault(name, tomlkit.table(is_super_table=True))
+    table = table.setdefault(last, tomlkit.table())
     for field, one in chosen(spec).items():
         _set(table, field, one)
     return tomlkit.dumps(document)
@@ -57,7 +61,9 @@ class Edit:
         current = before.find(spec.name)
         try:
             document = tomlkit.parse(self._path.read_text("utf-8"))
-            table: Any = document["models"][spec.name]
+            table: Any = document
+            for name in _table_of(spec.name):
+                table = table[name]
             for field, one in chosen(spec).items():
                 if msgspec.to_builtins(value(current, field)) != one:
                     _set(table, field, one)
@@ -100,12 +106,14 @@ class Edit:
         with tempfile.TemporaryDirectory(prefix="forebay-models-") as folder:
             copy = Path(folder) / self._path.name
             copy.write_text(self._text, "utf-8")
-            after = catalog.read(copy).models
-        expected = {**before.models, spec.name: _with(before.find(spec.name), chosen(spec))}
-        if {name: _bare(one) for name, one in after.items()} != {
-            name: _bare(one) for name, one in expected.items()
-        }:
-            raise ConfigurationError("it would not say what it should")
+            after = catalog.read(copy)
+        expected = {**before.served, spec.name: _with(before.served[spec.name], chosen(spec))}
+        changed = [name for name in expected if _bare(expected[name]) != _bare(after.served[name])]
+        if changed or _shares(before) != _shares(after):
+            raise ConfigurationError(
+                f"{', '.join(changed) or 'shares'} would change with it, as versions that say "
+                "nothing else do"
+            )
 
 
 def _with(spec: ModelSpec, changes: Changes) -> ModelSpec:
@@ -117,6 +125,16 @@ def _with(spec: ModelSpec, changes: Changes) -> ModelSpec:
             table = table[step]
         table[name] = one
     return msgspec.convert(told, ModelSpec)
+
+
+def _table_of(name: str) -> tuple[str, ...]:
+    """The keys of a model's table, or of its version's."""
+    model, at, version = name.partition(BETWEEN)
+    return ("models", model, "versions", version) if at else ("models", model)
+
+
+def _shares(of: catalog.Catalog) -> dict[str, dict[str, float]]:
+    return {name: spec.shares for name, spec in of.models.items()}
 
 
 def _bare(spec: ModelSpec) -> ModelSpec:

@@ -13,6 +13,7 @@ import msgspec
 from forebay.contract.errors import ConfigurationError, InvalidInput
 from forebay.contract.model import BackendName, ModelSpec, Precision
 from forebay.contract.recipe import Fuse
+from forebay.contract.versions import model_of
 
 Path = tuple[str, ...]
 
@@ -144,7 +145,7 @@ def arms(
 def _is_allowed(spec: ModelSpec) -> bool:
     """Whether the catalog could say so: not every backend has every precision."""
     try:
-        spec.checked(spec.name)
+        spec.checked(model_of(spec.name))
     except ConfigurationError:
         return False
     return True

@@ -1,7 +1,8 @@
 """Turns a model's spec into its backend. Only the chosen backend is imported."""
 
+import importlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from forebay.contract.errors import ArtifactError
 from forebay.contract.model import BackendName, ModelSpec
@@ -61,6 +62,12 @@ def load(spec: ModelSpec, store: ArtifactStore, *, providers: Sequence[str] = (C
                 streams=min(_cores() // threads, MAX_STREAMS),
                 providers=tuple(providers),
             )
+
+
+def import_libraries(specs: Iterable[ModelSpec]) -> None:
+    """Import what backends of these take, so that it counts for none of them in particular."""
+    for backend in {spec.backend for spec in specs}:
+        importlib.import_module(f"forebay.inference.backends.{backend.value}")
 
 
 def _cores() -> int:
