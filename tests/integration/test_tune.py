@@ -211,11 +211,15 @@ def test_what_cant_be_tuned_is_refused_at_once(
     assert not ended.stdout
 
 
-def test_ctrl_c_prints_what_was_measured_and_leaves_no_process(tuned: Tuned) -> None:
+def test_ctrl_c_prints_what_was_measured_and_leaves_no_process(
+    tuned: Tuned, tmp_path: Path
+) -> None:
     before = tuned.place.models.read_bytes()
+    data = tmp_path / "rows.jsonl"
+    data.write_text('{"text": "a"}\n')
     process = subprocess.Popen(
-        [sys.executable, "-m", "forebay.cli", *("models", "tune", "tiny", "--slo", "p99=10s"),
-         *("--minutes", "2", "--all", "--write")],
+        [sys.executable, "-m", "forebay.cli", *("models", "tune", "words", "--slo", "p99=10s"),
+         *("--data", str(data), "--minutes", "1", "--all", "--write")],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

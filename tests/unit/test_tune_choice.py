@@ -105,4 +105,5 @@ def test_settings_are_told_in_a_few_words() -> None:
     assert told == "fp32, all cores a pass, 32 rows, 256 tokens, 15 % padding"
     told = candidate(settings={"build.fuse": "on", **SETTINGS, "threads": 2}).label
     assert told == "fused, int8, 2 threads, 32 rows, 256 tokens, 15 % padding"
+    assert candidate(settings={"batch.max_rows": 1}).label == "1 row"
     assert msgspec.json.decode(msgspec.json.encode(candidate()), type=Found) == candidate()

@@ -9,7 +9,7 @@ from forebay.tune.arms import Arm, Point
 from forebay.tune.figures import Spread
 from forebay.tune.goals import Goals
 from forebay.tune.rates import USUAL_LOAD
-from forebay.tune.space import BUILD_FIELDS, SERVING_FIELDS, told, value
+from forebay.tune.space import fields, told, value
 
 MB = 1_000_000
 
@@ -136,16 +136,21 @@ class Outcome(msgspec.Struct, frozen=True):
 
 def label(settings: dict[str, Any]) -> str:
     """Settings in a few words: `int8, 1 thread, 32 rows, 256 tokens, 15 % padding`."""
-    rest = dict(settings)
-    threads = rest.pop("threads", 0)
-    words = [
-        f"{threads} thread{'' if threads == 1 else 's'}" if threads else "all cores a pass",
-        f"{rest.pop('batch.max_rows')} rows",
-        f"{rest.pop('batch.max_tokens'):,} tokens",
-        f"{rest.pop('batch.max_padding'):.0%} padding".replace("%", " %"),
-    ]
-    build = (told(tuple(name.split(".")), one) for name, one in rest.items())
-    return ", ".join([*filter(None, build), *words])
+    return ", ".join(filter(None, (_words(name, one) for name, one in settings.items())))
+
+
+def _words(name: str, one: Any) -> str:
+    match name:
+        case "threads":
+            return f"{one} thread{'' if one == 1 else 's'}" if one else "all cores a pass"
+        case "batch.max_rows":
+            return f"{one} row{'' if one == 1 else 's'}"
+        case "batch.max_tokens":
+            return f"{one:,} tokens"
+        case "batch.max_padding":
+            return f"{100 * one:g} % padding"
+        case _:
+            return told(tuple(name.split(".")), one)
 
 
 def found(arm: Arm, goals: Goals, *, best: float | None, is_current: bool) -> Found:
@@ -170,9 +175,7 @@ def found(arm: Arm, goals: Goals, *, best: float | None, is_current: bool) -> Fo
         elif best is not None:
             rows_s = arm.point(best, goals).rows_s
     return Found(
-        settings={
-            ".".join(field): value(arm.spec, field) for field in (*BUILD_FIELDS, *SERVING_FIELDS)
-        },
+        settings={".".join(field): value(arm.spec, field) for field in fields(arm.spec)},
         streams=arm.ready.streams if arm.ready else 0,
         version=arm.build.version,
         accuracy=arm.build.accuracy,

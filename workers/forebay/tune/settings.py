@@ -19,15 +19,14 @@ from forebay.contract.errors import ConfigurationError
 from forebay.contract.model import ModelSpec
 from forebay.contract.versions import BETWEEN
 from forebay.runtime import catalog
-from forebay.tune.space import BUILD_FIELDS, SERVING_FIELDS, value
+from forebay.tune.space import fields, value
 
 Changes = dict[tuple[str, ...], Any]
 
 
 def chosen(spec: ModelSpec) -> Changes:
     """What a tuning has settled of a model, by field."""
-    fields = (*BUILD_FIELDS, *SERVING_FIELDS) if spec.is_built else (("batch", "max_rows"),)
-    return {field: msgspec.to_builtins(value(spec, field)) for field in fields}
+    return {field: msgspec.to_builtins(value(spec, field)) for field in fields(spec)}
 
 
 def snippet(spec: ModelSpec) -> str:

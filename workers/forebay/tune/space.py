@@ -40,6 +40,11 @@ class Lengths(msgspec.Struct, frozen=True):
     longest: int
 
 
+def fields(spec: ModelSpec) -> tuple[Path, ...]:
+    """What there is to settle of a model."""
+    return (*BUILD_FIELDS, *SERVING_FIELDS) if spec.is_built else (("batch", "max_rows"),)
+
+
 def value(spec: ModelSpec, field: Path) -> Any:
     """What a spec says in a field."""
     found: Any = spec
@@ -71,11 +76,13 @@ def builds(spec: ModelSpec) -> list[ModelSpec]:
     """The specs of all artifacts there may be, the catalog's own first."""
     if not spec.is_built:
         return [spec]
+    # Only in a graph of operators is there anything to be fused ahead of time.
+    fusions = (Fuse.OFF, Fuse.ON) if spec.backend is BackendName.ONNX else (spec.build.fuse,)
     made = [
         msgspec.structs.replace(
             spec, precision=precision, build=msgspec.structs.replace(spec.build, fuse=fuse)
         )
-        for fuse, precision in product((Fuse.OFF, Fuse.ON), Precision)
+        for fuse, precision in product(fusions, Precision)
     ]
     return [spec, *(other for other in made if other != spec and _is_allowed(other))]
 
