@@ -83,6 +83,8 @@ def test_without_anything_that_fits_the_nearest_is_named_and_what_is_in_its_way(
 def test_who_is_beaten_in_everything_is_not_on_the_front() -> None:
     found = [candidate(100), candidate(90, memory_mb=200), candidate(50, accuracy=1.0)]
     assert [one.on_front for one in with_front(found, SLO)] == [True, False, True]
+    hopeless = candidate(None, accuracy=1.0)
+    assert [one.on_front for one in with_front([found[0], hopeless], SLO)] == [True, False]
     # Latency counts where no goal fixes it.
     quick = candidate(90, memory_mb=200, p99=10)
     assert [one.on_front for one in with_front([found[0], quick], Goals())] == [True, True]

@@ -157,7 +157,9 @@ def _print(done: Done, *, everything: bool) -> None:
 
 def _is_shown(outcome: Outcome, one: Found) -> bool:
     is_chosen = outcome.chosen is not None and outcome.found[outcome.chosen] is one
-    return one.on_front or one.is_current or is_chosen
+    # Where nothing meets the goals, all that came to the end tells what is in the way.
+    missed = outcome.chosen is None and one.is_final
+    return one.on_front or one.is_current or is_chosen or missed
 
 
 def _columns(outcome: Outcome) -> list[str]:

@@ -195,9 +195,13 @@ def found(arm: Arm, goals: Goals, *, best: float | None, is_current: bool) -> Fo
 def with_front(all_found: list[Found], goals: Goals) -> list[Found]:
     """The same, and who is on the front: of accuracy, rate, memory and size.
 
-    Latency counts only where no goal fixes it: at the rates that just meet a goal it is the goal.
+    What meets the goals at no rate is on none. Latency counts only where no goal fixes it: at the rates that just meet a goal it is the goal.
     """
-    finals = [index for index, one in enumerate(all_found) if one.is_final and not one.failed]
+    finals = [
+        index
+        for index, one in enumerate(all_found)
+        if one.is_final and not one.failed and one.rows_s is not None
+    ]
     points = [_point(all_found[index], goals) for index in finals]
     front = {finals[index] for index in pareto.fronts(points)[0]} if points else set[int]()
     return [
