@@ -179,7 +179,8 @@ def _row(outcome: Outcome, one: Found) -> list[str]:
             ("chosen", is_chosen),
             ("now", one.is_current),
             ("failed", bool(one.failed)),
-            ("beaten", one.is_final and not one.on_front and not is_chosen),
+            ("misses", one.is_final and one.rows_s is None),
+            ("beaten", one.rows_s is not None and not one.on_front and not is_chosen),
             ("tried", not one.is_final and not one.failed),
         )
         if is_so

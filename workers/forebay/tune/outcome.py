@@ -195,7 +195,8 @@ def found(arm: Arm, goals: Goals, *, best: float | None, is_current: bool) -> Fo
 def with_front(all_found: list[Found], goals: Goals) -> list[Found]:
     """The same, and who is on the front: of accuracy, rate, memory and size.
 
-    What meets the goals at no rate is on none. Latency counts only where no goal fixes it: at the rates that just meet a goal it is the goal.
+    What meets the goals at no rate is not on it. Latency counts only where no goal fixes it: at the
+    rates that just meet a goal it is the goal.
     """
     finals = [
         index
