@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from forebay.build import pipeline, source
-from forebay.contract.errors import ArtifactError
+from forebay.contract.errors import ArtifactError, BuildFailed
 from forebay.contract.manifest import BuildReport, Manifest, Versions
 from forebay.contract.model import ModelSpec
 from forebay.storage.artifacts import Artifact, ArtifactStore
@@ -124,5 +124,8 @@ def _is_current(spec: ModelSpec, manifest: Manifest) -> bool:
     libraries = Versions(
         **{name: importlib.metadata.version(name) for name in Versions.__struct_fields__}
     )
-    weights = source.resolve(spec.source).sha256
+    try:
+        weights = source.resolve(spec.source).sha256
+    except BuildFailed:
+        return False  # the build will say what is wrong with it
     return (manifest.versions, manifest.source_sha256) == (libraries, weights)

@@ -13,6 +13,7 @@ import msgspec
 from forebay.contract.errors import ConfigurationError, InvalidInput
 from forebay.contract.model import BackendName, ModelSpec, Precision
 from forebay.contract.recipe import Fuse
+from forebay.contract.rows import Task
 from forebay.contract.versions import model_of
 
 Path = tuple[str, ...]
@@ -27,6 +28,16 @@ SERVING_FIELDS: tuple[Path, ...] = (
     ("batch", "max_padding"),
 )
 """What serves the same artifact another way."""
+
+TASKS = (
+    Task.EMBEDDING,
+    Task.CLASSIFICATION,
+    Task.RERANKING,
+    Task.TOKEN_CLASSIFICATION,
+    Task.ZERO_SHOT,
+    Task.PYTHON,
+)
+"""Those whose rows a line of a file can say."""
 
 MAX_ROWS = (1, 4, 8, 16, 32, 64)
 MAX_TOKENS = (128, 256, 512, 1_024, 2_048, 4_096, 16_384)
@@ -69,6 +80,11 @@ def check(spec: ModelSpec) -> None:
     if spec.backend is BackendName.ECHO:
         raise InvalidInput(
             f"{spec.name!r} echoes what it is sent: there is no model in it to be tuned."
+        )
+    if spec.task not in TASKS:
+        raise InvalidInput(
+            f"{spec.name!r} has the task {str(spec.task)!r}; what can be tuned is models of "
+            f"{', '.join(TASKS)}."
         )
 
 
