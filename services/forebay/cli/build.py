@@ -23,18 +23,18 @@ def run(settings: Settings, spec: ModelSpec) -> None:
     store = ArtifactStore(settings.home)
     show = _with_bar if sys.stderr.isatty() else _with_lines
     built = show(spec, store)
-    _leave_reference(spec, store)
+    leave_reference(spec, store)
     print_built(built)
 
 
-def _leave_reference(spec: ModelSpec, store: ArtifactStore) -> None:
+def leave_reference(spec: ModelSpec, store: ArtifactStore) -> None:
     """What drift is held against. Without one the model serves as well, so nothing here fails."""
-    from forebay.assess.reference import leave_reference
+    from forebay.assess import reference
 
     if not spec.is_watched:
         return
     try:
-        leave_reference(spec, store)
+        reference.leave_reference(spec, store)
     except (ForebayError, OSError) as error:
         print(f"{spec.name} has no reference for drift: {error}", file=sys.stderr, flush=True)
 

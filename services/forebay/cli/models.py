@@ -7,6 +7,7 @@ import typer
 
 from forebay.cli import flags
 from forebay.cli.assess import assess
+from forebay.cli.tune import tune
 from forebay.contract.errors import InvalidInput
 from forebay.runtime.settings import Configuration, Settings
 
@@ -14,6 +15,7 @@ models = typer.Typer(
     help="Build models, and list what is built.", no_args_is_help=True, rich_markup_mode=None
 )
 models.add_typer(assess)
+models.add_typer(tune)
 
 _LIVE = ("home", "models_file", "redis_url", "key_prefix")
 

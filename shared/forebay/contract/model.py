@@ -137,12 +137,12 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         batch: how large one micro-batch may get.
         realtime: bounds of the lane where somebody waits.
         bulk: bounds of the lane where nobody does; its deadline is a day.
-        build: how its artifact is made.
         image: how an ONNX file that classifies images is fed, and its labels. A Hugging Face
             folder says that itself.
         sample: shapes of the inputs, by name, that a build tries an ONNX file on, where it can't
             find them by itself.
         drift: what workers remember of what they serve.
+        build: how its artifact is made.
         version: what this table is called among the versions of the model.
         versions: other versions, each with what it has otherwise than this table.
         name: what the catalog calls it.
@@ -159,10 +159,10 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     batch: BatchLimits = BatchLimits()
     realtime: LaneLimits = LaneLimits()
     bulk: BulkLimits = BulkLimits()
-    build: BuildSpec = BuildSpec()
     image: ImageTable = ImageTable()
     sample: dict[str, tuple[int, ...]] = {}
     drift: DriftWatch = DriftWatch()
+    build: BuildSpec = BuildSpec()
     version: str = "default"
     versions: dict[Annotated[str, Meta(pattern=f"^{VERSION_PATTERN}$")], Version] = {}
     name: str = ""
@@ -247,6 +247,12 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 "build",
                 self.is_built or self.build == BuildSpec(),
                 "left out: nothing is built of it",
+            ),
+            (
+                "build",
+                self.task not in UNQUANTIZED
+                or msgspec.structs.replace(self.build, min_accuracy=None) == BuildSpec(),
+                f"left out, but for min_accuracy: a graph of {self.task.value!r} is left as it is",
             ),
             *self._of_graphs(),
         ):

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from forebay.contract.image import ImageTable
-from forebay.contract.model import BatchLimits, LaneLimits, ModelSpec
+from forebay.contract.model import BatchLimits, DriftWatch, LaneLimits, ModelSpec
 from forebay.contract.recipe import BuildSpec, DistillSpec
 from forebay.contract.versions import OF_THE_MODEL, Version
 from forebay.runtime.catalog import CatalogFile, set_by_hand
@@ -31,6 +31,7 @@ def catalog_schema() -> dict[str, Any]:
         ImageTable,
         BuildSpec,
         DistillSpec,
+        DriftWatch,
         Version,
     ):
         _tell(parts[struct.__name__], struct)
