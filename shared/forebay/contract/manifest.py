@@ -9,6 +9,7 @@ import hashlib
 import msgspec
 
 from forebay.contract.model import Precision
+from forebay.contract.network import Network
 from forebay.contract.rows import Function, Task
 
 FORMAT_VERSION = 1
@@ -82,6 +83,7 @@ class Manifest(msgspec.Struct, frozen=True):
         samples: texts run before a worker reports ready.
         files: every file but the manifest and the report.
         head: of a classifier.
+        network: what the weights are of; None for a graph, which says so itself.
     """
 
     model: str
@@ -95,6 +97,7 @@ class Manifest(msgspec.Struct, frozen=True):
     versions: Versions
     head: Head | None = None
     format: int = FORMAT_VERSION
+    network: Network | None = None
 
     @property
     def digest(self) -> str:
@@ -106,6 +109,7 @@ class Manifest(msgspec.Struct, frozen=True):
             self.limits,
             [(f.path, f.sha256) for f in sorted(self.files, key=lambda f: f.path)],
             *(() if self.head is None else (self.head,)),
+            *(() if self.network is None else (self.network,)),
         )
         return hashlib.sha256(msgspec.json.encode(told, order="deterministic")).hexdigest()
 
@@ -163,12 +167,35 @@ class Speed(msgspec.Struct, frozen=True):
     threads: int
 
 
+class Footprint(msgspec.Struct, frozen=True):
+    """What a worker of a model costs, measured in a fresh process that loads it as a worker does.
+
+    Attributes:
+        backend: what executes it.
+        import_ms: time to import the worker and the backend's libraries.
+        load_ms: time to check the artifact and load the model.
+        warm_ms: time to run its samples.
+        rss_bytes: resident memory once it is ready.
+        peak_rss_bytes: the most it was on the way there.
+        imported: those of torch, transformers and onnxruntime that are imported then.
+    """
+
+    backend: str
+    import_ms: float
+    load_ms: float
+    warm_ms: float
+    rss_bytes: int
+    peak_rss_bytes: int
+    imported: tuple[str, ...]
+
+
 class BuildReport(msgspec.Struct, frozen=True):
     """What a build measured; kept beside the manifest as `report.json`.
 
     Attributes:
         accuracy: of an embedding model.
         agreement: of a classifier.
+        footprint: what a worker of it costs.
     """
 
     speed: Speed
@@ -179,3 +206,4 @@ class BuildReport(msgspec.Struct, frozen=True):
     seconds: float
     accuracy: Accuracy | None = None
     agreement: Agreement | None = None
+    footprint: Footprint | None = None

@@ -8,6 +8,7 @@ import msgspec
 
 from forebay.contract.class_source import FORM, ClassSource
 from forebay.contract.errors import ConfigurationError
+from forebay.contract.execution import CPU, OnnxOptions, TorchOptions, is_device
 from forebay.contract.rows import Task
 
 NOT_IN_A_FILE = frozenset({"name", "folder"})
@@ -21,6 +22,7 @@ class BackendName(StrEnum):
     """What executes a model."""
 
     ONNX = "onnx"
+    TORCH = "torch"
     PYTHON = "python"
     ECHO = "echo"
 
@@ -29,11 +31,21 @@ class Precision(StrEnum):
     """Number format a build aims at.
 
     `int8` quantizes weights per channel and activations per token, so that a row's result does
-    not depend on who shares its batch.
+    not depend on who shares its batch. `fp16` and `bf16` compute in 16 bits, of which `bf16` has
+    FP32's range.
     """
 
     FP32 = "fp32"
     INT8 = "int8"
+    FP16 = "fp16"
+    BF16 = "bf16"
+
+
+PRECISIONS = {
+    BackendName.ONNX: frozenset({Precision.FP32, Precision.INT8}),
+    BackendName.TORCH: frozenset({Precision.FP32, Precision.FP16, Precision.BF16, Precision.INT8}),
+}
+"""Precisions that a backend's artifacts come in."""
 
 
 class BatchLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -99,6 +111,9 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         batch: how large one micro-batch may get.
         realtime: bounds of the lane where somebody waits.
         bulk: bounds of the lane where nobody does; its deadline is a day.
+        device: where a torch model runs: `cpu`, `cuda`, or `cuda:N` for one of several.
+        torch: how the torch backend executes it.
+        onnx: how the onnx backend executes it.
         name: what the catalog calls it.
         folder: the catalog's.
     """
@@ -113,6 +128,9 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     batch: BatchLimits = BatchLimits()
     realtime: LaneLimits = LaneLimits()
     bulk: BulkLimits = BulkLimits()
+    device: str = CPU
+    torch: TorchOptions = TorchOptions()
+    onnx: OnnxOptions = OnnxOptions()
     name: str = ""
     folder: str = ""
 
@@ -163,10 +181,32 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 f"one that runs the task {self.task.value!r}",
             ),
             ("source", self.backend is not BackendName.PYTHON or _names_class(self.source), FORM),
+            *self._of_execution(),
         ):
             if not ok:
                 raise ConfigurationError(f"{where}.{field}: must be {rule}.")
+        self.onnx.check(f"{where}.onnx")
         return msgspec.structs.replace(self, name=name)
+
+    def _of_execution(self) -> tuple[tuple[str, bool, str], ...]:
+        """Rules for what executes it: the field, whether it is well, and what it must be."""
+        is_torch, is_onnx = self.backend is BackendName.TORCH, self.backend is BackendName.ONNX
+        made = ", ".join(sorted(PRECISIONS[self.backend])) if self.backend in PRECISIONS else ""
+        return (
+            ("device", is_device(self.device), "`cpu`, `cuda` or `cuda:N`"),
+            (
+                "device",
+                is_torch or self.device == CPU,
+                "left out unless the backend is 'torch'; an onnx model names `onnx.providers`",
+            ),
+            ("torch", is_torch or self.torch == TorchOptions(), "left out of another backend's"),
+            ("onnx", is_onnx or self.onnx == OnnxOptions(), "left out of another backend's"),
+            (
+                "precision",
+                not made or self.precision in PRECISIONS[self.backend],
+                f"one that the backend {self.backend.value!r} has: {made}",
+            ),
+        )
 
 
 def _names_class(source: str) -> bool:

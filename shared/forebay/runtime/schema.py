@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from forebay.contract.execution import OnnxOptions, TorchOptions
 from forebay.contract.model import BatchLimits, LaneLimits, ModelSpec
 from forebay.runtime.catalog import CatalogFile, set_by_hand
 
@@ -21,7 +22,7 @@ def catalog_schema() -> dict[str, Any]:
     from their docstrings.
     """
     _, parts = msgspec.json.schema_components([CatalogFile], ref_template="#/$defs/{name}")
-    for struct in (ModelSpec, BatchLimits, LaneLimits):
+    for struct in (ModelSpec, BatchLimits, LaneLimits, TorchOptions, OnnxOptions):
         _tell(parts[struct.__name__], struct)
     for part in parts.values():
         part["description"] = _summary(part["description"])

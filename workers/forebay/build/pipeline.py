@@ -22,7 +22,7 @@ from forebay.contract.manifest import (
     TextLimits,
     Versions,
 )
-from forebay.contract.model import ModelSpec, Precision
+from forebay.contract.model import BackendName, ModelSpec, Precision
 from forebay.contract.rows import Task
 from forebay.storage.artifacts import Artifact, ArtifactStore, describe
 
@@ -84,7 +84,7 @@ def build(spec: ModelSpec, store: ArtifactStore, *, progress: Progress = _unhear
     started = time.perf_counter()
     try:
         with tempfile.TemporaryDirectory(prefix="forebay-build-") as folder:
-            draft = _make(spec, Path(folder), progress)
+            draft = _maker(spec)(spec, Path(folder), progress)
             check(spec.name, draft.measured)
             progress("publish", 0.0)
             report = draft.report(seconds=time.perf_counter() - started)
@@ -140,6 +140,14 @@ def _under(model: str, told: str) -> BuildFailed:
     )
 
 
+def _maker(spec: ModelSpec) -> "Callable[[ModelSpec, Path, Progress], Draft]":
+    if spec.backend is BackendName.TORCH:
+        from forebay.build import torch_models
+
+        return torch_models.make
+    return _make
+
+
 class _Recipe(Protocol):
     """What the build of one kind of model does its own way. Also a `calibrate.Judge`."""
 
@@ -161,7 +169,7 @@ class _Recipe(Protocol):
     ) -> Accuracy | Agreement: ...
 
 
-class _Draft(msgspec.Struct, frozen=True):
+class Draft(msgspec.Struct, frozen=True):
     """An artifact that is made and measured, but not published."""
 
     folder: Path
@@ -173,6 +181,7 @@ class _Draft(msgspec.Struct, frozen=True):
     kept_fp32: tuple[str, ...]
 
     def report(self, *, seconds: float) -> BuildReport:
+        """What is kept beside the manifest."""
         return BuildReport(
             accuracy=self.measured if isinstance(self.measured, Accuracy) else None,
             agreement=self.measured if isinstance(self.measured, Agreement) else None,
@@ -185,7 +194,7 @@ class _Draft(msgspec.Struct, frozen=True):
         )
 
 
-def _make(spec: ModelSpec, work: Path, progress: Progress) -> _Draft:
+def _make(spec: ModelSpec, work: Path, progress: Progress) -> Draft:
     # Here, because what only reads this module (the command line) has not torch's two seconds.
     from forebay.build import calibrate, evaluate, graph, quantize, source, texts
     from forebay.build.encoder import Encoder
@@ -243,7 +252,7 @@ def _make(spec: ModelSpec, work: Path, progress: Progress) -> _Draft:
         ),
         head=recipe.head,
     )
-    return _Draft(folder, manifest, measured, speed, fp32.stat().st_size, smoothing, kept)
+    return Draft(folder, manifest, measured, speed, fp32.stat().st_size, smoothing, kept)
 
 
 def _recipe(folder: Path, task: Task) -> _Recipe:

@@ -13,11 +13,15 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from forebay.contract.errors import ArtifactError, BackendFailed, ConfigurationError
+from forebay.contract.errors import ArtifactError, BackendFailed
+from forebay.contract.execution import ProviderOptions
+from forebay.inference.backends import providers as execution
 from forebay.inference.backends.base import PreparedRow
 from forebay.runtime.processor import saturates
 
 SEGMENTS = "token_type_ids"
+
+CPU: tuple[tuple[str, ProviderOptions], ...] = ((execution.CPU, {}),)
 
 
 class Graph:
@@ -28,7 +32,8 @@ class Graph:
         output: name of the output that is asked for.
         pad_id: token id for padding.
         threads: threads of one forward pass.
-        providers: ONNX Runtime execution providers, by name, the preferred one first.
+        providers: ONNX Runtime execution providers, by name, the preferred one first, and the
+            options of each.
 
     Raises:
         ArtifactError: the graph can't be loaded.
@@ -36,7 +41,13 @@ class Graph:
     """
 
     def __init__(
-        self, path: Path, *, output: str, pad_id: int, threads: int, providers: tuple[str, ...]
+        self,
+        path: Path,
+        *,
+        output: str,
+        pad_id: int,
+        threads: int,
+        providers: tuple[tuple[str, ProviderOptions], ...] = CPU,
     ) -> None:
         self._session = _open_session(path, threads=threads, providers=providers)
         self._outputs = [output]
@@ -88,13 +99,10 @@ def _segments(rows: Sequence[PreparedRow], shape: tuple[int, int]) -> npt.NDArra
     return segments
 
 
-def _open_session(path: Path, *, threads: int, providers: tuple[str, ...]) -> Any:
-    missing = [name for name in providers if name not in ort.get_available_providers()]
-    if missing:
-        raise ConfigurationError(
-            f"This machine's ONNX Runtime has no {', '.join(missing)}; it has "
-            f"{', '.join(ort.get_available_providers())}."
-        )
+def _open_session(
+    path: Path, *, threads: int, providers: tuple[tuple[str, ProviderOptions], ...]
+) -> Any:
+    execution.check([name for name, _ in providers], ort.get_available_providers())
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
