@@ -3,12 +3,14 @@
 import sys
 import time
 
+import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from forebay.build.pipeline import STEPS, Built, build
 from forebay.contract.manifest import BuildReport
 from forebay.contract.model import ModelSpec
+from forebay.inference.footprint import measure
 from forebay.runtime.settings import Settings
 from forebay.storage.artifacts import ArtifactStore
 
@@ -16,12 +18,18 @@ from forebay.storage.artifacts import ArtifactStore
 def run(settings: Settings, spec: ModelSpec) -> None:
     """Build one model, showing progress on stderr and the result on stdout.
 
+    What a worker of it costs goes into the report, too.
+
     Raises:
         BuildFailed: a step failed, or the result is under the bar.
+        ArtifactError: what was built doesn't load as a worker loads it.
     """
     store = ArtifactStore(settings.home)
     show = _with_bar if sys.stderr.isatty() else _with_lines
-    print(summary(show(spec, store)), flush=True)
+    built = show(spec, store)
+    footprint = measure(spec, store.home)
+    store.keep_report(spec.name, msgspec.structs.replace(built.report, footprint=footprint))
+    print(summary(built), flush=True)
 
 
 def summary(built: Built) -> str:

@@ -4,36 +4,60 @@ import contextlib
 import json
 import sys
 
+import msgspec
+
+from forebay.contract.manifest import Footprint
 from forebay.contract.model import BackendName, ModelSpec
 from forebay.inference.backends.base import Backend
 from forebay.inference.backends.load import load
 from forebay.inference.backends.python import PythonModel
+from forebay.inference.footprint import measure
 from forebay.runtime.settings import Settings
 from forebay.runtime.telemetry import setup_logging
 from forebay.storage.artifacts import ArtifactStore
 
 
 def run(settings: Settings, spec: ModelSpec) -> None:
-    """Load and warm a model; print its version and, for a python model, the schema of a row.
+    """Load and warm a model; print its version, what a worker of it costs and, for a python model,
+    the schema of a row.
 
     Raises:
         ArtifactError: it does not load, or fails on its samples.
         ConfigurationError: its class is not where its source says.
     """
     setup_logging(settings, f"check:{spec.name}")
+    store = ArtifactStore(settings.home)
     with contextlib.redirect_stdout(sys.stderr):
         # A python model is not told to gateways: what serves may still be the code of before.
         backend: Backend = (
-            PythonModel(spec)
-            if spec.backend is BackendName.PYTHON
-            else load(spec, ArtifactStore(settings.home))
+            PythonModel(spec) if spec.backend is BackendName.PYTHON else load(spec, store)
         )
         backend.warm()
+        backend.close()
     told: dict[str, object] = {}
     if isinstance(backend, PythonModel):
         told["input"] = backend.description.input_schema
         if backend.description.output_schema:
             told["output"] = backend.description.output_schema
+    footprint = measure(spec, store.home)
+    if spec.is_built and (report := store.report(spec.name)) is not None:
+        store.keep_report(spec.name, msgspec.structs.replace(report, footprint=footprint))
     print(f"{spec.name} {backend.version} loads, and has answered its samples.")
+    print(_costs(footprint))
     if told:
         print(json.dumps(told, indent=2, ensure_ascii=False))
+
+
+def _costs(footprint: Footprint) -> str:
+    """What a worker costs, in one line."""
+    steps = {
+        "import": footprint.import_ms,
+        "load": footprint.load_ms,
+        "warm": footprint.warm_ms,
+    }
+    told = ", ".join(f"{name} {ms / 1_000:.2f}" for name, ms in steps.items())
+    return (
+        f"A worker of it is ready in {sum(steps.values()) / 1_000:.2f} s ({told}), and holds "
+        f"{footprint.rss_bytes / 1e6:.0f} MB, {footprint.peak_rss_bytes / 1e6:.0f} MB at most; it "
+        f"imports {', '.join(footprint.imported) or 'none of the libraries of models'}."
+    )

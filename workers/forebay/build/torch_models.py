@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -63,35 +64,17 @@ def make(spec: ModelSpec, work: Path, progress: Callable[[str, float], None]) ->
     folder, full = work / "artifact", work / "fp32"
     folder.mkdir()
     full.mkdir()
-
     progress("source", 0.0)
-    found = source.resolve(spec.source)
-    kind, network = _kind(found.folder, spec.task)
-    kind.tokenizer.save(str(folder / _TOKENIZER), pretty=False)
-
-    progress("quantize", 0.0)
-    with tracing.quiet():
-        body = tracing.load(
-            network.kind, found.folder, unused=("pooler.",) if network.pooling else ()
-        )
-        save(body, full, precision=Precision.FP32)
-        save(body, folder, precision=spec.precision)
-    del body
-
-    def encoder(folder: Path, precision: Precision, options: TorchOptions) -> TorchEncoder:
-        with tracing.quiet():
-            opened = open_network(folder, network, precision=precision)
-        runner = Runner(opened, kind.limits, segments=network.segments, options=options)
-        runner.compile()
-        return TorchEncoder(runner, output=kind.output)
+    written = write(spec, folder, full=full)
+    kind, manifest = written.kind, written.manifest
 
     progress("evaluate", 0.0)
     rows = kind.rows(texts.evaluation())
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        reference = encoder(full, Precision.FP32, TorchOptions())
-        candidate = encoder(folder, spec.precision, spec.torch)
+        reference = _encoder(written, full, Precision.FP32, TorchOptions())
+        candidate = _encoder(written, folder, spec.precision, spec.torch)
         measured = kind.measured(reference, candidate, rows)
         progress("evaluate", 0.5)
         speed = evaluate.speed(reference, candidate, rows[::2], threads=threads)
@@ -102,7 +85,45 @@ def make(spec: ModelSpec, work: Path, progress: Callable[[str, float], None]) ->
         ) from error
     finally:
         torch.set_num_threads(before)
+    size = sum(path.stat().st_size for path in full.iterdir())
+    return Draft(folder, manifest, measured, speed, size, 0.0, ())
 
+
+class Written(msgspec.Struct, frozen=True):
+    """An artifact's files, not measured.
+
+    Attributes:
+        kind: what the build of its task does its own way.
+        manifest: of the files.
+        network: how the weights are run.
+    """
+
+    kind: Embedder | Classifier
+    manifest: Manifest
+    network: Network
+
+
+def write(spec: ModelSpec, folder: Path, *, full: Path | None = None) -> Written:
+    """Write a model's files.
+
+    Args:
+        spec: the model.
+        folder: where; empty.
+        full: where the weights are written in FP32 too, if anywhere.
+
+    Raises:
+        BuildFailed: the source isn't there or can't be loaded.
+    """
+    found = source.resolve(spec.source)
+    kind, network = _kind(found.folder, spec.task)
+    kind.tokenizer.save(str(folder / _TOKENIZER), pretty=False)
+    with tracing.quiet():
+        body = tracing.load(
+            network.kind, found.folder, unused=("pooler.",) if network.pooling else ()
+        )
+        if full is not None:
+            save(body, full, precision=Precision.FP32)
+        save(body, folder, precision=spec.precision)
     manifest = Manifest(
         model=spec.name,
         task=spec.task,
@@ -118,8 +139,18 @@ def make(spec: ModelSpec, work: Path, progress: Callable[[str, float], None]) ->
         head=kind.head,
         network=network,
     )
-    size = sum(path.stat().st_size for path in full.iterdir())
-    return Draft(folder, manifest, measured, speed, size, 0.0, ())
+    return Written(kind, manifest, network)
+
+
+def _encoder(
+    written: Written, folder: Path, precision: Precision, options: TorchOptions
+) -> TorchEncoder:
+    network = written.network
+    with tracing.quiet():
+        opened = open_network(folder, network, precision=precision)
+    runner = Runner(opened, written.kind.limits, segments=network.segments, options=options)
+    runner.compile()
+    return TorchEncoder(runner, output=written.kind.output)
 
 
 def _kind(folder: Path, task: Task) -> tuple[Embedder | Classifier, Network]:

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import torch
 import transformers
+import transformers.modeling_utils  # else imported as the first model is loaded
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 

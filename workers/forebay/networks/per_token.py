@@ -4,7 +4,7 @@ The product is a sum of integers, so it is exact and no token's result depends o
 same arithmetic as an ONNX build's (decision 0005), without smoothing.
 """
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 
@@ -46,7 +46,7 @@ class PerTokenLinear(torch.nn.Module):
         weight = linear.weight.detach().float()
         made.scale = weight.abs().amax(1).clamp_min(_LEAST) / _LEVELS
         made.weight = torch.round(weight / made.scale[:, None]).to(torch.int8)
-        if linear.bias is not None:
+        if made.bias is not None:
             made.bias = linear.bias.detach().clone()
         return made
 
@@ -56,7 +56,7 @@ class PerTokenLinear(torch.nn.Module):
         return cls(
             linear.in_features,
             linear.out_features,
-            bias=linear.bias is not None,
+            bias=cast("torch.Tensor | None", linear.bias) is not None,
             dtype=linear.weight.dtype,
         )
 
@@ -89,7 +89,9 @@ def quantize(body: torch.nn.Module, *, load: bool = False) -> None:
 def _product(tokens: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """Integer product `[tokens, outputs]` of int8 `[tokens, inputs]` and `[outputs, inputs]`."""
     if _has_integer_kernel(tokens, weight):
-        return cast("torch.Tensor", torch._int_mm(tokens, weight.t())).float()
+        # Not public, and all there is: torchao is built on it too.
+        product: torch.Tensor = cast("Any", torch)._int_mm(tokens, weight.t())
+        return product.float()
     # Exact too, up to 1,040 inputs: 127 x 127 x 1,040 is the last sum that float32 can tell.
     return tokens.float() @ weight.t().float()
 
