@@ -18,8 +18,9 @@ from forebay.storage.artifacts import ArtifactStore
 
 
 def run(settings: Settings, spec: ModelSpec) -> None:
-    """Load and warm a model; print its version, what a worker of it costs and, for a python model,
-    the schema of a row.
+    """Load and warm a model; print its version and what a worker of it costs.
+
+    Of a python model the schema of a row is printed, too.
 
     Raises:
         ArtifactError: it does not load, or fails on its samples.

@@ -15,6 +15,7 @@ import msgspec
 from forebay.contract.errors import ArtifactError
 from forebay.contract.manifest import Footprint
 from forebay.contract.model import BackendName, ModelSpec
+from forebay.inference.backends.base import Backend
 
 HEAVY = ("torch", "transformers", "onnxruntime")
 """Libraries of which it is told whether they were imported."""
@@ -67,6 +68,7 @@ def _measured(spec: ModelSpec, home: Path) -> Footprint:
     from forebay.storage.artifacts import ArtifactStore
 
     give_back_large_blocks()
+    backend: Backend
     if spec.backend is BackendName.PYTHON:
         from forebay.inference.backends.python import PythonModel
 

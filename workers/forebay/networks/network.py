@@ -9,9 +9,9 @@ from typing import Any, cast
 
 import torch
 import transformers
-import transformers.modeling_utils  # else imported as the first model is loaded
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from transformers.modeling_utils import PreTrainedModel
 
 from forebay.contract.errors import ArtifactError
 from forebay.contract.model import Precision
@@ -79,7 +79,7 @@ class TextNetwork(torch.nn.Module):
         return cast("torch.Tensor", pooled)
 
 
-def save(body: Any, folder: Path, *, precision: Precision) -> None:
+def save(body: PreTrainedModel, folder: Path, *, precision: Precision) -> None:
     """Write a model's configuration and its weights in a precision. The model may be changed.
 
     Args:
