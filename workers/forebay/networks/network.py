@@ -88,7 +88,7 @@ def save(body: PreTrainedModel, folder: Path, *, precision: Precision) -> None:
         precision: of the weights.
     """
     _without_pooler(body)
-    body.to(DTYPES[precision])
+    cast("torch.nn.Module", body).to(DTYPES[precision])
     if precision is Precision.INT8:
         per_token.quantize(_quantized_part(body))
     config = body.config.to_diff_dict()
