@@ -139,9 +139,9 @@ class Told(msgspec.Struct, frozen=True):
 _told = msgspec.json.Decoder(Told)
 
 
-def creation(value: str) -> bytes:
+def creation(value: str, model: str = "echo") -> bytes:
     """The body of a request for an echo of `value`."""
-    return msgspec.json.encode({"version": "echo", "input": {"value": value}})
+    return msgspec.json.encode({"version": model, "input": {"value": value}})
 
 
 class Load:
@@ -161,9 +161,13 @@ class Load:
     Args:
         gateways: to ask.
         waiting_every: each so many-th client waits for its result; 0: none does.
+        model: what they ask for; it echoes.
     """
 
-    def __init__(self, gateways: Sequence[Http], *, waiting_every: int = 4) -> None:
+    def __init__(
+        self, gateways: Sequence[Http], *, waiting_every: int = 4, model: str = "echo"
+    ) -> None:
+        self._model = model
         self.values: dict[str, str] = {}
         self.answers: dict[str, Told] = {}
         self.refused: Counter[int] = Counter()
@@ -206,7 +210,9 @@ class Load:
             gateway = self._gateways[self._turn % len(self._gateways)]
             self._turn += 1
             try:
-                answer = await gateway.ask("POST", "/v1/predictions", creation(value), headers)
+                answer = await gateway.ask(
+                    "POST", "/v1/predictions", creation(value, self._model), headers
+                )
             except CutOff as error:
                 self.cut[str(error)] += 1
             except TimeoutError:

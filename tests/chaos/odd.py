@@ -4,7 +4,6 @@ The worker is the real one, with the real settings and catalog; only its backend
 echoes, and logs each batch before it runs, so that what ran can be counted whatever died.
 """
 
-import asyncio
 import ctypes
 import os
 import sys
@@ -17,7 +16,8 @@ import msgspec
 from forebay.contract.errors import InvalidInput
 from forebay.contract.rows import DEFAULT_OPTIONS, Options, Output, Row, Value, ValueRow
 from forebay.inference.backends.base import PreparedRow
-from forebay.inference.worker import Worker
+from forebay.inference.loading import Loader
+from forebay.inference.worker import run
 from forebay.runtime import catalog, settings
 from forebay.runtime.telemetry import setup_logging
 
@@ -105,7 +105,8 @@ def main() -> None:
     chosen = settings.load().settings
     spec = catalog.read(Path(chosen.models_file)).find(MODEL)
     setup_logging(chosen, f"odd:{name}:{os.getpid()}")
-    asyncio.run(Worker(chosen, spec, Odd(name, float(run_s), Path(log))).run())
+    odd = Odd(name, float(run_s), Path(log))
+    run(chosen, [spec], Loader(chosen.home, opens=lambda _: odd))
 
 
 if __name__ == "__main__":

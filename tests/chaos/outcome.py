@@ -46,6 +46,13 @@ class Outcome(msgspec.Struct):
         if not held:
             self.broken.append(otherwise)
 
+    def add(self, other: "Outcome") -> None:
+        """Count what became of another load, too."""
+        mine, theirs = msgspec.structs.asdict(self.tally), msgspec.structs.asdict(other.tally)
+        self.tally = Tally(**{name: count + theirs[name] for name, count in mine.items()})
+        self.broken += other.broken
+        self.notes += other.notes
+
     def all_succeed(self, count: int) -> None:
         """Promise that so many were accepted, and that each of them succeeded."""
         accepted, succeeded = self.tally.accepted, self.tally.succeeded

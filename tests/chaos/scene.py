@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +75,11 @@ class Scene:
         self.programs: list[Program] = []
         self.gateways: list[Gateway] = []
         self.sweepers: list[Program] = []
-        self.audit = Audit(url, Keys(self.settings.key_prefix))
+        self.audit = self.audit_of(MODEL)
+
+    def audit_of(self, model: str) -> Audit:
+        """What watches a model; the caller closes it."""
+        return Audit(self.settings.redis_url, Keys(self.settings.key_prefix), model)
 
     def _program(self, name: str, *arguments: str, **settings: object) -> Program:
         number = sum(program.name.startswith(name) for program in self.programs)
@@ -86,9 +90,9 @@ class Scene:
         program.start()
         return program
 
-    async def worker(self) -> Program:
-        """A worker as `forebay worker` runs it, present."""
-        program = self._program("worker", "-m", "forebay.cli", "worker", MODEL)
+    async def worker(self, *others: str) -> Program:
+        """A worker as `forebay worker` runs it, present; with these models beside the usual one."""
+        program = self._program("worker", "-m", "forebay.cli", "worker", MODEL, *others)
         await self.present(program)
         return program
 
@@ -189,6 +193,7 @@ async def scene(
     batch: Table | None = None,
     realtime: Table | None = None,
     bulk: Table | None = None,
+    others: Sequence[str] = (),
     **settings: object,
 ) -> AsyncIterator[Scene]:
     """Set a scene.
@@ -198,6 +203,7 @@ async def scene(
         batch: limits of the model's batches, as in `models.toml`.
         realtime: limits of its realtime lane.
         bulk: limits of its bulk lane.
+        others: models beside it, which echo, too.
         settings: of all programs.
     """
     with contextlib.ExitStack() as stack:
@@ -206,6 +212,8 @@ async def scene(
         for table, entries in (("batch", batch), ("realtime", realtime), ("bulk", bulk)):
             lines.append(f"[models.{MODEL}.{table}]")
             lines += [f"{key} = {value}" for key, value in (entries or {}).items()]
+        for other in others:
+            lines += [f"[models.{other}]", 'task = "echo"', 'backend = "echo"']
         (folder / "models.toml").write_text("\n".join(lines) + "\n", "utf-8")
         if servers is None:
             servers = stack.enter_context(running(Server))

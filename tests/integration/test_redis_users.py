@@ -19,6 +19,7 @@ GATEWAY, WORKER, BACKGROUND = "forebay-gateway", "forebay-worker", "forebay-back
 
 RUN_BY = {
     "beat": [WORKER],
+    "copied": [GATEWAY, BACKGROUND],
     "enqueue": [GATEWAY],
     "finish": [GATEWAY, BACKGROUND],
     "leave": [WORKER],
@@ -26,7 +27,9 @@ RUN_BY = {
     "reclaim": [WORKER],
     "renew": [WORKER],
     "settle": [WORKER],
+    "sketch": [WORKER],
     "tidy": [BACKGROUND],
+    "traffic": [],
     "letters": [],
     "unclaim": [GATEWAY],
 }

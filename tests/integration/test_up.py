@@ -365,6 +365,24 @@ def test_ctrl_c_under_make_ends_make_with_0(tmp_path: Path) -> None:
     assert os.waitstatus_to_exitcode(status) == 0, said.decode()
 
 
+def test_one_worker_can_serve_all_models(up: Start, tmp_path: Path) -> None:
+    models = tmp_path / "two.toml"
+    models.write_text(CATALOG + CATALOG.replace("models.echo", "models.second"))
+    running = up("--one-worker", "--models-file", str(models))
+    workers = [words for words in running.children() if words.startswith("worker")]
+    assert workers == ["worker echo second"]
+    assert running.predict("a") == '"a"\n'
+    told = subprocess.run(
+        [*FOREBAY, "workers", "list", "--home", str(running.home)],
+        capture_output=True,
+        text=True,
+        env=ENV,
+        check=True,
+    ).stdout
+    assert told.count("ready") == 2
+    assert "second" in told
+
+
 def test_verbs_find_the_server_that_runs_in_their_home(up: Start) -> None:
     running = up()
     env = {**ENV, "FOREBAY_HOME": str(running.home)}

@@ -44,8 +44,9 @@ def catalog(*names: str) -> Catalog:
 def test_a_python_models_version_is_what_its_worker_told(tmp_path: Path) -> None:
     spec = ModelSpec(Task.PYTHON, BackendName.PYTHON, source="model.py:Model", name="own")
     assert StoredVersions(ArtifactStore(tmp_path)).serving(spec) is None
-    Descriptions(tmp_path).write(Description("own", spec.source, DIGEST, {}, {}))
-    assert StoredVersions(ArtifactStore(tmp_path)).serving(spec) == Serving(DIGEST)
+    Descriptions(tmp_path).write(Description("own", spec.source, DIGEST, {"a": 1}, {}))
+    serving = StoredVersions(ArtifactStore(tmp_path)).serving(spec)
+    assert serving == Serving(DIGEST, schemas=({"a": 1}, {}))
     changed = msgspec.structs.replace(spec, source="model.py:Other")
     assert StoredVersions(ArtifactStore(tmp_path)).serving(changed) is None
 

@@ -45,6 +45,10 @@ def create_celery(settings: Settings, catalog: Catalog, *, chores: Chores | None
         "drop-dead-letters": _every(settings.retention_s, "drop_dead_letters", RETENTION),
         "expire-files": _every(settings.retention_s, "expire_files", RETENTION),
     }
+    if any(told.shadow for spec in catalog.models.values() for told in spec.versions.values()):
+        app.conf.beat_schedule["compare-copies"] = _every(
+            settings.sweep_s, "compare_copies", SWEEPS
+        )
     return app
 
 
@@ -78,6 +82,7 @@ def _add_tasks(app: Celery, chores: Chores) -> None:
         chores.lapse_orphans,
         chores.drop_dead_letters,
         chores.expire_files,
+        chores.compare_copies,
     ):
         app.task(name=_name(chore.__name__))(_task(chore))
 

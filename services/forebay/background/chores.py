@@ -7,6 +7,7 @@ from pathlib import Path
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
+from forebay.background.comparison import Comparison
 from forebay.background.loop import LoopThread
 from forebay.lanes.keys import Keys, LaneKeys
 from forebay.lanes.sweeps import (
@@ -26,6 +27,10 @@ MOST_A_SWEEP = 10_000
 """Predictions of one model ended in one sweep; the rest is for the next."""
 
 
+MOST_COMPARED = 1_000
+"""Copies of one shadow that are compared in one go; the rest is for the next."""
+
+
 class Chores:
     """The chores of one process. Methods block, and may be called from any thread.
 
@@ -37,7 +42,13 @@ class Chores:
 
     def __init__(self, settings: Settings, catalog: Catalog) -> None:
         self._settings = settings
-        self._models = tuple(catalog.models)
+        self._models = tuple(catalog.served)
+        self._shadows = tuple(
+            catalog.version(spec, version).name
+            for spec in catalog.models.values()
+            for version, told in spec.versions.items()
+            if told.shadow
+        )
         self._keys = Keys(settings.key_prefix)
         self._loop = LoopThread()
         self._redis: Redis | None = None
@@ -69,6 +80,21 @@ class Chores:
 
         return self._each(sweep, "dropped %d old dead letters of %s")
 
+    def compare_copies(self) -> int:
+        """Compare what shadows answered with what clients got; how many copies."""
+        if not self._shadows:
+            return 0
+        late_ms = int(self._settings.unseen_retention_s * 1000)
+
+        async def each() -> int:
+            done = 0
+            for shadow in self._shadows:
+                comparison = Comparison(self._client(), self._keys, shadow, late_ms=late_ms)
+                done += await comparison.run(most=MOST_COMPARED)
+            return done
+
+        return self._loop.run(each())
+
     def expire_files(self) -> int:
         """Delete files past their retention; how many."""
         store = FileStore(str(Path(self._settings.home) / "files"))
@@ -84,19 +110,23 @@ class Chores:
             self._redis = None
         self._loop.close()
 
+    def _client(self) -> Redis:
+        if self._redis is None:
+            timeout_s = self._settings.redis_timeout_s
+            self._redis = connect(self._settings.redis_url, timeout_s=timeout_s)
+        return self._redis
+
     def _each(self, sweep: Callable[[Commands, LaneKeys], Awaitable[int]], done: str) -> int:
         return self._loop.run(self._each_model(sweep, done))
 
     async def _each_model(
         self, sweep: Callable[[Commands, LaneKeys], Awaitable[int]], done: str
     ) -> int:
-        if self._redis is None:
-            timeout_s = self._settings.redis_timeout_s
-            self._redis = connect(self._settings.redis_url, timeout_s=timeout_s)
+        redis = self._client()
         total = 0
-        for model in await models_to_sweep(self._redis, self._keys, self._models):
+        for model in await models_to_sweep(redis, self._keys, self._models):
             try:
-                count = await sweep(self._redis, self._keys.of(model))
+                count = await sweep(redis, self._keys.of(model))
             except ResponseError as error:
                 # The server is there: what it refuses for one model it may do for the next.
                 log.warning("redis refuses a sweep of %s: %s", model, error)

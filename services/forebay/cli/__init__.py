@@ -6,6 +6,7 @@ models   `forebay models …`
 predict  a small HTTP client
 dead     `forebay dead …`: dead letters
 letters  what that prints
+workers  `forebay workers …`: who works, loading and unloading
 show     tables and shortened vectors
 
 Errors made on purpose end in one line on stderr and exit code 1; a service whose configuration or

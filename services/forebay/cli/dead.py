@@ -95,7 +95,7 @@ def replay(
     specs = {
         name: catalog.find(name) for name in ([model] if model else {id_.model for id_ in ids})
     }
-    served = tuple(catalog.models)
+    served = tuple(catalog.served)
     retain_ms = int(settings.result_retention_s * 1000)
 
     async def run(letters: "DeadLetters", _: "Records") -> None:
@@ -221,7 +221,7 @@ async def _found(
 def _served(settings: Settings) -> tuple[str, ...]:
     """The models of the catalog, if there is one here: letters are told without it too."""
     path = Path(settings.models_file)
-    return tuple(catalogs.read(path).models) if path.exists() else ()
+    return tuple(catalogs.read(path).served) if path.exists() else ()
 
 
 async def _models(letters: "DeadLetters", served: Sequence[str], model: str | None) -> list[str]:

@@ -22,6 +22,9 @@ from forebay.runtime.settings import Configuration, Settings, load
 P = ParamSpec("P")
 T = TypeVar("T")
 
+SHORT = {"worker_memory_mb": "memory_mb"}
+"""Settings whose option has a shorter name, because the verb says the rest."""
+
 _HINTS = get_type_hints(Settings, include_extras=True)
 
 
@@ -107,6 +110,7 @@ def _option(field: str) -> Any:
     hint = _HINTS[field]
     metas = (meta for meta in get_args(hint)[1:] if isinstance(meta, msgspec.Meta))
     described = next((meta.description for meta in metas if meta.description), "")
-    option = typer.Option(f"--{field.replace('_', '-')}", help=described, show_default=False)
+    name = SHORT.get(field, field).replace("_", "-")
+    option = typer.Option(f"--{name}", help=described, show_default=False)
     # Anything but a number is text until the settings are checked.
     return Annotated[int | None if get_args(hint)[0] is int else str | None, option]

@@ -15,7 +15,8 @@ import typer
 from forebay.cli import flags
 from forebay.cli.dead import dead
 from forebay.cli.models import models
-from forebay.contract.errors import ErrorKind, ForebayError
+from forebay.cli.workers import workers
+from forebay.contract.errors import ErrorKind, ForebayError, InvalidInput
 from forebay.runtime.process import EXIT_HOPELESS
 from forebay.runtime.settings import Configuration, Settings
 
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 app.add_typer(models, name="models")
 app.add_typer(dead, name="dead")
+app.add_typer(workers, name="workers")
 
 INTERRUPTED = 130
 SERVICES = frozenset({"gateway", "worker", "background"})
@@ -82,17 +84,25 @@ def forebay(
     "host",
     "port",
     "grpc_port",
+    "worker_memory_mb",
+    "idle_unload_s",
     "log_level",
 )
-def up(configuration: Configuration) -> None:
+def up(
+    configuration: Configuration,
+    one_worker: Annotated[
+        bool, typer.Option("--one-worker", help="One worker for all models.")
+    ] = False,
+) -> None:
     """Run everything on this machine, until Ctrl-C.
 
     Starts a Redis-compatible server of its own (or uses --redis-url), the background worker and
-    its clock, one worker for each model, and the gateway; builds what is not built yet.
+    its clock, one worker for each model (or one for all), and the gateway; builds what is not built
+    yet.
     """
     from forebay.cli.up import run
 
-    run(configuration)
+    run(configuration, one_worker=one_worker)
 
 
 @app.command()
@@ -110,19 +120,35 @@ def gateway(settings: Settings) -> None:
 
 
 @app.command()
-@flags.service("home", "models_file", "redis_url", "key_prefix", "log_level")
+@flags.service(
+    "home",
+    "models_file",
+    "redis_url",
+    "key_prefix",
+    "worker_memory_mb",
+    "idle_unload_s",
+    "log_level",
+)
 def worker(
     settings: Settings,
-    model: Annotated[str, typer.Argument(help="Name of the model, as in models.toml.")],
+    models: Annotated[list[str] | None, typer.Argument(help="Models, or MODEL@VERSION.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Serve every model.")] = False,
 ) -> None:
-    """Run one worker for a model."""
+    """Run one worker, for one model or several.
+
+    Of several, each is loaded when it has something to do and there is room for it.
+    """
     from forebay.inference.worker import run
     from forebay.runtime import catalog
     from forebay.runtime.telemetry import setup_logging
 
-    spec = catalog.read(Path(settings.models_file)).find(model)
-    setup_logging(settings, f"worker:{model}")
-    run(settings, spec)
+    if everything == bool(models):
+        raise InvalidInput("Name the models to serve, or say --all.")
+    known = catalog.read(Path(settings.models_file))
+    named = [known.find(name) for name in dict.fromkeys(models or ())]
+    specs = named or known.wanted
+    setup_logging(settings, f"worker:{specs[0].name}" if len(specs) == 1 else "worker")
+    run(settings, specs)
 
 
 @app.command()

@@ -98,7 +98,7 @@ def print_models(catalog: Catalog, store: ArtifactStore) -> None:
     built = {artifact.manifest.model: artifact for artifact in store.entries() if artifact.current}
     descriptions = Descriptions(store.home)
     table = _table("model", "task", "backend", "built", "what it is")
-    for spec in catalog.models.values():
+    for spec in catalog.served.values():
         artifact = built.get(spec.name)
         if spec.backend is BackendName.PYTHON:
             described = descriptions.read(spec.name, source=spec.source)

@@ -10,8 +10,12 @@ from forebay.runtime.settings import Configuration
 from forebay.runtime.telemetry import setup_logging
 
 
-def run(configuration: Configuration) -> None:
+def run(configuration: Configuration, *, one_worker: bool) -> None:
     """Run `forebay up` until Ctrl-C.
+
+    Args:
+        configuration: settings, and which of them were given.
+        one_worker: have one worker for all models.
 
     Raises:
         ForebayError: it could not start, or could not be kept running.
@@ -19,7 +23,8 @@ def run(configuration: Configuration) -> None:
     setup_logging(configuration.settings, "up")
     try:
         with own_foreground():
-            code = asyncio.run(Up(configuration, show=_show, announce=_announce).run())
+            up = Up(configuration, show=_show, announce=_announce, one_worker=one_worker)
+            code = asyncio.run(up.run())
     except KeyboardInterrupt:
         # Before anything was started, or after all had stopped: there is nothing left to do.
         return

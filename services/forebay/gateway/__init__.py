@@ -20,6 +20,7 @@
     pairs      the bound on texts that are put beside several others
     reranking  a query and documents to rows, and back to an order
     zero_shot  a text and labels to rows, and back to scores
+    repository which models workers have loaded; has them load and unload
     versions   which artifact serves a model, for clients that pin one
     health     liveness, readiness, and what is at `/`
     dialects/  translate one protocol each; they know dispatch and the contract, nothing else

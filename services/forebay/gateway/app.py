@@ -25,7 +25,10 @@ from forebay.gateway.health import Health
 from forebay.gateway.http import Exchange, render_problem, respond
 from forebay.gateway.reads import Reads
 from forebay.gateway.repeats import Repeats
+from forebay.gateway.repository import Repository
 from forebay.gateway.serving import listen, run
+from forebay.gateway.shadows import Shadows, bounded
+from forebay.gateway.split import Split
 from forebay.gateway.versions import StoredVersions, Versions
 from forebay.lanes.cancel import Canceler
 from forebay.lanes.claims import Claims
@@ -33,6 +36,8 @@ from forebay.lanes.keys import Keys
 from forebay.lanes.lane import LaneWriter
 from forebay.lanes.records import Records
 from forebay.lanes.replies import Inbox
+from forebay.lanes.shadows import Shadows as Books
+from forebay.lanes.traffic import Traffic
 from forebay.runtime.catalog import Catalog
 from forebay.runtime.clock import Clock
 from forebay.runtime.redis import Channel, Link, connect, connect_blocking
@@ -143,11 +148,24 @@ def create_app(settings: Settings, catalog: Catalog, *, versions: Versions | Non
     records = Records(redis, keys)
     writes = Channel(blocking, timeout_s=settings.redis_timeout_s, link=link)
     replicated = writes if settings.durability is Durability.REPLICATED else None
-    writer = LaneWriter(writes, keys, catalog.models, link, replicated=replicated)
+    writer = LaneWriter(writes, keys, catalog.served, link, replicated=replicated)
     channel = keys.reply_channel(secrets.token_hex(8))
     inbox = Inbox(blocking, channel, records=records, link=link, clock=clock)
     canceler = Canceler(redis, keys, clock)
     reads = Reads(link)
+    split = Split(catalog, Traffic(redis), keys, link)
+    # Not through the channel of writes: there requests would wait behind copies.
+    copies = LaneWriter(redis, keys, bounded(catalog), link)
+    shadows = Shadows(
+        catalog,
+        split,
+        copies,
+        books=Books(redis),
+        keys=keys,
+        link=link,
+        clock=clock,
+        kept_ms=int(settings.unseen_retention_s * 1000),
+    )
     dispatch = Dispatch(
         settings=settings,
         catalog=catalog,
@@ -159,13 +177,16 @@ def create_app(settings: Settings, catalog: Catalog, *, versions: Versions | Non
         repeats=Repeats(Claims(redis, keys), records, reads),
         reads=reads,
         clock=clock,
+        split=split,
+        shadows=shadows,
     )
     exchange = Exchange(max_body_bytes=settings.max_body_bytes)
     health = Health(
-        models=catalog.models, redis=redis, keys=keys, link=link, inbox=inbox, clock=clock
+        models=catalog.served, redis=redis, keys=keys, link=link, inbox=inbox, clock=clock
     )
 
-    open_inference = oip.OpenInference(dispatch, lambda: health.is_ready)
+    repository = Repository(redis, keys, reads, clock)
+    open_inference = oip.OpenInference(dispatch, repository, lambda: health.is_ready)
 
     rpc = None
     if settings.grpc_port:
@@ -187,6 +208,12 @@ def create_app(settings: Settings, catalog: Catalog, *, versions: Versions | Non
                 ("writer", writer.run),
             ):
                 await stack.enter_async_context(_running(name, run))
+            if split:
+                await split.look()
+                await stack.enter_async_context(_running("split", split.run))
+            if shadows:
+                await stack.enter_async_context(_running("copies", copies.run))
+                await stack.enter_async_context(_running("shadows", shadows.run))
             if rpc is not None:
                 await rpc.start()
                 stack.push_async_callback(rpc.aclose)

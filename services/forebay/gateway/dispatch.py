@@ -30,12 +30,15 @@ from forebay.contract.prediction import (
     Timing,
 )
 from forebay.contract.rows import DEFAULT_OPTIONS, Options, Output, Row, Task
+from forebay.contract.versions import model_of
 from forebay.gateway.errors import DEFAULT_RETRY_S, raised
 from forebay.gateway.names import Name
 from forebay.gateway.parts import identity_of, parts_of
 from forebay.gateway.reads import Reads
 from forebay.gateway.repeats import Repeats
-from forebay.gateway.versions import Versions, find
+from forebay.gateway.shadows import Shadows
+from forebay.gateway.split import Split, Sticky
+from forebay.gateway.versions import Serving, Versions, find
 from forebay.gateway.waits import Waits, WhenGone
 from forebay.lanes.cancel import Canceler
 from forebay.lanes.lane import LaneWriter, Submission
@@ -56,11 +59,13 @@ class Outcome(msgspec.Struct, frozen=True):
         outputs: one a row, in order.
         version: short digest of the artifact that ran.
         timing: where the time went.
+        of: which version that was, by its name, where the model has several.
     """
 
     outputs: Sequence[Output]
     version: str | None
     timing: Timing | None
+    of: str | None = None
 
 
 class Dispatch:
@@ -77,6 +82,8 @@ class Dispatch:
         repeats: leads requests that come again to the first one's prediction.
         reads: how to ask Redis outside the hot path.
         clock: the server's clock.
+        split: gives requests to versions, where a model has several.
+        shadows: copies requests to versions that answer nobody.
     """
 
     def __init__(
@@ -92,6 +99,8 @@ class Dispatch:
         repeats: Repeats,
         reads: Reads,
         clock: Clock,
+        split: Split,
+        shadows: Shadows,
     ) -> None:
         self.max_inputs = settings.max_inputs
         self.sync_wait_s = settings.sync_wait_s
@@ -104,6 +113,8 @@ class Dispatch:
         self._repeats = repeats
         self._reads = reads
         self._clock = clock
+        self._split = split
+        self._shadows = shadows
         self._kept_ms = int(settings.result_retention_s * 1000)
         self._unseen_ms = int(settings.unseen_retention_s * 1000)
 
@@ -113,19 +124,35 @@ class Dispatch:
         return self._catalog.models
 
     def model(self, name: str, *, param: str) -> ModelSpec:
-        """A model's spec.
+        """A model's spec, or that of one version of it.
 
         Args:
-            name: in the catalog.
+            name: in the catalog; or a version, as `versions.find` has it.
             param: the request field that names it.
 
         Raises:
             NotFound: there is none of that name.
         """
+        spec = self.models.get(name)
+        if spec is not None:
+            return spec
+        if ":" in name:
+            return self.meant(name, param=param)
         try:
             return self._catalog.find(name)
         except NotFound as error:
             raise NotFound(error.message, param=param) from None
+
+    def version_of(self, spec: ModelSpec, version: str, *, param: str) -> ModelSpec:
+        """A version of a model, by its name or its digest.
+
+        Raises:
+            NotFound: there is no such version.
+            InvalidInput: it is too short to mean one digest.
+        """
+        if spec.versions and version in spec.shares:
+            return self._catalog.version(spec, version)
+        return self.meant(f"{spec.name}:{version}", param=param)
 
     def model_for(self, task: Task, name: str, *, param: str) -> ModelSpec:
         """A model's spec, if it does a task.
@@ -163,19 +190,51 @@ class Dispatch:
         """
         if prediction.version is not None:
             return prediction.version
-        spec = self.models.get(prediction.model)
+        spec = self._catalog.served.get(prediction.model)
         serving = None if spec is None else self._versions.serving(spec)
-        return prediction.model if serving is None else serving.version
+        return model_of(prediction.model) if serving is None else serving.version
+
+    def which(self, prediction: Prediction) -> str | None:
+        """The name of the version that a prediction was given to, where its model has several."""
+        model = self.models.get(model_of(prediction.model))
+        return None if model is None else self._of(model, prediction.model)
+
+    def _of(self, model: ModelSpec, served: str) -> str | None:
+        """The name of the version that is served under a name; None if there is but one."""
+        spec = self._catalog.served.get(served) if model.versions else None
+        return None if spec is None else spec.version
 
     def dimensions(self, spec: ModelSpec) -> int | None:
         """Length of the model's embeddings; None where this gateway can't tell."""
         serving = self._versions.serving(spec)
         return None if serving is None else serving.dimensions
 
+    def serving(self, spec: ModelSpec) -> Serving | None:
+        """What serves a model's own table, or a version; None where this gateway can't tell."""
+        return self._versions.serving(spec)
+
+    def shares(self, spec: ModelSpec) -> Mapping[str, float]:
+        """Shares of a model's versions, per cent.
+
+        Raises:
+            Unavailable: they are not known, as Redis was out of reach all the time.
+        """
+        return self._split.shares(spec) if spec.versions else spec.shares
+
+    def versions_of(self, spec: ModelSpec) -> Sequence[ModelSpec]:
+        """The specs of a model's versions, its own table's first."""
+        several = spec.versions and spec.shares
+        return [self._catalog.version(spec, name) for name in several] or [spec]
+
     def serving_version(self, spec: ModelSpec) -> str | None:
         """The version that serves the model; None where this gateway can't tell."""
         serving = self._versions.serving(spec)
         return None if serving is None else serving.version
+
+    def serving_versions(self, spec: ModelSpec) -> tuple[str, ...]:
+        """The versions that serve a model, its own table's first, as far as they are known here."""
+        serving = [self._versions.serving(one) for one in self.versions_of(spec)]
+        return tuple(dict.fromkeys(one.version for one in serving if one is not None))
 
     async def run(
         self,
@@ -188,6 +247,7 @@ class Dispatch:
         timeout_s: float | None = None,
         name: Name | None = None,
         when_gone: WhenGone | None = None,
+        sticky: Sticky | None = None,
     ) -> Outcome:
         """Run rows for somebody who waits and gets no id.
 
@@ -201,11 +261,15 @@ class Dispatch:
             name: what the client calls the request, if it may come again.
             when_gone: asks to be told if the client goes away; the rows are then canceled, unless
                 it may come again.
+            sticky: tells what the client gives for its requests to stay with one version.
 
         Raises:
             ForebayError: by kind, what kept the rows from being run, or one of them from
                 succeeding; `row` is its index.
         """
+        model = spec
+        if model.versions:
+            spec = self._split.served(model, sticky, name)
         limits = spec.realtime if lane is Lane.REALTIME else spec.bulk
         wait_s = min(self.sync_wait_s, limits.deadline_s, timeout_s or self.sync_wait_s)
         now_ms = self._clock.now_ms()
@@ -216,7 +280,8 @@ class Dispatch:
             when_gone, retain_ms = None, self._kept_ms
             id_, earlier = await self._again(name, id_, deadline_ms, wait_s)
             if earlier is not None:
-                return _outcome(earlier, wait_s)
+                return _outcome(earlier, wait_s, self._of(model, earlier.model))
+            spec = self._catalog.served.get(id_.model, spec)
         identity = identity_of(rows, truncate=truncate, options=options) if spec.joins else b""
         try:
             parts = parts_of(
@@ -248,9 +313,11 @@ class Dispatch:
         first = replies[0]
         if first.status is not Status.SUCCEEDED:
             raise raised(first.error)
+        if model.versions:
+            self._shadows.copy(model, id_, parts)
         outputs = await self._outputs(replies)
         timing = first.timing if len(replies) == 1 else combined_timing(replies)
-        return Outcome(outputs, first.version, timing)
+        return Outcome(outputs, first.version, timing, self._of(model, spec.name))
 
     async def create(
         self,
@@ -264,6 +331,7 @@ class Dispatch:
         cancel_after_s: float | None = None,
         name: Name | None = None,
         when_gone: WhenGone | None = None,
+        sticky: Sticky | None = None,
     ) -> Prediction:
         """Make a prediction that its client can come back to.
 
@@ -280,6 +348,7 @@ class Dispatch:
             name: what the client calls the request, if it may come again.
             when_gone: asks to be told if the client goes away. Without a name nobody could come
                 back for the prediction, as it has no id yet; it is then canceled.
+            sticky: tells what the client gives for its requests to stay with one version.
 
         Returns:
             The prediction as it ended, or with the status `starting`.
@@ -289,6 +358,9 @@ class Dispatch:
             Unavailable: Redis is out of reach.
         """
         lane = Lane.BULK if wait_s is None else Lane.REALTIME
+        model = spec
+        if model.versions:
+            spec = self._split.served(model, sticky, name)
         limits = spec.bulk if wait_s is None else spec.realtime
         now_ms = self._clock.now_ms()
         deadline_ms = int(min(limits.deadline_s, cancel_after_s or limits.deadline_s) * 1000)
@@ -298,6 +370,7 @@ class Dispatch:
             id_, earlier = await self._again(name, id_, deadline_ms, wait_s or 0.0)
             if earlier is not None:
                 return _shown(earlier, name)
+            spec = self._catalog.served.get(id_.model, spec)
         identity = identity_of(rows, truncate=truncate, options=options) if spec.joins else b""
         replies: tuple[Reply, ...] = ()
         try:
@@ -323,10 +396,12 @@ class Dispatch:
         except (LaneFull, InvalidInput):
             await self._refused(name, id_)
             raise
+        if model.versions and (wait_s is None or _succeeded(replies)):
+            self._shadows.copy(model, id_, parts)
         if not replies:
             made = Prediction(
                 id=id_.text,
-                model=spec.name,
+                model=id_.model,
                 status=Status.STARTING,
                 created_at_ms=now_ms,
                 deadline_at_ms=now_ms + deadline_ms,
@@ -439,7 +514,11 @@ class Dispatch:
             ) from None
 
 
-def _outcome(prediction: Prediction, waited_s: float) -> Outcome:
+def _succeeded(replies: Sequence[Reply]) -> bool:
+    return bool(replies) and replies[0].status is Status.SUCCEEDED
+
+
+def _outcome(prediction: Prediction, waited_s: float, of: str | None) -> Outcome:
     """The outcome of a request that came again.
 
     Raises:
@@ -449,7 +528,7 @@ def _outcome(prediction: Prediction, waited_s: float) -> Outcome:
         raise DeadlineExceeded(f"The prediction was not done within {waited_s:g} s.")
     if prediction.status is not Status.SUCCEEDED:
         raise raised(prediction.error)
-    return Outcome(prediction.outputs, prediction.version, prediction.timing)
+    return Outcome(prediction.outputs, prediction.version, prediction.timing, of)
 
 
 def _shown(prediction: Prediction, name: Name | None) -> Prediction:

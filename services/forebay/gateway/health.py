@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 from starlette.routing import Route
 
 from forebay.contract.model import ModelSpec
+from forebay.contract.versions import model_of
 from forebay.gateway.http import Answer, Call, Endpoint, Exchange, render_problem, to_json
 from forebay.lanes.depth import Depth, depth
 from forebay.lanes.keys import Keys
@@ -55,7 +56,7 @@ class Health:
     """Answers how this gateway is.
 
     Args:
-        models: those there are.
+        models: those there are, and their versions.
         redis: client with a timeout.
         keys: key builder.
         link: whether Redis is within reach.
@@ -119,7 +120,7 @@ class Health:
             to_json(
                 {
                     "name": "forebay",
-                    "models": sorted(self._models),
+                    "models": sorted(set(map(model_of, self._models))),
                     "endpoints": [
                         "POST /v1/embeddings",
                         "POST /v1/rerank",

@@ -24,6 +24,7 @@ from forebay.gateway.errors import (
     unexpected,
 )
 from forebay.gateway.names import Name, fingerprint, key_of
+from forebay.gateway.split import STICKY_HEADER, VERSION_HEADER
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +78,14 @@ class Call(msgspec.Struct, frozen=True):
     def when_gone(self, tell: Callable[[], None]) -> None:
         """Have `tell` called if the client goes away before it has its answer."""
         self.scope[WHEN_GONE] = tell
+
+    def sticky(self, user: str | None = None) -> str:
+        """What the client gives for its requests to stay with one version of a model.
+
+        Args:
+            user: what the body says of whom it is for, if the dialect has a field for that.
+        """
+        return self.header(STICKY_HEADER).decode("latin-1") or user or ""
 
     @property
     def base_url(self) -> str:
@@ -232,6 +241,18 @@ def render_problem(fault: Fault, request_id: str) -> Answer:
     """A fault as RFC 9457 has it: for every path that is no dialect's own."""
     body = to_json(problem(fault, request_id))
     return Answer(body, fault.status, content_type=PROBLEM, headers=fault.headers)
+
+
+def told(timing: Timing | None, version: str | None) -> tuple[Header, ...]:
+    """Headers that say how it went.
+
+    Args:
+        timing: where the time went, told by `Server-Timing`.
+        version: which version answered, by its name, where the model has several.
+    """
+    if version is None:
+        return server_timing(timing)
+    return (*server_timing(timing), (VERSION_HEADER, version.encode()))
 
 
 def server_timing(timing: Timing | None) -> tuple[Header, ...]:

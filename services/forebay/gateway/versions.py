@@ -1,18 +1,19 @@
 """Which artifact serves a model: what a client may ask for as `version`, and what it is told.
 
-A version is an artifact's digest, or that of a python model's code, told by its first 12
-characters. A client may name the model, pin
-its version (`name:version`), or give the version alone, as Replicate's clients do.
+A version is told by the digest of its artifact, or of a python model's code, in 12 characters. A
+client may name the model, pin a version by its name (`minilm@v2`) or its digest (`minilm:DIGEST`),
+or give the digest alone, as Replicate's clients do.
 """
 
 import time
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
-from forebay.contract.errors import ArtifactError, InvalidInput, NotFound
+from forebay.contract.errors import ArtifactError, ForebayError, InvalidInput, NotFound
 from forebay.contract.model import BackendName, ModelSpec
 from forebay.contract.rows import Task
+from forebay.contract.versions import BETWEEN, model_of
 from forebay.runtime.catalog import Catalog
 from forebay.storage.artifacts import ArtifactStore, read_manifest
 from forebay.storage.descriptions import Descriptions
@@ -31,10 +32,12 @@ class Serving(msgspec.Struct, frozen=True):
         digest: its content address; that of its code for a python model, as the worker that became
             ready last told it; the backend's name where there is neither.
         dimensions: length of its embeddings; None if it makes none, or that can't be told.
+        schemas: of a python model's row and of what comes of one, as its class describes them.
     """
 
     digest: str
     dimensions: int | None = None
+    schemas: tuple[dict[str, Any], dict[str, Any]] | None = None
 
     @property
     def version(self) -> str:
@@ -79,7 +82,10 @@ class StoredVersions:
     def _look(self, spec: ModelSpec) -> Serving | None:
         if spec.backend is BackendName.PYTHON:
             described = self._descriptions.read(spec.name, source=spec.source)
-            return None if described is None else Serving(described.digest)
+            if described is None:
+                return None
+            schemas = (described.input_schema, described.output_schema)
+            return Serving(described.digest, schemas=schemas)
         try:
             folder = self._store.current(spec.name)
         except ArtifactError:
@@ -99,8 +105,8 @@ def find(catalog: Catalog, versions: Versions, wanted: str, *, param: str) -> Mo
     Args:
         catalog: the models there are.
         versions: which artifacts serve them.
-        wanted: `name`, `name:version` or `version`, where a version is a digest or its first
-            characters, 12 at least.
+        wanted: `name`, `name@version`, either with `:digest`, or `digest` alone; of a digest its
+            first characters will do, 12 at least.
         param: the request field that says so.
 
     Raises:
@@ -108,7 +114,7 @@ def find(catalog: Catalog, versions: Versions, wanted: str, *, param: str) -> Mo
         InvalidInput: it is too short to mean one version, or means several models.
     """
     name, colon, pin = wanted.partition(":")
-    if not colon and name not in catalog.models:
+    if not colon and name not in catalog.models and BETWEEN not in name:
         found = _by_version(catalog, versions, wanted, param=param)
         if found is not None:
             return found
@@ -121,9 +127,34 @@ def find(catalog: Catalog, versions: Versions, wanted: str, *, param: str) -> Mo
             f"There is no version after the colon: ask for {name!r}, or for `{name}:VERSION`.",
             param=param,
         )
-    if pin:
+    if not pin:
+        return spec
+    for version in spec.versions and spec.shares:
+        one = catalog.version(spec, version)
+        serving = versions.serving(one)
+        if serving is not None and serving.is_meant_by(pin):
+            return one
+    if not spec.versions:
         check_pin(versions, spec, pin, param=param)
-    return spec
+        return spec
+    raise _no_such(catalog, versions, spec, pin, param=param)
+
+
+def _no_such(
+    catalog: Catalog, versions: Versions, spec: ModelSpec, pin: str, *, param: str
+) -> ForebayError:
+    """The error for a digest that none of several versions has."""
+    told: list[str] = []
+    for version in spec.shares:
+        serving = versions.serving(catalog.version(spec, version))
+        told.append(f"{version} is {serving.version if serving else 'not known here'}")
+        if serving is not None and serving.digest.startswith(pin):
+            return InvalidInput(f"Give at least {SHORT} characters of the version.", param=param)
+    return NotFound(
+        f"{spec.name!r} has no version {pin[:80]!r} here: {', '.join(told)}. Ask for "
+        f"`{spec.name}@VERSION`, by its name.",
+        param=param,
+    )
 
 
 def check_pin(versions: Versions, spec: ModelSpec, pin: str, *, param: str) -> None:
@@ -151,10 +182,10 @@ def check_pin(versions: Versions, spec: ModelSpec, pin: str, *, param: str) -> N
 
 def _by_version(catalog: Catalog, versions: Versions, pin: str, *, param: str) -> ModelSpec | None:
     """The one model that this version serves; None if the pin looks like no version at all."""
-    serving = {name: versions.serving(spec) for name, spec in catalog.models.items()}
+    serving = {name: versions.serving(spec) for name, spec in catalog.served.items()}
     found = [name for name, artifact in serving.items() if artifact and artifact.is_meant_by(pin)]
-    if len(found) == 1:
-        return catalog.models[found[0]]
+    if len({model_of(name) for name in found}) == 1:
+        return catalog.served[found[0]]  # versions of one model with the same artifact are as good
     if found:
         ways = " or ".join(f"{name}:{pin[:80]}" for name in sorted(found))
         raise InvalidInput(f"Several models are of this version: ask for {ways}.", param=param)

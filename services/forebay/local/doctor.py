@@ -98,7 +98,7 @@ def _models(settings: Settings, catalog: Catalog) -> list[Finding]:
     store = ArtifactStore(settings.home)
     findings: list[Finding] = []
     unbuilt = False
-    for spec in catalog.models.values():
+    for spec in catalog.served.values():
         if spec.backend is BackendName.PYTHON:
             findings.append(_class(spec))
         if not spec.is_built:

@@ -1,14 +1,23 @@
-"""Is everything that was started ready to serve: the gateway, and a worker for every model."""
+"""Is everything that was started ready to serve: the gateway, and a worker for every model.
+
+A worker that has several models need not hold them all at once: one that it would load with its
+first row is as good as there.
+"""
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 from redis.exceptions import RedisError
 
+from forebay.contract.errors import Unavailable
+from forebay.contract.workers import ModelState
 from forebay.lanes.depth import depth
 from forebay.lanes.keys import Keys
+from forebay.lanes.roster import Roster
+from forebay.lanes.traffic import Traffic, effective
 from forebay.local.welcome import Address
+from forebay.runtime.catalog import Catalog
 from forebay.runtime.redis import Commands, connect
 
 POLL_S = 0.02
@@ -17,6 +26,29 @@ SAY_AFTER_S = 10.0
 """How often a slow start says what it waits for."""
 
 HTTP_TIMEOUT_S = 2.0
+
+
+async def live_versions(catalog: Catalog, *, redis_url: str, key_prefix: str) -> set[str]:
+    """Versions that get requests by what operators have set last, by what they are served under.
+
+    Raises:
+        Unavailable: Redis can't be asked.
+    """
+    keys = Keys(key_prefix)
+    live: set[str] = set()
+    client = connect(redis_url, timeout_s=HTTP_TIMEOUT_S)
+    try:
+        for spec in catalog.models.values():
+            if not spec.versions:
+                continue
+            shares = effective(spec, await Traffic(client).current(keys.of(spec.name)))
+            wanted = [version for version, share in shares.items() if share > 0]
+            live.update(catalog.version(spec, version).name for version in wanted)
+    except (RedisError, OSError) as error:
+        raise Unavailable(f"Redis can't be asked which versions get requests: {error}.") from error
+    finally:
+        await client.aclose()
+    return live
 
 
 async def until_ready(
@@ -38,7 +70,7 @@ async def until_ready(
     """
     loop = asyncio.get_running_loop()
     speak_at = loop.time() + SAY_AFTER_S
-    absent = list(models)
+    absent = dict.fromkeys(models, "")
     keys = Keys(key_prefix)
     gateway = False
     client = connect(redis_url, timeout_s=HTTP_TIMEOUT_S)
@@ -51,7 +83,7 @@ async def until_ready(
                 return
             if loop.time() >= speak_at:
                 speak_at += SAY_AFTER_S
-                missing = [f"a worker for {name}" for name in absent]
+                missing = [f"a worker for {name}{why}" for name, why in absent.items()]
                 say(f"still waiting for {', '.join([*missing, *([] if gateway else ['gateway'])])}")
             await asyncio.sleep(POLL_S)
     finally:
@@ -74,9 +106,17 @@ async def gateway_ready(address: Address) -> bool:
         return False
 
 
-async def _absent(redis: Commands, keys: Keys, models: Sequence[str]) -> list[str]:
-    """Those models that have no worker present."""
+async def _absent(redis: Commands, keys: Keys, models: Iterable[str]) -> dict[str, str]:
+    """Those models that have no worker present, and none that would load them; why, if known."""
     seconds, _ = await redis.execute_command("TIME")
     now_ms = int(seconds) * 1000
     depths = {name: await depth(redis, keys.of(name), now_ms=now_ms) for name in models}
-    return [name for name, found in depths.items() if found.replicas == 0]
+    absent = [name for name, found in depths.items() if found.replicas == 0]
+    told = [model for card in await Roster(redis, keys).present() for model in card.models]
+    errors = {model.name: f" ({model.error})" for model in told if model.error}
+    willing = {
+        model.name
+        for model in told
+        if model.state is ModelState.ABSENT and not model.away and not model.error
+    }
+    return {name: errors.get(name, "") for name in absent if name not in willing}

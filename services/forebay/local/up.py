@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -42,6 +42,7 @@ class Up:
         configuration: settings, and which of them were given.
         show: receives the processes' log lines.
         announce: told once, when everything is ready.
+        one_worker: have one worker for all models, instead of one for each.
 
     Raises:
         ConfigurationError: the home folder can't be.
@@ -53,7 +54,9 @@ class Up:
         *,
         show: Callable[[str], None],
         announce: Callable[[Ready], None],
+        one_worker: bool = False,
     ) -> None:
+        self._one_worker = one_worker
         self._settings = configuration.settings
         self._given = {o.field: o.value for o in configuration.origins if o.source != "default"}
         self._home = whole_path(self._settings.home)
@@ -183,8 +186,14 @@ class Up:
             await server.until_answers()
             tell_url(self._home, url)
         env = self._env(url)
-        for name in catalog.models:
-            supervisor.start(Task(f"worker:{name}", _verb("worker", name), Stage.WORKERS, env))
+        served = [spec.name for spec in catalog.wanted]
+
+        def start_workers(names: Sequence[str]) -> None:
+            for name in names:
+                supervisor.start(Task(f"worker:{name}", _verb("worker", name), Stage.WORKERS, env))
+
+        if not self._one_worker:
+            start_workers(served)
         for name, stage, verb in (
             ("gateway", Stage.GATEWAY, _verb("gateway")),
             ("background", Stage.BACKGROUND, _verb("background")),
@@ -192,12 +201,19 @@ class Up:
         ):
             supervisor.start(Task(name, verb, stage, env))
         # Imported while the processes start: it brings the Redis client.
-        from forebay.local.readiness import until_ready
+        from forebay.local.readiness import live_versions, until_ready
 
+        live = await live_versions(catalog, redis_url=url, key_prefix=settings.key_prefix)
+        late = sorted(live.difference(served))
+        served += late
+        if self._one_worker:
+            supervisor.start(Task("worker", _verb("worker", *served), Stage.WORKERS, env))
+        else:
+            start_workers(late)
         address = Address(settings.host, settings.port)
         await until_ready(
             address,
-            catalog.models,
+            served,
             redis_url=url,
             key_prefix=settings.key_prefix,
             say=log.info,
@@ -233,7 +249,7 @@ def missing_artifacts(home: Path, catalog: Catalog) -> list[ModelSpec]:
 
     store = ArtifactStore(home)
     missing: list[ModelSpec] = []
-    for spec in catalog.models.values():
+    for spec in catalog.wanted:
         if not spec.is_built:
             continue
         try:

@@ -8,5 +8,6 @@ a server. The gateway, the lanes and the workers know one another only through t
     manifest    what a built artifact says about itself
     rows        the units a batch is made of, and what comes out of them
     messages    what travels on lanes and reply channels
+    workers     what workers tell of themselves, and may be told to do
     prediction  the job object and its state machine
 """

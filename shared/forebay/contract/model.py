@@ -3,19 +3,23 @@
 import math
 import re
 from enum import StrEnum
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from forebay.contract.class_source import FORM, ClassSource
 from forebay.contract.errors import ConfigurationError
 from forebay.contract.execution import CPU, OnnxOptions, TorchOptions, is_device
 from forebay.contract.rows import Task
+from forebay.contract.versions import VERSION_PATTERN, WHOLE, Version
 
 NOT_IN_A_FILE = frozenset({"name", "folder"})
 """Fields of a spec that its reader sets: a table can't."""
 
 NAME_PATTERN = "[a-z0-9][a-z0-9._-]{0,62}"
 _NAME = re.compile(NAME_PATTERN)
+_VERSION = re.compile(VERSION_PATTERN)
 
 
 class BackendName(StrEnum):
@@ -89,6 +93,21 @@ class BulkLimits(LaneLimits, frozen=True, forbid_unknown_fields=True):
     deadline_s: float = 86_400.0
 
 
+class DriftWatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What workers remember of what they serve, for `forebay models drift`: counts, and no text.
+
+    Attributes:
+        watch: whether they do at all. If not given, they do, but for `echo`.
+        sample: share of the rows that is looked at, by chance. Of more than 200 rows a second a
+            worker looks at fewer.
+        keep_days: for how long a day's counts are kept.
+    """
+
+    watch: bool | None = None
+    sample: float = 0.25
+    keep_days: int = 14
+
+
 class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One `[models.NAME]` table.
 
@@ -111,6 +130,9 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         batch: how large one micro-batch may get.
         realtime: bounds of the lane where somebody waits.
         bulk: bounds of the lane where nobody does; its deadline is a day.
+        drift: what workers remember of what they serve.
+        version: what this table is called among the versions of the model.
+        versions: other versions, each with what it has otherwise than this table.
         device: where a torch model runs: `cpu`, `cuda`, or `cuda:N` for one of several.
         torch: how the torch backend executes it.
         onnx: how the onnx backend executes it.
@@ -128,6 +150,9 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     batch: BatchLimits = BatchLimits()
     realtime: LaneLimits = LaneLimits()
     bulk: BulkLimits = BulkLimits()
+    drift: DriftWatch = DriftWatch()
+    version: str = "default"
+    versions: dict[Annotated[str, Meta(pattern=f"^{VERSION_PATTERN}$")], Version] = {}
     device: str = CPU
     torch: TorchOptions = TorchOptions()
     onnx: OnnxOptions = OnnxOptions()
@@ -140,9 +165,20 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.task not in (Task.ECHO, Task.PYTHON) if self.join is None else self.join
 
     @property
+    def is_watched(self) -> bool:
+        """Whether workers remember what they serve."""
+        return self.task is not Task.ECHO if self.drift.watch is None else self.drift.watch
+
+    @property
     def is_built(self) -> bool:
         """Whether it is served from an artifact, which has to be built first."""
         return self.backend not in (BackendName.ECHO, BackendName.PYTHON)
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Each version's share of the model's requests, per cent, this table's own first."""
+        weights = {name: version.weight for name, version in self.versions.items()}
+        return {self.version: round(WHOLE - math.fsum(weights.values()), 9), **weights}
 
     def checked(self, name: str) -> "ModelSpec":
         """This spec under its name.
@@ -172,6 +208,8 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             ),
             ("bulk.max_rows", _at_least_1(self.bulk.max_rows), "at least 1"),
             ("bulk.deadline_s", 0 < self.bulk.deadline_s < math.inf, "more than 0, and finite"),
+            ("drift.sample", 0 < self.drift.sample <= 1, "more than 0, up to 1"),
+            ("drift.keep_days", 1 <= self.drift.keep_days <= 3_650, "from 1 to 3,650"),
             ("threads", 0 <= self.threads <= 1_024, "from 0 to 1,024"),
             ("source", self.backend is BackendName.ECHO or bool(self.source), "given"),
             (
@@ -182,6 +220,21 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             ),
             ("source", self.backend is not BackendName.PYTHON or _names_class(self.source), FORM),
             *self._of_execution(),
+            (
+                "version",
+                _VERSION.fullmatch(self.version) is not None,
+                "1 to 31 of a-z, 0-9, '.', '_' and '-', a letter or digit first",
+            ),
+            ("version", self.version not in self.versions, "a name that no other version has"),
+            ("versions", self.shares[self.version] >= 0, "of weights that are 100 at most"),
+            *(
+                (
+                    f"versions.{version}.shadow",
+                    not (told.shadow and told.weight),
+                    "false where there is a weight: what answers requests gets no copies of them",
+                )
+                for version, told in self.versions.items()
+            ),
         ):
             if not ok:
                 raise ConfigurationError(f"{where}.{field}: must be {rule}.")

@@ -59,13 +59,16 @@ MAX_PART_ROWS = 256
 MAX_PART_BYTES = 262_144
 """Nor does a part have more payload than this, unless one row alone has: a worker holds several."""
 
-_ID = re.compile(r"(?P<model>[a-z0-9][a-z0-9._-]*)-(?P<shard>[0-9]{1,5})-[0-9a-f]{20}")
+_ID = re.compile(
+    r"(?P<model>[a-z0-9][a-z0-9._-]*(?:@[a-z0-9][a-z0-9._-]*)?)-(?P<shard>[0-9]{1,5})-[0-9a-f]{20}"
+)
 
 
 class PredictionId(msgspec.Struct, frozen=True):
     """A prediction's id, taken apart. Clients treat the text as opaque.
 
-    The id carries model and shard, so any gateway finds the record without an index.
+    The id carries model and shard, so any gateway finds the record without an index. `model` is
+    what the version is served under: `minilm`, or `minilm@v2`.
     """
 
     text: str
@@ -122,7 +125,7 @@ class Prediction(msgspec.Struct, frozen=True):
 
     Attributes:
         id: the opaque id.
-        model: the name in `models.toml`.
+        model: what its version is served under: the name in `models.toml`, or `NAME@VERSION`.
         version: short digest of the artifact that answered, once one has.
         status: see the module docstring.
         created_at_ms: Unix time in ms; likewise the other `_at_ms` fields.

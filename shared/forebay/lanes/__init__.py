@@ -16,6 +16,8 @@
     records   read a prediction back
     dead      dead letters: told, opened, replayed, dropped
     sweeps    what time does to lanes: deadlines, orphans, dead letters past retention
+    roster    which workers are present, and which models each has
+    orders    have a worker load or unload a model
     depth     demand, and who is there to work it off
 
 Redis keeps the truth: a result is stored before it is published, and whoever missed the message

@@ -15,7 +15,12 @@
 | `counters`                     | hash   | settle, finish          | metrics     | for ever  |
 | `leaders`                      | hash   | enqueue; settle, finish | enqueue     | as long   |
 | `joined:ID`                    | list   | enqueue; settle, finish | settle      | as long   |
+| `sketch:VERSION:DAY`           | hash   | worker                  | operators   | days      |
 | `dead`                         | stream | settle; enqueue, drop   | operators   | retention |
+| `traffic`                      | stream | operators               | gateways    | for ever  |
+| `reloads`                      | hash   | operators, workers      | workers     | a minute  |
+| `copies`                       | list   | gateways, background    | background  | bounded   |
+| `disagreement`                 | hash   | gateways, background    | operators   | for ever  |
 
 "As long": as what they are about is under way.
 
@@ -25,7 +30,11 @@ worker has not settled them, as `LANE:ENTRY …`; all workers of the shard liste
 Without a tag: the pub/sub channels `P:reply:GATEWAY`, written by settle and finish and read by
 that gateway; `P:claim:DIGEST`, a string, the prediction that a client's name stands for, written
 and read by gateways, for the prediction's life and retention; `P:models`, a set of every model that
-was ever swept, written and read by the sweeps, for ever; and `P:celery:…`, Celery's own queues.
+was ever swept, written and read by the sweeps, for ever; `P:roster`, a set of workers, written by
+them and read by gateways and operators; `P:roster:WORKER`, a string, a worker's card, likewise, for
+as long as it is present; `P:orders:WORKER`, a list, pushed by gateways and operators and popped by
+that worker, for as long as somebody waits for an answer; `P:answer:ORDER`, a string, written by the
+worker and read by who gave the order, for a minute; and `P:celery:…`, Celery's own queues.
 
 P is `settings.key_prefix`. Everything of one model's shard carries the hash tag
 `{model:shard}`, so one script call stays in one Redis Cluster slot.
@@ -39,6 +48,9 @@ each, `er` reply of a finish, `rt` the prediction whose dead letter was replayed
 identity of what it asks for if others may join it, `fo` how many have and still wait, `go` there if
 it has ended and is run for them only, `of` the leader it has joined, whose record has the replies.
 
+A sketch's fields: `STATISTIC BIN`, how many of that a version of the model has been asked or has
+answered on that day (`2026-11-22`, by the server's clock); see `forebay.contract.sketch`.
+
 The demand's fields: by `LANE`, rows that wait or are leased; by `LANE_in`, rows that ever entered;
 `rate`, rows a second that all workers present work off.
 
@@ -50,6 +62,14 @@ A dead letter's fields: `c` and `m` as of a lane entry, `reason`, `attempts`, `s
 messages of the other parts in order, one after the other, and `in` as in the record; instead of
 those three `lacks`, which is `large` or `gone`; `joined`, predictions that had joined it, if any;
 `before`, bytes of all letters before it.
+
+A model's traffic is one entry for each change of its versions' shares; the last one holds: `s`
+shares as JSON, empty for those of `models.toml`; `w` why; `b` the change that rolling it back leads
+to.
+
+Of a version whose workers are to take up a new artifact, the reloads are by worker what is asked of
+it and how far it is. Of a shadow, the copies are as `ID:SINCE` what it was sent and is not compared
+yet, and the disagreement is what came of comparing; see `lanes/shadows.py`.
 """
 
 import hashlib
@@ -140,10 +160,34 @@ class LaneKeys(msgspec.Struct, frozen=True):
         """What the key begins with that lists who joined a prediction; its id follows."""
         return f"{self.base}:joined:"
 
+    def sketch(self, version: str, day: str) -> str:
+        """Counts of what a version of the model was asked and has answered on a day."""
+        return f"{self.base}:sketch:{version}:{day}"
+
     @property
     def dead(self) -> str:
         """Dead letters."""
         return f"{self.base}:dead"
+
+    @property
+    def traffic(self) -> str:
+        """Changes of the shares of a model's versions."""
+        return f"{self.base}:traffic"
+
+    @property
+    def reloads(self) -> str:
+        """By worker, what it is asked to load anew, and how far it is."""
+        return f"{self.base}:reloads"
+
+    @property
+    def copies(self) -> str:
+        """What a shadow was sent, and nobody has compared yet."""
+        return f"{self.base}:copies"
+
+    @property
+    def disagreement(self) -> str:
+        """How far a shadow's outputs are from those that clients got."""
+        return f"{self.base}:disagreement"
 
 
 class Keys:
@@ -168,6 +212,23 @@ class Keys:
     def models(self) -> str:
         """Every model that was ever swept, whether or not it is still in a catalog."""
         return f"{self.prefix}:models"
+
+    @property
+    def roster(self) -> str:
+        """Workers that are present, or were lately."""
+        return f"{self.prefix}:roster"
+
+    def card(self, worker: str) -> str:
+        """What a worker that is present tells of itself."""
+        return f"{self.prefix}:roster:{worker}"
+
+    def orders(self, worker: str) -> str:
+        """What a worker is to do."""
+        return f"{self.prefix}:orders:{worker}"
+
+    def answer(self, order: str) -> str:
+        """What came of an order."""
+        return f"{self.prefix}:answer:{order}"
 
     def claim(self, name: str) -> str:
         """What a name of a client's own stands for; any text will do."""

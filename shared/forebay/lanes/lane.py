@@ -19,6 +19,7 @@ from forebay.contract.errors import (
 )
 from forebay.contract.model import ModelSpec
 from forebay.contract.prediction import Lane, PredictionId
+from forebay.contract.versions import model_of
 from forebay.lanes import scripts
 from forebay.lanes.coalescer import Coalescer
 from forebay.lanes.keys import Keys, LaneKeys
@@ -197,8 +198,9 @@ class LaneWriter:
         rows = sum(part.rows for part in submission.parts)
         if limits.max_rows is not None and rows > limits.max_rows:
             raise InvalidInput(
-                f"This has {rows:,} rows, and the {submission.lane.value} lane of {spec.name!r} "
-                f"never holds more than {limits.max_rows:,}: send fewer at a time."
+                f"This has {rows:,} rows, and the {submission.lane.value} lane of "
+                f"{model_of(spec.name)!r} never holds more than {limits.max_rows:,}: send fewer at "
+                "a time."
             )
 
     async def _write(self, items: list[tuple[Submission, Done]]) -> None:
@@ -264,8 +266,8 @@ def _unconfirmed() -> Unavailable:
 def _full(model: str, submission: Submission, room_in_ms: int | None) -> LaneFull:
     rows = sum(part.rows for part in submission.parts)
     return LaneFull(
-        f"The {submission.lane.value} lane of {model!r} has no room for {rows} more rows. Nothing "
-        "was enqueued; try again later.",
+        f"The {submission.lane.value} lane of {model_of(model)!r} has no room for {rows} "
+        "more rows. Nothing was enqueued; try again later.",
         retry_after_s=FULL_RETRY_S if room_in_ms is None else room_in_ms / 1000,
     )
 

@@ -26,6 +26,7 @@ class Running:
         self._key = keys.running
         self._worker = worker
         self._slots: dict[str, str] = {}
+        self._final = False
         self._lock = threading.Lock()
 
     def begin(self, slot: str, deliveries: Sequence[Delivery]) -> None:
@@ -52,10 +53,21 @@ class Running:
             if tell:
                 self._post()
 
-    def accuse(self, reason: str) -> None:
-        """Say why this worker ends, for the history of what it runs."""
-        self._wire.post("HSET", self._key, f"{self._worker} why", reason)
+    def last_word(self, slots: Sequence[str] = (), *, reason: str = "") -> None:
+        """This worker ends now, of its own will; whatever begins from here on is not told.
+
+        Args:
+            slots: only what runs there is to blame for it.
+            reason: why, for the history of that.
+        """
+        with self._lock:
+            self._slots = {slot: self._slots.get(slot, "") for slot in slots}
+            self._post()
+            self._final = True
+        if slots:
+            self._wire.post("HSET", self._key, f"{self._worker} why", reason)
 
     def _post(self) -> None:
         # Under the lock, so that an older word never overtakes a newer one.
-        self._wire.post("HSET", self._key, self._worker, " ".join(self._slots.values()))
+        if not self._final:
+            self._wire.post("HSET", self._key, self._worker, " ".join(self._slots.values()))

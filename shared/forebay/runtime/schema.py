@@ -8,6 +8,7 @@ import msgspec
 
 from forebay.contract.execution import OnnxOptions, TorchOptions
 from forebay.contract.model import BatchLimits, LaneLimits, ModelSpec
+from forebay.contract.versions import OF_THE_MODEL, Version
 from forebay.runtime.catalog import CatalogFile, set_by_hand
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -22,10 +23,16 @@ def catalog_schema() -> dict[str, Any]:
     from their docstrings.
     """
     _, parts = msgspec.json.schema_components([CatalogFile], ref_template="#/$defs/{name}")
-    for struct in (ModelSpec, BatchLimits, LaneLimits, TorchOptions, OnnxOptions):
+    for struct in (ModelSpec, BatchLimits, LaneLimits, Version, TorchOptions, OnnxOptions):
         _tell(parts[struct.__name__], struct)
+    # A version's table takes what its model's takes as well.
+    told = parts[ModelSpec.__name__]["properties"]
+    inherited = {name: told[name] for name in told if name not in OF_THE_MODEL}
+    version = parts[Version.__name__]
+    version["properties"] |= {name: _without_default(inherited[name]) for name in inherited}
+    version["additionalProperties"] = False
     for part in parts.values():
-        part["description"] = _summary(part["description"])
+        part["description"] = summary(part["description"])
     whole = parts.pop(CatalogFile.__name__)
     return {"$schema": DIALECT, **whole, "title": "models.toml", "$defs": parts}
 
@@ -37,7 +44,7 @@ def catalog_schema_text() -> str:
 
 def _tell(part: dict[str, Any], struct: type[msgspec.Struct]) -> None:
     """Describe a struct's fields, and leave out what a file can't say."""
-    told = _attributes(struct)
+    told = attributes(struct)
     by_hand = set_by_hand(struct)
     part["properties"] = {
         name: _as_toml(field) | ({"description": told[name]} if name in told else {})
@@ -55,7 +62,12 @@ def _as_toml(field: dict[str, Any]) -> dict[str, Any]:
     return kept | (kinds[0] if len(kinds) == 1 else {"anyOf": kinds} if kinds else {})
 
 
-def _attributes(struct: type[msgspec.Struct]) -> dict[str, str]:
+def _without_default(field: dict[str, Any]) -> dict[str, Any]:
+    """A field whose default is what another table says."""
+    return {key: value for key, value in field.items() if key != "default"}
+
+
+def attributes(struct: type[msgspec.Struct]) -> dict[str, str]:
     """What the `Attributes` of a docstring say, each on one line."""
     _, _, listed = (inspect.getdoc(struct) or "").partition("Attributes:\n")
     return {
@@ -64,7 +76,8 @@ def _attributes(struct: type[msgspec.Struct]) -> dict[str, str]:
     }
 
 
-def _summary(docstring: str) -> str:
+def summary(docstring: str) -> str:
+    """What a docstring says before its `Attributes`, on one line."""
     text = inspect.cleandoc(docstring).partition("Attributes:")[0]
     return " ".join(text.split())
 

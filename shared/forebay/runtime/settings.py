@@ -89,6 +89,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Count,
         Meta(description="Workers lost while running a computation before it is a dead letter"),
     ] = 4
+    worker_memory_mb: Annotated[
+        int, Meta(ge=0, description="Memory a worker may take, all its models together; 0: any")
+    ] = 0
+    idle_unload_s: Annotated[
+        float,
+        Meta(ge=0, le=1e9, description="Unload a model that has had no row for, seconds; 0: never"),
+    ] = 0.0
     drain_s: Annotated[
         Seconds, Meta(description="Grace for finishing work after SIGTERM, seconds")
     ] = 30.0

@@ -9,6 +9,8 @@ from tests.chaos.outcome import Outcome, Scenario
 from tests.chaos.scene import beside, scene
 from tests.fixtures.waiting import eventually
 
+SECOND = "second"
+
 
 async def killed(short: bool) -> Outcome:
     """Kill one of three workers every second while predictions come."""
@@ -93,6 +95,48 @@ async def paused(short: bool) -> Outcome:
     return outcome
 
 
+async def shared(short: bool) -> Outcome:
+    """Kill one of two workers, which have both models, every second while both are wanted."""
+    count, over_s = (200, 4.0) if short else (5_000, 60.0)
+    outcome, second = Outcome(), Outcome()
+    async with (
+        scene(batch={"max_rows": 32, "max_wait_ms": 50}, others=[SECOND]) as stage,
+        contextlib.aclosing(stage.audit_of(SECOND)) as audit,
+    ):
+        gateway = await stage.gateway()
+        workers = [await stage.worker(SECOND), await stage.worker(SECOND)]
+        loads = [Load([gateway.http]), Load([gateway.http], model=SECOND)]
+        kills = 0
+
+        async def kill() -> None:
+            nonlocal kills
+            while True:
+                await asyncio.sleep(1)
+                random.choice(workers).restart()
+                kills += 1
+
+        watches = (lambda: stage.audit.watch(loads[0])), (lambda: audit.watch(loads[1]))
+        async with beside(kill, *watches), asyncio.TaskGroup() as clients:
+            for load in loads:
+                clients.create_task(load.feed(count, over_s))
+        for worker in workers:
+            worker.start()
+        await stage.drained(outcome, list(loads[0].values))
+        left = await audit.ended(list(loads[1].values), within_s=60)
+        second.promise(not left, f"{len(left)} predictions of the second model have not ended")
+        await stage.audit.tally(loads[0], gateway.http, outcome)
+        await audit.tally(loads[1], gateway.http, second)
+        for one in (outcome, second):
+            one.all_succeed(count)
+        outcome.add(second)
+        outcome.promise(kills > 0, "nobody was killed")
+        outcome.done = (
+            f"{2 * count:,} predictions of 2 models in {over_s:g} s; 2 workers with both, "
+            f"{kills} kills"
+        )
+    return outcome
+
+
 SCENARIOS = (
     Scenario(
         "kill-workers",
@@ -100,6 +144,13 @@ SCENARIOS = (
         "One of three workers is killed every second: all predictions succeed with their own "
         "outputs, none is lost, none is seen twice.",
         killed,
+    ),
+    Scenario(
+        "kill-shared-workers",
+        "Workers with several models killed",
+        "One of two workers with two models is killed every second: all predictions of both "
+        "succeed with their own outputs, none is lost, none is seen twice.",
+        shared,
     ),
     Scenario(
         "pause-worker",

@@ -75,12 +75,11 @@ class Executor:
         loop = asyncio.get_running_loop()
         return loop.run_in_executor(self._device, self._run, rows, deliveries)
 
-    @property
-    def longest_s(self) -> float:
-        """For how long the batch has been running that has been for longest, seconds."""
-        # Device threads come and go meanwhile: there may be none by the time it is asked.
+    def longer_than(self, seconds: float) -> list[str]:
+        """Device threads whose batch has been running for longer than this, by name."""
         now = time.monotonic()
-        return now - min(self._began.values(), default=now)
+        # A copy: device threads come and go meanwhile.
+        return [slot for slot, began in list(self._began.items()) if now - began > seconds]
 
     def close(self) -> None:
         """Wait for what runs, then end the threads."""

@@ -17,6 +17,7 @@ from forebay.inference.assembly import Assembly, RowRef
 from forebay.inference.backends.base import Backend
 from forebay.inference.batcher import Batcher, MicroBatch
 from forebay.inference.executor import Executor, Run
+from forebay.inference.gate import Gate
 from forebay.inference.intake import Intake
 from forebay.inference.ledger import Ledger
 from forebay.lanes.consumer import Consumer, Delivery, LeaseId
@@ -35,6 +36,7 @@ class Pipeline:
         clock: the server's.
         max_strikes: a delivery that cost as many workers becomes a dead letter.
         reclaim_s: how often lapsed leases are looked for.
+        gate: of this process; a pipeline that has it to itself needs none.
     """
 
     def __init__(
@@ -47,8 +49,10 @@ class Pipeline:
         clock: Clock,
         max_strikes: int,
         reclaim_s: float,
+        gate: Gate | None = None,
     ) -> None:
         self._limits = limits
+        self._gate = gate or Gate()
         self._clock = clock
         self._batcher: Batcher[RowRef] = Batcher(limits)
         self._executor = Executor(backend, running)
@@ -103,9 +107,9 @@ class Pipeline:
         return self._ledger.rate.rows_per_s
 
     @property
-    def hung(self) -> bool:
-        """Whether a forward pass has taken longer than any may."""
-        return self._executor.longest_s > self._limits.timeout_s
+    def hung(self) -> list[str]:
+        """Where a forward pass has taken longer than any may, as `Running` names it."""
+        return self._executor.longer_than(self._limits.timeout_s)
 
     def drain(self) -> None:
         """Lease nothing more; finish what is in hand, give back what is not."""
@@ -132,17 +136,17 @@ class Pipeline:
             if batch.alone:
                 await self._run_alone(batch)
             else:
+                await self._gate.enter()
                 future = self._submit(batch)
                 self._group.create_task(self._collect(batch, future), name="collect")
 
     async def _run_alone(self, batch: MicroBatch[RowRef]) -> None:
         """Run a batch while nothing else runs, so that nothing else is struck if it crashes."""
-        room = self._executor.room
-        for _ in range(self._executor.streams):
-            await room.acquire()
-        await self._collect(batch, self._submit(batch))
-        for _ in range(self._executor.streams):
-            room.release()
+        try:
+            async with self._gate.alone():
+                self._take_in(batch, await self._submit(batch))
+        finally:
+            self._executor.room.release()
 
     def _submit(self, batch: MicroBatch[RowRef]) -> "asyncio.Future[Run]":
         refs = [row.item for row in batch.rows]
@@ -176,6 +180,11 @@ class Pipeline:
             run = await future
         finally:
             self._executor.room.release()
+            self._gate.leave()
+        self._take_in(batch, run)
+
+    def _take_in(self, batch: MicroBatch[RowRef], run: Run) -> None:
+        """What came of a batch goes to the deliveries that its rows are of."""
         offset = self._clock.now() - time.monotonic()
         began, ended = (run.began + offset) * 1000, (run.ended + offset) * 1000
         for row, result in zip(batch.rows, run.results, strict=True):

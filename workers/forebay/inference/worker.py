@@ -1,225 +1,217 @@
-"""The worker process: load, warm, join, work, drain.
+"""The worker process: its connections, its replicas, its place on the roster, and how it ends.
 
-    map artifact ▶ warm on its samples ▶ join lanes, announce presence ▶ pipeline
-                                                         SIGTERM ▶ finish or release ▶ leave
+    load, warm ▶ join lanes, announce presence ▶ work ── SIGTERM ▶ finish or release ▶ leave
+    (`housing`, for each model)                    └──── a forward pass hangs ▶ accuse it, end
 
-A worker that is present is ready: presence is announced only once the model has answered its
-samples.
+One process serves one model or several. The only model of a worker is loaded before anything else,
+and if it can't be, the process ends and says why. Of several each is loaded when there is need and
+room, and one that can't be keeps nobody from the others.
 """
 
 import asyncio
 import logging
 import os
 import signal
-import time
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 import uvloop
 from redis.exceptions import RedisError
 
+from forebay.contract.errors import ConfigurationError
 from forebay.contract.model import ModelSpec
-from forebay.contract.prediction import Lane
-from forebay.inference.backends.base import Backend
-from forebay.inference.backends.load import load
-from forebay.inference.intake import BLOCK_MS
-from forebay.inference.memory import give_back_large_blocks
-from forebay.inference.pipeline import Pipeline
-from forebay.lanes.consumer import Consumer, ConsumerLimits
-from forebay.lanes.endings import Endings
+from forebay.contract.workers import WorkerCard
+from forebay.inference.gate import Gate
+from forebay.inference.loading import Loaded, Loader
+from forebay.inference.memory import give_back_large_blocks, resident_bytes
+from forebay.inference.reload import start_anew
+from forebay.inference.replica import BEATS_A_PRESENCE, Replica, Surroundings
+from forebay.inference.residents import Residents
 from forebay.lanes.keys import Keys
-from forebay.lanes.running import Running
+from forebay.lanes.orders import BLOCK_S, Orders
+from forebay.lanes.roster import Roster
 from forebay.runtime.clock import Clock
 from forebay.runtime.process import EXIT_HUNG, process_name
 from forebay.runtime.redis import Channel, connect, connect_blocking
 from forebay.runtime.settings import Settings
-from forebay.runtime.wire import Wire
-from forebay.storage.artifacts import ArtifactStore
 
 log = logging.getLogger(__name__)
-
-BEATS_A_PRESENCE = 3
-"""Beats, and renewals, in the time after which a silent worker or lease lapses."""
 
 WATCH_S = 1.0
 """How often it is looked whether a forward pass hangs."""
 
-RELEASE_MARGIN_S = 2.0
-"""Part of the drain's grace kept for letting go what could not be finished."""
+LAST_WORDS_S = 2.0
+"""Longest that the end of a hung worker is put off for the sake of what its other models hold."""
 
 
 class Worker:
-    """One replica of one model.
+    """One worker.
 
     Args:
         settings: the process's settings.
-        spec: the model.
-        backend: loaded and warm.
+        specs: the models it may have.
+        loader: loads them.
+        loaded: those that are loaded already, by name.
     """
 
-    def __init__(self, settings: Settings, spec: ModelSpec, backend: Backend) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        specs: Sequence[ModelSpec],
+        loader: Loader,
+        *,
+        loaded: Mapping[str, Loaded] | None = None,
+    ) -> None:
         self._settings = settings
-        self._backend = backend
         self.name = process_name()
         timeout_s = settings.redis_timeout_s
         self._redis = connect(settings.redis_url, timeout_s=timeout_s)
         self._blocking = connect_blocking(settings.redis_url, timeout_s=timeout_s)
-        self._wire = Wire(settings.redis_url, timeout_s=timeout_s)
-        clock, keys = Clock(), Keys(settings.key_prefix).of(spec.name)
-        self._running = Running(self._wire, keys, self.name)
-        self._timeout_s = spec.batch.timeout_s
-        reads = {
-            lane: Channel(self._blocking, timeout_s=BLOCK_MS / 1000 + timeout_s) for lane in Lane
-        }
-        settles = Channel(self._blocking, timeout_s=timeout_s)
-        self._channels = (*reads.values(), settles)
-        self._consumer = Consumer(
+        self._clock = Clock()
+        self._since_ms = self._clock.now_ms()
+        self._stop = asyncio.Event()
+        self._anew = asyncio.Event()
+        self._told_to_end = False
+        self._watch_s = min([WATCH_S, *(spec.batch.timeout_s / 4 for spec in specs)])
+        keys = Keys(settings.key_prefix)
+        self._residents = Residents(
+            Surroundings(
+                settings=settings,
+                worker=self.name,
+                redis=self._redis,
+                blocking=self._blocking,
+                clock=self._clock,
+                gate=Gate(),
+                anew=self._anew,
+            ),
+            specs,
+            loader,
+            stop=self._stop,
+            loaded=loaded or {},
+        )
+        self._roster = Roster(self._redis, keys)
+        self._line = Channel(self._blocking, timeout_s=BLOCK_S + timeout_s)
+        self._orders = Orders(
+            self._line,
             self._redis,
             keys,
-            reads=reads,
-            settles=settles,
-            worker=self.name,
-            limits=ConsumerLimits(
-                lease_ms=int(settings.lease_s * 1000),
-                presence_ms=int(settings.presence_s * 1000),
-                dead_letter_max=settings.dead_letter_max,
-                dead_letter_max_bytes=settings.dead_letter_max_bytes,
-            ),
-            clock=clock,
-        )
-        self._pipeline = Pipeline(
-            self._consumer,
-            backend,
-            spec.batch,
-            running=self._running,
-            clock=clock,
-            max_strikes=settings.max_strikes,
-            reclaim_s=settings.presence_s / BEATS_A_PRESENCE,
+            self.name,
+            clock=self._clock,
+            obey=self._residents.obey,
         )
 
-        self._endings = Endings(
-            self._blocking, keys, ended=self._pipeline.drop, missed=self._catch_up
-        )
+    @property
+    def loading(self) -> bool:
+        """Whether a load goes on, on a thread that nobody can stop."""
+        return self._residents.loading
+
+    @property
+    def starts_anew(self) -> bool:
+        """Whether it has drained for a fresh image of itself to take its place."""
+        return self._anew.is_set() and not self._told_to_end
 
     async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT, then drain."""
+        """Serve until SIGTERM, SIGINT or a reload that is due, then drain."""
         loop = asyncio.get_running_loop()
-        stop = asyncio.Event()
         for signum in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(signum, stop.set)
-        joined = await self._join(stop)
-        try:
-            if joined:
-                await self._serve(stop)
-        finally:
-            for channel in self._channels:
-                await channel.aclose()
-            await self._redis.aclose()
-            await self._blocking.aclose()
-            self._wire.close()
-            self._backend.close()
-
-    async def _join(self, stop: asyncio.Event) -> bool:
-        """Join the lanes, however long Redis takes to come; False if told to stop meanwhile."""
-        warned = False
-        while not stop.is_set():
-            try:
-                await self._consumer.join()
-            except (RedisError, OSError) as error:
-                if not warned:
-                    log.warning("can't join the lanes yet: %s", error)
-                    warned = True
-                await asyncio.sleep(0.2)
-            else:
-                return True
-        return False
-
-    async def _serve(self, stop: asyncio.Event) -> None:
+            loop.add_signal_handler(signum, self._end)
         upkeep = [
-            asyncio.create_task(self._beat(), name="beat"),
-            asyncio.create_task(self._renew(), name="renew"),
+            asyncio.create_task(self._end_for_reload(), name="reload"),
             asyncio.create_task(self._watch(), name="watch"),
-            asyncio.create_task(self._endings.run(), name="endings"),
+            asyncio.create_task(self._tell(), name="roster"),
+            asyncio.create_task(self._orders.run(), name="orders"),
         ]
-        work = asyncio.create_task(self._pipeline.run(), name="pipeline")
-        stopping = asyncio.create_task(stop.wait(), name="stop")
         try:
-            await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            self._pipeline.drain()
-            grace = max(self._settings.drain_s - RELEASE_MARGIN_S, 0.1)
-            done, _ = await asyncio.wait({work}, timeout=grace)
-            if done:
-                work.result()
+            await self._residents.run()
         finally:
-            stopping.cancel()
             for task in upkeep:
                 task.cancel()
-            await self._leave()
+            await asyncio.gather(*upkeep, return_exceptions=True)
+            await self._sign_off()
+            await self._line.aclose()
+            await self._redis.aclose()
+            await self._blocking.aclose()
 
-    async def _leave(self) -> None:
-        held = self._pipeline.held
+    def _end(self) -> None:
+        self._told_to_end = True
+        self._stop.set()
+
+    async def _end_for_reload(self) -> None:
+        await self._anew.wait()
+        self._stop.set()
+
+    async def _tell(self) -> None:
+        """Keep this worker's card on the roster."""
+        presence_s = self._settings.presence_s
+        while True:
+            card = WorkerCard(
+                self.name,
+                since_ms=self._since_ms,
+                rss_bytes=resident_bytes(),
+                memory_bytes=self._settings.worker_memory_mb * 1_000_000,
+                models=self._residents.cards,
+            )
+            try:
+                await self._roster.enter(card, presence_ms=int(presence_s * 1000))
+            except (RedisError, OSError) as error:
+                log.debug("telling of this worker failed: %s", error)
+            await self._residents.moved(within_s=presence_s / BEATS_A_PRESENCE)
+
+    async def _sign_off(self) -> None:
         try:
-            if held:
-                log.warning("letting go %d deliveries that the grace was too short for", len(held))
-                await self._consumer.release(held)
-            await self._consumer.leave()
+            await self._roster.leave(self.name)
         except (RedisError, OSError) as error:
-            log.warning("left without a word to Redis, which lapses our leases: %s", error)
-
-    async def _beat(self) -> None:
-        while True:
-            try:
-                await self._consumer.beat(rate=self._pipeline.rate)
-            except (RedisError, OSError) as error:
-                log.debug("beat failed: %s", error)
-            await asyncio.sleep(self._settings.presence_s / BEATS_A_PRESENCE)
-
-    async def _renew(self) -> None:
-        while True:
-            await asyncio.sleep(self._settings.lease_s / BEATS_A_PRESENCE)
-            held = self._pipeline.held
-            try:
-                self._pipeline.lose(await self._consumer.renew(held))
-            except (RedisError, OSError) as error:
-                log.warning("renewing %d leases failed: %s", len(held), error)
-
-    async def _catch_up(self) -> None:
-        """Find out which leases have ended while nobody listened."""
-        self._pipeline.lose(await self._consumer.renew(self._pipeline.held))
+            log.debug("this worker's card lapses by itself: %s", error)
 
     async def _watch(self) -> None:
         """End this process if a forward pass hangs: no thread can be stopped from outside."""
         while True:
-            await asyncio.sleep(min(WATCH_S, self._timeout_s / 4))
-            if self._pipeline.hung:
+            await asyncio.sleep(self._watch_s)
+            if any(replica.hung for replica in self._residents.replicas):
                 break
-        log.error(
-            "a forward pass takes longer than %g s: this worker ends, and its rows run again, "
-            "each prediction alone",
-            self._timeout_s,
-        )
-        self._running.accuse(f"took longer than {self._timeout_s:g} s")
+        hung = {replica: replica.hung for replica in self._residents.replicas}
+        for replica, slots in hung.items():
+            replica.accuse(slots)
+        # What hangs is taken over by a peer at once, with a strike: it sees that we are gone. What
+        # other models hold goes back without one.
+        others = [replica for replica, slots in hung.items() if not slots]
+        await asyncio.wait([asyncio.ensure_future(_leave(others))], timeout=LAST_WORDS_S)
         os._exit(EXIT_HUNG)
 
 
-def run(settings: Settings, spec: ModelSpec) -> None:
-    """Serve one model in this process until SIGTERM.
+async def _leave(replicas: Sequence[Replica]) -> None:
+    await asyncio.gather(*(replica.leave() for replica in replicas), return_exceptions=True)
+
+
+def run(settings: Settings, specs: Sequence[ModelSpec], loader: Loader | None = None) -> None:
+    """Serve models in this process until SIGTERM.
+
+    Args:
+        settings: the process's settings.
+        specs: one model or several, the most important first.
+        loader: loads them; by default one of the settings' home.
 
     Raises:
-        ArtifactError: the model's artifact is missing or damaged.
-        ConfigurationError: a setting is wrong.
+        ArtifactError: the only model's artifact is missing or damaged.
+        ConfigurationError: a setting is wrong; or the only model takes more memory than it may.
     """
     give_back_large_blocks()
-    began = time.monotonic()
-    backend = load(spec, ArtifactStore(Path(settings.home)))
-    loaded = time.monotonic()
-    backend.warm()
-    warm = time.monotonic()
-    log.info(
-        "%s %s is ready: loaded in %.0f ms, warm in %.0f ms",
-        spec.name,
-        backend.version,
-        (loaded - began) * 1000,
-        (warm - loaded) * 1000,
-    )
-    worker = Worker(settings, spec, backend)
+    loader = loader or Loader(settings.home)
+    loaded: dict[str, Loaded] = {}
+    if len(specs) == 1:
+        loader.import_libraries(specs)
+        (spec,) = specs
+        loaded[spec.name] = loader.load(spec)
+        taken, most = resident_bytes(), settings.worker_memory_mb * 1_000_000
+        if most and taken > most:
+            raise ConfigurationError(
+                f"A worker with {spec.name} takes {taken / 1e6:,.0f} MB, and it may take "
+                f"{most / 1e6:,.0f} MB: raise --memory-mb (FOREBAY_WORKER_MEMORY_MB)."
+            )
+    worker = Worker(settings, specs, loader, loaded=loaded)
     uvloop.run(worker.run())
+    if worker.starts_anew:
+        start_anew()
+    if worker.loading:
+        # The thread that loads would outlive the interpreter it runs in.
+        logging.shutdown()
+        os._exit(0)

@@ -5,7 +5,7 @@ has run, so repeating the call is safe: after a restart or failover nothing need
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from importlib import resources
 from typing import Any, NamedTuple, cast
@@ -106,8 +106,11 @@ _reclaim = Script("reclaim")
 _beat = Script("beat")
 _leave = Script("leave")
 _tidy = Script("tidy")
+_sketch = Script("sketch")
 _letters = Script("letters")
 _unclaim = Script("unclaim")
+_traffic = Script("traffic")
+_copied = Script("copied", adds=True)
 
 
 def _lanes(keys: LaneKeys) -> list[str]:
@@ -288,6 +291,12 @@ async def beat(
     )
 
 
+async def sketch(redis: Commands, *, key: str, keep_ms: int, counts: Mapping[str, int]) -> None:
+    """`sketch.lua`."""
+    flat = [part for count in counts.items() for part in count]
+    await _sketch.call(redis, [key], [keep_ms, *flat])
+
+
 async def leave(redis: Commands, keys: LaneKeys, *, worker: str) -> None:
     """`leave.lua`."""
     await _leave.call(
@@ -311,6 +320,42 @@ async def tidy(
 async def unclaim(redis: Commands, key: str, claim: str) -> None:
     """`unclaim.lua`."""
     await _unclaim.call(redis, [key], [claim])
+
+
+async def traffic(
+    redis: Commands, keys: LaneKeys, *, last: str, most: int, fields: Sequence[Arg]
+) -> str | None:
+    """`traffic.lua`: the entry of the change; None if another has come after `last`."""
+    reply = await _traffic.call(redis, [keys.traffic], [last, most, *fields])
+    return None if reply is None else cast(bytes, reply).decode()
+
+
+async def copied(
+    redis: Commands,
+    keys: LaneKeys,
+    *,
+    most: int,
+    counters: Mapping[str, int],
+    copies: Sequence[str] = (),
+    of: str = "",
+    sum_: float = 0.0,
+    largest: float = 0.0,
+) -> None:
+    """`copied.lua`.
+
+    Args:
+        redis: where.
+        keys: of a shadow.
+        most: copies that wait to be compared.
+        counters: by how much each grows.
+        copies: that are to wait.
+        of: version of the shadow's artifact that was compared.
+        sum_: of the differences of its rows.
+        largest: of them.
+    """
+    flat = [arg for pair in counters.items() for arg in pair]
+    args: list[Arg] = [most, of, f"{sum_:.9g}", f"{largest:.9g}", len(counters), *flat, *copies]
+    await _copied.call(redis, [keys.copies, keys.disagreement], args)
 
 
 async def letters(

@@ -5,7 +5,9 @@ likewise where the model tells two texts apart. What it gives, float32 with rows
 depend on who shares the batch.
 """
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +51,8 @@ class Graph:
         threads: int,
         providers: tuple[tuple[str, ProviderOptions], ...] = CPU,
     ) -> None:
-        self._session = _open_session(path, threads=threads, providers=providers)
+        self._open = functools.partial(_open_session, path, threads=threads, providers=providers)
+        self._session = self._open()
         self._outputs = [output]
         self._pad_id = pad_id
         self._has_segments = any(value.name == SEGMENTS for value in self._session.get_inputs())
@@ -85,6 +88,16 @@ class Graph:
             raise BackendFailed("The model failed while it ran these rows.") from error
         return values  # type: ignore[no-any-return]
 
+    @contextmanager
+    def traced(self, path: Path) -> Generator[None]:
+        """See `backends.base.Traced`: runs go through a second session, which writes down each."""
+        plain, self._session = self._session, self._open(profile=path)
+        try:
+            yield
+        finally:
+            traced, self._session = self._session, plain
+            Path(traced.end_profiling()).replace(path)
+
     def close(self) -> None:
         """Drop the session and its weights."""
         self._session = None
@@ -100,7 +113,11 @@ def _segments(rows: Sequence[PreparedRow], shape: tuple[int, int]) -> npt.NDArra
 
 
 def _open_session(
-    path: Path, *, threads: int, providers: tuple[tuple[str, ProviderOptions], ...]
+    path: Path,
+    *,
+    threads: int,
+    providers: tuple[tuple[str, ProviderOptions], ...],
+    profile: Path | None = None,
 ) -> Any:
     execution.check([name for name, _ in providers], ort.get_available_providers())
     options = ort.SessionOptions()
@@ -109,6 +126,9 @@ def _open_session(
     # Threads that spin while they wait are quicker on a machine of their own, and half as fast
     # where gateway and server share the cores (decision 0010).
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile)
     if saturates():
         options.add_session_config_entry("session.x64quantprecision", "1")
     try:

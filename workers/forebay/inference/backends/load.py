@@ -1,6 +1,8 @@
 """Turns a model's spec into its backend. Only the chosen backend is imported."""
 
+import importlib
 import os
+from collections.abc import Iterable
 
 from forebay.contract.errors import ArtifactError
 from forebay.contract.model import BackendName, ModelSpec
@@ -85,6 +87,12 @@ def _room(spec: ModelSpec) -> tuple[int, int]:
     """Threads of one forward pass, and passes at once."""
     threads = min(spec.threads, _cores()) or _cores()
     return threads, min(_cores() // threads, MAX_STREAMS)
+
+
+def import_libraries(specs: Iterable[ModelSpec]) -> None:
+    """Import what backends of these take, so that it counts for none of them in particular."""
+    for backend in {spec.backend for spec in specs}:
+        importlib.import_module(f"forebay.inference.backends.{backend.value}")
 
 
 def _cores() -> int:

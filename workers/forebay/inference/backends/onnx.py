@@ -1,5 +1,6 @@
 """Text models with ONNX Runtime."""
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from forebay.contract.execution import ProviderOptions
@@ -45,3 +46,8 @@ class OnnxModel(TextModel):
             providers=providers,
         )
         super().__init__(manifest, task, graph, threads=threads, streams=streams)
+        self._trace = graph.traced
+
+    def traced(self, path: Path) -> AbstractContextManager[None]:
+        """See `backends.base.Traced`."""
+        return self._trace(path)

@@ -10,7 +10,7 @@ from forebay.contract.errors import InvalidInput
 from forebay.contract.rows import Classes, Output, Task
 from forebay.gateway.bodies import decode
 from forebay.gateway.dispatch import Dispatch
-from forebay.gateway.http import Answer, Call, server_timing, to_json
+from forebay.gateway.http import Answer, Call, to_json, told
 from forebay.gateway.reranking import Document, Ranked, questions, ranking, texts_of
 
 
@@ -100,6 +100,7 @@ class Reranks:
                 truncate=request.truncate,
                 name=call.name,
                 when_gone=call.when_gone,
+                sticky=call.sticky,
             )
         except InvalidInput as error:
             # The worker names the row; this dialect's client knows it as an item of `documents`.
@@ -107,7 +108,7 @@ class Reranks:
             error.param = error.param or param
             raise
         body = render(request, outcome.outputs, id_=call.request_id)
-        return Answer(body, headers=server_timing(outcome.timing))
+        return Answer(body, headers=told(outcome.timing, outcome.of))
 
 
 def render(request: RerankRequest, outputs: Sequence[Output], *, id_: str) -> bytes:

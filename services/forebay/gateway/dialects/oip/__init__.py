@@ -30,6 +30,7 @@ from forebay.gateway.dialects.oip.rest import Rest
 from forebay.gateway.dialects.oip.statistics import Statistics
 from forebay.gateway.dispatch import Dispatch
 from forebay.gateway.http import Endpoint, Exchange, Handler
+from forebay.gateway.repository import Repository
 
 if TYPE_CHECKING:
     from forebay.gateway.dialects.oip.rpc.server import RpcServer
@@ -44,13 +45,16 @@ class OpenInference:
 
     Args:
         dispatch: runs predictions, and knows the models.
+        repository: knows which of them workers have.
         ready: whether a request would be taken and answered now.
     """
 
-    def __init__(self, dispatch: Dispatch, ready: Callable[[], bool]) -> None:
+    def __init__(
+        self, dispatch: Dispatch, repository: Repository, ready: Callable[[], bool]
+    ) -> None:
         self.statistics = Statistics()
         self.inference = Inference(dispatch, self.statistics)
-        self.description = Description(dispatch, ready)
+        self.description = Description(dispatch, repository, ready)
 
     def rpc_server(
         self, exchange: Exchange, *, host: str, port: int, drain_s: float

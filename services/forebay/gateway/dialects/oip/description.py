@@ -1,8 +1,8 @@
 """What the server and its models are: metadata, configurations, and the repository's index.
 
 Shapes are those of the Open Inference Protocol (metadata) and of Triton's model configuration and
-model repository extensions. Every model in the catalog is ready: one that is scaled to zero answers
-as well, only later.
+model repository extensions. A model in the catalog is ready: one that is scaled to zero answers as
+well, only later. It is not where workers that may have it say otherwise.
 """
 
 from collections.abc import Callable
@@ -12,10 +12,13 @@ from typing import Final
 import msgspec
 
 from forebay.contract.model import ModelSpec
+from forebay.contract.versions import model_of
+from forebay.contract.workers import ModelState
 from forebay.gateway.dialects.oip.faults import NotSupported
 from forebay.gateway.dialects.oip.tasks import signature_of
 from forebay.gateway.dialects.oip.tensors import DATATYPES, TensorSpec
 from forebay.gateway.dispatch import Dispatch
+from forebay.gateway.repository import Repository, Standing
 
 NAME: Final = "forebay"
 EXTENSIONS: Final = (
@@ -26,6 +29,14 @@ EXTENSIONS: Final = (
     "schedule_policy",
     "statistics",
 )
+
+
+STATES: Final = {
+    ModelState.READY: "READY",
+    ModelState.LOADING: "LOADING",
+    ModelState.UNLOADING: "UNLOADING",
+    ModelState.ABSENT: "UNAVAILABLE",
+}
 
 
 class ServerMetadata(msgspec.Struct, frozen=True):
@@ -48,7 +59,7 @@ class ModelMetadata(msgspec.Struct, frozen=True):
     """Body of `GET /v2/models/{model}`.
 
     Attributes:
-        versions: the one that serves, if this gateway can tell.
+        versions: those that serve, as far as this gateway can tell.
         platform: what executes it.
     """
 
@@ -97,11 +108,15 @@ class Description:
 
     Args:
         dispatch: knows the models.
+        repository: knows which of them workers have.
         ready: whether a request would be taken and answered now.
     """
 
-    def __init__(self, dispatch: Dispatch, ready: Callable[[], bool]) -> None:
+    def __init__(
+        self, dispatch: Dispatch, repository: Repository, ready: Callable[[], bool]
+    ) -> None:
         self._dispatch = dispatch
+        self._repository = repository
         self.ready = ready
 
     def server(self) -> ServerMetadata:
@@ -110,10 +125,9 @@ class Description:
 
     def model(self, spec: ModelSpec) -> ModelMetadata:
         """A model: what it takes and gives."""
-        version = self.version(spec)
         return ModelMetadata(
-            spec.name,
-            (version,) if version else (),
+            model_of(spec.name),
+            self._dispatch.serving_versions(spec),
             _platform(spec),
             tuple(_told(tensor) for tensor in signature_of(spec).inputs),
             tuple(_told(tensor) for tensor in self._outputs(spec)),
@@ -122,7 +136,7 @@ class Description:
     def config(self, spec: ModelSpec) -> ModelConfig:
         """A model's configuration, as far as Triton's has words for it."""
         return ModelConfig(
-            spec.name,
+            model_of(spec.name),
             _platform(spec),
             spec.backend.value,
             tuple(_configured(tensor) for tensor in signature_of(spec).inputs),
@@ -134,16 +148,30 @@ class Description:
         models = self._dispatch.models
         return [models[name] for name in sorted(models)]
 
-    def index(self) -> list[ModelIndex]:
-        """The repository's index: all models, each of them ready."""
-        return [ModelIndex(spec.name, self.version(spec)) for spec in self.specs()]
+    async def index(self, *, ready: bool = False) -> list[ModelIndex]:
+        """The repository's index: all models, and how each stands with the workers.
+
+        Args:
+            ready: list only those that are.
+
+        Raises:
+            Unavailable: Redis is out of reach.
+        """
+        standings = await self._repository.standings()
+        told: list[ModelIndex] = []
+        for spec in self.specs():
+            standing = standings.get(spec.name, Standing())
+            if standing.state is ModelState.READY or not ready:
+                state = STATES[standing.state]
+                told.append(ModelIndex(spec.name, self.version(spec), state, standing.reason))
+        return told
 
     def version(self, spec: ModelSpec) -> str:
         """The version of a model that serves; empty if this gateway can't tell."""
         return self._dispatch.serving_version(spec) or ""
 
-    def load(self, model: str, *, parameters: bool) -> None:
-        """Make sure that a model may be asked for, which is so for all in the catalog.
+    async def load(self, model: str, *, parameters: bool) -> None:
+        """Have a model loaded where workers have several; any other is there, or comes when asked.
 
         Args:
             model: its name.
@@ -152,6 +180,7 @@ class Description:
         Raises:
             NotFound: there is no such model.
             NotSupported: it would.
+            ForebayError: it can't be loaded.
         """
         self._known(model)
         if parameters:
@@ -159,19 +188,22 @@ class Description:
                 "A model's configuration can't be sent along: it is in models.toml. Load it "
                 "without parameters."
             )
+        await self._repository.load(model)
 
-    def unload(self, model: str) -> None:
-        """Refuse to unload a model.
+    async def unload(self, model: str) -> None:
+        """Have a model unloaded wherever it is.
 
         Raises:
             NotFound: there is no such model.
-            NotSupported: always otherwise.
+            NotSupported: a worker is there for it alone, or none at all.
+            ForebayError: a worker could not unload it.
         """
         self._known(model)
-        raise NotSupported(
-            f"{model!r} can't be unloaded from here: models.toml says what is served, and workers "
-            "hold it. Take it out there."
-        )
+        if not await self._repository.unload(model):
+            raise NotSupported(
+                f"{model!r} can't be unloaded from here: models.toml says what is served, and no "
+                "worker has it beside others. End its own workers, or take it out there."
+            )
 
     def _known(self, model: str) -> ModelSpec:
         return self._dispatch.model(model, param="model")

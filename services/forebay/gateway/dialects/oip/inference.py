@@ -15,12 +15,14 @@ import msgspec
 from forebay.contract.errors import InvalidInput
 from forebay.contract.model import ModelSpec
 from forebay.contract.prediction import Timing
+from forebay.contract.versions import model_of
 from forebay.gateway.dialects.oip.parameters import Parameters
 from forebay.gateway.dialects.oip.statistics import Statistics
 from forebay.gateway.dialects.oip.tasks import signature_of
 from forebay.gateway.dialects.oip.tensors import Declared, Tensor, check_declared
 from forebay.gateway.dispatch import Dispatch
 from forebay.gateway.names import Name
+from forebay.gateway.split import Sticky
 from forebay.gateway.waits import WhenGone
 
 T = TypeVar("T")
@@ -37,12 +39,14 @@ class Answered(msgspec.Struct, frozen=True):
         version: short digest of the artifact that ran; empty if that is not known.
         outputs: those that were asked for, in that order, or all.
         timing: where the time went.
+        of: which version that was, by its name, where the model has several.
     """
 
     model: str
     version: str
     outputs: Sequence[Tensor]
     timing: Timing | None
+    of: str | None = None
 
 
 class Inference:
@@ -62,14 +66,14 @@ class Inference:
 
         Args:
             name: as in the catalog.
-            version: a digest, or its first 12 characters; empty for the one that serves.
+            version: its name, its digest, or 12 characters of that; empty for whichever serves.
 
         Raises:
             NotFound: there is no such model, or another version serves.
             InvalidInput: it is too short to mean one version.
         """
         spec = self._dispatch.model(name, param="model")
-        return self._dispatch.meant(f"{name}:{version}", param="version") if version else spec
+        return self._dispatch.version_of(spec, version, param="version") if version else spec
 
     async def run(
         self,
@@ -80,6 +84,7 @@ class Inference:
         parameters: Parameters,
         name: Name | None,
         when_gone: WhenGone | None,
+        sticky: Sticky,
     ) -> Answered:
         """Run one.
 
@@ -90,19 +95,20 @@ class Inference:
             parameters: how.
             name: what the client calls the request, if it may come again.
             when_gone: asks to be told if the client goes away.
+            sticky: tells what the client gives for its requests to stay with one version.
 
         Raises:
             ForebayError: by kind, why there is no answer.
         """
         since = time.monotonic()
         try:
-            answered = await self._run(spec, inputs, wanted, parameters, name, when_gone)
+            answered = await self._run(spec, inputs, wanted, parameters, name, when_gone, sticky)
         except BaseException:
-            self._statistics.failed(spec.name, seconds=time.monotonic() - since)
+            self._statistics.failed(model_of(spec.name), seconds=time.monotonic() - since)
             raise
         rows = answered.outputs[0].shape[0] if answered.outputs else 0
         self._statistics.succeeded(
-            spec.name, rows=rows, seconds=time.monotonic() - since, timing=answered.timing
+            answered.model, rows=rows, seconds=time.monotonic() - since, timing=answered.timing
         )
         return answered
 
@@ -114,6 +120,7 @@ class Inference:
         parameters: Parameters,
         name: Name | None,
         when_gone: WhenGone | None,
+        sticky: Sticky,
     ) -> Answered:
         parameters.check()
         signature = signature_of(spec)
@@ -131,6 +138,7 @@ class Inference:
                 timeout_s=parameters.timeout_s,
                 name=name,
                 when_gone=when_gone,
+                sticky=sticky,
             )
         except InvalidInput as error:
             if error.row is not None:
@@ -138,7 +146,8 @@ class Inference:
             raise
         made = {tensor.name: tensor for tensor in signature.tensors(outcome.outputs)}
         outputs = [made[name] for name in wanted] if wanted else list(made.values())
-        return Answered(spec.name, outcome.version or "", outputs, outcome.timing)
+        model = model_of(spec.name)
+        return Answered(model, outcome.version or "", outputs, outcome.timing, outcome.of)
 
     def _check_inputs(self, spec: ModelSpec, declared: Sequence[Declared]) -> None:
         """Hold all that is declared against what the model takes."""

@@ -7,6 +7,7 @@ import msgspec
 
 from forebay.contract.errors import InvalidInput
 from forebay.contract.model import ModelSpec
+from forebay.contract.versions import model_of
 from forebay.gateway.bodies import decode
 from forebay.gateway.dialects.oip import requests
 from forebay.gateway.dialects.oip.description import Description
@@ -14,7 +15,7 @@ from forebay.gateway.dialects.oip.framing import HEADER_LENGTH
 from forebay.gateway.dialects.oip.inference import Answered, Inference
 from forebay.gateway.dialects.oip.statistics import ModelStatistics, Statistics
 from forebay.gateway.dialects.oip.tensors import BYTES, Tensor
-from forebay.gateway.http import Answer, Call, Handler, Header, server_timing, to_json
+from forebay.gateway.http import Answer, Call, Handler, Header, to_json, told
 
 BINARY = (b"content-type", b"application/octet-stream")
 
@@ -70,7 +71,7 @@ class StatisticsBody(msgspec.Struct, frozen=True):
 
 
 class IndexRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Body of `POST /v2/repository/index`; all that is listed is ready."""
+    """Body of `POST /v2/repository/index`; `ready` lists only what is."""
 
     ready: bool = False
 
@@ -147,19 +148,19 @@ class Rest:
 
     async def index(self, call: Call) -> Answer:
         """What models there are."""
-        decode(_index, call.body or b"{}")
-        return Answer(to_json(self._description.index()))
+        request = decode(_index, call.body or b"{}")
+        return Answer(to_json(await self._description.index(ready=request.ready)))
 
     async def load(self, call: Call) -> Answer:
-        """Make sure that a model may be asked for."""
+        """Have a model loaded."""
         request = decode(_load, call.body or b"{}")
-        self._description.load(call.path_param("model"), parameters=bool(request.parameters))
+        await self._description.load(call.path_param("model"), parameters=bool(request.parameters))
         return Answer(b"{}")
 
     async def unload(self, call: Call) -> Answer:
-        """Refuse to unload a model."""
+        """Have a model unloaded."""
         decode(_load, call.body or b"{}")
-        self._description.unload(call.path_param("model"))
+        await self._description.unload(call.path_param("model"))
         return Answer(b"{}")
 
     async def infer(self, call: Call) -> Answer:
@@ -188,6 +189,7 @@ class Rest:
             parameters=request.parameters,
             name=call.name,
             when_gone=call.when_gone,
+            sticky=call.sticky,
         )
         return render(answered, id_=request.id, is_binary=asked.is_binary)
 
@@ -197,7 +199,7 @@ class Rest:
         return self._inference.model(str(params["model"]), str(params.get("version", "")))
 
     def _statistics_of(self, spec: ModelSpec) -> ModelStatistics:
-        return self._statistics.of(spec.name, self._description.version(spec))
+        return self._statistics.of(model_of(spec.name), self._description.version(spec))
 
 
 def render(answered: Answered, *, id_: str, is_binary: Callable[[str], bool]) -> Answer:
@@ -230,7 +232,7 @@ def render(answered: Answered, *, id_: str, is_binary: Callable[[str], bool]) ->
                 OutputTensor(tensor.name, tensor.shape, tensor.datatype, data=_elements(tensor))
             )
     text = to_json(InferResponse(answered.model, outputs, answered.version, id_))
-    timing = server_timing(answered.timing)
+    timing = told(answered.timing, answered.of)
     if not behind:
         return Answer(text, headers=timing)
     length: Header = (HEADER_LENGTH, b"%d" % len(text))

@@ -1,5 +1,6 @@
 """`POST /v1/embeddings`."""
 
+import functools
 import struct
 from collections.abc import Sequence
 from typing import Annotated, Literal
@@ -11,7 +12,7 @@ from forebay.contract.errors import ForebayError, InvalidInput
 from forebay.contract.rows import Embedding, Output, Row, Task, TextRow, TokensRow
 from forebay.gateway.bodies import decode
 from forebay.gateway.dispatch import Dispatch
-from forebay.gateway.http import Answer, Call, server_timing, to_json
+from forebay.gateway.http import Answer, Call, to_json, told
 
 TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Input = str | tuple[str | TokenId | tuple[TokenId, ...], ...]
@@ -23,7 +24,7 @@ class EmbeddingsRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     Attributes:
         input: one text, texts, one text as token ids, or texts as token ids.
         dimensions: must be the model's own: there is no cutting of vectors here.
-        user: taken and not used.
+        user: keeps its version of the model, where there are several.
         truncate: cut what is over the model's limit instead of refusing it.
     """
 
@@ -97,6 +98,7 @@ class Embeddings:
                 truncate=request.truncate,
                 name=call.name,
                 when_gone=call.when_gone,
+                sticky=functools.partial(call.sticky, request.user),
             )
         except InvalidInput as error:
             name_item(error)
@@ -107,7 +109,7 @@ class Embeddings:
             base64=request.encoding_format == "base64",
             dimensions=request.dimensions,
         )
-        return Answer(body, headers=server_timing(outcome.timing))
+        return Answer(body, headers=told(outcome.timing, outcome.of))
 
 
 def rows_of(given: Input, *, most: int) -> tuple[Row, ...]:

@@ -14,7 +14,7 @@ from forebay.contract.rows import Classes, Options, Output, Task
 from forebay.gateway.bodies import decode
 from forebay.gateway.dialects.openai.embeddings import name_item, rows_of
 from forebay.gateway.dispatch import Dispatch
-from forebay.gateway.http import Answer, Call, server_timing, to_json
+from forebay.gateway.http import Answer, Call, to_json, told
 
 THRESHOLD: Final = 0.5
 """A label with a score over this is flagged."""
@@ -90,13 +90,14 @@ class Moderations:
                 options=_ALL_LABELS,
                 name=call.name,
                 when_gone=call.when_gone,
+                sticky=call.sticky,
             )
         except InvalidInput as error:
             name_item(error)
             raise
         results = [moderation(output) for output in outcome.outputs]
         body = to_json(ModerationList(f"modr-{call.request_id}", spec.name, results))
-        return Answer(body, headers=server_timing(outcome.timing))
+        return Answer(body, headers=told(outcome.timing, outcome.of))
 
 
 def moderation(output: Output) -> Moderation:

@@ -1,11 +1,12 @@
 """Predictions: make (POST, or PUT under an id of one's own), show, cancel."""
 
 from forebay.contract.prediction import Prediction
+from forebay.contract.versions import model_of
 from forebay.gateway.dialects.replicate import inputs, requests
 from forebay.gateway.dialects.replicate.outputs import is_single
 from forebay.gateway.dialects.replicate.rendering import render
 from forebay.gateway.dispatch import Dispatch
-from forebay.gateway.http import Answer, Call, server_timing
+from forebay.gateway.http import Answer, Call, told
 from forebay.gateway.names import Name, own_id
 
 
@@ -54,6 +55,7 @@ class Predictions:
             cancel_after_s=requests.cancel_after_of(call.header(b"cancel-after")),
             name=name,
             when_gone=call.when_gone,
+            sticky=call.sticky,
         )
         body = render(
             prediction,
@@ -62,7 +64,8 @@ class Predictions:
             input_json=request.input,
             single=asked.single,
         )
-        return Answer(body, 201, headers=server_timing(prediction.timing))
+        headers = told(prediction.timing, self._dispatch.which(prediction))
+        return Answer(body, 201, headers=headers)
 
     async def one(self, call: Call) -> Answer:
         """GET shows one, PUT makes it."""
@@ -87,7 +90,7 @@ class Predictions:
         return self._shown(call, await self._dispatch.cancel(call.path_param("id")))
 
     def _shown(self, call: Call, prediction: Prediction) -> Answer:
-        spec = self._dispatch.models.get(prediction.model)
+        spec = self._dispatch.models.get(model_of(prediction.model))
         body = render(
             prediction,
             version=self._dispatch.version(prediction),
@@ -95,7 +98,7 @@ class Predictions:
             input_json=prediction.input,
             single=is_single(None if spec is None else spec.task, prediction.input),
         )
-        return Answer(body)
+        return Answer(body, headers=told(None, self._dispatch.which(prediction)))
 
     def _url(self, call: Call, prediction: Prediction) -> str:
         return f"{call.base_url}{self._path}/{prediction.id}"

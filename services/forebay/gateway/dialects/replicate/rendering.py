@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from forebay.contract.prediction import Prediction, Status
+from forebay.contract.versions import model_of
 from forebay.gateway.dialects.replicate.outputs import output_of
 from forebay.gateway.http import to_json
 
@@ -65,7 +66,7 @@ def render(
     return to_json(
         PredictionBody(
             id=prediction.id,
-            model=prediction.model,
+            model=model_of(prediction.model),
             version=version,
             status="canceled" if status is Status.EXPIRED else status.value,
             input=input_json,

@@ -6,6 +6,7 @@ on. Methods for shared memory, traces and logs are left out: gRPC says UNIMPLEME
 """
 
 import asyncio
+import functools
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final, TypeAlias, TypeVar
@@ -16,10 +17,10 @@ from google.protobuf.message import Message
 
 from forebay.contract.errors import ForebayError, NotFound
 from forebay.contract.model import ModelSpec
-from forebay.contract.prediction import Timing
+from forebay.contract.versions import model_of
 from forebay.gateway.dialects.oip import parameters as parameters_
 from forebay.gateway.dialects.oip.description import Description
-from forebay.gateway.dialects.oip.inference import Inference
+from forebay.gateway.dialects.oip.inference import Answered, Inference
 from forebay.gateway.dialects.oip.parameters import MICROSECONDS, Parameters
 from forebay.gateway.dialects.oip.rpc import messages
 from forebay.gateway.dialects.oip.rpc.faults import code_of, metadata_of
@@ -32,8 +33,9 @@ from forebay.gateway.dialects.oip.rpc.tensors import (
 from forebay.gateway.dialects.oip.rpc.wire import open_inference_pb2 as pb
 from forebay.gateway.dialects.oip.statistics import Statistics
 from forebay.gateway.errors import Fault, fault_of, unexpected
-from forebay.gateway.http import RequestIds, server_timing
+from forebay.gateway.http import RequestIds, told
 from forebay.gateway.names import Name, fingerprint, key_of
+from forebay.gateway.split import STICKY_HEADER
 from forebay.gateway.waits import WhenGone
 
 log = logging.getLogger(__name__)
@@ -163,31 +165,35 @@ class Service:
         if request.name:
             specs = [self._inference.model(request.name, request.version)]
         return messages.stats(
-            [self._statistics.of(spec.name, self._description.version(spec)) for spec in specs]
+            [
+                self._statistics.of(model_of(spec.name), self._description.version(spec))
+                for spec in specs
+            ]
         )
 
     async def _index(
         self, request: pb.RepositoryIndexRequest, context: Context, request_id: str
     ) -> pb.RepositoryIndexResponse:
-        return messages.index(self._description.index())
+        return messages.index(await self._description.index(ready=request.ready))
 
     async def _load(
         self, request: pb.RepositoryModelLoadRequest, context: Context, request_id: str
     ) -> pb.RepositoryModelLoadResponse:
-        self._description.load(request.model_name, parameters=bool(request.parameters))
+        await self._description.load(request.model_name, parameters=bool(request.parameters))
         return pb.RepositoryModelLoadResponse()
 
     async def _unload(
         self, request: pb.RepositoryModelUnloadRequest, context: Context, request_id: str
     ) -> pb.RepositoryModelUnloadResponse:
-        self._description.unload(request.model_name)
+        await self._description.unload(request.model_name)
         return pb.RepositoryModelUnloadResponse()
 
     async def _infer(
         self, request: pb.ModelInferRequest, context: Context, request_id: str
     ) -> pb.ModelInferResponse:
-        response, timing = await self._answer(request, context)
-        context.set_trailing_metadata(metadata_of(server_timing(timing), request_id))
+        response, answered = await self._answer(request, context)
+        headers = told(answered.timing, answered.of)
+        context.set_trailing_metadata(metadata_of(headers, request_id))
         return response
 
     async def _stream_infer(
@@ -234,12 +240,13 @@ class Service:
 
     async def _answer(
         self, request: pb.ModelInferRequest, context: Context
-    ) -> tuple[pb.ModelInferResponse, Timing | None]:
+    ) -> tuple[pb.ModelInferResponse, Answered]:
         """Run an inference, for as long as the client is there and has time."""
         spec = self._inference.model(request.model_name, request.model_version)
         parameters = _within(parameters_.read(parameters_of(request)), context.time_remaining())
         inputs, wanted = inputs_of(request), wanted_of(request)
         name = _name_of(request, context)
+        sticky = functools.partial(_sticky_of, context)
         answered = await self._while_there(
             lambda when_gone: self._inference.run(
                 spec,
@@ -248,10 +255,11 @@ class Service:
                 parameters=parameters,
                 name=name,
                 when_gone=when_gone,
+                sticky=sticky,
             )
         )
         raw = bool(request.raw_input_contents) or parameters.binary_data_output
-        return response_of(answered, id_=request.id, raw=raw), answered.timing
+        return response_of(answered, id_=request.id, raw=raw), answered
 
     async def _while_there(self, run: Callable[[WhenGone], Awaitable[T]]) -> T:
         """Run something that wants to be told if the client goes away: gRPC then cancels us."""
@@ -296,6 +304,14 @@ def _name_of(request: pb.ModelInferRequest, context: Context) -> Name | None:
             body = request.SerializeToString(deterministic=True)
             return key_of(given, fingerprint(f"/{SERVICE}/ModelInfer", body))
     return None
+
+
+def _sticky_of(context: Context) -> str:
+    """What the client gives for its requests to stay with one version; empty if nothing."""
+    for key, value in context.invocation_metadata() or ():
+        if key == STICKY_HEADER.decode():
+            return value.decode("latin-1") if isinstance(value, bytes) else value
+    return ""
 
 
 def _serialize(message: Message) -> bytes:

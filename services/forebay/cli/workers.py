@@ -1,0 +1,178 @@
+"""`forebay workers`: who works here, and which models they have."""
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import msgspec
+import typer
+
+from forebay.cli import flags
+from forebay.contract.errors import InvalidInput, NotFound, Unavailable
+from forebay.contract.workers import ModelState, Verb, WorkerCard
+from forebay.runtime.settings import Settings
+
+if TYPE_CHECKING:
+    from forebay.lanes.keys import Keys
+    from forebay.runtime.redis import Commands
+
+T = TypeVar("T")
+
+workers = typer.Typer(
+    help="See who works, and have workers load or unload models.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+_SETTINGS = ("home", "redis_url", "key_prefix")
+
+Name = Annotated[
+    str, typer.Argument(metavar="WORKER", help="Its name, or as much of it as no other has.")
+]
+Model = Annotated[str, typer.Argument(help="Name of a model of its set.")]
+Wait = Annotated[
+    float, typer.Option("--wait", min=0.1, help="Give up waiting after so many seconds.")
+]
+
+
+@workers.command("list")
+@flags.service(*_SETTINGS)
+def list_(
+    settings: Settings,
+    raw: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the workers that are present, their models, and what they take."""
+    from forebay.cli.show import print_table
+
+    async def present(redis: "Commands", keys: "Keys") -> list[WorkerCard]:
+        from forebay.lanes.roster import Roster
+
+        roster = Roster(redis, keys)
+        await roster.tidy()
+        return await roster.present()
+
+    cards = _ask(settings, present)
+    if raw:
+        print(json.dumps(msgspec.to_builtins(cards), indent=2, ensure_ascii=False))
+    elif not cards:
+        print("No worker is present.")
+    else:
+        columns = ("worker", "memory", "model", "state", "since", "takes", "")
+        print_table(columns, [row for card in cards for row in _rows(card)])
+
+
+@workers.command("load")
+@flags.service(*_SETTINGS)
+def load(settings: Settings, worker: Name, model: Model, wait_s: Wait = 60.0) -> None:
+    """Have a worker load a model, making room for it if it must.
+
+    The idle go at once, the busy when their turn is over.
+    """
+    _order(settings, Verb.LOAD, worker, model, wait_s)
+    print(f"{model} is loaded.")
+
+
+@workers.command("unload")
+@flags.service(*_SETTINGS)
+def unload(settings: Settings, worker: Name, model: Model, wait_s: Wait = 60.0) -> None:
+    """Have a worker finish what it holds of a model, and give its memory back.
+
+    It stays away from this worker until it is ordered back, or the worker starts anew.
+    """
+    _order(settings, Verb.UNLOAD, worker, model, wait_s)
+    print(f"{model} is unloaded.")
+
+
+def _order(settings: Settings, verb: Verb, worker: str, model: str, wait_s: float) -> None:
+    async def give(redis: "Commands", keys: "Keys") -> None:
+        from forebay.lanes import orders
+        from forebay.lanes.roster import Roster
+
+        card = _meant(await Roster(redis, keys).present(), worker)
+        seconds, micros = await redis.execute_command("TIME")
+        now_ms = int(seconds) * 1000 + int(micros) // 1000
+        await orders.give(redis, keys, card.name, verb, model, now_ms=now_ms, within_s=wait_s)
+
+    _ask(settings, give)
+
+
+def _meant(cards: Sequence[WorkerCard], name: str) -> WorkerCard:
+    """The worker of that name, or the only one whose name has it in it.
+
+    Raises:
+        NotFound: there is none.
+        InvalidInput: there are several.
+    """
+    found = [card for card in cards if card.name == name]
+    found = found or [card for card in cards if name in card.name]
+    if not found:
+        present = ", ".join(card.name for card in cards) or "none"
+        raise NotFound(f"No worker {name[:80]!r} is present. Workers: {present}.")
+    if len(found) > 1:
+        several = ", ".join(card.name for card in found)
+        raise InvalidInput(f"{name!r} is part of several workers' names: {several}. Say more.")
+    return found[0]
+
+
+def _rows(card: WorkerCard) -> list[tuple[str, ...]]:
+    """A worker as rows of the table: one for each of its models."""
+    taken = _mb(card.rss_bytes)
+    if card.memory_bytes:
+        taken += f" of {_mb(card.memory_bytes)}"
+    rows = [
+        (
+            model.name,
+            "away" if model.away and model.state is ModelState.ABSENT else model.state.value,
+            _ago(model.since_ms),
+            _mb(model.bytes) if model.bytes else "",
+            model.error,
+        )
+        for model in card.models
+    ]
+    return [
+        (card.name if number == 0 else "", taken if number == 0 else "", *row)
+        for number, row in enumerate(rows)
+    ]
+
+
+def _mb(size: int) -> str:
+    return f"{size / 1e6:,.0f} MB"
+
+
+def _ago(since_ms: int) -> str:
+    seconds = max(int(time.time() - since_ms / 1000), 0)
+    for name, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {name}"
+    return f"{seconds} s"
+
+
+def _ask(settings: Settings, what: "Callable[[Commands, Keys], Awaitable[T]]") -> T:
+    """Ask Redis.
+
+    Raises:
+        Unavailable: it is out of reach, or refuses.
+        ForebayError: whatever `what` raises.
+    """
+    from redis.exceptions import RedisError
+
+    from forebay.lanes.keys import Keys
+    from forebay.runtime.redis import connect, mask
+
+    async def run() -> T:
+        redis = connect(settings.redis_url, timeout_s=settings.redis_timeout_s)
+        try:
+            return await what(redis, Keys(settings.key_prefix))
+        finally:
+            await redis.aclose()
+
+    try:
+        return asyncio.run(run())
+    except BrokenPipeError:
+        raise  # whoever read what we print, not Redis
+    except (RedisError, OSError) as error:
+        raise Unavailable(
+            f"Redis at {mask(settings.redis_url)} can't be asked: {error}."
+        ) from error

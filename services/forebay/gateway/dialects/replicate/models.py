@@ -1,0 +1,146 @@
+"""What models there are and what each takes, as Replicate tells it; and the schema by itself."""
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+
+from forebay.contract.errors import NotFound
+from forebay.contract.model import ModelSpec
+from forebay.contract.rows import Task
+from forebay.gateway.dialects.replicate.schemas import Schemas, schemas_of
+from forebay.gateway.dispatch import Dispatch
+from forebay.gateway.http import Answer, Call, to_json
+
+OWNER: Final = "forebay"
+"""Owner of every model: there are no others here."""
+
+
+class Version(msgspec.Struct, frozen=True):
+    """A version, as Replicate's clients know it.
+
+    Attributes:
+        id: digest of its artifact, or what it may be asked for by where that isn't known here.
+        created_at: when this gateway read its catalog.
+        openapi_schema: with the components `Input` and `Output`.
+    """
+
+    id: str
+    created_at: datetime
+    openapi_schema: dict[str, Any]
+    cog_version: str = ""
+
+
+class Model(msgspec.Struct, frozen=True):
+    """A model, as Replicate's clients know it; `latest_version` is that of its own table."""
+
+    url: str
+    name: str
+    description: str
+    latest_version: Version
+    owner: str = OWNER
+    visibility: str = "private"
+    run_count: int = 0
+    github_url: None = None
+    paper_url: None = None
+    license_url: None = None
+    cover_image_url: None = None
+    default_example: None = None
+
+
+class Page(msgspec.Struct, frozen=True):
+    """All there are, on one page."""
+
+    results: list[Any]
+    previous: None = None
+    next: None = None
+
+
+class SchemaBody(msgspec.Struct, frozen=True):
+    """Body of `GET /v1/models/{name}/schema`.
+
+    Attributes:
+        version: of which it is the schema; None where that isn't known here.
+        input: JSON schema of a prediction's `input`.
+        output: of its `output`.
+    """
+
+    model: str
+    task: Task
+    version: str | None
+    input: dict[str, Any]
+    output: dict[str, Any]
+
+
+class Models:
+    """Answers what there is.
+
+    Args:
+        dispatch: knows it.
+    """
+
+    def __init__(self, dispatch: Dispatch) -> None:
+        self._dispatch = dispatch
+        self._created = datetime.now(UTC).replace(microsecond=0)
+
+    async def schema(self, call: Call) -> Answer:
+        """What a model, or a version of one, takes and gives.
+
+        Raises:
+            NotFound: there is none of that name.
+        """
+        spec = self._dispatch.model(call.path_param("name"), param="name")
+        schemas = self._schemas(spec)
+        body = SchemaBody(
+            spec.name,
+            spec.task,
+            self._dispatch.serving_version(spec),
+            schemas.whole(schemas.input),
+            schemas.whole(schemas.output),
+        )
+        return Answer(to_json(body))
+
+    async def list(self, call: Call) -> Answer:
+        """All models."""
+        models = self._dispatch.models
+        return Answer(to_json(Page([self._model(call, models[name]) for name in sorted(models)])))
+
+    async def get(self, call: Call) -> Answer:
+        """One model.
+
+        Raises:
+            NotFound: there is none of that name.
+        """
+        return Answer(to_json(self._model(call, self._spec(call))))
+
+    async def versions(self, call: Call) -> Answer:
+        """A model's versions, its own table's first."""
+        versions = self._dispatch.versions_of(self._spec(call))
+        return Answer(to_json(Page([self._version(spec) for spec in versions])))
+
+    async def version(self, call: Call) -> Answer:
+        """One version, by its name or its digest.
+
+        Raises:
+            NotFound: there is no such version.
+        """
+        spec = self._dispatch.version_of(self._spec(call), call.path_param("id"), param="id")
+        return Answer(to_json(self._version(spec)))
+
+    def _spec(self, call: Call) -> ModelSpec:
+        owner, name = call.path_param("owner"), call.path_param("name")
+        if owner != OWNER:
+            raise NotFound(f"All models here are {OWNER!r}'s: ask for {OWNER}/{name[:80]}.")
+        return self._dispatch.model(name, param="name")
+
+    def _model(self, call: Call, spec: ModelSpec) -> Model:
+        url = f"{call.base_url}/v1/models/{spec.name}"
+        return Model(url, spec.name, spec.description, self._version(spec))
+
+    def _version(self, spec: ModelSpec) -> Version:
+        id_ = self._dispatch.serving_version(spec) or spec.name
+        openapi = self._schemas(spec).openapi(title=spec.name, version=id_)
+        return Version(id_, self._created, openapi)
+
+    def _schemas(self, spec: ModelSpec) -> Schemas:
+        return schemas_of(spec.task, self._dispatch.serving(spec))

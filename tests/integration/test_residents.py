@@ -1,0 +1,314 @@
+"""A worker with several models, as users run it: real processes, a real server, real clients."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+import tritonclient.http as triton
+from tritonclient.utils import InferenceServerException
+
+from forebay.contract.prediction import PredictionId
+from forebay.contract.workers import ModelCard, ModelState, WorkerCard
+from forebay.lanes.keys import Keys
+from forebay.lanes.roster import Roster
+from forebay.runtime.redis import connect
+from tests.fixtures.ballast import MODEL_MB, catalog
+from tests.fixtures.fleet import Fleet, fleet
+from tests.fixtures.lanes import hash_of
+from tests.fixtures.waiting import eventually
+
+MB = 1_000_000
+ROOM_MB = 3 * MODEL_MB + 10
+"""For the process itself, which takes less than one model, and two models."""
+
+WITHIN_S = 30.0
+
+
+class House:
+    """A gateway and one worker with several models."""
+
+    def __init__(self, running: Fleet, folder: Path, key_prefix: str, redis_url: str) -> None:
+        self.fleet = running
+        self.folder = folder
+        self.keys = Keys(key_prefix)
+        self.redis_url = redis_url
+        self.redis = connect(redis_url, timeout_s=2)
+        self.roster = Roster(self.redis, self.keys)
+        self.http = httpx.AsyncClient(base_url=running.url, timeout=WITHIN_S)
+
+    async def ask(self, model: str, **row: object) -> httpx.Response:
+        """A prediction that is waited for."""
+        body = {"version": model, "input": {"n": 0, **row}}
+        return await self.http.post("/v1/predictions", json=body, headers={"Prefer": "wait=25"})
+
+    async def send(self, model: str, **row: object) -> str:
+        """A prediction that is not; its id."""
+        body = {"version": model, "input": {"n": 0, **row}}
+        answer = await self.http.post("/v1/predictions", json=body)
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["id"])
+
+    async def ended(self, *ids: str) -> list[str]:
+        """How predictions end."""
+        told: list[str] = []
+        for id_ in ids:
+
+            async def status(id_: str = id_) -> str:
+                answer = await self.http.get(f"/v1/predictions/{id_}")
+                found = str(answer.json()["status"])
+                return "" if found in ("starting", "processing") else found
+
+            told.append(await eventually(status, within_s=WITHIN_S, what=lambda: self.fleet.said))
+        return told
+
+    def verb(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """A verb of the command line, as an operator runs it."""
+        return subprocess.run(
+            [sys.executable, "-m", "forebay.cli", *words],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            env={
+                **{name: value for name, value in os.environ.items() if "FOREBAY" not in name},
+                "FOREBAY_REDIS_URL": self.redis_url,
+                "FOREBAY_KEY_PREFIX": self.keys.prefix,
+            },
+        )
+
+    async def listed(self) -> list[WorkerCard]:
+        """The workers that are present."""
+        return await self.roster.present()
+
+    async def models(self) -> dict[str, ModelCard]:
+        """Models of the only worker."""
+        (worker,) = await self.listed()
+        return {model.name: model for model in worker.models}
+
+    async def until(self, model: str, state: ModelState) -> None:
+        """Wait until the worker has a model in a state."""
+
+        async def is_so() -> bool:
+            return (await self.models())[model].state is state
+
+        await eventually(
+            is_so, within_s=WITHIN_S, what=lambda: f"{model} {state}: {self.fleet.said}"
+        )
+
+    async def strikes(self, id_: str) -> int:
+        """Strikes of a prediction."""
+        keys = self.keys.of_prediction(PredictionId.parse(id_))
+        record = await hash_of(self.redis, keys.record(id_))
+        return int(record.get("k0", 0))
+
+
+@pytest.fixture
+async def house(redis_url: str, key_prefix: str, tmp_path: Path) -> AsyncIterator[House]:
+    """A gateway; the test starts the worker."""
+    with fleet(tmp_path, redis_url=redis_url, key_prefix=key_prefix, lease_s="2") as running:
+        made = House(running, tmp_path, key_prefix, redis_url)
+        yield made
+        await made.http.aclose()
+        await made.redis.aclose()
+
+
+async def start(
+    house: House,
+    *names: str,
+    memory_mb: int = 0,
+    kinds: Mapping[str, Sequence[str]] | None = None,
+    **settings: str,
+) -> subprocess.Popen[bytes]:
+    """Start the gateway and a worker for all models of a new catalog."""
+    models = str(catalog(house.folder, names, **(kinds or {})))
+    house.fleet.start("gateway", models_file=models)
+    words = ("--all", "--memory-mb", str(memory_mb))
+    return house.fleet.start("worker", *words, models_file=models, **settings)
+
+
+async def test_three_models_share_the_room_of_two(house: House) -> None:
+    process = await start(house, "a", "b", "c", memory_mb=ROOM_MB)
+    await house.fleet.ready("a", "b")
+    # By now each has been loaded or tried, so what they take is known.
+    worker = psutil.Process(process.pid)
+    await eventually(lambda: worker.memory_info().rss < ROOM_MB * MB, within_s=WITHIN_S)
+    for number in range(6):
+        answer = await house.ask("abc"[number % 3], n=number)
+        assert answer.json()["output"] == number + MODEL_MB * MB, house.fleet.said
+        assert worker.memory_info().rss < ROOM_MB * MB
+    said = house.fleet.said
+    assert said.count("is unloaded") >= 3
+    assert "room for" in said
+    (card,) = await house.listed()
+    assert card.memory_bytes == ROOM_MB * MB
+    assert card.rss_bytes < card.memory_bytes
+    takes = [model.bytes for model in card.models]
+    assert all(0.9 * MODEL_MB * MB < size < 1.3 * MODEL_MB * MB for size in takes), takes
+    assert sum(model.state is ModelState.READY for model in card.models) <= 2
+
+
+async def test_an_idle_model_goes_and_comes_back_when_it_is_asked(house: House) -> None:
+    models = str(catalog(house.folder, ["a"]))
+    house.fleet.start("gateway", models_file=models)
+    process = house.fleet.start("worker", "a", models_file=models, idle_unload_s="0.2")
+    await house.fleet.ready("a")
+    loaded = psutil.Process(process.pid).memory_info().rss
+    await house.until("a", ModelState.ABSENT)
+    assert psutil.Process(process.pid).memory_info().rss < loaded - 0.8 * MODEL_MB * MB
+    assert (await house.ask("a", n=1)).json()["output"] == 1 + MODEL_MB * MB
+
+
+async def test_operators_load_and_unload(house: House) -> None:
+    await start(house, "a", "b")
+    await house.fleet.ready("a", "b")
+    (card,) = await house.listed()
+    table = house.verb("workers", "list").stdout
+    assert card.name in table
+    assert "ready" in table
+
+    # As much of its name as no other has will do: its process and when that started, say.
+    part = card.name.split("-", card.name.count("-") - 2)[-1]
+    done = house.verb("workers", "unload", part, "a")
+    assert (done.returncode, done.stdout) == (0, "a is unloaded.\n"), done.stderr
+    assert (await house.models())["a"].state is ModelState.ABSENT
+    assert "away" in house.verb("workers", "list").stdout
+    waits = await house.send("a")
+    assert (await house.ask("b")).json()["status"] == "succeeded"
+    assert (await house.models())["a"].state is ModelState.ABSENT
+
+    done = house.verb("workers", "load", card.name, "a")
+    assert (done.returncode, done.stdout) == (0, "a is loaded.\n"), done.stderr
+    assert await house.ended(waits) == ["succeeded"]
+
+    for words, told in (
+        (("unload", "nobody", "a"), "No worker 'nobody' is present"),
+        (("unload", part, "z"), "has no model 'z'"),
+    ):
+        done = house.verb("workers", *words)
+        assert done.returncode == 1
+        assert told in done.stderr
+        assert "Traceback" not in done.stderr
+
+    # The same from afar, by Triton's repository extension.
+    def play() -> None:
+        with triton.InferenceServerClient(house.fleet.url.removeprefix("http://")) as client:
+
+            def states() -> dict[str, Any]:
+                return {one["name"]: one for one in client.get_model_repository_index()}
+
+            assert states()["a"]["state"] == "READY"
+            client.unload_model("a")
+            assert (states()["a"]["state"], states()["a"]["reason"]) == ("UNAVAILABLE", "unloaded")
+            assert states()["b"]["state"] == "READY"
+            client.unload_model("a")  # once more is no error
+            client.load_model("a")
+            assert states()["a"]["state"] == "READY"
+            with pytest.raises(InferenceServerException, match="no model 'z'"):
+                client.load_model("z")
+
+    await asyncio.to_thread(play)
+
+
+async def test_a_model_that_fails_to_load_keeps_nobody_from_the_others(house: House) -> None:
+    await start(
+        house,
+        "good",
+        memory_mb=300,
+        kinds={"broken": ["broken"], "huge": ["huge"]},
+    )
+    await house.fleet.ready("good")
+    waits = await house.send("broken")
+    assert (await house.ask("good")).json()["status"] == "succeeded"
+    await house.send("huge")
+
+    async def both_failed() -> bool:
+        models = await house.models()
+        return bool(models["huge"].error and models["broken"].error)
+
+    await eventually(both_failed, within_s=WITHIN_S, what=lambda: house.fleet.said)
+    models = await house.models()
+    assert "no such weights" in models["broken"].error
+    assert "it may take 300 MB" in models["huge"].error
+    assert (await house.ask("good")).json()["status"] == "succeeded"
+    (card,) = await house.listed()
+    done = house.verb("workers", "load", card.name, "broken")
+    assert done.returncode == 1
+    assert "no such weights" in done.stderr
+    assert (await house.http.get(f"/v1/predictions/{waits}")).json()["status"] == "starting"
+
+
+async def test_all_drain_within_one_grace(house: House) -> None:
+    process = await start(house, "a", "b", drain_s="20")
+    await house.fleet.ready("a", "b")
+    go, begun = house.folder / "go", {name: house.folder / f"begun-{name}" for name in "ab"}
+    held = [await house.send(name, until=str(go), begun=str(begun[name])) for name in "ab"]
+    await eventually(lambda: all(file.exists() for file in begun.values()), within_s=WITHIN_S)
+    queued = [await house.send(name) for name in "ab" for _ in range(10)]
+    process.terminate()
+    await house.until("a", ModelState.UNLOADING)
+    go.touch()
+    assert await asyncio.to_thread(process.wait, WITHIN_S) == 0
+    assert await house.ended(*held) == ["succeeded"] * 2
+    assert await house.listed() == []
+    house.fleet.start("worker", "--all", models_file=str(house.folder / "ballast.toml"))
+    assert await house.ended(*queued) == ["succeeded"] * 20
+    assert [await house.strikes(id_) for id_ in (*held, *queued)] == [0] * 22
+
+
+async def test_a_load_that_never_ends_holds_up_nobody_and_not_the_end_either(
+    house: House,
+) -> None:
+    process = await start(house, "good", kinds={"slow": ["slow"]}, drain_s="3")
+    await house.fleet.ready("good")
+    await eventually((house.folder / "loading").exists, within_s=WITHIN_S)
+    await house.until("slow", ModelState.LOADING)
+    assert (await house.ask("good", n=1)).json()["output"] == 1 + MODEL_MB * MB
+    process.terminate()
+    assert await asyncio.to_thread(process.wait, WITHIN_S) == 0, house.fleet.said
+    assert await house.listed() == []
+
+
+async def test_only_what_hangs_is_struck(house: House) -> None:
+    process = await start(house, "busy", kinds={"hasty": ["hung"]})
+    await house.fleet.ready("hung", "busy")
+    go, begun = house.folder / "go", house.folder / "begun"
+    hangs = await house.send("hung", hang=True)
+    runs = await house.send("busy", until=str(go), begun=str(begun))
+    await eventually(begun.exists, within_s=WITHIN_S)
+    assert await asyncio.to_thread(process.wait, WITHIN_S) == 70
+    go.touch()
+    house.fleet.start("worker", "busy", models_file=str(house.folder / "ballast.toml"))
+    assert await house.ended(runs) == ["succeeded"]
+    assert await house.strikes(runs) == 0
+    again = house.fleet.start("worker", "hung", models_file=str(house.folder / "ballast.toml"))
+    assert await asyncio.to_thread(again.wait, WITHIN_S) == 70
+    assert await house.strikes(hangs) == 1
+
+
+async def test_a_row_that_ends_its_worker_takes_no_other_models_rows_with_it(
+    house: House,
+) -> None:
+    models = str(catalog(house.folder, ["killer", "busy"]))
+    house.fleet.start("gateway", models_file=models)
+    worker = house.fleet.start("worker", "--all", models_file=models, lease_s="1")
+    await house.fleet.ready("killer", "busy")
+    kills = await house.send("killer", die=True)
+    bystanders: list[str] = []
+    codes: list[int] = []
+    while len(codes) < 4:
+        bystanders += [await house.send("busy") for _ in range(5)]
+        if (code := worker.poll()) is not None:
+            codes.append(code)
+            worker = house.fleet.start("worker", "--all", models_file=models, lease_s="1")
+    assert codes == [3] * 4
+    assert await house.ended(kills) == ["failed"]
+    assert set(await house.ended(*bystanders)) == {"succeeded"}
+    # What ran beside it the first time may have been to blame; after that it ran alone.
+    assert max([await house.strikes(id_) for id_ in bystanders]) <= 1

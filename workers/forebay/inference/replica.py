@@ -1,0 +1,229 @@
+"""A replica: one model, loaded and warm, working on its lanes.
+
+    join lanes, announce presence ▶ pipeline ▶ drain: finish or release ▶ leave
+
+A replica that is present is ready: presence is announced only once the model has answered its
+samples.
+"""
+
+import asyncio
+import logging
+
+import msgspec
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from forebay.contract.model import ModelSpec
+from forebay.contract.prediction import Lane
+from forebay.inference.backends.base import Backend
+from forebay.inference.gate import Gate
+from forebay.inference.intake import BLOCK_MS
+from forebay.inference.pipeline import Pipeline
+from forebay.inference.reload import Reload
+from forebay.inference.watch.telling import Telling
+from forebay.inference.watch.watched import watched
+from forebay.lanes.consumer import Consumer, ConsumerLimits
+from forebay.lanes.endings import Endings
+from forebay.lanes.keys import Keys
+from forebay.lanes.reloads import Reloads
+from forebay.lanes.running import Running
+from forebay.runtime.clock import Clock
+from forebay.runtime.redis import Channel
+from forebay.runtime.settings import Settings
+from forebay.runtime.wire import Wire
+
+log = logging.getLogger(__name__)
+
+BEATS_A_PRESENCE = 3
+"""Beats, and renewals, in the time after which a silent worker or lease lapses."""
+
+
+class Surroundings(msgspec.Struct, frozen=True):
+    """What the replicas of a process share.
+
+    Attributes:
+        settings: the process's.
+        worker: its name.
+        redis: for upkeep; commands of all replicas take turns on its connections.
+        blocking: connections for reading, settling and listening; each replica takes its own.
+        clock: the server's.
+        gate: which batches may run beside one another.
+        anew: set when the process is to drain and start anew.
+    """
+
+    settings: Settings
+    worker: str
+    redis: Redis
+    blocking: Redis
+    clock: Clock
+    gate: Gate
+    anew: asyncio.Event
+
+
+class Replica:
+    """One replica of one model.
+
+    Args:
+        around: what it shares with others.
+        spec: the model.
+        backend: loaded and warm.
+    """
+
+    def __init__(self, around: Surroundings, spec: ModelSpec, backend: Backend) -> None:
+        settings = around.settings
+        self.backend = backend
+        self._settings = settings
+        self._spec = spec
+        timeout_s = settings.redis_timeout_s
+        keys = Keys(settings.key_prefix).of(spec.name)
+        self._wire = Wire(settings.redis_url, timeout_s=timeout_s)
+        self._running = Running(self._wire, keys, around.worker)
+        watching = watched(spec, backend)
+        self._telling = Telling(watching, around.redis, keys, around.clock, spec.drift)
+        reads = {
+            lane: Channel(around.blocking, timeout_s=BLOCK_MS / 1000 + timeout_s) for lane in Lane
+        }
+        settles = Channel(around.blocking, timeout_s=timeout_s)
+        self._channels = (*reads.values(), settles)
+        self._consumer = Consumer(
+            around.redis,
+            keys,
+            reads=reads,
+            settles=settles,
+            worker=around.worker,
+            limits=ConsumerLimits(
+                lease_ms=int(settings.lease_s * 1000),
+                presence_ms=int(settings.presence_s * 1000),
+                dead_letter_max=settings.dead_letter_max,
+                dead_letter_max_bytes=settings.dead_letter_max_bytes,
+            ),
+            clock=around.clock,
+        )
+        self._pipeline = Pipeline(
+            self._consumer,
+            watching,
+            spec.batch,
+            running=self._running,
+            clock=around.clock,
+            max_strikes=settings.max_strikes,
+            reclaim_s=settings.presence_s / BEATS_A_PRESENCE,
+            gate=around.gate,
+        )
+        self._endings = Endings(
+            around.blocking, keys, ended=self._pipeline.drop, missed=self._catch_up
+        )
+        self._reload = Reload(
+            settings,
+            Reloads(around.redis, keys),
+            spec.name,
+            worker=around.worker,
+            version=backend.version,
+            due=around.anew,
+        )
+
+    @property
+    def busy(self) -> bool:
+        """Whether it holds anything."""
+        return bool(self._pipeline.held)
+
+    @property
+    def hung(self) -> list[str]:
+        """Where a forward pass takes longer than any may."""
+        return self._pipeline.hung
+
+    async def join(self, stop: asyncio.Event) -> bool:
+        """Join the lanes, however long Redis takes to come; False if told to stop meanwhile."""
+        warned = False
+        while not stop.is_set():
+            try:
+                await self._consumer.join()
+            except (RedisError, OSError) as error:
+                if not warned:
+                    log.warning("can't join the lanes yet: %s", error)
+                    warned = True
+                await asyncio.sleep(0.2)
+            else:
+                return True
+        return False
+
+    async def run(self) -> None:
+        """Work until `drain`, or until cancelled; then leave, releasing what is still held.
+
+        Raises:
+            ExceptionGroup: the backend broke its protocol; what it held has been released.
+        """
+        upkeep = [
+            asyncio.create_task(self._beat(), name=f"beat {self._spec.name}"),
+            asyncio.create_task(self._renew(), name=f"renew {self._spec.name}"),
+            asyncio.create_task(self._endings.run(), name=f"endings {self._spec.name}"),
+            asyncio.create_task(self._telling.run(), name=f"telling {self._spec.name}"),
+            asyncio.create_task(self._reload.run(), name=f"reload {self._spec.name}"),
+        ]
+        work = asyncio.create_task(self._pipeline.run(), name=f"pipeline {self._spec.name}")
+        try:
+            await asyncio.wait({work})
+            work.result()
+        finally:
+            for task in upkeep:
+                task.cancel()
+            await asyncio.gather(*upkeep, return_exceptions=True)
+            await self.leave()
+
+    def drain(self) -> None:
+        """Lease nothing more; finish what is in hand, give back what is not."""
+        self._pipeline.drain()
+
+    async def leave(self) -> None:
+        """Release what is held, and be present no more."""
+        await self._telling.tell()
+        held = self._pipeline.held
+        try:
+            if held:
+                log.warning("letting go %d deliveries of %s", len(held), self._spec.name)
+                await self._consumer.release(held)
+            await self._consumer.leave()
+        except (RedisError, OSError) as error:
+            log.warning("left without a word to Redis, which lapses our leases: %s", error)
+
+    def accuse(self, slots: list[str]) -> None:
+        """This process is about to end: what hangs there is to blame for it, and nothing else.
+
+        Args:
+            slots: as in `hung`; none if another model is to blame.
+        """
+        reason = f"took longer than {self._spec.batch.timeout_s:g} s"
+        if slots:
+            log.error(
+                "a forward pass of %s %s: this worker ends, and its rows run again, "
+                "each prediction alone",
+                self._spec.name,
+                reason,
+            )
+        self._running.last_word(slots, reason=reason)
+
+    async def aclose(self) -> None:
+        """Give the connections back; the backend is its loader's to close."""
+        for channel in self._channels:
+            await channel.aclose()
+        self._wire.close()
+
+    async def _beat(self) -> None:
+        while True:
+            try:
+                await self._consumer.beat(rate=self._pipeline.rate)
+            except (RedisError, OSError) as error:
+                log.debug("beat failed: %s", error)
+            await asyncio.sleep(self._settings.presence_s / BEATS_A_PRESENCE)
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.lease_s / BEATS_A_PRESENCE)
+            held = self._pipeline.held
+            try:
+                self._pipeline.lose(await self._consumer.renew(held))
+            except (RedisError, OSError) as error:
+                log.warning("renewing %d leases failed: %s", len(held), error)
+
+    async def _catch_up(self) -> None:
+        """Find out which leases have ended while nobody listened."""
+        self._pipeline.lose(await self._consumer.renew(self._pipeline.held))
