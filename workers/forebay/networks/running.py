@@ -1,5 +1,6 @@
 """Forward passes of a network: eager or compiled, on a device."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -38,13 +39,9 @@ class Runner:
         self._limits = limits
         self._segments = segments
         self._device = torch.device(device)
-        # Shapes are left open, so that one compilation serves rows and tokens in any number.
-        self._forward: Any = (
-            torch.compile(network, dynamic=True, mode=options.mode.value)
-            if options.compile
-            else network
-        )
-        self._is_compiled = options.compile
+        self._network = network
+        self._forward: Any = network
+        self._options = options
 
     def run(self, ids: Sequence[Ids], segments: Sequence[Ids | None]) -> Values:
         """A forward pass for each width among the rows.
@@ -77,18 +74,23 @@ class Runner:
         return together
 
     def compile(self) -> None:
-        """Run all widths, so that nothing is compiled once rows are served.
+        """Compile the network, if asked to; until then it runs eagerly.
 
-        A graph with open shapes still takes a single row for a case of its own. Does nothing
-        where the network runs eagerly.
+        All widths are run, so that nothing is compiled once rows are served: a graph with open
+        shapes still takes a single row for a case of its own.
         """
-        if not self._is_compiled:
+        if not self._options.compile:
             return
-        for wide in widths(self._limits.max_tokens):
-            for rows in (3, 1, 2):
-                self._pass(
-                    [np.full(wide, self._limits.pad_id, np.int64)] * rows, [None] * rows, wide
-                )
+        mode = self._options.mode.value
+        with warnings.catch_warnings():
+            # PyTorch's compiler uses what PyTorch deprecates.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            # Shapes are left open, so that one graph serves rows and tokens in any number.
+            self._forward = torch.compile(self._network, dynamic=True, mode=mode)
+            for wide in widths(self._limits.max_tokens):
+                row = np.full(wide, self._limits.pad_id, np.int64)
+                for rows in (3, 1, 2):
+                    self._pass([row] * rows, [None] * rows, wide)
 
     def _pass(self, ids: Sequence[Ids], segments: Sequence[Ids | None], wide: int) -> Values:
         inputs = feed(
