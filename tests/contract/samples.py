@@ -9,11 +9,15 @@ from forebay.contract.rows import (
     Embedding,
     Entailment,
     Function,
+    ImageRow,
+    NamedTensor,
     Options,
     Output,
     PairRow,
     Span,
     Spans,
+    Tensors,
+    TensorsRow,
     TextRow,
     TokensRow,
     Value,
@@ -47,6 +51,20 @@ COMPUTATIONS = {
         options=Options(top_k=0, function=Function.SIGMOID, aggregation=Aggregation.SIMPLE),
     ),
 }
+
+COMPUTATIONS["computation_of_images_and_tensors"] = Computation(
+    rows=(
+        ImageRow(b"\x89PNG"),
+        TensorsRow(
+            (
+                NamedTensor("x", "FP16", (1, 2), bytes.fromhex("003c00c0")),
+                NamedTensor("text", "BYTES", (1,), b"\x01\0\0\0a"),
+            )
+        ),
+    ),
+    enqueued_at_ms=AT_MS,
+    deadline_at_ms=AT_MS + 1,
+)
 
 REPLIES = {
     "reply_with_embeddings": Reply(
@@ -88,6 +106,12 @@ REPLIES = {
             ),
             Spans((), 2),
         ),
+    ),
+    "reply_with_tensors": Reply(
+        prediction=ID,
+        status=Status.SUCCEEDED,
+        completed_at_ms=AT_MS,
+        outputs=(Tensors((NamedTensor("y", "FP32", (), bytes.fromhex("0000803f")),)),),
     ),
     "reply_with_spilled_outputs": Reply(
         prediction=ID,

@@ -12,8 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from PIL import Image
 from torch._dynamo.utils import counters
 
+from forebay.build import pipeline
 from forebay.contract.errors import (
     ArtifactError,
     BackendFailed,
@@ -23,17 +25,21 @@ from forebay.contract.errors import (
     TooLong,
 )
 from forebay.contract.execution import TorchOptions
+from forebay.contract.image import ImageTable
 from forebay.contract.model import BackendName, ModelSpec, Precision
 from forebay.contract.rows import (
     Classes,
     Embedding,
     Entailment,
+    ImageRow,
+    NamedTensor,
     Options,
     Output,
     PairRow,
     Row,
     Spans,
     Task,
+    TensorsRow,
     TextRow,
     TokensRow,
     Value,
@@ -52,7 +58,9 @@ from forebay.inference.tasks.embedding import Embeddings
 from forebay.networks.running import Runner
 from forebay.storage.artifacts import Artifact, ArtifactStore
 from forebay.storage.descriptions import Descriptions
+from tests.fixtures import onnx_models
 from tests.fixtures.artifacts import TINY, minilm_spec, tiny, tiny_home, tiny_spec
+from tests.fixtures.pictures import encoded
 from tests.fixtures.user_models import user_model
 
 LONG = "the river " * 200
@@ -166,6 +174,52 @@ def tiny_model() -> Callable[[Task], OnnxModel]:
     return of
 
 
+def of_a_file(kind: str, folder: Path) -> Case:
+    """A model that is an ONNX file: one that doubles tensors, or the same as scores of pixels."""
+    images = kind == "images"
+    spec = ModelSpec(
+        task=Task.IMAGE_CLASSIFICATION if images else Task.TENSORS,
+        backend=BackendName.ONNX,
+        source=f"onnx:{(onnx_models.brightness if images else onnx_models.scaled)(folder / 'm')}",
+        precision=Precision.FP32,
+        image=ImageTable(height=2, width=2, labels=("red", "green", "blue")),
+        threads=1,
+        name="file",
+    )
+    store = ArtifactStore(folder / "home")
+    version = pipeline.build(spec, store).artifact.manifest.version
+    backend = load(spec, store)
+    if images:
+        pictures = ((9, 5, "red"), (1, 1, "navy"), (3, 700, "lime"))
+        return Case(
+            backend=backend,
+            version=version,
+            good=tuple(ImageRow(encoded(Image.new("RGB", (w, h), c))) for w, h, c in pictures),
+            bad=(ImageRow(b"no image"), TextRow("text"), ImageRow(b"")),
+            same=near,
+        )
+    return Case(
+        backend=backend,
+        version=version,
+        good=(plain([[1.0, 2.0]]), plain([[3.0, 4.0], [5.0, 6.0]]), plain([[7.0, 8.0]])),
+        bad=(
+            TextRow("text"),
+            TensorsRow(()),
+            TensorsRow((NamedTensor("x", "FP32", (1, 2), b"short"),)),
+            TensorsRow((NamedTensor("x", "FP64", (1, 2), bytes(16)),)),
+            TensorsRow((NamedTensor("x", "FP32", (2,), bytes(8)),)),
+            TensorsRow((NamedTensor("x", "FP32", (0, 2), b""),)),
+            TensorsRow((NamedTensor("y", "FP32", (1, 2), bytes(8)),)),
+        ),
+        same=lambda a, b: a == b,
+    )
+
+
+def plain(values: list[list[float]]) -> TensorsRow:
+    array = np.array(values, "<f4")
+    return TensorsRow((NamedTensor("x", "FP32", array.shape, array.tobytes()),))
+
+
 TORCH = [(task, False) for task in TINY]
 COMPILED = (Task.CLASSIFICATION, True)
 
@@ -173,7 +227,7 @@ COMPILED = (Task.CLASSIFICATION, True)
 TEXT_MODELS = ["onnx", *TINY, *TORCH, pytest.param(COMPILED, marks=pytest.mark.slow)]
 
 
-@pytest.fixture(params=["echo", "python", *TEXT_MODELS])
+@pytest.fixture(params=["echo", "python", "images", "tensors", *TEXT_MODELS])
 def case(request: pytest.FixtureRequest) -> Case:
     return made_case(request)
 
@@ -192,6 +246,8 @@ def made_case(request: pytest.FixtureRequest) -> Case:
         model: OnnxModel = request.getfixturevalue("tiny_model")(request.param)
         good, bad = GOOD_AND_BAD[request.param]
         return Case(backend=model, version=model.version, good=good, bad=bad, same=near)
+    if request.param in ("images", "tensors"):
+        return of_a_file(request.param, request.getfixturevalue("tmp_path"))
     if request.param == "python":
         class_ = PythonModel(user_model(request.getfixturevalue("tmp_path")))
         return Case(
@@ -296,7 +352,7 @@ class TestEveryBackend:
 @pytest.mark.parametrize("task", TINY)
 def test_a_classifier_that_is_told_other_labels_does_not_warm(task: Task) -> None:
     artifact = tiny(task)
-    limits = msgspec.structs.replace(artifact.manifest.limits, dimensions=99)
+    limits = msgspec.structs.replace(artifact.manifest.text, dimensions=99)
     manifest = msgspec.structs.replace(artifact.manifest, limits=limits)
     with pytest.raises(ArtifactError, match="doesn't do what its manifest says"):
         OnnxModel(artifact.folder, manifest, threads=1).warm()
@@ -359,7 +415,7 @@ def test_an_embedding_has_the_manifests_dimensions_unit_length_and_counts_tokens
 ) -> None:
     (output,) = embedder.run(ready(embedder, [TextRow("Hello world")]))
     assert isinstance(output, Embedding)
-    assert vector(output).shape == (minilm.manifest.limits.dimensions,)
+    assert vector(output).shape == (minilm.manifest.text.dimensions,)
     assert np.linalg.norm(vector(output)) == pytest.approx(1, abs=1e-5)
     assert output.tokens == 4  # [CLS] hello world [SEP]
 
@@ -497,7 +553,7 @@ def test_a_row_that_can_not_be_run_fails_its_batch_and_not_the_next(text_case: C
 
 
 def test_a_manifest_that_promises_other_dimensions_does_not_warm(minilm: Artifact) -> None:
-    limits = msgspec.structs.replace(minilm.manifest.limits, dimensions=768)
+    limits = msgspec.structs.replace(minilm.manifest.text, dimensions=768)
     manifest = msgspec.structs.replace(minilm.manifest, limits=limits)
     backend = OnnxModel(minilm.folder, manifest, threads=1)
     with pytest.raises(ArtifactError, match="doesn't do what its manifest says"):

@@ -128,10 +128,10 @@ def test_the_sample_models_manifest_tells_its_limits_and_where_it_came_from(
     minilm: Artifact,
 ) -> None:
     manifest = minilm.manifest
-    assert manifest.limits == msgspec.structs.replace(
-        manifest.limits, max_tokens=256, dimensions=384, vocabulary=30_522, pad_id=0
+    assert manifest.text == msgspec.structs.replace(
+        manifest.text, max_tokens=256, dimensions=384, vocabulary=30_522, pad_id=0
     )
-    assert (manifest.limits.prefix, manifest.limits.suffix) == ((101,), (102,))
+    assert (manifest.text.prefix, manifest.text.suffix) == ((101,), (102,))
     assert manifest.source == minilm_spec().source
     assert manifest.versions.torch.startswith("2.13.0")
     assert {file.path for file in manifest.files} == {

@@ -212,7 +212,7 @@ def test_rows_of_many_lengths_come_to_the_same_in_any_company(
     (tmp_path / "out").mkdir()
     written = torch_models.write(spec_of(Task.CLASSIFICATION, folder, precision), tmp_path / "out")
     network = open_network(tmp_path / "out", written.network, precision=precision)
-    runner = Runner(network, written.manifest.limits, segments=True, options=TorchOptions())
+    runner = Runner(network, written.manifest.text, segments=True, options=TorchOptions())
     encoder = torch_models.TorchEncoder(runner, output="logits")
     random = np.random.default_rng(3)
     rows = [random.integers(5, 500, length) for length in (*range(3, 60, 7), *range(60, 512, 45))]

@@ -6,7 +6,17 @@ import pytest
 
 from forebay.background.comparison import compare
 from forebay.background.disagreement import difference
-from forebay.contract.rows import Classes, Embedding, Entailment, Output, Span, Spans, Value
+from forebay.contract.rows import (
+    Classes,
+    Embedding,
+    Entailment,
+    NamedTensor,
+    Output,
+    Span,
+    Spans,
+    Tensors,
+    Value,
+)
 from forebay.lanes.shadows import Compared
 
 
@@ -16,6 +26,11 @@ def embedding(*values: float) -> Embedding:
 
 def classes(**scores: float) -> Classes:
     return Classes(tuple(scores), struct.pack(f"<{len(scores)}f", *scores.values()), 3)
+
+
+def tensors(*values: float, code: str = "f", datatype: str = "FP32") -> Tensors:
+    data = struct.pack(f"<{len(values)}{code}", *(int(v) if code == "q" else v for v in values))
+    return Tensors((NamedTensor("y", datatype, (len(values),), data),))
 
 
 def spans(*found: tuple[str, int, int]) -> Spans:
@@ -44,6 +59,13 @@ def spans(*found: tuple[str, int, int]) -> Spans:
         (spans(), spans(), 0, False),
         (Value(b'{"a": 1, "b": 2}'), Value(b'{"b":2,"a":1}'), 0, False),
         (Value(b"1"), Value(b"2"), 1, True),
+        (tensors(1, 2), tensors(1, 2), 0, False),
+        (tensors(100, 2), tensors(100, 2.5), 0.005, False),
+        (tensors(1, 2), tensors(1, 1), 0.5, True),
+        (tensors(1, 2), tensors(1, 2, 3), 1, True),
+        (tensors(1, 2), tensors(1, float("nan")), 1, True),
+        (tensors(1, code="e", datatype="FP16"), tensors(1), 1, True),
+        (tensors(1, code="q", datatype="INT64"), tensors(2, code="q", datatype="INT64"), 1, True),
         (Value(b"1"), embedding(1), 1, True),
     ],
 )

@@ -11,13 +11,12 @@ from hypothesis import strategies as st
 
 from forebay.contract.errors import InvalidInput
 from forebay.contract.rows import Task
+from forebay.contract.tensors import BYTES, TensorSpec
 from forebay.gateway.dialects.oip.tasks import SIGNATURES
-from forebay.gateway.dialects.oip.tensors import (
-    BYTES,
+from forebay.gateway.tensors import (
     DATATYPES,
     Declared,
     Tensor,
-    TensorSpec,
     check_declared,
     fits,
     of_numbers,
@@ -125,7 +124,11 @@ def test_another_datatype_is_refused_by_name() -> None:
         check_declared(declared("FP32", 1), TensorSpec("x", "INT64", (-1,)), most_rows=5)
 
 
-@pytest.mark.parametrize("task", list(Task))
+def test_each_task_has_a_signature_but_tensors_whose_every_model_has_its_own() -> None:
+    assert set(SIGNATURES) == set(Task) - {Task.TENSORS}
+
+
+@pytest.mark.parametrize("task", SIGNATURES)
 def test_each_task_has_a_signature_whose_first_dimension_is_rows(task: Task) -> None:
     signature = SIGNATURES[task]
     specs = [*signature.inputs, *signature.outputs(8)]

@@ -5,11 +5,20 @@ from typing import Any
 import pytest
 
 from forebay.contract.rows import Task
+from forebay.contract.tensors import TensorSignature, TensorSpec
 from forebay.gateway.dialects.replicate.schemas import schemas_of
 from forebay.gateway.versions import Serving
 
 ROW = {"$ref": "#/$defs/Text", "$defs": {"Text": {"type": "object", "properties": {"a": {}}}}}
 MADE = {"type": "array", "items": {"$ref": "#/$defs/Text"}, "$defs": {"Text": {"type": "string"}}}
+
+
+SIGNATURE = TensorSignature(
+    inputs=(TensorSpec("x", "FP32", (-1, 3)), TensorSpec("mask", "BOOL", (-1,), optional=True)),
+    outputs=(TensorSpec("y", "INT64", (-1,)),),
+    batched=True,
+    sample=((1, 3), (1,)),
+)
 
 
 def references(schema: Any) -> set[str]:
@@ -21,7 +30,7 @@ def references(schema: Any) -> set[str]:
 
 @pytest.mark.parametrize("task", Task)
 def test_every_task_has_schemas_whose_references_lead_somewhere(task: Task) -> None:
-    schemas = schemas_of(task, Serving("d" * 64, schemas=(ROW, MADE)))
+    schemas = schemas_of(task, Serving("d" * 64, schemas=(ROW, MADE), tensors=SIGNATURE))
     for schema in (schemas.input, schemas.output):
         whole = schemas.whole(schema)
         assert references(whole) == {f"#/$defs/{name}" for name in whole.get("$defs", {})}
@@ -63,3 +72,12 @@ def test_a_python_models_rows_come_alone_or_in_a_list_and_its_parts_do_not_mix()
 
 def test_of_a_python_model_that_has_not_told_yet_any_object_is_let_pass() -> None:
     assert schemas_of(Task.PYTHON, None).parts["Row"] == {"type": "object"}
+
+
+def test_of_plain_tensors_each_is_told_by_its_name() -> None:
+    schemas = schemas_of(Task.TENSORS, Serving("d" * 64, tensors=SIGNATURE))
+    assert list(schemas.input["properties"]) == ["x", "mask"]
+    assert schemas.input["required"] == ["x"]
+    assert schemas.input["properties"]["x"]["description"] == "FP32 [-1, 3]; -1 is any size."
+    assert list(schemas.output["properties"]) == ["y"]
+    assert schemas_of(Task.TENSORS, None).input == {"type": "object"}

@@ -10,7 +10,12 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 TREES = ("shared", "services", "workers")
-SERVING = ("forebay.inference.worker", "forebay.inference.backends.onnx")
+SERVING = (
+    "forebay.inference.worker",
+    "forebay.inference.backends.images",
+    "forebay.inference.backends.onnx",
+    "forebay.inference.backends.tensors",
+)
 HEAVY = ("torch", "transformers", "onnx", "onnxscript")
 
 

@@ -11,6 +11,7 @@ from forebay.contract.model import BackendName, ModelSpec
 from forebay.contract.rows import DEFAULT_OPTIONS, Options, Output, Row, Task
 from forebay.inference.backends.base import PreparedRow
 from forebay.inference.loading import UNKNOWN_BYTES, Loader, on_thread
+from forebay.inference.memory import give_back_all
 from forebay.storage.footprints import Footprint, Footprints
 
 MB = 1_000_000
@@ -57,6 +58,7 @@ def near(size: int, mb: int) -> bool:
 
 
 def test_a_model_is_guessed_then_measured_and_what_work_came_to_is_noted(tmp_path: Path) -> None:
+    give_back_all()  # what tests before this one have left would count as the model's
     loader = Loader(tmp_path, opens=lambda _: Heavy())
     assert loader.estimate(SPEC).bytes == UNKNOWN_BYTES
     loaded = loader.load(SPEC)

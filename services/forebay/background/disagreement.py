@@ -2,8 +2,10 @@
 
 import math
 import operator
+import struct
 import sys
 from array import array
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
@@ -12,13 +14,17 @@ from forebay.contract.rows import (
     Classes,
     Embedding,
     Entailment,
+    NamedTensor,
     Output,
     Spans,
+    Tensors,
     Value,
 )
 
 MOST_DIFFERENT: Final = 1.0
 """The difference of outputs that have nothing in common, or that can't be compared."""
+
+_FLOATS: Final = {"FP16": "<e", "FP32": "<f", "FP64": "<d"}
 
 LET_PASS: Final = 0.01
 """An embedding differs whose cosine to the other's is further from 1, and so does a score."""
@@ -35,6 +41,8 @@ def difference(one: Output, other: Output) -> tuple[float, bool]:
                                                                     single one, over `LET_PASS`
     entailment  of the probabilities that it entails                the other way
     spans       1 - share of the spans that are in both             any span in one of them only
+    tensors     the largest, of one tensor's elements by the        over `LET_PASS`
+                largest of them; 0 or 1 of what is no float
     JSON        0 or 1                                              not equal
     ==========  ==================================================  ===========================
 
@@ -56,6 +64,8 @@ def difference(one: Output, other: Output) -> tuple[float, bool]:
             others = {(span.entity, span.start, span.end) for span in other.spans}
             shared = len(found & others) / len(found | others) if found | others else 1.0
             return 1 - shared, found != others
+        case Tensors(), Tensors():
+            return _of_tensors(one, other)
         case Value(), Value():
             equal = one.json == other.json or _json(one.json) == _json(other.json)
             return (0.0, False) if equal else (MOST_DIFFERENT, True)
@@ -71,6 +81,36 @@ def _of_classes(one: Classes, other: Classes) -> tuple[float, bool]:
     if len(one.labels) == len(other.labels) == 1 and both:
         return apart, apart > LET_PASS
     return apart, one.labels[:1] != other.labels[:1]
+
+
+def _of_tensors(one: Tensors, other: Tensors) -> tuple[float, bool]:
+    first = {tensor.name: tensor for tensor in one.tensors}
+    second = {tensor.name: tensor for tensor in other.tensors}
+    if first.keys() != second.keys():
+        return MOST_DIFFERENT, True
+    apart = max((_of_tensor(first[name], second[name]) for name in first), default=0.0)
+    return apart, apart > LET_PASS
+
+
+def _of_tensor(one: NamedTensor, other: NamedTensor) -> float:
+    if one == other:
+        return 0.0
+    code = _FLOATS.get(one.datatype)
+    if code is None or (one.datatype, one.shape) != (other.datatype, other.shape):
+        return MOST_DIFFERENT
+    pairs = zip(_numbers(one.data, code), _numbers(other.data, code), strict=True)
+    apart = largest = 0.0
+    for first, second in pairs:
+        if first != second:
+            if not math.isfinite(first - second):
+                return MOST_DIFFERENT
+            apart = max(apart, abs(first - second))
+        largest = max(largest, abs(first), abs(second))
+    return apart / largest if largest else 0.0
+
+
+def _numbers(raw: bytes, code: str) -> Iterator[float]:
+    return (number for (number,) in struct.iter_unpack(code, raw))
 
 
 def _entails(output: Entailment) -> float:

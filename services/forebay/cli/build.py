@@ -11,6 +11,7 @@ from forebay.build.pipeline import STEPS, Built, build
 from forebay.contract.errors import ForebayError
 from forebay.contract.manifest import BuildReport
 from forebay.contract.model import ModelSpec
+from forebay.contract.tensors import TensorSignature
 from forebay.inference.footprint import measure
 from forebay.runtime.settings import Settings
 from forebay.storage.artifacts import ArtifactStore
@@ -49,10 +50,23 @@ def _leave_reference(spec: ModelSpec, store: ArtifactStore) -> None:
 def summary(built: Built) -> str:
     """What a build gave, in one line."""
     manifest, report = built.artifact.manifest, built.report
+    if manifest.signature is not None and report.agreement is None:
+        return _as_it_is(built, manifest.signature)
     return (
         f"{manifest.model} {manifest.version}: {manifest.precision}, {report.bytes / 1e6:.0f} MB "
         f"(FP32 {report.fp32_bytes / 1e6:.0f} MB), {report.speed.ratio:.1f} times FP32's speed, "
         f"{_close(report)}; built in {report.seconds:.0f} s"
+    )
+
+
+def _as_it_is(built: Built, tensors: TensorSignature) -> str:
+    """The same of an ONNX file, which is neither converted nor compared with anything."""
+    manifest, report = built.artifact.manifest, built.report
+    rows = "rows are batched" if tensors.batched else "each row runs alone"
+    return (
+        f"{manifest.model} {manifest.version}: the file as it is, {report.bytes / 1e6:.1f} MB, "
+        f"{rows}, {report.speed.rows_s:.0f} rows/s of {list(tensors.sample[0])} one by one; built "
+        f"in {report.seconds:.0f} s"
     )
 
 

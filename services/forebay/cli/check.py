@@ -11,6 +11,7 @@ from forebay.contract.model import BackendName, ModelSpec
 from forebay.inference.backends.base import Backend
 from forebay.inference.backends.load import load
 from forebay.inference.backends.python import PythonModel
+from forebay.inference.backends.tensors import TensorsModel
 from forebay.inference.footprint import measure
 from forebay.runtime.settings import Settings
 from forebay.runtime.telemetry import setup_logging
@@ -20,7 +21,7 @@ from forebay.storage.artifacts import ArtifactStore
 def run(settings: Settings, spec: ModelSpec) -> None:
     """Load and warm a model; print its version and what a worker of it costs.
 
-    Of a python model the schema of a row is printed, too.
+    What a row is like is printed too, where the model has a schema of it.
 
     Raises:
         ArtifactError: it does not load, or fails on its samples.
@@ -36,6 +37,13 @@ def run(settings: Settings, spec: ModelSpec) -> None:
         backend.warm()
         backend.close()
     told: dict[str, object] = {}
+    if isinstance(backend, TensorsModel):
+        for field, specs in (
+            ("input", backend.signature.inputs),
+            ("output", backend.signature.outputs),
+        ):
+            told[field] = {spec.name: f"{spec.datatype} {list(spec.shape)}" for spec in specs}
+        told["rows"] = "the first axis" if backend.signature.batched else "each runs alone"
     if isinstance(backend, PythonModel):
         told["input"] = backend.description.input_schema
         if backend.description.output_schema:

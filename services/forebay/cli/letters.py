@@ -12,7 +12,15 @@ from forebay.contract.errors import ForebayError
 from forebay.contract.messages import Computation
 from forebay.contract.messages import UnknownWireVersionError as UnknownWireVersion
 from forebay.contract.prediction import PredictionId
-from forebay.contract.rows import PairRow, Row, TextRow, TokensRow, ValueRow
+from forebay.contract.rows import (
+    ImageRow,
+    PairRow,
+    Row,
+    TensorsRow,
+    TextRow,
+    TokensRow,
+    ValueRow,
+)
 from forebay.lanes.dead import Contents, Letter
 from forebay.lanes.records import Records
 
@@ -130,6 +138,12 @@ def row_text(row: Row) -> str:
             return _short(json.decode(errors="replace"), "")
         case PairRow(text=text, pair=pair):
             return " with ".join(_short(part, '"') for part in (text, pair))
+        case ImageRow(image=image):
+            return f"an image of {size_of(len(image))}"
+        case TensorsRow(tensors=tensors):
+            return ", ".join(
+                f"{plain(one.name)} {one.datatype} {list(one.shape)}" for one in tensors
+            )
 
 
 def plain(text: str) -> str:
@@ -212,6 +226,15 @@ def _row(row: Row) -> dict[str, Any]:
             return {"value": msgspec.Raw(json)}
         case PairRow(text=text, pair=pair):
             return {"text": text, "pair": pair}
+        case ImageRow(image=image):
+            return {"image": image}
+        case TensorsRow(tensors=tensors):
+            return {
+                "tensors": {
+                    one.name: {"datatype": one.datatype, "shape": one.shape, "data": one.data}
+                    for one in tensors
+                }
+            }
 
 
 def _print_json(value: Any) -> None:

@@ -173,7 +173,9 @@ def predict(
     model: Annotated[str, typer.Argument(help="Name of the model.")],
     input_: Annotated[
         str,
-        typer.Argument(metavar="INPUT", help="A text; or the whole input, as a JSON object."),
+        typer.Argument(
+            metavar="INPUT", help="A text, an image's path; or the whole input, as a JSON object."
+        ),
     ],
     url: Annotated[
         str | None, typer.Option("--url", help="The gateway's URL, if not on this machine.")

@@ -1,5 +1,6 @@
 """A small client of the native job API, on the standard library alone."""
 
+import base64
 import http.client
 import json
 import math
@@ -97,17 +98,25 @@ def read_input(text: str, task: Task | None) -> object:
     """What to send for an input as typed.
 
     Args:
-        text: a text, or the whole input as a JSON object; for a python model also a list of them.
+        text: a text, or the whole input as a JSON object; for a python model also a list of them,
+            for one of images also the path of a file.
         task: the model's, if it is known here; it says which field a text goes to.
 
     Raises:
-        InvalidInput: it looks like JSON and is not, or is no text.
+        InvalidInput: it looks like JSON and is not, is no text, or no file that can be read.
     """
     try:
         text.encode()
     except UnicodeEncodeError:
         raise InvalidInput("The input is no text: it is not UTF-8.") from None
     first = text.lstrip()[:1]
+    if first != "{" and task is Task.IMAGE_CLASSIFICATION:
+        return {"image": _image(text)}
+    if first != "{" and task is Task.TENSORS:
+        raise InvalidInput(
+            'This model takes tensors, as a JSON object: {"NAME": [[1.0, 2.0]]}. `forebay models '
+            "check` lists their names."
+        )
     if first != "{" and (first != "[" or task is not Task.PYTHON):
         return {"value" if task is Task.ECHO else "text": text}
     try:
@@ -119,6 +128,16 @@ def read_input(text: str, task: Task | None) -> object:
         ) from fault
     except RecursionError:
         raise InvalidInput("The input nests too deeply.") from None
+
+
+def _image(text: str) -> str:
+    """The image that was meant: a file's, in base64, or what was typed where it is a URL."""
+    if text.startswith(("data:", "http://", "https://")):
+        return text
+    try:
+        return base64.b64encode(Path(text).read_bytes()).decode()
+    except (OSError, ValueError) as fault:
+        raise InvalidInput(f"The image {text[:200]!r} can't be read: {fault}.") from fault
 
 
 def task_of(model: str, models_file: Path) -> Task | None:

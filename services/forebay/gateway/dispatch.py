@@ -30,6 +30,7 @@ from forebay.contract.prediction import (
     Timing,
 )
 from forebay.contract.rows import DEFAULT_OPTIONS, Options, Output, Row, Task
+from forebay.contract.tensors import TensorSignature
 from forebay.contract.versions import model_of
 from forebay.gateway.errors import DEFAULT_RETRY_S, raised
 from forebay.gateway.names import Name
@@ -225,6 +226,11 @@ class Dispatch:
         """The specs of a model's versions, its own table's first."""
         several = spec.versions and spec.shares
         return [self._catalog.version(spec, name) for name in several] or [spec]
+
+    def tensors(self, spec: ModelSpec) -> TensorSignature | None:
+        """Tensors of a model of plain tensors; None of others, or where this gateway can't tell."""
+        serving = self._versions.serving(spec) if spec.task is Task.TENSORS else None
+        return None if serving is None else serving.tensors
 
     def serving_version(self, spec: ModelSpec) -> str | None:
         """The version that serves the model; None where this gateway can't tell."""

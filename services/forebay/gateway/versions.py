@@ -13,6 +13,7 @@ import msgspec
 from forebay.contract.errors import ArtifactError, ForebayError, InvalidInput, NotFound
 from forebay.contract.model import BackendName, ModelSpec
 from forebay.contract.rows import Task
+from forebay.contract.tensors import TensorSignature
 from forebay.contract.versions import BETWEEN, model_of
 from forebay.runtime.catalog import Catalog
 from forebay.storage.artifacts import ArtifactStore, read_manifest
@@ -33,11 +34,13 @@ class Serving(msgspec.Struct, frozen=True):
             ready last told it; the backend's name where there is neither.
         dimensions: length of its embeddings; None if it makes none, or that can't be told.
         schemas: of a python model's row and of what comes of one, as its class describes them.
+        tensors: of a model of plain tensors; None of others.
     """
 
     digest: str
     dimensions: int | None = None
     schemas: tuple[dict[str, Any], dict[str, Any]] | None = None
+    tensors: TensorSignature | None = None
 
     @property
     def version(self) -> str:
@@ -95,8 +98,9 @@ class StoredVersions:
         except ArtifactError:
             return Serving(folder.name)
         embeds = manifest.task is Task.EMBEDDING
-        dimensions = manifest.limits.dimensions if embeds else None
-        return Serving(folder.name, dimensions)
+        dimensions = manifest.text.dimensions if embeds else None
+        plain = manifest.task is Task.TENSORS
+        return Serving(folder.name, dimensions, tensors=manifest.signature if plain else None)
 
 
 def find(catalog: Catalog, versions: Versions, wanted: str, *, param: str) -> ModelSpec:

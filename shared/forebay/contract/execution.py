@@ -22,6 +22,12 @@ PROVIDERS = {
 ProviderOptions = dict[str, str | int | float | bool]
 """Options of one execution provider, as ONNX Runtime documents them."""
 
+Providers = tuple[tuple[str, ProviderOptions], ...]
+"""Execution providers by ONNX Runtime's own names, the preferred one first, and options of each."""
+
+ON_CPU: Providers = ((PROVIDERS[CPU], {}),)
+"""The CPU's alone."""
+
 
 class CompileMode(StrEnum):
     """What `torch.compile` aims at; PyTorch's own names."""
@@ -59,7 +65,7 @@ class OnnxOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     provider_options: dict[str, ProviderOptions] = {}
 
     @property
-    def sessions(self) -> tuple[tuple[str, ProviderOptions], ...]:
+    def sessions(self) -> Providers:
         """The providers by ONNX Runtime's own names, each with its options."""
         return tuple(
             (PROVIDERS.get(name, name), self.provider_options.get(name, {}))

@@ -8,9 +8,12 @@ import hashlib
 
 import msgspec
 
+from forebay.contract.errors import ArtifactError
+from forebay.contract.image import ImageForm
 from forebay.contract.model import Precision
 from forebay.contract.network import Network
 from forebay.contract.rows import Function, Task
+from forebay.contract.tensors import TensorSignature
 
 FORMAT_VERSION = 1
 
@@ -80,10 +83,13 @@ class Manifest(msgspec.Struct, frozen=True):
         model: the name it was built for.
         source: where the weights came from, as `models.toml` says it.
         source_sha256: hash of the source's weights.
-        samples: texts run before a worker reports ready.
+        limits: of a text model.
+        samples: texts run before a worker reports ready; none of a model that takes no text.
         files: every file but the manifest and the report.
         head: of a classifier.
         network: what the weights are of; None for a graph, which says so itself.
+        image: how a model that takes images is fed.
+        signature: the graph's tensors, of a model that takes no text.
     """
 
     model: str
@@ -91,13 +97,15 @@ class Manifest(msgspec.Struct, frozen=True):
     precision: Precision
     source: str
     source_sha256: str
-    limits: TextLimits
+    limits: TextLimits | None
     samples: tuple[str, ...]
     files: tuple[FileEntry, ...]
     versions: Versions
     head: Head | None = None
     format: int = FORMAT_VERSION
     network: Network | None = None
+    image: ImageForm | None = None
+    signature: TensorSignature | None = None
 
     @property
     def digest(self) -> str:
@@ -108,10 +116,24 @@ class Manifest(msgspec.Struct, frozen=True):
             self.precision,
             self.limits,
             [(f.path, f.sha256) for f in sorted(self.files, key=lambda f: f.path)],
-            *(() if self.head is None else (self.head,)),
-            *(() if self.network is None else (self.network,)),
+            *(
+                part
+                for part in (self.head, self.network, self.image, self.signature)
+                if part is not None
+            ),
         )
         return hashlib.sha256(msgspec.json.encode(told, order="deterministic")).hexdigest()
+
+    @property
+    def text(self) -> TextLimits:
+        """The limits of a text model.
+
+        Raises:
+            ArtifactError: it is none.
+        """
+        if self.limits is None:
+            raise ArtifactError(f"{self.model!r} was built for {self.task.value!r}: no text model.")
+        return self.limits
 
     @property
     def version(self) -> str:

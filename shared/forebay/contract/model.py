@@ -11,6 +11,7 @@ from msgspec import Meta
 from forebay.contract.class_source import FORM, ClassSource
 from forebay.contract.errors import ConfigurationError
 from forebay.contract.execution import CPU, OnnxOptions, TorchOptions, is_device
+from forebay.contract.image import ImageTable
 from forebay.contract.rows import Task
 from forebay.contract.versions import VERSION_PATTERN, WHOLE, Version
 
@@ -20,6 +21,12 @@ NOT_IN_A_FILE = frozenset({"name", "folder"})
 NAME_PATTERN = "[a-z0-9][a-z0-9._-]{0,62}"
 _NAME = re.compile(NAME_PATTERN)
 _VERSION = re.compile(VERSION_PATTERN)
+
+ONNX_FILE = "onnx:"
+"""How the source of a model that is an ONNX file begins."""
+
+MAX_SAMPLE = 1_000_000
+"""Longest axis of a tensor that a build tries a graph on."""
 
 
 class BackendName(StrEnum):
@@ -50,6 +57,10 @@ PRECISIONS = {
     BackendName.TORCH: frozenset({Precision.FP32, Precision.FP16, Precision.BF16, Precision.INT8}),
 }
 """Precisions that a backend's artifacts come in."""
+
+
+UNQUANTIZED = frozenset({Task.IMAGE_CLASSIFICATION, Task.TENSORS})
+"""Tasks whose graphs a build leaves in their own precision (decision 0025)."""
 
 
 class BatchLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -115,11 +126,13 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         task: what it does with a row.
         backend: what executes it.
         source: where a build takes the weights: a folder, `package:NAME/FOLDER` for weights
-            inside an installed Python package, or `hf:owner/name@COMMIT` for those of a hub. For
-            a python model its class:
+            inside an installed Python package, or `hf:owner/name@COMMIT` for those of a hub. An
+            ONNX file: `onnx:path/to/file.onnx`, relative to the catalog's folder, or
+            `onnx:package:NAME/FILE.onnx`. For a python model its class:
             `path/to/file.py:ClassName`, relative to the catalog's folder, or
             `package.module:ClassName`. Empty for backends that have none.
-        precision: what a build aims at.
+        precision: what a build aims at. If not given, `int8`; but `fp32` for images and tensors,
+            whose graphs are left as they are.
         threads: threads of one forward pass; 0 takes all cores. A worker runs as many forward
             passes at once as the cores have room for, so 1 means one on each core: the most rows
             per second for a small model, and hardly slower for a single row.
@@ -130,6 +143,10 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         batch: how large one micro-batch may get.
         realtime: bounds of the lane where somebody waits.
         bulk: bounds of the lane where nobody does; its deadline is a day.
+        image: how an ONNX file that classifies images is fed, and its labels. A Hugging Face
+            folder says that itself.
+        sample: shapes of the inputs, by name, that a build tries an ONNX file on, where it can't
+            find them by itself.
         drift: what workers remember of what they serve.
         version: what this table is called among the versions of the model.
         versions: other versions, each with what it has otherwise than this table.
@@ -150,6 +167,8 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     batch: BatchLimits = BatchLimits()
     realtime: LaneLimits = LaneLimits()
     bulk: BulkLimits = BulkLimits()
+    image: ImageTable = ImageTable()
+    sample: dict[str, tuple[int, ...]] = {}
     drift: DriftWatch = DriftWatch()
     version: str = "default"
     versions: dict[Annotated[str, Meta(pattern=f"^{VERSION_PATTERN}$")], Version] = {}
@@ -235,6 +254,7 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 )
                 for version, told in self.versions.items()
             ),
+            *self._of_graphs(),
         ):
             if not ok:
                 raise ConfigurationError(f"{where}.{field}: must be {rule}.")
@@ -252,12 +272,52 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 is_torch or self.device == CPU,
                 "left out unless the backend is 'torch'; an onnx model names `onnx.providers`",
             ),
+            (
+                "backend",
+                not is_torch or self.task not in UNQUANTIZED,
+                f"'onnx' for the task {self.task.value!r}: PyTorch runs models of text",
+            ),
             ("torch", is_torch or self.torch == TorchOptions(), "left out of another backend's"),
             ("onnx", is_onnx or self.onnx == OnnxOptions(), "left out of another backend's"),
             (
                 "precision",
                 not made or self.precision in PRECISIONS[self.backend],
                 f"one that the backend {self.backend.value!r} has: {made}",
+            ),
+        )
+
+    def _of_graphs(self) -> tuple[tuple[str, bool, str], ...]:
+        """Rules for images and tensors: the field, whether it is well, and what it must be."""
+        wrong, is_file = self.image.wrong(), self.source.startswith(ONNX_FILE)
+        images = self.task is Task.IMAGE_CLASSIFICATION
+        shapes = self.sample.values()
+        return (
+            (f"image.{wrong[0] if wrong else ''}", wrong is None, wrong[1] if wrong else ""),
+            (
+                "image",
+                self.image == ImageTable() or (images and is_file),
+                "left out: it is for ONNX files that classify images",
+            ),
+            (
+                "image.labels",
+                bool(self.image.labels) or not (images and is_file),
+                "given: what the scores of an ONNX file are of",
+            ),
+            ("source", not is_file or self.task in UNQUANTIZED, "no ONNX file for this task"),
+            (
+                "precision",
+                self.task not in UNQUANTIZED or self.precision is Precision.FP32,
+                f"fp32 for the task {self.task.value!r}: its graph is left as it is",
+            ),
+            (
+                "source",
+                self.task is not Task.TENSORS or is_file or self.backend is not BackendName.ONNX,
+                f"an ONNX file, `{ONNX_FILE}path/to/file.onnx`",
+            ),
+            (
+                "sample",
+                all(0 < side <= MAX_SAMPLE for shape in shapes for side in shape),
+                f"shapes of 1 to {MAX_SAMPLE:,} in each dimension",
             ),
         )
 

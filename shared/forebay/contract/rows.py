@@ -18,6 +18,8 @@ class Task(StrEnum):
     RERANKING = "reranking"
     TOKEN_CLASSIFICATION = "token-classification"  # noqa: S105 - no password
     ZERO_SHOT = "zero-shot"
+    IMAGE_CLASSIFICATION = "image-classification"
+    TENSORS = "tensors"
     PYTHON = "python"
     ECHO = "echo"
 
@@ -52,7 +54,39 @@ class PairRow(msgspec.Struct, frozen=True, tag="pair", tag_field="t"):
     pair: str = msgspec.field(name="y")
 
 
-Row = TextRow | TokensRow | ValueRow | PairRow
+class ImageRow(msgspec.Struct, frozen=True, tag="img", tag_field="t"):
+    """One image, to be decoded by the worker.
+
+    Attributes:
+        image: a file's bytes: PNG, JPEG, WebP, GIF or BMP.
+    """
+
+    image: bytes = msgspec.field(name="x")
+
+
+class NamedTensor(msgspec.Struct, frozen=True, array_like=True):
+    """A tensor by its name; travels as an array, later fields at its end.
+
+    Attributes:
+        datatype: the Open Inference Protocol's name of it; see `tensors.ELEMENT_BYTES`.
+        shape: in elements, the axis of rows included where the model has one.
+        data: the elements in row-major order, little-endian; each element of `BYTES` as its length
+            in four bytes and then its bytes.
+    """
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    data: bytes
+
+
+class TensorsRow(msgspec.Struct, frozen=True, tag="tens", tag_field="t"):
+    """One set of tensors: all that a model takes for one row, or for a few of the same shapes."""
+
+    tensors: tuple[NamedTensor, ...] = msgspec.field(name="x")
+
+
+Row = TextRow | TokensRow | ValueRow | PairRow | ImageRow | TensorsRow
 
 
 class Function(StrEnum):
@@ -106,12 +140,12 @@ class Value(msgspec.Struct, frozen=True, tag="json", tag_field="t"):
 
 
 class Classes(msgspec.Struct, frozen=True, tag="cls", tag_field="t"):
-    """Labels of a text or a pair of texts, the best first.
+    """Labels of a text, a pair of texts or an image, the best first.
 
     Attributes:
         labels: the artifact's names of them.
         scores: one little-endian float32 value a label.
-        tokens: how many tokens of the model the row had, special tokens included.
+        tokens: how many tokens of the model the row had, special tokens included; 0 of an image.
     """
 
     labels: tuple[str, ...] = msgspec.field(name="l")
@@ -165,7 +199,13 @@ class Spans(msgspec.Struct, frozen=True, tag="spans", tag_field="t"):
     tokens: int = msgspec.field(name="n")
 
 
-Output = Embedding | Value | Classes | Entailment | Spans
+class Tensors(msgspec.Struct, frozen=True, tag="tens", tag_field="t"):
+    """All that a model gives for a `TensorsRow`."""
+
+    tensors: tuple[NamedTensor, ...] = msgspec.field(name="x")
+
+
+Output = Embedding | Value | Classes | Entailment | Spans | Tensors
 
 
 def output_bytes(output: Output) -> int:
@@ -181,6 +221,8 @@ def output_bytes(output: Output) -> int:
             return 18
         case Spans(spans=spans):
             return sum(len(span.entity) + len(span.word) + 24 for span in spans)
+        case Tensors(tensors=tensors):
+            return sum(len(tensor.data) for tensor in tensors)
 
 
 MAX_TEXT_CHARACTERS = 1_000_000
@@ -198,6 +240,10 @@ def row_bytes(row: Row) -> int:
             return len(json)
         case PairRow(text=text, pair=pair):
             return len(text) + len(pair)
+        case ImageRow(image=image):
+            return len(image)
+        case TensorsRow(tensors=tensors):
+            return sum(len(tensor.data) for tensor in tensors)
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -11,7 +11,13 @@ import msgspec
 from msgspec import Meta
 
 from forebay.contract.errors import ConfigurationError, NotFound
-from forebay.contract.model import NAME_PATTERN, NOT_IN_A_FILE, ModelSpec
+from forebay.contract.model import (
+    NAME_PATTERN,
+    NOT_IN_A_FILE,
+    UNQUANTIZED,
+    ModelSpec,
+    Precision,
+)
 from forebay.contract.versions import (
     BETWEEN,
     OF_A_VERSION,
@@ -207,7 +213,10 @@ def _spec(path: Path, text: str, name: str, table: Any, *, where: Field | None =
         if own in table:
             raise _wrong(path, text, (*where, own), _no_such(ModelSpec))
     try:
-        spec = msgspec.convert(table, ModelSpec).checked(name)
+        spec = msgspec.convert(table, ModelSpec)
+        if spec.task in UNQUANTIZED and "precision" not in table:
+            spec = msgspec.structs.replace(spec, precision=Precision.FP32)
+        spec = spec.checked(name)
     except msgspec.ValidationError as error:
         field, what = _explain(error, ModelSpec)
         raise _wrong(path, text, (*where, *field), what) from error

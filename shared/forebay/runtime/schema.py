@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from forebay.contract.execution import OnnxOptions, TorchOptions
+from forebay.contract.image import ImageTable
 from forebay.contract.model import BatchLimits, LaneLimits, ModelSpec
 from forebay.contract.versions import OF_THE_MODEL, Version
 from forebay.runtime.catalog import CatalogFile, set_by_hand
@@ -23,7 +24,15 @@ def catalog_schema() -> dict[str, Any]:
     from their docstrings.
     """
     _, parts = msgspec.json.schema_components([CatalogFile], ref_template="#/$defs/{name}")
-    for struct in (ModelSpec, BatchLimits, LaneLimits, Version, TorchOptions, OnnxOptions):
+    for struct in (
+        ModelSpec,
+        BatchLimits,
+        LaneLimits,
+        ImageTable,
+        Version,
+        TorchOptions,
+        OnnxOptions,
+    ):
         _tell(parts[struct.__name__], struct)
     # A version's table takes what its model's takes as well.
     told = parts[ModelSpec.__name__]["properties"]
@@ -44,7 +53,9 @@ def catalog_schema_text() -> str:
 
 def _tell(part: dict[str, Any], struct: type[msgspec.Struct]) -> None:
     """Describe a struct's fields, and leave out what a file can't say."""
-    told = attributes(struct)
+    told = {
+        name: text for kind in reversed(struct.__mro__) for name, text in attributes(kind).items()
+    }
     by_hand = set_by_hand(struct)
     part["properties"] = {
         name: _as_toml(field) | ({"description": told[name]} if name in told else {})
@@ -69,7 +80,7 @@ def _without_default(field: dict[str, Any]) -> dict[str, Any]:
 
 def attributes(struct: type[msgspec.Struct]) -> dict[str, str]:
     """What the `Attributes` of a docstring say, each on one line."""
-    _, _, listed = (inspect.getdoc(struct) or "").partition("Attributes:\n")
+    _, _, listed = inspect.cleandoc(struct.__doc__ or "").partition("Attributes:\n")
     return {
         match["name"]: _sentence(" ".join(match["text"].split()))
         for match in _ATTRIBUTE.finditer(listed)

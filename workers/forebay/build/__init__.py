@@ -8,4 +8,7 @@
 `pipeline` runs the steps in order; `embedder` and `classifier` do their own way what differs: an
 embedder's folder is read by `layout`, a classifier's by `heads` (decision 0021). A result under
 the bar is refused, and what was published before stays current (decisions 0005 and 0006).
+
+Models that take no text go through `graphs`: ONNX files by `onnx_file` and `trial`, folders of
+image classifiers by `image_source` and `image_classifier` (decision 0025).
 """

@@ -41,9 +41,38 @@ def measured(
         return scores(function, encoder.logits(rows, batches))
 
     expected, got = told(reference, bucketed(rows)), told(candidate, bucketed(rows))
+    return _agreement(
+        expected,
+        got,
+        alone=told(candidate, alone(rows)),
+        in_company=(got, told(candidate, mixed(rows))),
+        function=function,
+    )
+
+
+def compared(expected: Vectors, *, got: Vectors, alone: Vectors, function: Function) -> Agreement:
+    """The same of logits that are there already, each `[rows, labels]`.
+
+    Args:
+        expected: of the reference.
+        got: of the candidate, its rows run together.
+        alone: of the candidate, its rows run one by one.
+        function: makes scores of logits.
+    """
+    told = [scores(function, logits) for logits in (expected, got, alone)]
+    return _agreement(told[0], told[1], alone=told[2], in_company=(told[1],), function=function)
+
+
+def _agreement(
+    expected: Vectors,
+    got: Vectors,
+    *,
+    alone: Vectors,
+    in_company: Sequence[Vectors],
+    function: Function,
+) -> Agreement:
+    """What scores come to; see `Agreement`."""
     scale = _scale(expected, function)
-    by_itself = told(candidate, alone(rows))
-    in_company = (got, told(candidate, mixed(rows)))
     differences = _differences(expected, got) / scale
     return Agreement(
         rows=len(expected),
@@ -51,7 +80,7 @@ def measured(
         mean_difference=mean_difference(expected, got, function),
         max_difference=round(float(differences.max()), 7),
         variance=round(
-            max(float(_differences(by_itself, other).max()) for other in in_company) / scale, 7
+            max(float(_differences(alone, other).max()) for other in in_company) / scale, 7
         ),
     )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 MODEL_FILE = "model.onnx"
 WEIGHTS_FILE = "weights.bin"
@@ -15,13 +15,17 @@ _INLINE_BYTES = 1_024
 
 
 def cleaned(
-    model: ModelProto, *, inputs: Sequence[str], output: str, shape: Sequence[str | int]
+    model: ModelProto,
+    *,
+    inputs: Sequence[str | ValueInfoProto],
+    output: str,
+    shape: Sequence[str | int],
 ) -> ModelProto:
     """An exported graph with plain names at its edges, and no trace of where it was made.
 
     Args:
         model: as it was exported.
-        inputs: their names, each int64 `[rows, tokens]`.
+        inputs: each by its name, where it is int64 `[rows, tokens]`, or described.
         output: what to call its one output, float32.
         shape: of the output; names where an axis is dynamic.
 
@@ -43,8 +47,10 @@ def cleaned(
         del tensor.metadata_props[:]
     del graph.input[:], graph.output[:], graph.value_info[:], graph.metadata_props[:]
     graph.input.extend(
-        helper.make_tensor_value_info(name, TensorProto.INT64, ["rows", "tokens"])
-        for name in inputs
+        helper.make_tensor_value_info(one, TensorProto.INT64, ["rows", "tokens"])
+        if isinstance(one, str)
+        else one
+        for one in inputs
     )
     graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, list(shape)))
     graph.name, graph.doc_string = "encoder", ""

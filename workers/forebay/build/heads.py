@@ -102,7 +102,7 @@ def _head(folder: Path, config: Any, tokenizer: Any, task: Task) -> Head:
         labels,
         function=Function.SOFTMAX
         if task is Task.TOKEN_CLASSIFICATION
-        else _function(config.problem_type, len(labels)),
+        else function_of(config.problem_type, len(labels)),
         segments="token_type_ids" in tokenizer.model_input_names
         and getattr(config, "type_vocab_size", 0) > 1,
         entailment=entailment,
@@ -111,8 +111,8 @@ def _head(folder: Path, config: Any, tokenizer: Any, task: Task) -> Head:
     )
 
 
-def _function(problem_type: str | None, labels: int) -> Function:
-    """What transformers' text classification pipeline applies."""
+def function_of(problem_type: str | None, labels: int) -> Function:
+    """What transformers' pipelines for classification apply."""
     if problem_type == "regression":
         return Function.NONE
     if problem_type == "multi_label_classification" or labels == 1:

@@ -22,7 +22,7 @@ from forebay.contract.manifest import (
     TextLimits,
     Versions,
 )
-from forebay.contract.model import BackendName, ModelSpec, Precision
+from forebay.contract.model import UNQUANTIZED, BackendName, ModelSpec, Precision
 from forebay.contract.rows import Task
 from forebay.storage.artifacts import Artifact, ArtifactStore, describe
 
@@ -85,7 +85,8 @@ def build(spec: ModelSpec, store: ArtifactStore, *, progress: Progress = _unhear
     try:
         with tempfile.TemporaryDirectory(prefix="forebay-build-") as folder:
             draft = _maker(spec)(spec, Path(folder), progress)
-            check(spec.name, draft.measured)
+            if draft.measured is not None:
+                check(spec.name, draft.measured)
             progress("publish", 0.0)
             report = draft.report(seconds=time.perf_counter() - started)
             artifact = store.publish(draft.folder, draft.manifest, report=report)
@@ -174,7 +175,7 @@ class Draft(msgspec.Struct, frozen=True):
 
     folder: Path
     manifest: Manifest
-    measured: Accuracy | Agreement
+    measured: Accuracy | Agreement | None
     speed: Speed
     fp32_bytes: int
     smoothing: float
@@ -199,6 +200,8 @@ def _make(spec: ModelSpec, work: Path, progress: Progress) -> Draft:
     from forebay.build import calibrate, evaluate, graph, quantize, source, texts
     from forebay.build.encoder import Encoder
 
+    if spec.task in UNQUANTIZED:
+        return _make_graph(spec, work, progress)
     threads = spec.threads or os.cpu_count() or 1
     folder, fp32 = work / "artifact", work / "fp32.onnx"
     folder.mkdir()
@@ -247,12 +250,47 @@ def _make(spec: ModelSpec, work: Path, progress: Progress) -> Draft:
         limits=limits,
         samples=texts.SAMPLES,
         files=tuple(describe(folder, path.name) for path in sorted(folder.iterdir())),
-        versions=Versions(
-            **{name: importlib.metadata.version(name) for name in Versions.__struct_fields__}
-        ),
+        versions=_versions(),
         head=recipe.head,
     )
     return Draft(folder, manifest, measured, speed, fp32.stat().st_size, smoothing, kept)
+
+
+def _make_graph(spec: ModelSpec, work: Path, progress: Progress) -> Draft:
+    """For a model that takes no text, whose graph stays as it is."""
+    from forebay.build import graphs
+
+    if spec.precision is not Precision.FP32:
+        raise BuildFailed(
+            f"{spec.name!r} asks for {spec.precision.value}, and the graph of a model of the task "
+            f'{spec.task.value!r} is left as it is: say `precision = "fp32"`.'
+        )
+    folder = work / "artifact"
+    folder.mkdir()
+    threads = spec.threads or os.cpu_count() or 1
+    made = graphs.make(spec, folder, threads=threads, progress=progress)
+    files = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    manifest = Manifest(
+        model=spec.name,
+        task=spec.task,
+        precision=spec.precision,
+        source=spec.source,
+        source_sha256=made.source_sha256,
+        limits=None,
+        samples=(),
+        files=tuple(describe(folder, path.as_posix()) for path in files),
+        versions=_versions(),
+        head=made.head,
+        image=made.image,
+        signature=made.signature,
+    )
+    return Draft(folder, manifest, made.measured, made.speed, made.fp32_bytes, 0.0, ())
+
+
+def _versions() -> Versions:
+    return Versions(
+        **{name: importlib.metadata.version(name) for name in Versions.__struct_fields__}
+    )
 
 
 def _recipe(folder: Path, task: Task) -> _Recipe:

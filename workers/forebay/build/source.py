@@ -29,12 +29,13 @@ class Source(msgspec.Struct, frozen=True):
     sha256: str
 
 
-def resolve(source: str) -> Source:
+def resolve(source: str, *, beside: tuple[str, ...] = ("config.json", "tokenizer.json")) -> Source:
     """Find a source, as `models.toml` names it, and hash its weights.
 
     Args:
         source: a folder, or `package:NAME/FOLDER` for a folder inside an installed package, which
             is looked up and not imported; or `hf:owner/name@COMMIT`, which is fetched.
+        beside: files that must be there, beside the weights.
 
     Raises:
         BuildFailed: it isn't there, a file of it is missing or damaged, its weights come only as
@@ -44,7 +45,7 @@ def resolve(source: str) -> Source:
     if source.startswith(hub.PREFIX):
         folder = hub.fetch(source)
     elif source.startswith(_PACKAGE):
-        folder = _in_package(source)
+        folder = in_package(source)
     else:
         folder = Path(source).expanduser()
     if not folder.is_dir():
@@ -58,7 +59,7 @@ def resolve(source: str) -> Source:
                 "Forebay reads safetensors only: convert the weights first."
             )
         raise BuildFailed(f"{folder} has no weights: there is no model.safetensors in it. {_SAVE}.")
-    for name in ("config.json", "tokenizer.json"):
+    for name in beside:
         if not (folder / name).is_file():
             raise BuildFailed(f"{folder / name} is missing. {_SAVE}.")
     _check_shards(folder)
@@ -121,11 +122,20 @@ def _read(path: Path) -> dict[str, Any]:
     return value
 
 
-def _in_package(source: str) -> Path:
+def in_package(source: str, *, form: str = "package:NAME/FOLDER") -> Path:
+    """Where `package:NAME/PATH` is; the package is looked up and not imported.
+
+    Args:
+        source: as it is written there.
+        form: what it is to look like, for errors.
+
+    Raises:
+        BuildFailed: there is no such package, or the path leads out of it.
+    """
     name, _, rest = source.removeprefix(_PACKAGE).partition("/")
     inside = PurePosixPath(rest)
     if not name.isidentifier() or inside.is_absolute() or ".." in inside.parts:
-        raise BuildFailed(f"{source!r} is no source: write `package:NAME/FOLDER`.")
+        raise BuildFailed(f"{source!r} is no source: write `{form}`.")
     spec = importlib.util.find_spec(name)
     if spec is None or not spec.submodule_search_locations:
         raise BuildFailed(

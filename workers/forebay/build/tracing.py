@@ -19,7 +19,8 @@ from forebay.contract.errors import BuildFailed
 OPSET = 20
 """The first with `Gelu` as one operator, which the quantization looks for."""
 
-_TOLERANCE = 1e-4
+TOLERANCE = 1e-4
+"""Largest difference of a graph's output to PyTorch's."""
 
 Feed = Mapping[str, npt.NDArray[np.int64]]
 """Values of a graph's inputs, by name, each `[rows, tokens]`."""
@@ -49,15 +50,54 @@ def trace(
         BuildFailed: the model can't be traced, or the graph's output differs from PyTorch's by
             more than 1e-4.
     """
+    names = list(feeds[0])
+    exported = program(module, feeds[0], axes=(0, 1), output=output, folder=folder)
+    model = graph.cleaned(exported, inputs=names, output=output, shape=shape)
+    onnx.save_model(model, out)
+    session = open_session(out, threads=1)
+    difference = 0.0
+    for feed in feeds:
+        (got,) = session.run([output], dict(feed))
+        for index, expected in enumerate(_alone(module, feed)):
+            own = got[index][: len(expected)] if expected.ndim > 1 else got[index]
+            difference = max(difference, float(np.abs(own - expected).max()))
+    if not difference < TOLERANCE:
+        raise BuildFailed(
+            f"The exported graph of {folder} differs from PyTorch by {difference:.2g}; "
+            f"{TOLERANCE:.0e} is allowed."
+        )
+    return model
+
+
+def program(
+    module: Any,
+    feed: Mapping[str, npt.NDArray[Any]],
+    *,
+    axes: Sequence[int],
+    output: str,
+    folder: Path,
+) -> ModelProto:
+    """A module as PyTorch exports it, to be cleaned.
+
+    Args:
+        module: takes the feed's inputs by name, and gives one tensor.
+        feed: what is traced.
+        axes: of each input that are dynamic.
+        output: what to call the output.
+        folder: where the model came from, for errors.
+
+    Raises:
+        BuildFailed: the model can't be traced.
+    """
     import torch
 
-    names = list(feeds[0])
+    names = list(feed)
     with quiet(), torch.no_grad():
-        inputs = {name: torch.from_numpy(value) for name, value in feeds[0].items()}
+        inputs = {name: torch.from_numpy(value) for name, value in feed.items()}
         # One dictionary an input: a shared one is taken for one object and refused.
-        dynamic = {name: dict.fromkeys((0, 1), torch.export.Dim.DYNAMIC) for name in names}
+        dynamic = {name: dict.fromkeys(axes, torch.export.Dim.DYNAMIC) for name in names}
         try:
-            program = torch.onnx.export(
+            made = torch.onnx.export(
                 module,
                 kwargs=inputs,
                 input_names=names,
@@ -69,22 +109,8 @@ def trace(
             )
         except torch.onnx.OnnxExporterError as error:
             raise BuildFailed(f"PyTorch can't export the model in {folder}: {error}") from error
-    assert program is not None
-    model = graph.cleaned(program.model_proto, inputs=names, output=output, shape=shape)
-    onnx.save_model(model, out)
-    session = open_session(out, threads=1)
-    difference = 0.0
-    for feed in feeds:
-        (got,) = session.run([output], dict(feed))
-        for index, expected in enumerate(_alone(module, feed)):
-            own = got[index][: len(expected)] if expected.ndim > 1 else got[index]
-            difference = max(difference, float(np.abs(own - expected).max()))
-    if not difference < _TOLERANCE:
-        raise BuildFailed(
-            f"The exported graph of {folder} differs from PyTorch by {difference:.2g}; "
-            f"{_TOLERANCE:.0e} is allowed."
-        )
-    return model
+    assert made is not None
+    return made.model_proto
 
 
 def _alone(module: Any, feed: Feed) -> list[npt.NDArray[np.float32]]:

@@ -60,10 +60,11 @@ def main() -> None:
 def _measured(spec: ModelSpec, home: Path) -> Footprint:
     began = time.perf_counter()
     importlib.import_module("forebay.inference.worker")
-    importlib.import_module(f"forebay.inference.backends.{spec.backend.value}")
+    from forebay.inference.backends.load import import_libraries, load
+
+    import_libraries([spec])
     imported = time.perf_counter()
 
-    from forebay.inference.backends.load import load
     from forebay.inference.memory import give_back_large_blocks
     from forebay.storage.artifacts import ArtifactStore
 

@@ -16,14 +16,13 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from forebay.contract.errors import ArtifactError, BackendFailed
-from forebay.contract.execution import ProviderOptions
+from forebay.contract.execution import ON_CPU, Providers
 from forebay.inference.backends import providers as execution
 from forebay.inference.backends.base import PreparedRow
 from forebay.runtime.processor import saturates
 
+MODEL_FILE = "model.onnx"
 SEGMENTS = "token_type_ids"
-
-CPU: tuple[tuple[str, ProviderOptions], ...] = ((execution.CPU, {}),)
 
 
 class Graph:
@@ -49,9 +48,9 @@ class Graph:
         output: str,
         pad_id: int,
         threads: int,
-        providers: tuple[tuple[str, ProviderOptions], ...] = CPU,
+        providers: Providers = ON_CPU,
     ) -> None:
-        self._open = functools.partial(_open_session, path, threads=threads, providers=providers)
+        self._open = functools.partial(open_session, path, threads=threads, providers=providers)
         self._session = self._open()
         self._outputs = [output]
         self._pad_id = pad_id
@@ -112,13 +111,15 @@ def _segments(rows: Sequence[PreparedRow], shape: tuple[int, int]) -> npt.NDArra
     return segments
 
 
-def _open_session(
-    path: Path,
-    *,
-    threads: int,
-    providers: tuple[tuple[str, ProviderOptions], ...],
-    profile: Path | None = None,
+def open_session(
+    path: Path, *, threads: int, providers: Providers, profile: Path | None = None
 ) -> Any:
+    """A session of a graph.
+
+    Raises:
+        ArtifactError: the graph can't be loaded.
+        ConfigurationError: a provider isn't in this machine's ONNX Runtime.
+    """
     execution.check([name for name, _ in providers], ort.get_available_providers())
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads

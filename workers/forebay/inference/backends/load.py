@@ -2,10 +2,11 @@
 
 import importlib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from forebay.contract.errors import ArtifactError
 from forebay.contract.model import BackendName, ModelSpec
+from forebay.contract.rows import Task
 from forebay.inference.backends.base import Backend
 from forebay.storage.artifacts import Artifact, ArtifactStore
 from forebay.storage.descriptions import Descriptions
@@ -38,11 +39,10 @@ def load(spec: ModelSpec, store: ArtifactStore) -> Backend:
             return PythonModel(spec, tell=Descriptions(store.home).write)
         case BackendName.ONNX:
             from forebay.inference.backends import providers
-            from forebay.inference.backends.onnx import OnnxModel
 
             artifact = _artifact(spec, store)
             threads, streams = _room(spec)
-            return OnnxModel(
+            return _class_of(artifact.manifest.task)(
                 artifact.folder,
                 artifact.manifest,
                 threads=threads,
@@ -91,8 +91,28 @@ def _room(spec: ModelSpec) -> tuple[int, int]:
 
 def import_libraries(specs: Iterable[ModelSpec]) -> None:
     """Import what backends of these take, so that it counts for none of them in particular."""
-    for backend in {spec.backend for spec in specs}:
-        importlib.import_module(f"forebay.inference.backends.{backend.value}")
+    for backend, task in {(spec.backend, spec.task) for spec in specs}:
+        if backend is BackendName.ONNX:
+            _class_of(task)
+        else:
+            importlib.import_module(f"forebay.inference.backends.{backend.value}")
+
+
+def _class_of(task: Task) -> Callable[..., Backend]:
+    """What serves a task's graph. Only that is imported: text needs no Pillow, images no tokens."""
+    match task:
+        case Task.IMAGE_CLASSIFICATION:
+            from forebay.inference.backends.images import ImageModel
+
+            return ImageModel
+        case Task.TENSORS:
+            from forebay.inference.backends.tensors import TensorsModel
+
+            return TensorsModel
+        case _:
+            from forebay.inference.backends.onnx import OnnxModel
+
+            return OnnxModel
 
 
 def _cores() -> int:

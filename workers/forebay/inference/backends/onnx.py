@@ -3,13 +3,11 @@
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from forebay.contract.execution import ProviderOptions
+from forebay.contract.execution import ON_CPU, Providers
 from forebay.contract.manifest import Manifest
-from forebay.inference.backends.graph import CPU, Graph
+from forebay.inference.backends.graph import MODEL_FILE, Graph
 from forebay.inference.backends.text import TextModel
 from forebay.inference.tasks.load import load
-
-MODEL_FILE = "model.onnx"
 
 
 class OnnxModel(TextModel):
@@ -35,13 +33,13 @@ class OnnxModel(TextModel):
         *,
         threads: int,
         streams: int = 1,
-        providers: tuple[tuple[str, ProviderOptions], ...] = CPU,
+        providers: Providers = ON_CPU,
     ) -> None:
         task = load(folder, manifest)
         graph = Graph(
             folder / MODEL_FILE,
             output=task.output,
-            pad_id=manifest.limits.pad_id,
+            pad_id=manifest.text.pad_id,
             threads=threads,
             providers=providers,
         )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from forebay.contract.errors import ConfigurationError
-from forebay.contract.execution import PROVIDERS, OnnxOptions, ProviderOptions
+from forebay.contract.execution import PROVIDERS, OnnxOptions, ProviderOptions, Providers
 
 CPU = PROVIDERS["cpu"]
 CUDA = PROVIDERS["cuda"]
@@ -26,7 +26,7 @@ PACKAGES = {
 be installed."""
 
 
-def sessions(options: OnnxOptions, *, home: Path) -> tuple[tuple[str, ProviderOptions], ...]:
+def sessions(options: OnnxOptions, *, home: Path) -> Providers:
     """The providers of a session, the CPU's last, with what they need and were not given.
 
     Args:

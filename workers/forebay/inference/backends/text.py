@@ -72,7 +72,7 @@ class TextModel:
         fits = len(ready) == len(prepared)
         for batch in (*([row] for row in ready), ready):
             values = self._graph.run(batch)
-            fits = fits and values.shape[-1] == self._manifest.limits.dimensions
+            fits = fits and values.shape[-1] == self._manifest.text.dimensions
             if fits:
                 self.task.outputs(batch, values)
         if not fits:

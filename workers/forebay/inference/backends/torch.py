@@ -99,7 +99,7 @@ class TorchModel(TextModel):
         )
         runner = Runner(
             network,
-            manifest.limits,
+            manifest.text,
             segments=manifest.network.segments,
             options=options or TorchOptions(),
             device=device,

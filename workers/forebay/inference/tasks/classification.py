@@ -2,15 +2,13 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from forebay.contract.errors import InvalidInput
 from forebay.contract.manifest import Head
-from forebay.contract.rows import Classes, Function, Options, Output, PairRow, Row, TextRow
+from forebay.contract.rows import Options, Output, PairRow, Row, TextRow
 from forebay.inference.backends.base import PreparedRow
 from forebay.inference.tasks.base import LOGITS, Tokens, Values
 from forebay.inference.tasks.pairs import Pairs
-from forebay.inference.tasks.scores import scores
+from forebay.inference.tasks.scores import classes
 from forebay.inference.tasks.text import Texts
 
 
@@ -59,23 +57,8 @@ class Classification:
             rows: of the batch.
             values: logits `[rows, labels]`.
         """
-        by_function: dict[Function, Values] = {}
-        outputs: list[Output] = []
-        for index, row in enumerate(rows):
-            assert isinstance(row, Tokens)
-            function = row.options.function or self._head.function
-            if function not in by_function:
-                by_function[function] = scores(function, values)
-            made = by_function[function][index]
-            order = np.argsort(-made, kind="stable")[: row.options.top_k or None]
-            outputs.append(
-                Classes(
-                    tuple(self._head.labels[label] for label in order),
-                    made[order].astype("<f4", copy=False).tobytes(),
-                    row.length,
-                )
-            )
-        return outputs
+        asked = [row.options for row in rows if isinstance(row, Tokens)]
+        return classes(self._head, values, options=asked, tokens=[row.length for row in rows])
 
 
 def _at(index: int, row: PreparedRow | InvalidInput) -> PreparedRow | InvalidInput:

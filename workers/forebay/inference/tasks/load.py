@@ -21,7 +21,7 @@ def load(folder: Path, manifest: Manifest) -> Task:
     Raises:
         ArtifactError: the tokenizer can't be loaded, or the manifest lacks what the task needs.
     """
-    texts = Texts(open_tokenizer(folder / TOKENIZER_FILE), manifest.limits)
+    texts = Texts(open_tokenizer(folder / TOKENIZER_FILE), manifest.text)
     match manifest.task:
         case rows.Task.EMBEDDING:
             from forebay.inference.tasks.embedding import Embeddings
@@ -40,7 +40,9 @@ def load(folder: Path, manifest: Manifest) -> Task:
             from forebay.inference.tasks.token_classification import TokenClassification
 
             return TokenClassification(texts, _head(manifest))
-        case rows.Task.ECHO | rows.Task.PYTHON as task:
+        case (
+            rows.Task.ECHO | rows.Task.PYTHON | rows.Task.IMAGE_CLASSIFICATION | rows.Task.TENSORS
+        ) as task:
             raise ArtifactError(f"{folder} holds no model of text: its task is {task.value!r}.")
 
 

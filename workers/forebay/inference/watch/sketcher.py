@@ -16,8 +16,11 @@ from forebay.contract.rows import (
     PairRow,
     Row,
     Spans,
+    Tensors,
+    TensorsRow,
     TextRow,
     Value,
+    output_bytes,
     row_bytes,
 )
 from forebay.contract.sketch import INPUTS, OUTPUTS
@@ -137,7 +140,7 @@ class Sketcher:
         elif isinstance(row, PairRow):
             self._characters.update(row.text[: bins.MOST_CHARACTERS])
             self._characters.update(row.pair[: bins.MOST_CHARACTERS])
-        elif ready.length == 1:
+        elif ready.length == 1 or isinstance(row, TensorsRow):
             return  # a row that is no text, and of which no tokens are known
         counts[f"tokens {bins.size(ready.length)}"] += 1
         if isinstance(row, TextRow | PairRow):
@@ -179,6 +182,8 @@ class Sketcher:
                     counts[f"entity {self._name(span.entity)}"] += 1
             case Value(json=json):
                 counts[f"answer {_answer(json)}"] += 1
+            case Tensors():
+                counts[f"answer {bins.size(output_bytes(output))}"] += 1
 
     def _name(self, label: str) -> str:
         if label in self._names:

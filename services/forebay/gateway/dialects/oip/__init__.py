@@ -5,7 +5,6 @@
     framing       compressed bodies; binary data behind the JSON
     inference     one inference, whichever way it came
     tasks         which tensors each task takes and gives: the table to extend for a new one
-    tensors       datatypes, shapes, elements
     parameters    priority, timeout, truncate and others
     description   metadata, configurations, the repository's index
     statistics    what came of inferences

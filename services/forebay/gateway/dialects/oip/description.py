@@ -12,13 +12,14 @@ from typing import Final
 import msgspec
 
 from forebay.contract.model import ModelSpec
+from forebay.contract.tensors import TensorSpec
 from forebay.contract.versions import model_of
 from forebay.contract.workers import ModelState
 from forebay.gateway.dialects.oip.faults import NotSupported
-from forebay.gateway.dialects.oip.tasks import signature_of
-from forebay.gateway.dialects.oip.tensors import DATATYPES, TensorSpec
+from forebay.gateway.dialects.oip.tasks import Signature, signature_of
 from forebay.gateway.dispatch import Dispatch
 from forebay.gateway.repository import Repository, Standing
+from forebay.gateway.tensors import DATATYPES
 
 NAME: Final = "forebay"
 EXTENSIONS: Final = (
@@ -129,7 +130,7 @@ class Description:
             model_of(spec.name),
             self._dispatch.serving_versions(spec),
             _platform(spec),
-            tuple(_told(tensor) for tensor in signature_of(spec).inputs),
+            tuple(_told(tensor) for tensor in self._signature(spec).inputs),
             tuple(_told(tensor) for tensor in self._outputs(spec)),
         )
 
@@ -139,7 +140,7 @@ class Description:
             model_of(spec.name),
             _platform(spec),
             spec.backend.value,
-            tuple(_configured(tensor) for tensor in signature_of(spec).inputs),
+            tuple(_configured(tensor) for tensor in self._signature(spec).inputs),
             tuple(_configured(tensor) for tensor in self._outputs(spec)),
         )
 
@@ -209,7 +210,10 @@ class Description:
         return self._dispatch.model(model, param="model")
 
     def _outputs(self, spec: ModelSpec) -> tuple[TensorSpec, ...]:
-        return signature_of(spec).outputs(self._dispatch.dimensions(spec))
+        return self._signature(spec).outputs(self._dispatch.dimensions(spec))
+
+    def _signature(self, spec: ModelSpec) -> Signature:
+        return signature_of(spec, self._dispatch.tensors(spec))
 
 
 def _platform(spec: ModelSpec) -> str:

@@ -18,11 +18,11 @@ from forebay.contract.prediction import Timing
 from forebay.contract.versions import model_of
 from forebay.gateway.dialects.oip.parameters import Parameters
 from forebay.gateway.dialects.oip.statistics import Statistics
-from forebay.gateway.dialects.oip.tasks import signature_of
-from forebay.gateway.dialects.oip.tensors import Declared, Tensor, check_declared
+from forebay.gateway.dialects.oip.tasks import Signature, signature_of
 from forebay.gateway.dispatch import Dispatch
 from forebay.gateway.names import Name
 from forebay.gateway.split import Sticky
+from forebay.gateway.tensors import Declared, Tensor, check_declared
 from forebay.gateway.waits import WhenGone
 
 T = TypeVar("T")
@@ -39,6 +39,7 @@ class Answered(msgspec.Struct, frozen=True):
         version: short digest of the artifact that ran; empty if that is not known.
         outputs: those that were asked for, in that order, or all.
         timing: where the time went.
+        rows: how many were run.
         of: which version that was, by its name, where the model has several.
     """
 
@@ -46,6 +47,7 @@ class Answered(msgspec.Struct, frozen=True):
     version: str
     outputs: Sequence[Tensor]
     timing: Timing | None
+    rows: int
     of: str | None = None
 
 
@@ -106,9 +108,11 @@ class Inference:
         except BaseException:
             self._statistics.failed(model_of(spec.name), seconds=time.monotonic() - since)
             raise
-        rows = answered.outputs[0].shape[0] if answered.outputs else 0
         self._statistics.succeeded(
-            answered.model, rows=rows, seconds=time.monotonic() - since, timing=answered.timing
+            answered.model,
+            rows=answered.rows,
+            seconds=time.monotonic() - since,
+            timing=answered.timing,
         )
         return answered
 
@@ -123,9 +127,9 @@ class Inference:
         sticky: Sticky,
     ) -> Answered:
         parameters.check()
-        signature = signature_of(spec)
+        signature = signature_of(spec, self._dispatch.tensors(spec))
         _check_names(spec, "output", wanted, signature.names)
-        self._check_inputs(spec, [declared for declared, _ in inputs])
+        self._check_inputs(spec, signature, [declared for declared, _ in inputs])
         tensors = {declared.name: read(declared) for declared, read in inputs}
         rows = signature.rows(tensors)
         try:
@@ -147,15 +151,20 @@ class Inference:
         made = {tensor.name: tensor for tensor in signature.tensors(outcome.outputs)}
         outputs = [made[name] for name in wanted] if wanted else list(made.values())
         model = model_of(spec.name)
-        return Answered(model, outcome.version or "", outputs, outcome.timing, outcome.of)
+        return Answered(
+            model, outcome.version or "", outputs, outcome.timing, len(rows), outcome.of
+        )
 
-    def _check_inputs(self, spec: ModelSpec, declared: Sequence[Declared]) -> None:
+    def _check_inputs(
+        self, spec: ModelSpec, signature: Signature, declared: Sequence[Declared]
+    ) -> None:
         """Hold all that is declared against what the model takes."""
-        takes = {tensor.name: tensor for tensor in signature_of(spec).inputs}
+        takes = {tensor.name: tensor for tensor in signature.inputs}
+        most_rows = self._dispatch.max_inputs if signature.rows_first else None
         given = [tensor.name for tensor in declared]
         _check_names(spec, "input", given, takes)
         for tensor in declared:
-            check_declared(tensor, takes[tensor.name], most_rows=self._dispatch.max_inputs)
+            check_declared(tensor, takes[tensor.name], most_rows=most_rows)
         for name, wanted in takes.items():
             if not wanted.optional and name not in given:
                 raise InvalidInput(

@@ -9,12 +9,13 @@ import msgspec
 from msgspec import Meta
 
 from forebay.contract.errors import InvalidInput
+from forebay.contract.tensors import BYTES
 from forebay.gateway.bodies import decode
 from forebay.gateway.dialects.oip.framing import HEADER_LENGTH, Binary, decompress, split
 from forebay.gateway.dialects.oip.inference import Given
 from forebay.gateway.dialects.oip.parameters import Parameters
-from forebay.gateway.dialects.oip.tensors import (
-    BYTES,
+from forebay.gateway.http import Call
+from forebay.gateway.tensors import (
     DATATYPES,
     MAX_RANK,
     Declared,
@@ -23,7 +24,6 @@ from forebay.gateway.dialects.oip.tensors import (
     of_raw,
     of_strings,
 )
-from forebay.gateway.http import Call
 
 MAX_ID: Final = 1_024
 """Longest id of a request, characters."""

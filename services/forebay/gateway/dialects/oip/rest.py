@@ -7,6 +7,7 @@ import msgspec
 
 from forebay.contract.errors import InvalidInput
 from forebay.contract.model import ModelSpec
+from forebay.contract.tensors import BYTES
 from forebay.contract.versions import model_of
 from forebay.gateway.bodies import decode
 from forebay.gateway.dialects.oip import requests
@@ -14,8 +15,8 @@ from forebay.gateway.dialects.oip.description import Description
 from forebay.gateway.dialects.oip.framing import HEADER_LENGTH
 from forebay.gateway.dialects.oip.inference import Answered, Inference
 from forebay.gateway.dialects.oip.statistics import ModelStatistics, Statistics
-from forebay.gateway.dialects.oip.tensors import BYTES, Tensor
 from forebay.gateway.http import Answer, Call, Handler, Header, to_json, told
+from forebay.gateway.tensors import Tensor
 
 BINARY = (b"content-type", b"application/octet-stream")
 

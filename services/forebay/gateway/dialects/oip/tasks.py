@@ -8,12 +8,16 @@
     zero-shot             text BYTES [-1] and pair BYTES [-1],       logits FP32 [-1, 2]: entails,
                           the hypothesis                             contradicts
     token-classification  text BYTES [-1]                            spans BYTES [-1], each JSON
+    image-classification  image BYTES [-1], each a file, or          labels BYTES [-1, -1],
+                          base64 or a data: URL of one               scores FP32 [-1, -1]
     echo and python       value BYTES [-1], each of them JSON        value BYTES [-1]
 
 Labels come the best first, all of them. The first dimension is rows. A task is a `Signature`: what
-it takes, what it gives, and the two functions between tensors and rows.
+it takes, what it gives, and the two functions between tensors and rows. That of a model of plain
+tensors is its own: what its artifact's manifest says.
 """
 
+import functools
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, cast
@@ -27,6 +31,7 @@ from forebay.contract.rows import (
     Classes,
     Embedding,
     Entailment,
+    ImageRow,
     Options,
     Output,
     PairRow,
@@ -38,10 +43,12 @@ from forebay.contract.rows import (
     Value,
     ValueRow,
 )
+from forebay.contract.tensors import BYTES, TensorSignature, TensorSpec
+from forebay.gateway import images, tensor_rows
 from forebay.gateway.bodies import check_depth, decode
-from forebay.gateway.dialects.oip.tensors import BYTES, Tensor, TensorSpec
 from forebay.gateway.errors import MalformedBody
 from forebay.gateway.http import to_json
+from forebay.gateway.tensors import Tensor
 
 MAX_TOKEN_ID: Final = 2**31 - 1
 
@@ -57,6 +64,7 @@ class Signature(msgspec.Struct, frozen=True):
         rows: makes rows of tensors, whose datatypes and shapes have been checked.
         tensors: makes tensors of outputs, one output a row.
         options: what is asked of the outputs.
+        rows_first: whether the first dimension of its inputs is rows.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -64,6 +72,7 @@ class Signature(msgspec.Struct, frozen=True):
     rows: Callable[[Inputs], Sequence[Row]]
     tensors: Callable[[Sequence[Output]], list[Tensor]]
     options: Options = DEFAULT_OPTIONS
+    rows_first: bool = True
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -167,6 +176,16 @@ def _spans_tensors(outputs: Sequence[Output]) -> list[Tensor]:
     return [Tensor("spans", BYTES, (len(spans),), spans)]
 
 
+def _image_rows(inputs: Inputs) -> Sequence[Row]:
+    rows: list[Row] = []
+    for index, item in enumerate(inputs["image"].strings):
+        where = f"image[{index}]"
+        # No file of an image is all ASCII; base64, which JSON has to have it in, is.
+        data = images.bytes_of(item.decode(), param=where) if item.isascii() else item
+        rows.append(ImageRow(data))
+    return rows
+
+
 def _python_rows(inputs: Inputs) -> Sequence[Row]:
     rows = _echo_rows(inputs)
     for index, row in enumerate(rows):
@@ -255,6 +274,13 @@ SIGNATURES: Final = cast(
             rows=_text_rows,
             tensors=_spans_tensors,
         ),
+        Task.IMAGE_CLASSIFICATION: Signature(
+            inputs=(TensorSpec("image", BYTES, (-1,)),),
+            outputs=lambda _: _LABELLED,
+            rows=_image_rows,
+            tensors=_classes_tensors,
+            options=_ALL_LABELS,
+        ),
         Task.PYTHON: Signature(
             inputs=(TensorSpec("value", BYTES, (-1,)),),
             outputs=lambda _: (TensorSpec("value", BYTES, (-1,)),),
@@ -271,12 +297,26 @@ SIGNATURES: Final = cast(
 )
 
 
-def signature_of(spec: ModelSpec) -> Signature:
-    """What a model looks like from here: the one place to ask, were it ever to depend on the model.
+def signature_of(spec: ModelSpec, tensors: TensorSignature | None) -> Signature:
+    """What a model looks like from here: the one place to ask.
+
+    Args:
+        spec: the model.
+        tensors: those of its graph, of a model of plain tensors that this gateway knows.
 
     Raises:
+        Unavailable: it is a model of plain tensors, and this gateway can't tell which.
         InvalidInput: its task is not spoken over this protocol.
     """
+    if spec.task is Task.TENSORS:
+        known = tensor_rows.known(spec, tensors)
+        return Signature(
+            inputs=known.inputs,
+            outputs=lambda _: known.outputs,
+            rows=functools.partial(tensor_rows.rows_of, known),
+            tensors=tensor_rows.tensors_of,
+            rows_first=known.batched,
+        )
     found = SIGNATURES.get(spec.task)
     if found is None:
         raise InvalidInput(

@@ -12,6 +12,7 @@ from forebay.contract.rows import (
     DEFAULT_OPTIONS,
     Aggregation,
     Function,
+    ImageRow,
     Options,
     PairRow,
     Row,
@@ -19,7 +20,8 @@ from forebay.contract.rows import (
     TextRow,
     ValueRow,
 )
-from forebay.gateway import reranking, zero_shot
+from forebay.contract.tensors import TensorSignature
+from forebay.gateway import images, reranking, tensor_json, tensor_rows, zero_shot
 from forebay.gateway.bodies import check_depth, decode
 from forebay.gateway.pairs import check_size
 
@@ -117,6 +119,20 @@ class LabelsInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.labels
 
 
+class ImageInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Input of an image classifier.
+
+    Attributes:
+        image: a `data:` URL or base64 of a file, or several.
+        top_k: labels to tell, the best ones; five if not given, null tells all.
+        function_to_apply: makes the scores; the model's own if not given.
+    """
+
+    image: str | tuple[str, ...]
+    top_k: TopK | None = 5
+    function_to_apply: Function | None = None
+
+
 class EchoInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Input of an echo model: any JSON value."""
 
@@ -145,21 +161,30 @@ _documents = msgspec.json.Decoder(DocumentsInput)
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _spans = msgspec.json.Decoder(SpansInput)
 _labels = msgspec.json.Decoder(LabelsInput)
+_image = msgspec.json.Decoder(ImageInput)
 _echo = msgspec.json.Decoder(EchoInput)
 _any = msgspec.json.Decoder()
 _objects = msgspec.json.Decoder(dict[str, Any] | tuple[dict[str, Any], ...])
 _raws = msgspec.json.Decoder(tuple[msgspec.Raw, ...])
 
 
-def rows_of(spec: ModelSpec, input_json: msgspec.Raw, *, most: int) -> Asked:
+def rows_of(
+    spec: ModelSpec,
+    input_json: msgspec.Raw,
+    *,
+    most: int,
+    tensors: TensorSignature | None = None,
+) -> Asked:
     """The rows of an `input`.
 
     Args:
         spec: whose task says what an input looks like.
         input_json: the input as it came.
         most: rows in one request.
+        tensors: those of its graph, of a model of plain tensors.
 
     Raises:
+        Unavailable: it is a model of plain tensors, and this gateway doesn't know them.
         InvalidInput: it is not what the task takes; `param` names the field.
     """
     match spec.task:
@@ -181,6 +206,10 @@ def rows_of(spec: ModelSpec, input_json: msgspec.Raw, *, most: int) -> Asked:
         case Task.ZERO_SHOT:
             labels = decode(_labels, input_json, within="input")
             return Asked(_questions(labels, most), isinstance(labels.text, str), labels.truncate)
+        case Task.IMAGE_CLASSIFICATION:
+            return _images_asked(decode(_image, input_json, within="input"), most)
+        case Task.TENSORS:
+            return _tensors_asked(tensor_rows.known(spec, tensors), input_json, most)
         case Task.ECHO:
             value = decode(_echo, input_json, within="input").value
             # A value that is kept as it came must be one that can be read back.
@@ -206,6 +235,23 @@ def _rows_as_they_came(input_json: msgspec.Raw, most: int) -> Asked:
     _check_count(len(given), most, "input")
     rows = tuple(ValueRow(bytes(row)) for row in decode(_raws, input_json, within="input"))
     return Asked(rows, single=False)
+
+
+def _images_asked(given: ImageInput, most: int) -> Asked:
+    single = isinstance(given.image, str)
+    found = texts_of(given.image, most, field="image")
+    rows = tuple(
+        ImageRow(images.bytes_of(text, param="input.image" if single else f"input.image[{index}]"))
+        for index, text in enumerate(found)
+    )
+    return Asked(rows, single, options=Options(given.top_k or 0, given.function_to_apply))
+
+
+def _tensors_asked(signature: TensorSignature, input_json: msgspec.Raw, most: int) -> Asked:
+    fields = decode(_fields, input_json, within="input")
+    most_rows = most if signature.batched else None
+    given = tensor_json.read(fields, signature.inputs, most_rows=most_rows, within="input")
+    return Asked(tuple(tensor_rows.rows_of(signature, given)), single=True)
 
 
 def _reranking_asked(spec: ModelSpec, input_json: msgspec.Raw, most: int) -> Asked:

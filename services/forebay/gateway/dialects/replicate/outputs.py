@@ -6,11 +6,24 @@ from typing import Any, cast
 
 import msgspec
 
-from forebay.contract.rows import Classes, Embedding, Entailment, Output, Span, Spans, Task, Value
-from forebay.gateway import reranking, zero_shot
+from forebay.contract.rows import (
+    Classes,
+    Embedding,
+    Entailment,
+    Output,
+    Span,
+    Spans,
+    Task,
+    Tensors,
+    Value,
+)
+from forebay.gateway import reranking, tensor_json, tensor_rows, zero_shot
 from forebay.gateway.dialects.replicate.inputs import LabelsInput, is_of_documents
 
 _any = msgspec.json.Decoder()
+
+_LISTS = ("text", "pair", "documents", "image")
+"""Fields that make an input several items where they are lists."""
 
 
 class Label(msgspec.Struct, frozen=True):
@@ -50,9 +63,9 @@ def is_single(task: Task | None, input_value: Any) -> bool:
     """
     if isinstance(input_value, list):
         return False
-    return task is Task.PYTHON or not (
+    return task in (Task.PYTHON, Task.TENSORS) or not (
         isinstance(input_value, dict)
-        and any(isinstance(input_value.get(field), list) for field in ("text", "pair", "documents"))
+        and any(isinstance(input_value.get(field), list) for field in _LISTS)
     )
 
 
@@ -64,9 +77,15 @@ def output_of(outputs: Sequence[Output], input_value: Any, *, single: bool) -> A
         input_value: its input, as JSON or as what JSON gives.
         single: whether it holds one item.
     """
-    if isinstance(outputs[0] if outputs else None, Classes | Entailment):
+    if isinstance(outputs[0] if outputs else None, Classes | Entailment | Tensors):
         if isinstance(input_value, msgspec.Raw):
             input_value = _any.decode(input_value)
+        if isinstance(outputs[0], Tensors):
+            as_objects = any(map(tensor_json.is_object, input_value.values()))
+            return {
+                tensor.name: tensor_json.told(tensor, as_object=as_objects)
+                for tensor in tensor_rows.tensors_of(outputs)
+            }
         if is_of_documents(input_value):
             values: list[Any] = reranking.ranking(outputs, top_n=input_value.get("top_n"))
         elif isinstance(outputs[0], Classes):
@@ -99,9 +118,9 @@ def _span(span: Span) -> Token | Group:
 def _classes(outputs: Sequence[Classes], given: dict[str, Any], *, single: bool) -> list[Any]:
     """For each row its labels; the best one alone where the pipeline tells no list.
 
-    That is so unless the request says `top_k`, or is one text by itself.
+    That is so unless the request says `top_k`, or is one text by itself, or of images.
     """
-    listed = "top_k" in given or (single and given.get("pair") is None)
+    listed = "top_k" in given or "image" in given or (single and given.get("pair") is None)
     values: list[Any] = []
     for output in outputs:
         scores = struct.unpack(f"<{len(output.scores) // 4}f", output.scores)

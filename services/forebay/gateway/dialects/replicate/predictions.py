@@ -44,7 +44,12 @@ class Predictions:
         wait_s = requests.wait_of(call.header(b"prefer"))
         request = requests.read(call.body)
         spec = self._dispatch.meant(request.version, param="version")
-        asked = inputs.rows_of(spec, request.input, most=self._dispatch.max_inputs)
+        asked = inputs.rows_of(
+            spec,
+            request.input,
+            most=self._dispatch.max_inputs,
+            tensors=self._dispatch.tensors(spec),
+        )
         prediction = await self._dispatch.create(
             spec,
             asked.rows,

@@ -6,7 +6,8 @@ from typing import Any, Final
 import msgspec
 
 from forebay.contract.rows import Task
-from forebay.gateway import reranking, zero_shot
+from forebay.contract.tensors import TensorSignature, TensorSpec
+from forebay.gateway import reranking, tensor_json, zero_shot
 from forebay.gateway.dialects.replicate import inputs, outputs
 from forebay.gateway.versions import Serving
 from forebay.runtime.schema import DIALECT, attributes, summary
@@ -17,9 +18,10 @@ TAKEN: Final[dict[Task, tuple[Any, ...]]] = {
     Task.RERANKING: (inputs.DocumentsInput, inputs.ClassesInput),
     Task.TOKEN_CLASSIFICATION: (inputs.SpansInput,),
     Task.ZERO_SHOT: (inputs.LabelsInput,),
+    Task.IMAGE_CLASSIFICATION: (inputs.ImageInput,),
     Task.ECHO: (inputs.EchoInput,),
 }
-"""What an `input` may be, by task; a python model says for itself what a row is."""
+"""What an `input` may be, by task; python models and those of plain tensors say it themselves."""
 
 GIVEN: Final[dict[Task, tuple[Any, ...]]] = {
     Task.EMBEDDING: (list[float], list[list[float]]),
@@ -37,6 +39,7 @@ GIVEN: Final[dict[Task, tuple[Any, ...]]] = {
         list[list[outputs.Group]],
     ),
     Task.ZERO_SHOT: (zero_shot.Ranking, list[zero_shot.Ranking]),
+    Task.IMAGE_CLASSIFICATION: (list[outputs.Label], list[list[outputs.Label]]),
     Task.ECHO: (Any,),
 }
 """What an `output` may be: that of one item, or of a list of them."""
@@ -85,14 +88,16 @@ def schemas_of(task: Task, serving: Serving | None) -> Schemas:
 
     Args:
         task: the model's.
-        serving: what serves it; of a python model it has the schemas that its class describes.
-            Where they are not known here, any object is let pass.
+        serving: what serves it; of a python model it has the schemas that its class describes, of
+            plain tensors their signature. Where these are not known here, any object is let pass.
     """
     if task is Task.PYTHON:
         row, output = {"type": "object"}, dict[str, Any]()
         if serving is not None and serving.schemas is not None:
             row, output = serving.schemas
         return _of_rows(row, output)
+    if task is Task.TENSORS:
+        return _of_tensors(None if serving is None else serving.tensors)
     taken, given = TAKEN[task], GIVEN[task]
     types = (*taken, *given)
     schemas, parts = msgspec.json.schema_components(types, ref_template=f"{LOCAL}{{name}}")
@@ -123,6 +128,33 @@ def _of_rows(row: dict[str, Any], output: dict[str, Any]) -> Schemas:
         reference = {"$ref": f"{LOCAL}{name}"}
         several.append({"anyOf": [reference, {"type": "array", "items": reference}]})
     return Schemas(several[0], several[1], parts)
+
+
+def _of_tensors(signature: TensorSignature | None) -> Schemas:
+    """Schemas of a model of plain tensors: an object that has each by its name."""
+    if signature is None:
+        return Schemas({"type": "object"}, {"type": "object"}, {})
+    (reference,), parts = msgspec.json.schema_components(
+        (tensor_json.TensorObject,), ref_template=f"{LOCAL}{{name}}"
+    )
+    _tell(parts[tensor_json.TensorObject.__name__], tensor_json.TensorObject)
+
+    def schema(tensors: Sequence[TensorSpec]) -> dict[str, Any]:
+        return {
+            "type": "object",
+            "properties": {
+                tensor.name: {
+                    "anyOf": [{"type": "array"}, reference],
+                    "description": f"{tensor.datatype} {list(tensor.shape)}; -1 is any size.",
+                }
+                for tensor in tensors
+            },
+            "required": [tensor.name for tensor in tensors if not tensor.optional],
+            "additionalProperties": False,
+        }
+
+    told = {name: _summed_up(part) for name, part in parts.items()}
+    return Schemas(schema(signature.inputs), schema(signature.outputs), told)
 
 
 def _structs(types: Sequence[Any]) -> list[type[msgspec.Struct]]:

@@ -9,16 +9,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from forebay.contract.errors import InvalidInput
+from forebay.contract.tensors import BYTES
 from forebay.gateway.dialects.oip.inference import Answered, Given
 from forebay.gateway.dialects.oip.rpc.wire import open_inference_pb2 as pb
-from forebay.gateway.dialects.oip.tensors import (
-    BYTES,
-    Declared,
-    Tensor,
-    of_numbers,
-    of_raw,
-    of_strings,
-)
+from forebay.gateway.tensors import Declared, Tensor, of_numbers, of_raw, of_strings
 
 CONTENTS: Final = {
     "BOOL": "bool_contents",

@@ -1,4 +1,4 @@
-"""Tensors as this protocol has them: a name, a datatype, a shape, and elements in row-major order.
+"""Tensors as the Open Inference Protocol has them: name, datatype, shape, elements by row.
 
 Elements travel as numbers (JSON, or typed lists in gRPC), or raw: little-endian, one after the
 other; each element of `BYTES` as its length in four bytes and then its bytes. What is declared is
@@ -14,13 +14,12 @@ from typing import Any, Final
 
 import msgspec
 
+from forebay.contract import tensors
 from forebay.contract.errors import InvalidInput
+from forebay.contract.tensors import BYTES, TensorSpec
 
 MAX_RANK: Final = 8
 """Most dimensions of a tensor."""
-
-BYTES: Final = "BYTES"
-"""The datatype of texts, and of anything else that is no number."""
 
 _LENGTH: Final = struct.Struct("<I")
 
@@ -58,20 +57,6 @@ DATATYPES: Final = {
     BYTES: Datatype(0, "", str, "TYPE_STRING"),
 }
 """All datatypes of the protocol, by name."""
-
-
-class TensorSpec(msgspec.Struct, frozen=True):
-    """A tensor that a model takes or gives.
-
-    Attributes:
-        shape: a dimension of -1 is any; the first one is rows.
-        optional: whether a request may leave it out.
-    """
-
-    name: str
-    datatype: str
-    shape: tuple[int, ...]
-    optional: bool = False
 
 
 class Declared(msgspec.Struct, frozen=True):
@@ -185,13 +170,13 @@ def check_count(declared: Declared, found: int) -> None:
         )
 
 
-def check_declared(declared: Declared, spec: TensorSpec, *, most_rows: int) -> None:
+def check_declared(declared: Declared, spec: TensorSpec, *, most_rows: int | None) -> None:
     """Hold what a request declares against what the model takes.
 
     Args:
         declared: by the request.
         spec: of the model.
-        most_rows: in one request.
+        most_rows: in one request; None where the first axis isn't rows.
 
     Raises:
         InvalidInput: another datatype, another shape, or too many rows.
@@ -210,7 +195,7 @@ def check_declared(declared: Declared, spec: TensorSpec, *, most_rows: int) -> N
         )
     if declared.elements == 0:
         raise InvalidInput(f"{name} must not be empty.", param=name)
-    if declared.shape[0] > most_rows:
+    if most_rows is not None and declared.shape[0] > most_rows:
         raise InvalidInput(
             f"{name} has {_cut(declared.shape[0])} rows; one request takes {most_rows:,} at most.",
             param=name,
@@ -221,10 +206,7 @@ def fits(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
     """Whether a shape is one that is wanted; [n, 1] does for [n], as most servers have it."""
     if len(wanted) == 1 and len(shape) == 2 and shape[1] == 1:
         shape = shape[:1]
-    if len(shape) != len(wanted):
-        return False
-    pairs = zip(shape, wanted, strict=True)
-    return all(have >= 0 and want in (-1, have) for have, want in pairs)
+    return tensors.fits(shape, wanted)
 
 
 def _split(declared: Declared, raw: memoryview) -> tuple[bytes, ...]:

@@ -1,0 +1,106 @@
+"""ONNX files and images in `models.toml`, and the catalogs that the docs show."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from forebay.cli.predict import read_input
+from forebay.contract.errors import ConfigurationError, InvalidInput
+from forebay.contract.image import Fit, ImageForm, ImageTable
+from forebay.contract.model import Precision
+from forebay.contract.rows import Task
+from forebay.runtime.catalog import Catalog, read
+
+ROOT = Path(__file__).parents[2]
+MODEL = '[models.m]\ntask = "{task}"\nbackend = "onnx"\nsource = "{source}"\n'
+IMAGES = MODEL.format(task="image-classification", source="onnx:m.onnx")
+TABLE = IMAGES + '[models.m.image]\nlabels = ["a"]\n'
+
+
+def catalog(folder: Path, text: str) -> Catalog:
+    (folder / "models.toml").write_text(text)
+    return read(folder / "models.toml")
+
+
+def test_every_catalog_of_the_docs_is_one(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "models.md").read_text("utf-8")
+    shown = re.findall(r"^```toml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    for text in shown:
+        assert catalog(tmp_path, text).models
+    example = read(ROOT / "docs" / "examples" / "ocr.toml").models
+    assert set(example) == {"detect", "turned", "recognise"}
+    (turned,) = (text for text in shown if "models.turned" in text)
+    assert catalog(tmp_path, turned).find("turned").image == example["turned"].image
+
+
+def test_images_and_tensors_are_left_in_full_precision(tmp_path: Path) -> None:
+    assert catalog(tmp_path, TABLE).find("m").precision is Precision.FP32
+    tensors = MODEL.format(task="tensors", source="onnx:m.onnx")
+    assert catalog(tmp_path, tensors).find("m").precision is Precision.FP32
+    folder = MODEL.format(task="embedding", source="m")
+    assert catalog(tmp_path, folder).find("m").precision is Precision.INT8
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (IMAGES, "models.m.image.labels: must be given: what the scores"),
+        (
+            TABLE.replace("[models.m.im", 'precision = "int8"\n[models.m.im'),
+            "models.m.precision: must be fp32 for the task",
+        ),
+        (TABLE + "height = 0\n", "line 7: models.m.image.height: must be from 1 to 4,096"),
+        (TABLE + "mean = [0.5]\n", "models.m.image.mean: must be a number for each of 3 channels"),
+        (TABLE + "std = [1.0, 0.0, 1.0]\n", "models.m.image.std: must be a number other than 0"),
+        (TABLE + 'fit = "height"\nresize = [9]\n', "models.m.image.resize: must be of 0 lengths"),
+        (TABLE + "rescale = nan\n", "models.m.image.rescale: must be finite, and not 0"),
+        (
+            TABLE + 'antialias = false\nresample = "lanczos"\n',
+            "models.m.image.antialias: must be true for the filter 'lanczos'",
+        ),
+        (TABLE + 'fit = "square"\n', "models.m.image.fit: invalid enum value 'square'; there are"),
+        (TABLE + "colour = 1\n", "models.m.image.colour: there is no such field; there are height"),
+        (
+            TABLE.replace("onnx:m.onnx", "folder"),
+            "models.m.image: must be left out: it is for ONNX files that classify images",
+        ),
+        (
+            MODEL.format(task="tensors", source="folder"),
+            "models.m.source: must be an ONNX file, `onnx:path/to/file.onnx`",
+        ),
+        (
+            MODEL.format(task="embedding", source="onnx:m.onnx"),
+            "models.m.source: must be no ONNX file for this task",
+        ),
+        (
+            MODEL.format(task="tensors", source="onnx:m.onnx") + "sample = { x = [0] }\n",
+            "models.m.sample: must be shapes of 1 to 1,000,000",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_table_is_told_by_its_field(
+    tmp_path: Path, text: str, told: str
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        catalog(tmp_path, text)
+    assert told in caught.value.message
+
+
+def test_a_table_is_a_form_and_what_its_scores_are_of() -> None:
+    table = ImageTable(height=9, fit=Fit.SHORTEST, resize=(12,), labels=("a",))
+    assert table.form == ImageForm(height=9, fit=Fit.SHORTEST, resize=(12,))
+    assert type(table.form) is ImageForm
+
+
+def test_an_image_is_named_by_its_path_on_the_command_line(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"\x89PNG")
+    task = Task.IMAGE_CLASSIFICATION
+    assert read_input(str(tmp_path / "a.png"), task) == {"image": "iVBORw=="}
+    for url in ("data:image/png;base64,iVBORw==", "https://example.org/a.png"):
+        assert read_input(url, task) == {"image": url}
+    assert read_input('{"image": "x", "top_k": 1}', task) == {"image": "x", "top_k": 1}
+    with pytest.raises(InvalidInput, match=r"none\.png' can't be read"):
+        read_input(str(tmp_path / "none.png"), task)
+    with pytest.raises(InvalidInput, match="takes tensors, as a JSON object"):
+        read_input("1.0", Task.TENSORS)

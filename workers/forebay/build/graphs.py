@@ -1,0 +1,138 @@
+"""The build of models that take no text: from an ONNX file, or a folder of an image classifier.
+
+Their graphs ship as they are (decision 0025): a file's bytes are copied, a folder's model is
+exported in FP32.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from forebay.build import graph, onnx_file, source, trial
+from forebay.build.onnx_file import OnnxFile
+from forebay.contract.errors import BuildFailed
+from forebay.contract.image import ImageForm, ImageTable
+from forebay.contract.manifest import Agreement, Head, Speed
+from forebay.contract.model import ONNX_FILE, ModelSpec
+from forebay.contract.rows import Task
+from forebay.contract.tensors import ANY, TensorSignature, TensorSpec, fits
+
+Progress = Callable[[str, float], None]
+
+_PIXELS = ("FP32", "FP16", "UINT8")
+_SCORES = ("FP32", "FP16")
+
+
+class Made(msgspec.Struct, frozen=True):
+    """An artifact's files are written; this is the rest of it.
+
+    Attributes:
+        source_sha256: hash of the weights.
+        measured: against PyTorch; None of an ONNX file, which has nothing to be held against.
+        fp32_bytes: size of the graph and its weights.
+    """
+
+    source_sha256: str
+    signature: TensorSignature
+    speed: Speed
+    fp32_bytes: int
+    measured: Agreement | None = None
+    image: ImageForm | None = None
+    head: Head | None = None
+
+
+def make(spec: ModelSpec, folder: Path, *, threads: int, progress: Progress) -> Made:
+    """Write an artifact's files.
+
+    Args:
+        spec: the model.
+        folder: of the artifact, empty.
+        threads: of a forward pass.
+        progress: told the step and how far it is.
+
+    Raises:
+        BuildFailed: a step failed.
+    """
+    progress("source", 0.0)
+    if not spec.source.startswith(ONNX_FILE):
+        return _of_folder(spec, folder, threads, progress)
+    file = onnx_file.read(spec.source, base=Path(spec.folder), threads=threads)
+    progress("evaluate", 0.0)
+    signature = trial.signature_of(file, sample=spec.sample, where=f"models.{spec.name}")
+    image, head = None, None
+    if spec.task is Task.IMAGE_CLASSIFICATION:
+        table = spec.image
+        signature = _of_images(file, signature, table, where=f"models.{spec.name}.image")
+        image, head = table.form, Head(table.labels, function=table.function)
+    file.copy(folder)
+    return Made(
+        file.sha256,
+        signature,
+        trial.speed(file, signature, threads=threads),
+        sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
+        image=image,
+        head=head,
+    )
+
+
+def _of_folder(spec: ModelSpec, folder: Path, threads: int, progress: Progress) -> Made:
+    from forebay.build.image_classifier import ImageClassifier
+    from forebay.build.image_source import CONFIG
+
+    found = source.resolve(spec.source, beside=("config.json", CONFIG))
+    recipe = ImageClassifier(found.folder)
+    progress("export", 0.0)
+    fp32 = folder.parent / "fp32.onnx"
+    graph.save_mapped(recipe.export(fp32), folder)
+    progress("evaluate", 0.0)
+    measured, speed = recipe.measured(folder / graph.MODEL_FILE, threads=threads)
+    return Made(
+        found.sha256,
+        recipe.signature,
+        speed,
+        fp32.stat().st_size,
+        measured=measured,
+        image=recipe.form,
+        head=recipe.head,
+    )
+
+
+def _of_images(
+    file: OnnxFile, signature: TensorSignature, table: ImageTable, *, where: str
+) -> TensorSignature:
+    """The part of a file's signature that classifies images, tried on their size."""
+    pixels = file.inputs[0]
+    wanted = (1, *table.form.shape)
+    if len(file.inputs) != 1 or pixels.datatype not in _PIXELS or not fits(wanted, pixels.shape):
+        told = ", ".join(f"{one.name} {one.datatype} {list(one.shape)}" for one in file.inputs)
+        raise BuildFailed(
+            f"{file.path} takes {told}, and an image becomes one tensor of {list(wanted)}, as "
+            f"[{where}] says: correct height, width, channels or layout there, or serve the file "
+            "with the task 'tensors'."
+        )
+    scores = _scores(file, len(table.labels))
+    if scores is None:
+        told = ", ".join(f"{one.name} {one.datatype} {list(one.shape)}" for one in file.outputs)
+        raise BuildFailed(
+            f"{file.path} gives {told}, and [{where}] names {len(table.labels)} labels: one output "
+            "must have a score for each, [rows, labels]."
+        )
+    chosen = msgspec.structs.replace(
+        signature, inputs=(pixels,), outputs=(scores,), sample=(wanted,)
+    )
+    shape = trial.output_shape(file, chosen)
+    if shape != (1, len(table.labels)):
+        raise BuildFailed(
+            f"{file.path} gives {scores.name} of the shape {list(shape)} for one image, and "
+            f"[{where}] names {len(table.labels)} labels: name as many as there are scores."
+        )
+    return chosen
+
+
+def _scores(file: OnnxFile, labels: int) -> TensorSpec | None:
+    """The output that has a score for each label: the first that can."""
+    for one in file.outputs:
+        if one.datatype in _SCORES and len(one.shape) == 2 and one.shape[1] in (ANY, labels):
+            return one
+    return None
