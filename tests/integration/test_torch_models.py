@@ -185,7 +185,7 @@ def test_real_embeddings_in_pytorch_are_near_those_of_the_shipped_graph(
     assert cosines.min() > 0.99
 
 
-def test_a_row_is_as_wide_whoever_shares_its_batch(tmp_path: Path) -> None:
+def test_a_row_is_as_wide_whoever_shares_its_batch() -> None:
     """Widths differ by up to a quarter or 8 tokens, and none is over the limit."""
     made = widths(250)
     assert made[0] == 8
