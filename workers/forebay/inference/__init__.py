@@ -18,6 +18,7 @@ memory     what is freed goes back to the system
 rate       how fast this worker is
 trouble    says once what goes wrong again and again
 ledger     what is leased, and how each lease ends
+footprint  what a worker costs, measured in a process of its own
 backends/  what executes a model, behind one protocol
 watch/     what a worker remembers of what it serves, for drift
 tasks/     what a text model does: rows to tokens, values to outputs
