@@ -24,7 +24,7 @@ SETTINGS = ((1, 2), (2, 1), (1, 1))
 
 def main(model: str, path: Path) -> None:
     """Print one line on accuracy, and one for each setting and FP32 graph."""
-    settings = load()
+    settings = load().settings
     spec = read(Path(settings.models_file)).find(model)
     built = ArtifactStore(settings.home).open(model).folder / graph.MODEL_FILE
     kind = kinds.read(source.resolve(spec.source).folder, spec.task)
