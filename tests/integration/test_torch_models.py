@@ -245,7 +245,7 @@ def test_a_build_is_measured_and_comes_out_the_same_each_time(tmp_path: Path) ->
     first = pipeline.build(
         spec, ArtifactStore(tmp_path / "home"), progress=lambda step, _: seen.append(step)
     )
-    assert list(dict.fromkeys(seen)) == ["source", "evaluate", "publish"]
+    assert tuple(dict.fromkeys(seen)) == pipeline.steps(spec)
     report = first.report
     assert report.agreement is not None
     assert report.agreement.variance == 0

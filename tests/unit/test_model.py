@@ -114,6 +114,10 @@ TORCH = {"task": "embedding", "backend": "torch", "source": "models/x"}
         ({**TORCH, "device": "gpu"}, r"device: must be `cpu`, `cuda` or `cuda:N`"),
         ({**ONNX, "device": "cuda"}, r"device: must be left out unless the backend is 'torch'"),
         ({**ONNX, "torch": {"compile": True}}, r"models.x.torch: must be left out"),
+        (
+            {**TORCH, "build": {"prune": 0.5, "min_accuracy": 0.9}},
+            r"build: must be `evaluation` and `min_accuracy` at most",
+        ),
         ({**TORCH, "onnx": {"providers": ["cuda"]}}, r"models.x.onnx: must be left out"),
         ({**ONNX, "precision": "bf16"}, r"precision: must be one that the backend 'onnx' has"),
         ({**ONNX, "onnx": {"providers": []}}, r"providers: must be at least one"),

@@ -301,6 +301,11 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 not is_torch or self.task not in UNQUANTIZED,
                 f"'onnx' for the task {self.task.value!r}: PyTorch runs models of text",
             ),
+            (
+                "build",
+                not is_torch or self.build == self.build.measuring,
+                "`evaluation` and `min_accuracy` at most: the rest is for ONNX graphs",
+            ),
             ("torch", is_torch or self.torch == TorchOptions(), "left out of another backend's"),
             ("onnx", is_onnx or self.onnx == OnnxOptions(), "left out of another backend's"),
             (

@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from forebay.build import evaluate, heads, layout, source, texts, tracing
-from forebay.build.classifier import Classifier
+from forebay.build import evaluate, heads, kinds, layout, source, texts, tracing
 from forebay.build.draft import Draft, Progress
-from forebay.build.embedder import Embedder
 from forebay.build.encoder import Encoder, Pair, Row
+from forebay.build.kinds import TextKind
+from forebay.build.text_models import TOKENIZER
 from forebay.contract.errors import ArtifactError, BuildFailed
 from forebay.contract.execution import TorchOptions
 from forebay.contract.manifest import Manifest, Versions
@@ -24,8 +24,6 @@ from forebay.contract.rows import Task
 from forebay.networks.network import open_network, save
 from forebay.networks.running import Runner
 from forebay.storage.artifacts import describe
-
-_TOKENIZER = "tokenizer.json"
 
 
 class TorchEncoder(Encoder):
@@ -60,7 +58,8 @@ def make(spec: ModelSpec, work: Path, progress: Progress) -> Draft:
     Raises:
         BuildFailed: the weights can't be loaded, or the model doesn't run in this precision.
     """
-    threads = spec.threads or os.cpu_count() or 1
+    cores = os.cpu_count() or 1
+    threads = spec.threads or cores
     folder, full = work / "artifact", work / "fp32"
     folder.mkdir()
     full.mkdir()
@@ -78,7 +77,9 @@ def make(spec: ModelSpec, work: Path, progress: Progress) -> Draft:
         candidate = _encoder(written, folder, spec.precision, spec.torch)
         measured = kind.measured(kind.values(reference, rows), candidate, rows)
         progress("evaluate", 0.5)
-        speed = evaluate.speed(reference, candidate, rows[::2], threads=threads, streams=1)
+        speed = evaluate.speed(
+            reference, candidate, rows[::2], threads=threads, streams=max(1, cores // threads)
+        )
     except (ArtifactError, RuntimeError, AttributeError, TypeError) as error:
         raise BuildFailed(
             f"{spec.name!r} does not run in PyTorch with precision {spec.precision.value!r}"
@@ -99,7 +100,7 @@ class Written(msgspec.Struct, frozen=True):
         network: how the weights are run.
     """
 
-    kind: Embedder | Classifier
+    kind: TextKind
     manifest: Manifest
     network: Network
 
@@ -116,8 +117,9 @@ def write(spec: ModelSpec, folder: Path, *, full: Path | None = None) -> Written
         BuildFailed: the source isn't there or can't be loaded.
     """
     found = source.resolve(spec.source)
-    kind, network = _kind(found.folder, spec.task)
-    kind.tokenizer.save(str(folder / _TOKENIZER), pretty=False)
+    kind = kinds.read(found.folder, spec.task)
+    network = _network(found.folder, kind, spec.task)
+    kind.tokenizer.save(str(folder / TOKENIZER), pretty=False)
     with tracing.quiet():
         body = tracing.load(
             network.kind, found.folder, unused=("pooler.",) if network.pooling else ()
@@ -154,10 +156,9 @@ def _encoder(
     return TorchEncoder(runner, output=written.kind.output)
 
 
-def _kind(folder: Path, task: Task) -> tuple[Embedder | Classifier, Network]:
-    """What the build of this task does its own way, and how its weights become a network."""
-    if task is Task.EMBEDDING:
+def _network(folder: Path, kind: TextKind, task: Task) -> Network:
+    """How the weights become a network."""
+    if kind.head is None:
         form = layout.read(folder)
-        return Embedder(folder), Network("AutoModel", form.pooling, form.normalize)
-    classifier = Classifier(folder, task)
-    return classifier, Network(heads.AUTO_CLASSES[task], segments=classifier.head.segments)
+        return Network("AutoModel", form.pooling, form.normalize)
+    return Network(heads.AUTO_CLASSES[task], segments=kind.head.segments)
