@@ -268,13 +268,8 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             ),
             (
                 "build",
-                self.backend is not BackendName.TORCH
-                or _only(self.build, "min_accuracy", "evaluation"),
-                "left out, but for min_accuracy and evaluation: PyTorch runs weights as they are",
-            ),
-            (
-                "build",
-                self.task not in UNQUANTIZED or _only(self.build, "min_accuracy"),
+                self.task not in UNQUANTIZED
+                or self.build == BuildSpec(min_accuracy=self.build.min_accuracy),
                 f"left out, but for min_accuracy: a graph of {self.task.value!r} is left as it is",
             ),
             *self._of_graphs(),
@@ -349,12 +344,6 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 f"shapes of 1 to {MAX_SAMPLE:,} in each dimension",
             ),
         )
-
-
-def _only(build: BuildSpec, *fields: str) -> bool:
-    """Whether a table says nothing beside these fields."""
-    said = {name: getattr(build, name) for name in fields}
-    return build == msgspec.structs.replace(BuildSpec(), **said)
 
 
 def _names_class(source: str) -> bool:
