@@ -32,13 +32,13 @@ from forebay.contract.prediction import (
 from forebay.contract.rows import DEFAULT_OPTIONS, Options, Output, Row, Task
 from forebay.gateway.errors import DEFAULT_RETRY_S, raised
 from forebay.gateway.names import Name
-from forebay.gateway.parts import identity_of, parts_of
 from forebay.gateway.reads import Reads
 from forebay.gateway.repeats import Repeats
 from forebay.gateway.versions import Versions, find
 from forebay.gateway.waits import Waits, WhenGone
 from forebay.lanes.cancel import Canceler
 from forebay.lanes.lane import LaneWriter, Submission
+from forebay.lanes.parts import identity_of, parts_of
 from forebay.lanes.records import Records, combined_timing
 from forebay.lanes.replies import Inbox
 from forebay.runtime.catalog import Catalog

@@ -8,6 +8,7 @@ ForebayError
 ├── Unavailable        Redis or every worker is out of reach; try again after `retry_after_s`
 ├── DeadlineExceeded   the prediction did not end before its deadline
 ├── BackendFailed      the model raised on this row
+├── StepFailed         a step of a pipeline failed; its kind is that of the step's error
 ├── ArtifactError      an artifact is missing, damaged or not what its manifest says
 ├── BuildFailed        a build step failed, or its result is under the bar
 └── ConfigurationError settings or `models.toml` are wrong
@@ -123,6 +124,25 @@ class BackendFailed(ForebayError):  # noqa: N818
     """The model raised while it ran."""
 
     kind = ErrorKind.BACKEND_FAILED
+
+
+class StepFailed(ForebayError):  # noqa: N818
+    """A step of a pipeline failed, and with it the row whose step it was, unless it is caught.
+
+    Args:
+        step: the model that was called.
+        why: how its prediction ended; `row` is the index in the call.
+
+    Attributes:
+        step: as above.
+        why: as above.
+    """
+
+    def __init__(self, step: str, why: ErrorInfo) -> None:
+        super().__init__(f"Step {step!r} failed: {why.message}")
+        self.kind = why.kind
+        self.step = step
+        self.why = why
 
 
 class ArtifactError(ForebayError):

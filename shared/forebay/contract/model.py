@@ -16,6 +16,8 @@ NOT_IN_A_FILE = frozenset({"name", "folder"})
 NAME_PATTERN = "[a-z0-9][a-z0-9._-]{0,62}"
 _NAME = re.compile(NAME_PATTERN)
 
+_NOT_JOINED = frozenset({Task.ECHO, Task.PYTHON, Task.PIPELINE})
+
 
 class BackendName(StrEnum):
     """What executes a model."""
@@ -23,6 +25,12 @@ class BackendName(StrEnum):
     ONNX = "onnx"
     PYTHON = "python"
     ECHO = "echo"
+    PIPELINE = "pipeline"
+
+
+_NOT_BUILT = frozenset({BackendName.ECHO, BackendName.PYTHON, BackendName.PIPELINE})
+_WITHOUT_SOURCE = frozenset({BackendName.ECHO, BackendName.PIPELINE})
+_WITH_CLASS = frozenset({BackendName.PYTHON, BackendName.PIPELINE})
 
 
 class Precision(StrEnum):
@@ -87,14 +95,18 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             inside an installed Python package, or `hf:owner/name@COMMIT` for those of a hub. For
             a python model its class:
             `path/to/file.py:ClassName`, relative to the catalog's folder, or
-            `package.module:ClassName`. Empty for backends that have none.
+            `package.module:ClassName`; likewise for a pipeline, unless it is a mere chain. Empty
+            for backends that have none.
+        steps: of a pipeline: the models whose lanes its rows go through, in order; with a class,
+            those that it may call.
         precision: what a build aims at.
         threads: threads of one forward pass; 0 takes all cores. A worker runs as many forward
             passes at once as the cores have room for, so 1 means one on each core: the most rows
             per second for a small model, and hardly slower for a single row.
         join: whether requests for the very same that are under way at once are run once, for all.
             If not given, they are, but for `echo`, which is there to measure the whole way, and
-            `python`, where only you know whether the same input gives the same output.
+            `python` and `pipeline`, where only you know whether the same input gives the same
+            output.
         description: one line for people.
         batch: how large one micro-batch may get.
         realtime: bounds of the lane where somebody waits.
@@ -115,16 +127,17 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bulk: BulkLimits = BulkLimits()
     name: str = ""
     folder: str = ""
+    steps: tuple[str, ...] = ()
 
     @property
     def joins(self) -> bool:
         """Whether the very same is run once for all who ask for it at once."""
-        return self.task not in (Task.ECHO, Task.PYTHON) if self.join is None else self.join
+        return self.task not in _NOT_JOINED if self.join is None else self.join
 
     @property
     def is_built(self) -> bool:
         """Whether it is served from an artifact, which has to be built first."""
-        return self.backend not in (BackendName.ECHO, BackendName.PYTHON)
+        return self.backend not in _NOT_BUILT
 
     def checked(self, name: str) -> "ModelSpec":
         """This spec under its name.
@@ -155,14 +168,26 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             ("bulk.max_rows", _at_least_1(self.bulk.max_rows), "at least 1"),
             ("bulk.deadline_s", 0 < self.bulk.deadline_s < math.inf, "more than 0, and finite"),
             ("threads", 0 <= self.threads <= 1_024, "from 0 to 1,024"),
-            ("source", self.backend is BackendName.ECHO or bool(self.source), "given"),
+            ("source", self.backend in _WITHOUT_SOURCE or bool(self.source), "given"),
             (
                 "backend",
                 (self.backend is BackendName.ECHO) == (self.task is Task.ECHO)
-                and (self.backend is BackendName.PYTHON) == (self.task is Task.PYTHON),
+                and (self.backend is BackendName.PYTHON) == (self.task is Task.PYTHON)
+                and (self.backend is BackendName.PIPELINE) == (self.task is Task.PIPELINE),
                 f"one that runs the task {self.task.value!r}",
             ),
-            ("source", self.backend is not BackendName.PYTHON or _names_class(self.source), FORM),
+            (
+                "source",
+                self.backend not in _WITH_CLASS
+                or (self.backend is BackendName.PIPELINE and not self.source)
+                or _names_class(self.source),
+                FORM,
+            ),
+            (
+                "steps",
+                bool(self.steps) == (self.task is Task.PIPELINE),
+                "given for a pipeline, and for no other task",
+            ),
         ):
             if not ok:
                 raise ConfigurationError(f"{where}.{field}: must be {rule}.")

@@ -20,6 +20,7 @@ class Task(StrEnum):
     ZERO_SHOT = "zero-shot"
     PYTHON = "python"
     ECHO = "echo"
+    PIPELINE = "pipeline"
 
 
 class TextRow(msgspec.Struct, frozen=True, tag="text", tag_field="t"):

@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from forebay.contract.errors import ConfigurationError, NotFound
 from forebay.contract.model import NAME_PATTERN, NOT_IN_A_FILE, ModelSpec
+from forebay.contract.steps import check_steps
 
 Field = tuple[str, ...]
 """The keys that lead to a value: `("models", "minilm", "batch", "max_rows")`."""
@@ -91,7 +92,14 @@ def read(path: Path) -> Catalog:
         raise _wrong(path, text, *_explain(error, _Unread)) from error
     if not file.models:
         raise ConfigurationError(f"{path} names no model: add a [models.NAME] table.")
-    return Catalog({name: _spec(path, text, name, table) for name, table in file.models.items()})
+    specs = {name: _spec(path, text, name, table) for name, table in file.models.items()}
+    try:
+        check_steps(specs)
+    except ConfigurationError as error:
+        _, _, what = error.message.partition(": ")
+        field = ("models", error.param or "", "steps")
+        raise _wrong(path, text, field, what.removesuffix(".")) from error
+    return Catalog(specs)
 
 
 def _spec(path: Path, text: str, name: str, table: Any) -> ModelSpec:
