@@ -3,18 +3,25 @@
 import contextlib
 import json
 import sys
+from collections.abc import Mapping
 
 from forebay.contract.model import BackendName, ModelSpec
 from forebay.inference.backends.base import Backend
 from forebay.inference.backends.load import load
 from forebay.inference.backends.python import PythonModel
+from forebay.inference.steps.model import PipelineModel
 from forebay.runtime.settings import Settings
 from forebay.runtime.telemetry import setup_logging
 from forebay.storage.artifacts import ArtifactStore
 
 
-def run(settings: Settings, spec: ModelSpec) -> None:
-    """Load and warm a model; print its version and, for a python model, the schema of a row.
+def run(settings: Settings, spec: ModelSpec, models: Mapping[str, ModelSpec]) -> None:
+    """Load and warm a model; print its version and, for a class of a user's, the schema of a row.
+
+    Args:
+        settings: the process's.
+        spec: the model.
+        models: specs of all models, by name.
 
     Raises:
         ArtifactError: it does not load, or fails on its samples.
@@ -23,17 +30,22 @@ def run(settings: Settings, spec: ModelSpec) -> None:
     setup_logging(settings, f"check:{spec.name}")
     with contextlib.redirect_stdout(sys.stderr):
         # A python model is not told to gateways: what serves may still be the code of before.
-        backend: Backend = (
-            PythonModel(spec)
-            if spec.backend is BackendName.PYTHON
-            else load(spec, ArtifactStore(settings.home))
-        )
+        backend: Backend | PipelineModel
+        if spec.backend is BackendName.PYTHON:
+            backend = PythonModel(spec)
+        elif spec.backend is BackendName.PIPELINE:
+            backend = PipelineModel(spec, models)
+        else:
+            backend = load(spec, ArtifactStore(settings.home))
         backend.warm()
     told: dict[str, object] = {}
-    if isinstance(backend, PythonModel):
+    if isinstance(backend, PythonModel | PipelineModel):
         told["input"] = backend.description.input_schema
         if backend.description.output_schema:
             told["output"] = backend.description.output_schema
-    print(f"{spec.name} {backend.version} loads, and has answered its samples.")
+    if isinstance(backend, PipelineModel):
+        print(f"{spec.name} {backend.version} loads; its steps: {', '.join(spec.steps)}.")
+    else:
+        print(f"{spec.name} {backend.version} loads, and has answered its samples.")
     if told:
         print(json.dumps(told, indent=2, ensure_ascii=False))

@@ -120,9 +120,10 @@ def worker(
     from forebay.runtime import catalog
     from forebay.runtime.telemetry import setup_logging
 
-    spec = catalog.read(Path(settings.models_file)).find(model)
+    models = catalog.read(Path(settings.models_file))
+    spec = models.find(model)
     setup_logging(settings, f"worker:{model}")
-    run(settings, spec)
+    run(settings, spec, models.models)
 
 
 @app.command()

@@ -108,7 +108,7 @@ def read_input(text: str, task: Task | None) -> object:
     except UnicodeEncodeError:
         raise InvalidInput("The input is no text: it is not UTF-8.") from None
     first = text.lstrip()[:1]
-    if first != "{" and (first != "[" or task is not Task.PYTHON):
+    if first != "{" and (first != "[" or task not in (Task.PYTHON, Task.PIPELINE)):
         return {"value" if task is Task.ECHO else "text": text}
     try:
         return json.loads(text)

@@ -28,6 +28,7 @@ from forebay.contract.prediction import (
     PredictionId,
     Status,
     Timing,
+    added_up,
 )
 from forebay.contract.rows import DEFAULT_OPTIONS, Options, Output, Row, Task
 from forebay.gateway.errors import DEFAULT_RETRY_S, raised
@@ -426,6 +427,7 @@ class Dispatch:
             outputs=tuple(outputs),
             error=error,
             timing=combined_timing(replies),
+            steps=added_up(step for reply in replies for step in reply.steps),
         )
 
     async def _outputs(self, replies: tuple[Reply, ...]) -> Sequence[Output]:

@@ -77,7 +77,7 @@ class StoredVersions:
         return seen[1]
 
     def _look(self, spec: ModelSpec) -> Serving | None:
-        if spec.backend is BackendName.PYTHON:
+        if spec.backend in (BackendName.PYTHON, BackendName.PIPELINE):
             described = self._descriptions.read(spec.name, source=spec.source)
             return None if described is None else Serving(described.digest)
         try:

@@ -14,13 +14,12 @@ from forebay.contract.errors import DeadlineExceeded, ForebayError
 from forebay.contract.model import BatchLimits
 from forebay.contract.prediction import Lane, Status
 from forebay.inference.assembly import Assembly, RowRef
-from forebay.inference.backends.base import Backend
+from forebay.inference.backends.base import Loaded
 from forebay.inference.batcher import Batcher, MicroBatch
-from forebay.inference.executor import Executor, Run
+from forebay.inference.execution import Execution, Room, Run
 from forebay.inference.intake import Intake
 from forebay.inference.ledger import Ledger
 from forebay.lanes.consumer import Consumer, Delivery, LeaseId
-from forebay.lanes.running import Running
 from forebay.runtime.clock import Clock
 
 
@@ -30,8 +29,8 @@ class Pipeline:
     Args:
         consumer: this worker's end of the lanes.
         backend: warm.
+        executor: runs its batches.
         limits: of a batch, and of what is held beyond it.
-        running: is told what runs, before it does.
         clock: the server's.
         max_strikes: a delivery that cost as many workers becomes a dead letter.
         reclaim_s: how often lapsed leases are looked for.
@@ -40,10 +39,10 @@ class Pipeline:
     def __init__(
         self,
         consumer: Consumer,
-        backend: Backend,
+        backend: Loaded,
         limits: BatchLimits,
         *,
-        running: Running,
+        executor: Execution,
         clock: Clock,
         max_strikes: int,
         reclaim_s: float,
@@ -51,9 +50,14 @@ class Pipeline:
         self._limits = limits
         self._clock = clock
         self._batcher: Batcher[RowRef] = Batcher(limits)
-        self._executor = Executor(backend, running)
+        self._executor = executor
         self._ledger = Ledger(
-            consumer, self._batcher, version=backend.version, clock=clock, freed=self._look
+            consumer,
+            self._batcher,
+            executor=executor,
+            version=backend.version,
+            clock=clock,
+            freed=self._look,
         )
         self._work = asyncio.Event()
         self._intakes = [
@@ -85,7 +89,10 @@ class Pipeline:
             ExceptionGroup: the backend broke its protocol; the leases lapse and peers take over.
         """
         async with self._group as group:
-            run = group.create_task(self._run_stage(), name="run")
+            runs = [
+                group.create_task(self._run_stage(room), name="run")
+                for room in self._executor.rooms
+            ]
             settle = group.create_task(self._ledger.run(), name="settle")
             intakes = [
                 group.create_task(intake.run(), name=f"intake {intake.lane}")
@@ -93,7 +100,8 @@ class Pipeline:
             ]
             await asyncio.wait(intakes)
             await self._ledger.emptied()
-            run.cancel()
+            for run in runs:
+                run.cancel()
             settle.cancel()
         self._executor.close()
 
@@ -125,40 +133,36 @@ class Pipeline:
         for intake in self._intakes:
             intake.look()
 
-    async def _run_stage(self) -> None:
+    async def _run_stage(self, room: Room) -> None:
         while True:
-            await self._executor.room.acquire()
-            batch = await self._next_batch()
-            if batch.alone:
-                await self._run_alone(batch)
+            await room.free.acquire()
+            batch = await self._next_batch(room)
+            if batch.alone and room.isolates:
+                await self._run_alone(batch, room)
             else:
                 future = self._submit(batch)
-                self._group.create_task(self._collect(batch, future), name="collect")
+                self._group.create_task(self._collect(batch, future, room), name="collect")
 
-    async def _run_alone(self, batch: MicroBatch[RowRef]) -> None:
+    async def _run_alone(self, batch: MicroBatch[RowRef], room: Room) -> None:
         """Run a batch while nothing else runs, so that nothing else is struck if it crashes."""
-        room = self._executor.room
-        for _ in range(self._executor.streams):
-            await room.acquire()
-        await self._collect(batch, self._submit(batch))
-        for _ in range(self._executor.streams):
-            room.release()
+        for _ in range(room.places - 1):
+            await room.free.acquire()
+        await self._collect(batch, self._submit(batch), room)
+        for _ in range(room.places - 1):
+            room.free.release()
 
     def _submit(self, batch: MicroBatch[RowRef]) -> "asyncio.Future[Run]":
-        refs = [row.item for row in batch.rows]
-        assemblies = dict.fromkeys(ref.assembly for ref in refs)
-        return self._executor.submit(
-            [ref.prepared for ref in refs], [assembly.delivery for assembly in assemblies]
-        )
+        return self._executor.submit([row.item for row in batch.rows])
 
-    async def _next_batch(self) -> MicroBatch[RowRef]:
+    async def _next_batch(self, room: Room) -> MicroBatch[RowRef]:
         while True:
-            if not len(self._batcher):
+            if not any(map(self._batcher.held, room.lanes)):
                 self._work.clear()
                 await self._work.wait()
+                continue
             if self._limits.max_wait_ms:
                 await asyncio.sleep(self._limits.max_wait_ms / 1000)
-            batch = self._batcher.next(self._clock.now_ms())
+            batch = self._batcher.next(self._clock.now_ms(), lanes=room.lanes)
             self._look()
             for row in batch.expired:
                 self._expire(row.item.assembly)
@@ -171,11 +175,13 @@ class Pipeline:
             assembly.fail(error, row=None, status=Status.EXPIRED)
             self._ledger.settle(assembly)
 
-    async def _collect(self, batch: MicroBatch[RowRef], future: "asyncio.Future[Run]") -> None:
+    async def _collect(
+        self, batch: MicroBatch[RowRef], future: "asyncio.Future[Run]", room: Room
+    ) -> None:
         try:
             run = await future
         finally:
-            self._executor.room.release()
+            room.free.release()
         offset = self._clock.now() - time.monotonic()
         began, ended = (run.began + offset) * 1000, (run.ended + offset) * 1000
         for row, result in zip(batch.rows, run.results, strict=True):
@@ -185,7 +191,10 @@ class Pipeline:
             if assembly.began_ms is None:
                 assembly.began_ms = began
             assembly.done_ms = ended
-            if isinstance(result, ForebayError):
+            assembly.steps += run.steps
+            if isinstance(result, DeadlineExceeded):
+                assembly.fail(result, row=None, status=Status.EXPIRED)
+            elif isinstance(result, ForebayError):
                 assembly.fail(result, row=row.item.index)
             else:
                 assembly.take(row.item.index, result)

@@ -8,25 +8,34 @@ samples.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
 import time
+from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
+import msgspec
 import uvloop
 from redis.exceptions import RedisError
 
-from forebay.contract.model import ModelSpec
+from forebay.contract.model import BackendName, ModelSpec
 from forebay.contract.prediction import Lane
 from forebay.inference.backends.base import Backend
 from forebay.inference.backends.load import load
+from forebay.inference.execution import Execution
+from forebay.inference.executor import Executor
 from forebay.inference.intake import BLOCK_MS
 from forebay.inference.memory import give_back_large_blocks
 from forebay.inference.pipeline import Pipeline
+from forebay.inference.steps.flows import Flows
+from forebay.inference.steps.model import PipelineModel
 from forebay.lanes.consumer import Consumer, ConsumerLimits
 from forebay.lanes.endings import Endings
 from forebay.lanes.keys import Keys
+from forebay.lanes.producer import Producer
 from forebay.lanes.running import Running
 from forebay.runtime.clock import Clock
 from forebay.runtime.process import EXIT_HUNG, process_name
@@ -34,6 +43,7 @@ from forebay.runtime.redis import Channel, connect, connect_blocking
 from forebay.runtime.settings import Settings
 from forebay.runtime.wire import Wire
 from forebay.storage.artifacts import ArtifactStore
+from forebay.storage.descriptions import Descriptions
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +57,10 @@ RELEASE_MARGIN_S = 2.0
 """Part of the drain's grace kept for letting go what could not be finished."""
 
 
+CLEAN_UP_S = 1.0
+"""Time after the drain for what steps had kept; what is left lapses."""
+
+
 class Worker:
     """One replica of one model.
 
@@ -54,9 +68,17 @@ class Worker:
         settings: the process's settings.
         spec: the model.
         backend: loaded and warm.
+        models: specs of all models, by name; a pipeline's steps are among them.
     """
 
-    def __init__(self, settings: Settings, spec: ModelSpec, backend: Backend) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        spec: ModelSpec,
+        backend: Backend | PipelineModel,
+        *,
+        models: Mapping[str, ModelSpec] = MappingProxyType({}),
+    ) -> None:
         self._settings = settings
         self._backend = backend
         self.name = process_name()
@@ -86,11 +108,27 @@ class Worker:
             ),
             clock=clock,
         )
+        self._producer: Producer | None = None
+        self._flows: Flows | None = None
+        limits = spec.batch
+        executor: Execution
+        if isinstance(backend, PipelineModel):
+            self._producer = Producer(settings, models)
+            executor = self._flows = Flows(
+                backend,
+                places=limits.max_rows,
+                producer=self._producer,
+                running=self._running,
+                retain_ms=int(settings.unseen_retention_s * 1000),
+            )
+            limits = msgspec.structs.replace(limits, max_rows=1)
+        else:
+            executor = Executor(backend, self._running)
         self._pipeline = Pipeline(
             self._consumer,
             backend,
-            spec.batch,
-            running=self._running,
+            limits,
+            executor=executor,
             clock=clock,
             max_strikes=settings.max_strikes,
             reclaim_s=settings.presence_s / BEATS_A_PRESENCE,
@@ -109,7 +147,8 @@ class Worker:
         joined = await self._join(stop)
         try:
             if joined:
-                await self._serve(stop)
+                async with self._lanes_of_steps():
+                    await self._serve(stop)
         finally:
             for channel in self._channels:
                 await channel.aclose()
@@ -132,6 +171,18 @@ class Worker:
             else:
                 return True
         return False
+
+    @contextlib.asynccontextmanager
+    async def _lanes_of_steps(self) -> AsyncGenerator[None]:
+        """The way onto the lanes of a pipeline's steps, and what is left there cleaned up."""
+        if self._producer is None or self._flows is None:
+            yield
+            return
+        async with self._producer.running():
+            yield
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CLEAN_UP_S):
+                    await self._flows.cleaned()
 
     async def _serve(self, stop: asyncio.Event) -> None:
         upkeep = [
@@ -201,8 +252,13 @@ class Worker:
         os._exit(EXIT_HUNG)
 
 
-def run(settings: Settings, spec: ModelSpec) -> None:
+def run(settings: Settings, spec: ModelSpec, models: Mapping[str, ModelSpec]) -> None:
     """Serve one model in this process until SIGTERM.
+
+    Args:
+        settings: the process's.
+        spec: the model.
+        models: specs of all models, by name.
 
     Raises:
         ArtifactError: the model's artifact is missing or damaged.
@@ -210,7 +266,11 @@ def run(settings: Settings, spec: ModelSpec) -> None:
     """
     give_back_large_blocks()
     began = time.monotonic()
-    backend = load(spec, ArtifactStore(Path(settings.home)))
+    backend: Backend | PipelineModel
+    if spec.backend is BackendName.PIPELINE:
+        backend = PipelineModel(spec, models, tell=Descriptions(settings.home).write)
+    else:
+        backend = load(spec, ArtifactStore(Path(settings.home)))
     loaded = time.monotonic()
     backend.warm()
     warm = time.monotonic()
@@ -221,5 +281,5 @@ def run(settings: Settings, spec: ModelSpec) -> None:
         (loaded - began) * 1000,
         (warm - loaded) * 1000,
     )
-    worker = Worker(settings, spec, backend)
+    worker = Worker(settings, spec, backend, models=models)
     uvloop.run(worker.run())

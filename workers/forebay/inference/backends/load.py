@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 
-from forebay.contract.errors import ArtifactError
+from forebay.contract.errors import ArtifactError, ConfigurationError
 from forebay.contract.model import BackendName, ModelSpec
 from forebay.inference.backends.base import Backend
 from forebay.storage.artifacts import ArtifactStore
@@ -28,7 +28,7 @@ def load(spec: ModelSpec, store: ArtifactStore, *, providers: Sequence[str] = (C
         ArtifactError: the artifact is missing or damaged, or was built from another source,
             precision or task than the spec now asks for; or a python model doesn't load.
         ConfigurationError: a provider isn't in this machine's ONNX Runtime, or a python model's
-            class isn't where its source says.
+            class isn't where its source says, or the model is a pipeline.
     """
     match spec.backend:
         case BackendName.ECHO:
@@ -39,6 +39,8 @@ def load(spec: ModelSpec, store: ArtifactStore, *, providers: Sequence[str] = (C
             from forebay.inference.backends.python import PythonModel
 
             return PythonModel(spec, tell=Descriptions(store.home).write)
+        case BackendName.PIPELINE:
+            raise ConfigurationError(f"{spec.name!r} is a pipeline: no backend executes it.")
         case BackendName.ONNX:
             from forebay.inference.backends.onnx import OnnxModel
 

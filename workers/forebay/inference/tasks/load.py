@@ -40,7 +40,7 @@ def load(folder: Path, manifest: Manifest) -> Task:
             from forebay.inference.tasks.token_classification import TokenClassification
 
             return TokenClassification(texts, _head(manifest))
-        case rows.Task.ECHO | rows.Task.PYTHON as task:
+        case rows.Task.ECHO | rows.Task.PYTHON | rows.Task.PIPELINE as task:
             raise ArtifactError(f"{folder} holds no model of text: its task is {task.value!r}.")
 
 

@@ -8,7 +8,8 @@
     zero-shot             text BYTES [-1] and pair BYTES [-1],       logits FP32 [-1, 2]: entails,
                           the hypothesis                             contradicts
     token-classification  text BYTES [-1]                            spans BYTES [-1], each JSON
-    echo and python       value BYTES [-1], each of them JSON        value BYTES [-1]
+    echo, python          value BYTES [-1], each of them JSON        value BYTES [-1]
+    and pipeline
 
 Labels come the best first, all of them. The first dimension is rows. A task is a `Signature`: what
 it takes, what it gives, and the two functions between tensors and rows.
@@ -256,6 +257,12 @@ SIGNATURES: Final = cast(
             tensors=_spans_tensors,
         ),
         Task.PYTHON: Signature(
+            inputs=(TensorSpec("value", BYTES, (-1,)),),
+            outputs=lambda _: (TensorSpec("value", BYTES, (-1,)),),
+            rows=_python_rows,
+            tensors=_echo_tensors,
+        ),
+        Task.PIPELINE: Signature(
             inputs=(TensorSpec("value", BYTES, (-1,)),),
             outputs=lambda _: (TensorSpec("value", BYTES, (-1,)),),
             rows=_python_rows,

@@ -186,7 +186,7 @@ def rows_of(spec: ModelSpec, input_json: msgspec.Raw, *, most: int) -> Asked:
             # A value that is kept as it came must be one that can be read back.
             check_depth(decode(_any, value, within="input.value"), param="input.value")
             return Asked((ValueRow(bytes(value)),), single=True)
-        case Task.PYTHON:
+        case Task.PYTHON | Task.PIPELINE:
             return _rows_as_they_came(input_json, most)
 
 

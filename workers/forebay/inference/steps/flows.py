@@ -1,0 +1,191 @@
+"""Runs a pipeline's rows, many at a time: each lane has as many places as a batch has rows.
+
+A row that waits for a step keeps its place and its lease, and nothing of the step's. Rows of bulk
+take none of realtime's places, or they would keep it waiting for as long as they wait themselves.
+"""
+
+import asyncio
+import concurrent.futures
+import logging
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from forebay.contract.errors import (
+    BackendFailed,
+    DeadlineExceeded,
+    ErrorKind,
+    ForebayError,
+    InvalidInput,
+    StepFailed,
+)
+from forebay.contract.prediction import Lane
+from forebay.contract.rows import Options, Output, Row
+from forebay.inference.assembly import Assembly, RowRef
+from forebay.inference.backends.base import PreparedRow
+from forebay.inference.execution import Room, Run
+from forebay.inference.executor import Preparer
+from forebay.inference.steps.caller import Answer, Caller, Sending, Sent
+from forebay.inference.steps.calls import Calls, Origin
+from forebay.inference.steps.model import PipelineModel
+from forebay.inference.steps.models import Models
+from forebay.inference.steps.thread import CodeThread
+from forebay.lanes.consumer import Delivery
+from forebay.lanes.producer import Producer
+from forebay.lanes.running import Running
+
+log = logging.getLogger(__name__)
+
+WARY_ATTEMPT: Final = 3
+"""From this attempt on a row is blamed for a crash while it waits, too: it may have brought its
+worker down from a thread of its own, which nobody can tell."""
+
+
+class Flow:
+    """A row on its way through its steps."""
+
+    __slots__ = ("calls", "code", "ref", "sent")
+
+    def __init__(self, ref: RowRef, calls: Calls, sent: Sent) -> None:
+        self.ref = ref
+        self.calls = calls
+        self.sent = sent
+        self.code: concurrent.futures.Future[Output] | None = None
+
+
+class Flows:
+    """Runs rows.
+
+    Args:
+        model: the pipeline.
+        places: rows of each lane at once.
+        producer: the way onto the steps' lanes; runs by itself.
+        running: is told whose code runs, before it does.
+        retain_ms: how long a step's result is kept beyond the pipeline's deadline.
+    """
+
+    def __init__(
+        self,
+        model: PipelineModel,
+        *,
+        places: int,
+        producer: Producer,
+        running: Running,
+        retain_ms: int,
+    ) -> None:
+        self.rooms = tuple(Room(places, lanes=(lane,), isolates=False) for lane in Lane)
+        self._model = model
+        self._clock = producer.clock
+        self._caller = Caller(producer)
+        self._running = running
+        self._retain_ms = retain_ms
+        self._preparer = Preparer(model, running)
+        self._thread = CodeThread(running)
+        self._flows: dict[Assembly, list[Flow]] = {}
+
+    @property
+    def longest_s(self) -> float:
+        """For how long code has kept its thread without waiting for anything, seconds."""
+        return self._thread.stuck_s
+
+    def prepare(
+        self, delivery: Delivery, rows: Sequence[Row], *, truncate: bool, options: Options
+    ) -> "asyncio.Future[list[PreparedRow | InvalidInput]]":
+        """Check rows of a delivery while others run."""
+        return self._preparer.prepare(delivery, rows, truncate=truncate, options=options)
+
+    def submit(self, rows: Sequence[RowRef]) -> "asyncio.Future[Run]":
+        """Start a row."""
+        (ref,) = rows
+        flow = self._flow(ref)
+        self._flows.setdefault(ref.assembly, []).append(flow)
+        return asyncio.create_task(self._follow(flow), name="flow")
+
+    def stop(self, assembly: Assembly) -> None:
+        """Cancel what still runs of it; its steps go on until it is known what became of it."""
+        for flow in self._flows.get(assembly, ()):
+            if flow.code is not None:
+                flow.code.cancel()
+
+    def ended(self, assembly: Assembly, *, surely: bool) -> None:
+        """Clean up after its steps, unless a peer has it."""
+        sents = [flow.sent for flow in self._flows.pop(assembly, ())]
+        if surely:
+            self._caller.forget(sents)
+        elif sents:
+            self._caller.forget_if_ended(assembly.delivery.prediction, sents)
+
+    async def cleaned(self) -> None:
+        """Wait until nothing is left to be cleaned up."""
+        await self._caller.cleaned()
+
+    def close(self) -> None:
+        """End the threads."""
+        self._thread.close()
+        self._preparer.close()
+
+    def _flow(self, ref: RowRef) -> Flow:
+        assembly = ref.assembly
+        delivery, computation = assembly.delivery, assembly.computation
+        sent = Sent(again=delivery.attempt > 1)
+        loop = asyncio.get_running_loop()
+
+        async def ask(sendings: Sequence[Sending]) -> list[Answer]:
+            asked = asyncio.run_coroutine_threadsafe(self._caller.ask(sendings, sent), loop)
+            return await asyncio.wrap_future(asked)
+
+        origin = Origin(
+            delivery.prediction,
+            computation.first_row + ref.index,
+            delivery.lane,
+            computation.deadline_at_ms,
+            computation.traceparent,
+        )
+        calls = Calls(origin, ask, now_ms=self._clock.now_ms, retain_ms=self._retain_ms)
+        return Flow(ref, calls, sent)
+
+    async def _follow(self, flow: Flow) -> Run:
+        delivery = flow.ref.assembly.delivery
+        began = time.monotonic()
+        wary = f"{delivery.prediction}.{delivery.part}.{flow.ref.index}"
+        if delivery.attempt >= WARY_ATTEMPT:
+            self._running.begin(wary, (delivery,))
+        try:
+            result = await self._result(flow)
+        finally:
+            self._running.end(wary)
+        return Run([result], began, time.monotonic(), flow.calls.times)
+
+    async def _result(self, flow: Flow) -> Output | ForebayError:
+        assembly = flow.ref.assembly
+        if assembly.settled:
+            return ForebayError("The row was not wanted any more.")
+        flow.code = self._thread.start(lambda: self._run(flow), assembly.delivery)
+        try:
+            return await asyncio.wrap_future(flow.code)
+        except asyncio.CancelledError:
+            if flow.code.cancelled():
+                return ForebayError("The row was not wanted any more.")
+            raise
+        except StepFailed as error:
+            if error.kind is ErrorKind.DEADLINE_EXCEEDED:
+                return DeadlineExceeded(error.message)
+            return error
+        except ForebayError as error:
+            return error
+        except Exception:
+            log.exception("the pipeline failed on row %d", flow.ref.index)
+            return BackendFailed("The model failed on this row. The worker's log says why.")
+
+    async def _run(self, flow: Flow) -> Output:
+        """The user's code, on its thread."""
+        left_s = flow.ref.assembly.computation.deadline_at_ms / 1000 - self._clock.now()
+        models = Models(self._model.steps, flow.calls)
+        limit = asyncio.timeout(left_s)
+        try:
+            async with limit:
+                return await self._model.run(flow.ref.prepared.data, models)
+        except TimeoutError:
+            if not limit.expired():
+                raise  # the code's own
+            raise DeadlineExceeded("The prediction's deadline passed while it ran.") from None
