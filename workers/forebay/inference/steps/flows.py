@@ -14,10 +14,8 @@ from typing import Final
 from forebay.contract.errors import (
     BackendFailed,
     DeadlineExceeded,
-    ErrorKind,
     ForebayError,
     InvalidInput,
-    StepFailed,
 )
 from forebay.contract.prediction import Lane
 from forebay.contract.rows import Options, Output, Row
@@ -167,10 +165,6 @@ class Flows:
             if flow.code.cancelled():
                 return ForebayError("The row was not wanted any more.")
             raise
-        except StepFailed as error:
-            if error.kind is ErrorKind.DEADLINE_EXCEEDED:
-                return DeadlineExceeded(error.message)
-            return error
         except ForebayError as error:
             return error
         except Exception:
