@@ -1,23 +1,33 @@
 """Pipelines whole: gateway, server, a worker for the pipeline and one for each of its steps."""
 
 import json
+import os
+import re
+import shlex
+import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
+from tritonclient.http import InferInput
+from tritonclient.http.aio import InferenceServerClient
+from tritonclient.utils import InferenceServerException
 
 from forebay.contract.prediction import Lane
 from forebay.lanes.depth import depth
 from forebay.lanes.keys import Keys
-from forebay.runtime.process import EXIT_HUNG
+from forebay.runtime.process import EXIT_HOPELESS, EXIT_HUNG
 from forebay.runtime.redis import Commands, connect
 from tests.fixtures.fleet import Fleet, fleet
 from tests.fixtures.lanes import hash_of
 from tests.fixtures.pipelines_of_models import CATALOG, CLASSES
 from tests.fixtures.servers import new_prefix
+from tests.fixtures.stack import ROOT, running_stack
 from tests.fixtures.waiting import eventually
 
 WAIT = {"Prefer": "wait"}
@@ -335,6 +345,29 @@ async def test_workers_killed_between_steps_lose_none_and_repeat_none(
     assert (steps.times("once"), steps.times("also once")) == (2, 2)
 
 
+async def test_a_worker_that_has_to_stop_lets_go_what_waits_and_the_next_one_goes_on(
+    client: httpx.AsyncClient, steps: Steps, commands: Commands
+) -> None:
+    made = await create(
+        client, {"calls": [{"rows": [{"say": "handed on"}], "step": "late"}]}, wait=False
+    )
+
+    async def queued() -> bool:
+        return await rows_of(commands, steps, "late") == 1
+
+    await eventually(queued, what="its step waits")
+    (worker,) = steps.fleet.running("worker", "flow")
+    steps.fleet.end(worker)
+    assert worker.returncode == 0, steps.fleet.said
+    assert await queued(), "its step is not canceled with the worker that waited for it"
+    for model in ("flow", "late"):
+        steps.fleet.start("worker", model)
+    assert (await ended(client, made))["output"] == [["HANDED ON"]]
+    assert steps.times("handed on") == 1
+    (late,) = steps.fleet.running("worker", "late")
+    steps.fleet.end(late)
+
+
 async def test_a_row_that_kills_its_worker_is_put_aside_and_its_steps_ran_once(
     client: httpx.AsyncClient, steps: Steps, commands: Commands
 ) -> None:
@@ -372,3 +405,80 @@ async def test_code_that_never_waits_is_hung_and_its_worker_ends(
     assert cancelled.json()["status"] == "canceled"
     steps.fleet.start("worker", "flow")
     assert (await create(client, calling(["a"])))["status"] == "succeeded"
+
+
+async def test_triton_clients_send_rows_as_json_and_get_outputs_as_json(steps: Steps) -> None:
+    rows = [calling(["one"]), calling(["two"], ["three"])]
+    values = InferInput("value", [2], "BYTES")
+    values.set_data_from_numpy(np.array([json.dumps(row).encode() for row in rows], dtype=object))
+    async with InferenceServerClient(steps.fleet.url.removeprefix("http://")) as triton:
+        answer = await triton.infer("flow", [values])
+        told = [json.loads(value) for value in answer.as_numpy("value")]
+        assert told == [[["ONE"]], [["TWO"], ["THREE"]]]
+        about = await triton.get_model_metadata("flow")
+        assert [one["name"] for one in about["inputs"] + about["outputs"]] == ["value", "value"]
+        values.set_data_from_numpy(np.array([json.dumps(calling(["fail"]))] * 2, dtype=object))
+        with pytest.raises(InferenceServerException, match="Step 'words' failed: Row 0"):
+            await triton.infer("flow", [values])
+
+
+EXAMPLES = ROOT / "docs" / "examples"
+DOCUMENT = (
+    "A river feeds the lake. The cat sleeps on the sofa all day long. "
+    "The falling water drives a turbine. Bread is baked in the morning."
+)
+
+
+def forebay(*words: str, home: Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "forebay.cli", *words],
+        cwd=ROOT,
+        env={**os.environ, "FOREBAY_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_the_example_of_the_docs_answers(minilm_home: Path, tmp_path: Path) -> None:
+    catalog = str(EXAMPLES / "pipelines.toml")
+    with running_stack(minilm_home, tmp_path, models_file=catalog) as stack:
+        answer = httpx.post(
+            f"{stack.url}/v1/predictions",
+            json={
+                "version": "passages",
+                "input": {"question": "What makes power?", "document": DOCUMENT, "best": 1},
+            },
+            headers=WAIT,
+            timeout=60,
+        ).json()
+        assert answer["output"]["language"] == "en", answer
+        (passage,) = answer["output"]["passages"]
+        assert "turbine" in passage["text"]
+        assert {step["model"]: step["rows"] for step in answer["metrics"]["steps"]} == {
+            "minilm": 5,
+            "language": 1,
+        }
+        told = re.search(r"forebay (predict passages .*)", (ROOT / "docs/models.md").read_text())
+        assert told is not None
+        done = forebay(*shlex.split(told[1]), "--url", stack.url, home=tmp_path)
+        assert "drives the turbine" in done.stdout, done.stderr
+
+
+def test_a_pipeline_can_be_checked_and_says_what_it_takes(tmp_path: Path) -> None:
+    words = ("--models-file", str(EXAMPLES / "pipelines.toml"))
+    done = forebay("models", "check", "passages", *words, home=tmp_path)
+    assert done.returncode == 0, done.stderr
+    first, _, schema = done.stdout.partition("\n")
+    assert first.endswith("loads; its steps: minilm, language.")
+    assert json.loads(schema)["input"]["$defs"]["Question"]["properties"]["best"]["maximum"] == 20
+
+
+def test_a_worker_whose_steps_are_wrong_says_so(tmp_path: Path) -> None:
+    catalog = tmp_path / "models.toml"
+    catalog.write_text('[models.a]\ntask = "pipeline"\nbackend = "pipeline"\nsteps = ["a"]\n')
+    words = ("--models-file", str(catalog), "--redis-url", "redis://127.0.0.1:1")
+    done = forebay("worker", "a", *words, home=tmp_path)
+    assert done.returncode == EXIT_HOPELESS
+    assert "line 4: models.a.steps: a → a goes in a circle" in done.stderr.splitlines()[-1]

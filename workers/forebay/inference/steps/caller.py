@@ -60,12 +60,14 @@ class Sent:
 
     Attributes:
         again: whether the row may have been run before, by a worker that died.
+        over: whether nobody wants the row any more; it asks for nothing further then.
         open: by id, writes under way or done, of predictions not known to have ended.
         keys: by model, the keys of what has ended.
     """
 
     def __init__(self, *, again: bool) -> None:
         self.again = again
+        self.over = False
         self.open: dict[PredictionId, asyncio.Future[None] | None] = {}
         self.keys: dict[str, list[str]] = {}
 
@@ -122,6 +124,8 @@ class Caller:
         pause_s = FIRST_PAUSE_S
         look = sent.again
         while True:
+            if sent.over:
+                raise asyncio.CancelledError
             try:
                 reply = await self._reply(sending.submission, sent, look=look)
                 if reply is not None:

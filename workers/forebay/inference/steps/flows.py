@@ -102,6 +102,7 @@ class Flows:
     def stop(self, assembly: Assembly) -> None:
         """Cancel what still runs of it; its steps go on until it is known what became of it."""
         for flow in self._flows.get(assembly, ()):
+            flow.sent.over = True
             if flow.code is not None:
                 flow.code.cancel()
 
