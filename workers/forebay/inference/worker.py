@@ -13,7 +13,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -55,10 +55,6 @@ WATCH_S = 1.0
 
 RELEASE_MARGIN_S = 2.0
 """Part of the drain's grace kept for letting go what could not be finished."""
-
-
-CLEAN_UP_S = 1.0
-"""Time after the drain for what steps had kept; what is left lapses."""
 
 
 class Worker:
@@ -108,16 +104,14 @@ class Worker:
             ),
             clock=clock,
         )
-        self._producer: Producer | None = None
         self._flows: Flows | None = None
         limits = spec.batch
         executor: Execution
         if isinstance(backend, PipelineModel):
-            self._producer = Producer(settings, models)
             executor = self._flows = Flows(
                 backend,
                 places=limits.max_rows,
-                producer=self._producer,
+                producer=Producer(settings, models),
                 running=self._running,
                 retain_ms=int(settings.unseen_retention_s * 1000),
             )
@@ -147,7 +141,8 @@ class Worker:
         joined = await self._join(stop)
         try:
             if joined:
-                async with self._lanes_of_steps():
+                steps = contextlib.nullcontext() if self._flows is None else self._flows.running()
+                async with steps:
                     await self._serve(stop)
         finally:
             for channel in self._channels:
@@ -171,18 +166,6 @@ class Worker:
             else:
                 return True
         return False
-
-    @contextlib.asynccontextmanager
-    async def _lanes_of_steps(self) -> AsyncGenerator[None]:
-        """The way onto the lanes of a pipeline's steps, and what is left there cleaned up."""
-        if self._producer is None or self._flows is None:
-            yield
-            return
-        async with self._producer.running():
-            yield
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(CLEAN_UP_S):
-                    await self._flows.cleaned()
 
     async def _serve(self, stop: asyncio.Event) -> None:
         upkeep = [

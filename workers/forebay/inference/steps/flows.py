@@ -6,9 +6,10 @@ take none of realtime's places, or they would keep it waiting for as long as the
 
 import asyncio
 import concurrent.futures
+import contextlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Final
 
 from forebay.contract.errors import (
@@ -38,6 +39,9 @@ WARY_ATTEMPT: Final = 3
 """From this attempt on a row is blamed for a crash while it waits, too: it may have brought its
 worker down from a thread of its own, which nobody can tell."""
 
+CLEAN_UP_S: Final = 1.0
+"""Time after the drain for what steps had kept; what is left lapses."""
+
 
 class Flow:
     """A row on its way through its steps."""
@@ -57,7 +61,7 @@ class Flows:
     Args:
         model: the pipeline.
         places: rows of each lane at once.
-        producer: the way onto the steps' lanes; runs by itself.
+        producer: the way onto the steps' lanes.
         running: is told whose code runs, before it does.
         retain_ms: how long a step's result is kept beyond the pipeline's deadline.
     """
@@ -73,6 +77,7 @@ class Flows:
     ) -> None:
         self.rooms = tuple(Room(places, lanes=(lane,), isolates=False) for lane in Lane)
         self._model = model
+        self._producer = producer
         self._clock = producer.clock
         self._caller = Caller(producer)
         self._running = running
@@ -114,9 +119,14 @@ class Flows:
         elif sents:
             self._caller.forget_if_ended(assembly.delivery.prediction, sents)
 
-    async def cleaned(self) -> None:
-        """Wait until nothing is left to be cleaned up."""
-        await self._caller.cleaned()
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncGenerator[None]:
+        """Be on the steps' lanes until the block ends, then clean up what is left there."""
+        async with self._producer.running():
+            yield
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CLEAN_UP_S):
+                    await self._caller.cleaned()
 
     def close(self) -> None:
         """End the threads."""
