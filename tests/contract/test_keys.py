@@ -31,6 +31,7 @@ BUILT: dict[str, Callable[[LaneKeys], str]] = {
     "counters": lambda keys: keys.counters,
     "leaders": lambda keys: keys.leaders,
     f"joined:{ID}": lambda keys: keys.joined + ID,
+    "sketch:abcdef012345:2026-11-22": lambda keys: keys.sketch("abcdef012345", "2026-11-22"),
     "dead": lambda keys: keys.dead,
 }
 
@@ -50,6 +51,7 @@ def pattern_of(name: str) -> str:
         "out": ["ID", "PART", "ATTEMPT"],
         "parts": ["ID"],
         "joined": ["ID"],
+        "sketch": ["VERSION", "DAY"],
     }
     return ":".join([kind, *(variables[kind] if rest else [])])
 
@@ -107,7 +109,7 @@ def test_keys_of_no_one_model_have_no_tag_and_are_told_below_the_table() -> None
 # table's names after one.
 _BY_HAND = re.compile(
     r"\}\}:|\{\w+:\d+\}:"
-    r"|:(?:lane|record|out|parts|deadlines|demand|workers|absences|running|rates|counters|leaders|joined|dead|models|reply)[:{%\"']"
+    r"|:(?:lane|record|out|parts|deadlines|demand|workers|absences|running|rates|counters|leaders|joined|sketch|dead|models|reply)[:{%\"']"
 )
 _LITERAL = re.compile(r"""[rbf]*(?:"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')""", re.IGNORECASE)
 

@@ -34,6 +34,7 @@ RUN_BY = {
     "reclaim": [WORKER, PIPELINE],
     "renew": [WORKER, PIPELINE],
     "settle": [WORKER, PIPELINE],
+    "sketch": [WORKER, PIPELINE],
     "tidy": [BACKGROUND],
     "letters": [],
     "unclaim": [GATEWAY],

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from forebay.build.pipeline import STEPS, Built, build
+from forebay.contract.errors import ForebayError
 from forebay.contract.manifest import BuildReport
 from forebay.contract.model import ModelSpec
 from forebay.runtime.settings import Settings
@@ -21,7 +22,21 @@ def run(settings: Settings, spec: ModelSpec) -> None:
     """
     store = ArtifactStore(settings.home)
     show = _with_bar if sys.stderr.isatty() else _with_lines
-    print(summary(show(spec, store)), flush=True)
+    built = show(spec, store)
+    _leave_reference(spec, store)
+    print(summary(built), flush=True)
+
+
+def _leave_reference(spec: ModelSpec, store: ArtifactStore) -> None:
+    """What drift is held against. Without one the model serves as well, so nothing here fails."""
+    from forebay.assess.reference import leave_reference
+
+    if not spec.is_watched:
+        return
+    try:
+        leave_reference(spec, store)
+    except (ForebayError, OSError) as error:
+        print(f"{spec.name} has no reference for drift: {error}", file=sys.stderr, flush=True)
 
 
 def summary(built: Built) -> str:

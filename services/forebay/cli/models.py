@@ -6,12 +6,14 @@ from typing import Annotated
 import typer
 
 from forebay.cli import flags
+from forebay.cli.assess import assess
 from forebay.contract.errors import InvalidInput
 from forebay.runtime.settings import Configuration
 
 models = typer.Typer(
     help="Build models, and list what is built.", no_args_is_help=True, rich_markup_mode=None
 )
+models.add_typer(assess)
 
 
 @models.command("build")

@@ -28,6 +28,7 @@ class BackendName(StrEnum):
     PIPELINE = "pipeline"
 
 
+_NOT_WATCHED = frozenset({Task.ECHO, Task.PIPELINE})
 _NOT_BUILT = frozenset({BackendName.ECHO, BackendName.PYTHON, BackendName.PIPELINE})
 _WITHOUT_SOURCE = frozenset({BackendName.ECHO, BackendName.PIPELINE})
 _WITH_CLASS = frozenset({BackendName.PYTHON, BackendName.PIPELINE})
@@ -85,6 +86,22 @@ class BulkLimits(LaneLimits, frozen=True, forbid_unknown_fields=True):
     deadline_s: float = 86_400.0
 
 
+class DriftWatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What workers remember of what they serve, for `forebay models drift`: counts, and no text.
+
+    Attributes:
+        watch: whether they do at all. If not given, they do, but for `echo`, and `pipeline`,
+            whose steps are watched.
+        sample: share of the rows that is looked at, by chance. Of more than 200 rows a second a
+            worker looks at fewer.
+        keep_days: for how long a day's counts are kept.
+    """
+
+    watch: bool | None = None
+    sample: float = 0.25
+    keep_days: int = 14
+
+
 class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One `[models.NAME]` table.
 
@@ -111,6 +128,7 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         batch: how large one micro-batch may get.
         realtime: bounds of the lane where somebody waits.
         bulk: bounds of the lane where nobody does; its deadline is a day.
+        drift: what workers remember of what they serve.
         name: what the catalog calls it.
         folder: the catalog's.
     """
@@ -125,6 +143,7 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     batch: BatchLimits = BatchLimits()
     realtime: LaneLimits = LaneLimits()
     bulk: BulkLimits = BulkLimits()
+    drift: DriftWatch = DriftWatch()
     name: str = ""
     folder: str = ""
     steps: tuple[str, ...] = ()
@@ -133,6 +152,11 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def joins(self) -> bool:
         """Whether the very same is run once for all who ask for it at once."""
         return self.task not in _NOT_JOINED if self.join is None else self.join
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether workers remember what they serve."""
+        return self.task not in _NOT_WATCHED if self.drift.watch is None else self.drift.watch
 
     @property
     def is_built(self) -> bool:
@@ -167,6 +191,8 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             ),
             ("bulk.max_rows", _at_least_1(self.bulk.max_rows), "at least 1"),
             ("bulk.deadline_s", 0 < self.bulk.deadline_s < math.inf, "more than 0, and finite"),
+            ("drift.sample", 0 < self.drift.sample <= 1, "more than 0, up to 1"),
+            ("drift.keep_days", 1 <= self.drift.keep_days <= 3_650, "from 1 to 3,650"),
             ("threads", 0 <= self.threads <= 1_024, "from 0 to 1,024"),
             ("source", self.backend in _WITHOUT_SOURCE or bool(self.source), "given"),
             (

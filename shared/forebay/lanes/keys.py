@@ -15,6 +15,7 @@
 | `counters`                     | hash   | settle, finish          | metrics     | for ever  |
 | `leaders`                      | hash   | enqueue; settle, finish | enqueue     | as long   |
 | `joined:ID`                    | list   | enqueue; settle, finish | settle      | as long   |
+| `sketch:VERSION:DAY`           | hash   | worker                  | operators   | days      |
 | `dead`                         | stream | settle; enqueue, drop   | operators   | retention |
 
 "As long": as what they are about is under way.
@@ -38,6 +39,9 @@ attempt of part N if not the first, `kN` strikes of part N if any and `hN` their
 each, `er` reply of a finish, `rt` the prediction whose dead letter was replayed as this one, `id`
 identity of what it asks for if others may join it, `fo` how many have and still wait, `go` there if
 it has ended and is run for them only, `of` the leader it has joined, whose record has the replies.
+
+A sketch's fields: `STATISTIC BIN`, how many of that a version of the model has been asked or has
+answered on that day (`2026-11-22`, by the server's clock); see `forebay.contract.sketch`.
 
 The demand's fields: by `LANE`, rows that wait or are leased; by `LANE_in`, rows that ever entered;
 `rate`, rows a second that all workers present work off.
@@ -139,6 +143,10 @@ class LaneKeys(msgspec.Struct, frozen=True):
     def joined(self) -> str:
         """What the key begins with that lists who joined a prediction; its id follows."""
         return f"{self.base}:joined:"
+
+    def sketch(self, version: str, day: str) -> str:
+        """Counts of what a version of the model was asked and has answered on a day."""
+        return f"{self.base}:sketch:{version}:{day}"
 
     @property
     def dead(self) -> str:

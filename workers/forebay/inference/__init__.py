@@ -13,5 +13,6 @@ trouble    says once what goes wrong again and again
 ledger     what is leased, and how each lease ends
 backends/  what executes a model, behind one protocol
 steps/     pipelines: models whose steps are other models
+watch/     what a worker remembers of what it serves, for drift
 tasks/     what a text model does: rows to tokens, values to outputs
 """

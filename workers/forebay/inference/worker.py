@@ -32,6 +32,8 @@ from forebay.inference.memory import give_back_large_blocks
 from forebay.inference.pipeline import Pipeline
 from forebay.inference.steps.flows import Flows
 from forebay.inference.steps.model import PipelineModel
+from forebay.inference.watch.telling import Telling
+from forebay.inference.watch.watched import watched
 from forebay.lanes.consumer import Consumer, ConsumerLimits
 from forebay.lanes.endings import Endings
 from forebay.lanes.keys import Keys
@@ -84,6 +86,7 @@ class Worker:
         self._wire = Wire(settings.redis_url, timeout_s=timeout_s)
         clock, keys = Clock(), Keys(settings.key_prefix).of(spec.name)
         self._running = Running(self._wire, keys, self.name)
+        self._telling = Telling(backend, self._redis, keys, clock, spec.drift)
         self._timeout_s = spec.batch.timeout_s
         reads = {
             lane: Channel(self._blocking, timeout_s=BLOCK_MS / 1000 + timeout_s) for lane in Lane
@@ -173,6 +176,7 @@ class Worker:
             asyncio.create_task(self._renew(), name="renew"),
             asyncio.create_task(self._watch(), name="watch"),
             asyncio.create_task(self._endings.run(), name="endings"),
+            asyncio.create_task(self._telling.run(), name="telling"),
         ]
         work = asyncio.create_task(self._pipeline.run(), name="pipeline")
         stopping = asyncio.create_task(stop.wait(), name="stop")
@@ -190,6 +194,7 @@ class Worker:
             await self._leave()
 
     async def _leave(self) -> None:
+        await self._telling.tell()
         held = self._pipeline.held
         try:
             if held:
@@ -264,5 +269,6 @@ def run(settings: Settings, spec: ModelSpec, models: Mapping[str, ModelSpec]) ->
         (loaded - began) * 1000,
         (warm - loaded) * 1000,
     )
-    worker = Worker(settings, spec, backend, models=models)
+    served = backend if isinstance(backend, PipelineModel) else watched(spec, backend)
+    worker = Worker(settings, spec, served, models=models)
     uvloop.run(worker.run())

@@ -5,7 +5,7 @@ has run, so repeating the call is safe: after a restart or failover nothing need
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from importlib import resources
 from typing import Any, NamedTuple, cast
@@ -106,6 +106,7 @@ _reclaim = Script("reclaim")
 _beat = Script("beat")
 _leave = Script("leave")
 _tidy = Script("tidy")
+_sketch = Script("sketch")
 _letters = Script("letters")
 _unclaim = Script("unclaim")
 
@@ -286,6 +287,12 @@ async def beat(
             redis, [keys.workers, keys.rates, keys.demand], [worker, presence_ms, f"{rate:.3f}"]
         )
     )
+
+
+async def sketch(redis: Commands, *, key: str, keep_ms: int, counts: Mapping[str, int]) -> None:
+    """`sketch.lua`."""
+    flat = [part for count in counts.items() for part in count]
+    await _sketch.call(redis, [key], [keep_ms, *flat])
 
 
 async def leave(redis: Commands, keys: LaneKeys, *, worker: str) -> None:

@@ -1,7 +1,9 @@
 """The protocol between the worker and whatever executes a model."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -71,4 +73,19 @@ class Backend(Loaded, Protocol):
 
     def run(self, rows: Sequence[PreparedRow]) -> list[Output]:
         """One forward pass. Result i belongs to row i and does not depend on the other rows."""
+        ...
+
+
+@runtime_checkable
+class Traced(Protocol):
+    """What a backend may offer beside: to write down what its forward passes are made of."""
+
+    def traced(self, path: Path) -> AbstractContextManager[None]:
+        """Write down every operator of the passes inside, as ONNX Runtime's profiler does.
+
+        Args:
+            path: the file for it, complete once the context is left: a JSON array of events in
+                Chrome's trace format, complete ones (`"ph": "X"`) of category `Node` with the
+                operator's kind as `args.op_name`.
+        """
         ...

@@ -5,7 +5,9 @@ likewise where the model tells two texts apart. What it gives, float32 with rows
 depend on who shares the batch.
 """
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +40,8 @@ class Graph:
     def __init__(
         self, path: Path, *, output: str, pad_id: int, threads: int, providers: tuple[str, ...]
     ) -> None:
-        self._session = _open_session(path, threads=threads, providers=providers)
+        self._open = functools.partial(_open_session, path, threads=threads, providers=providers)
+        self._session = self._open()
         self._outputs = [output]
         self._pad_id = pad_id
         self._has_segments = any(value.name == SEGMENTS for value in self._session.get_inputs())
@@ -74,6 +77,16 @@ class Graph:
             raise BackendFailed("The model failed while it ran these rows.") from error
         return values  # type: ignore[no-any-return]
 
+    @contextmanager
+    def traced(self, path: Path) -> Generator[None]:
+        """See `backends.base.Traced`: runs go through a second session, which writes down each."""
+        plain, self._session = self._session, self._open(profile=path)
+        try:
+            yield
+        finally:
+            traced, self._session = self._session, plain
+            Path(traced.end_profiling()).replace(path)
+
     def close(self) -> None:
         """Drop the session and its weights."""
         self._session = None
@@ -88,7 +101,9 @@ def _segments(rows: Sequence[PreparedRow], shape: tuple[int, int]) -> npt.NDArra
     return segments
 
 
-def _open_session(path: Path, *, threads: int, providers: tuple[str, ...]) -> Any:
+def _open_session(
+    path: Path, *, threads: int, providers: tuple[str, ...], profile: Path | None = None
+) -> Any:
     missing = [name for name in providers if name not in ort.get_available_providers()]
     if missing:
         raise ConfigurationError(
@@ -101,6 +116,9 @@ def _open_session(path: Path, *, threads: int, providers: tuple[str, ...]) -> An
     # Threads that spin while they wait are quicker on a machine of their own, and half as fast
     # where gateway and server share the cores (decision 0010).
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile)
     if saturates():
         options.add_session_config_entry("session.x64quantprecision", "1")
     try:

@@ -40,7 +40,10 @@ def load(spec: ModelSpec, store: ArtifactStore, *, providers: Sequence[str] = (C
 
             return PythonModel(spec, tell=Descriptions(store.home).write)
         case BackendName.PIPELINE:
-            raise ConfigurationError(f"{spec.name!r} is a pipeline: no backend executes it.")
+            raise ConfigurationError(
+                f"{spec.name!r} is a pipeline: it runs on the lanes of its steps, and not in one "
+                "process. Ask a running gateway, or load its steps."
+            )
         case BackendName.ONNX:
             from forebay.inference.backends.onnx import OnnxModel
 

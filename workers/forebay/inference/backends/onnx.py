@@ -1,6 +1,7 @@
 """Text models with ONNX Runtime: a task makes rows of tokens, a graph runs them."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from forebay.contract.errors import ArtifactError, InvalidInput
@@ -109,6 +110,10 @@ class OnnxModel:
             BackendFailed: ONNX Runtime failed on this batch.
         """
         return self.task.outputs(rows, self._graph.run(rows)) if rows else []
+
+    def traced(self, path: Path) -> AbstractContextManager[None]:
+        """See `backends.base.Traced`."""
+        return self._graph.traced(path)
 
     def close(self) -> None:
         """Drop the session and its weights."""

@@ -98,7 +98,7 @@ class PythonModel:
         Raises:
             ArtifactError: a sample is refused, or the class fails on it.
         """
-        prepared = self.prepare([ValueRow(row) for row in self._samples], truncate=False)
+        prepared = self.prepare(self.samples, truncate=False)
         ready = [row for row in prepared if isinstance(row, PreparedRow)]
         for index, row in enumerate(prepared):
             if isinstance(row, InvalidInput):
@@ -133,6 +133,11 @@ class PythonModel:
         for start in range(0, len(rows), most):
             outputs += self._called([row.data for row in rows[start : start + most]])
         return outputs
+
+    @property
+    def samples(self) -> list[Row]:
+        """The class's own."""
+        return [ValueRow(row) for row in self._samples]
 
     def close(self) -> None:
         """Let go of the user's object."""
