@@ -150,3 +150,15 @@ def test_a_catalog_that_is_no_text_is_refused(tmp_path: Path) -> None:
         read(tmp_path / "models.toml")
     with pytest.raises(ConfigurationError, match="can't be read"):
         read(tmp_path)
+
+
+def test_a_pipelines_steps_are_models_of_the_catalog(tmp_path: Path) -> None:
+    pipeline = '[models.flow]\ntask = "pipeline"\nbackend = "pipeline"\n'
+    spec = read(catalog(tmp_path, ECHO + pipeline + 'steps = ["echo", "echo"]\n')).find("flow")
+    assert spec.steps == ("echo", "echo")
+    assert not spec.joins
+    assert not spec.is_built
+    for steps, said in (('["gone"]', "'gone' is no model here"), ('["flow"]', "flow → flow goes")):
+        path = catalog(tmp_path, ECHO + pipeline + f"steps = {steps}\n")
+        with pytest.raises(ConfigurationError, match=f"line 7: models.flow.steps: {said}"):
+            read(path)

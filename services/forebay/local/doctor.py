@@ -97,7 +97,7 @@ def _models(settings: Settings, catalog: Catalog) -> list[Finding]:
     findings: list[Finding] = []
     unbuilt = False
     for spec in catalog.served.values():
-        if spec.backend is BackendName.PYTHON:
+        if spec.backend in (BackendName.PYTHON, BackendName.PIPELINE) and spec.source:
             findings.append(_class(spec))
         if not spec.is_built:
             continue
