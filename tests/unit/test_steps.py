@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from forebay.contract.errors import (
@@ -25,11 +26,14 @@ from forebay.contract.rows import (
     Classes,
     Embedding,
     Entailment,
+    ImageRow,
     Options,
     PairRow,
     Span,
     Spans,
     Task,
+    Tensors,
+    TensorsRow,
     TextRow,
     TokensRow,
     Value,
@@ -242,6 +246,25 @@ def test_outputs_as_values() -> None:
     assert value_of(Spans((span,), 3), one) == [span]
     assert value_of(Value(b'{"x": 1}'), one) == {"x": 1}
     assert value_of(Entailment(1.0, 2.0, 3), one) == Entailment(1.0, 2.0, 3)
+
+
+def test_images_and_tensors_are_files_and_arrays() -> None:
+    assert row_of(Task.IMAGE_CLASSIFICATION, b"file") == ImageRow(b"file")
+    with pytest.raises(TypeError, match="no image: give the bytes"):
+        row_of(Task.IMAGE_CLASSIFICATION, "file")
+    arrays = {"x": np.array([[1.5, 2.5]], np.float32), "n": np.array([3], ">i8"), "s": ["a", "bc"]}
+    row = row_of(Task.TENSORS, arrays)
+    assert isinstance(row, TensorsRow)
+    assert [one.datatype for one in row.tensors] == ["FP32", "INT64", "BYTES"]
+    back = value_of(Tensors(row.tensors), Options())
+    assert {name: array.tolist() for name, array in back.items()} == {
+        "x": [[1.5, 2.5]],
+        "n": [3],
+        "s": ["a", "bc"],
+    }
+    for wrong, said in (([1], "holds no tensors"), ({"x": [1j]}, "no tensor holds complex128")):
+        with pytest.raises(TypeError, match=said):
+            row_of(Task.TENSORS, wrong)
 
 
 def pipeline(*steps: str) -> ModelSpec:

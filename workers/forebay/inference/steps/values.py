@@ -10,12 +10,15 @@ import msgspec
 from forebay.contract.rows import (
     Classes,
     Embedding,
+    ImageRow,
     Options,
     Output,
     PairRow,
     Row,
     Spans,
     Task,
+    Tensors,
+    TensorsRow,
     TextRow,
     TokensRow,
     Value,
@@ -26,7 +29,7 @@ from forebay.inference.backends.user_rows import encoded, kind_of
 AS_JSON = frozenset({Task.PYTHON, Task.PIPELINE, Task.ECHO})
 """Tasks whose rows are JSON."""
 
-_ROWS = (TextRow, TokensRow, ValueRow, PairRow)
+_ROWS = (TextRow, TokensRow, ValueRow, PairRow, ImageRow, TensorsRow)
 
 
 class Label(msgspec.Struct, frozen=True):
@@ -42,13 +45,20 @@ def row_of(task: Task, value: Any) -> Row:
     Args:
         task: the step's.
         value: for a model of texts a text, a pair of them, or something with a `text` and perhaps a
-            `pair`; for others whatever JSON can say. A row of `contract.rows` is one already.
+            `pair`; of images the bytes of a file; of tensors numpy arrays by name; for others
+            whatever JSON can say. A row of `contract.rows` is one already.
 
     Raises:
         TypeError: it is none of these.
     """
     if isinstance(value, _ROWS):
         return value
+    if task is Task.TENSORS:
+        return _tensors_row(value)
+    if task is Task.IMAGE_CLASSIFICATION:
+        if isinstance(value, bytes | bytearray | memoryview):
+            return ImageRow(bytes(value))
+        raise TypeError(f"a {kind_of(value)} is no image: give the bytes of a file")
     if task in AS_JSON:
         return ValueRow(encoded(value))
     if isinstance(value, str):
@@ -77,7 +87,8 @@ def value_of(output: Output, options: Options, *, type_: Any = Any) -> Any:
 
     Returns:
         Of an embedding an `array` of float32, which numpy takes as it is; of classes a `Label`, or
-        several if the call said how many; of spans a list of `Span`; of JSON what it says, as an
+        several if the call said how many; of spans a list of `Span`; of tensors numpy
+        arrays by name; of JSON what it says, as an
         object of `type_`. Anything else as it is.
 
     Raises:
@@ -93,8 +104,34 @@ def value_of(output: Output, options: Options, *, type_: Any = Any) -> Any:
             return several[0] if options.top_k == 1 else several
         case Spans(spans=spans):
             return list(spans)
+        case Tensors():
+            return _arrays(output)
         case _:
             return output
+
+
+def _tensors_row(value: Any) -> TensorsRow:
+    # Not at the top: a worker whose pipeline knows no tensors needs no numpy.
+    import numpy as np
+
+    from forebay.inference.backends.arrays import datatype_of, tensor_of
+
+    if not isinstance(value, Mapping):
+        raise TypeError(f"a {kind_of(value)} holds no tensors: give arrays by name")
+    arrays = {str(name): np.asarray(array) for name, array in value.items()}
+    return TensorsRow(
+        tuple(tensor_of(name, datatype_of(array), array) for name, array in arrays.items())
+    )
+
+
+def _arrays(tensors: Tensors) -> dict[str, Any]:
+    from forebay.contract.tensors import TensorSpec
+    from forebay.inference.backends.arrays import array_of
+
+    return {
+        tensor.name: array_of(tensor, TensorSpec(tensor.name, tensor.datatype, tensor.shape))
+        for tensor in tensors.tensors
+    }
 
 
 def _floats(data: bytes) -> "array[float]":
