@@ -30,7 +30,7 @@ def test_every_catalog_of_the_docs_is_one(tmp_path: Path) -> None:
     for text in shown:
         assert catalog(tmp_path, text + _steps_of(text)).models
     example = read(ROOT / "docs" / "examples" / "ocr.toml").models
-    assert set(example) == {"detect", "turned", "recognise"}
+    assert set(example) == {"detect", "turned", "recognise", "ocr"}
     (turned,) = (text for text in shown if "models.turned" in text)
     assert catalog(tmp_path, turned).find("turned").image == example["turned"].image
 
