@@ -12,7 +12,7 @@ from PIL import Image
 
 from forebay.build import pipeline
 from forebay.build.onnx_file import read
-from forebay.cli.build import summary
+from forebay.cli.report import summary
 from forebay.contract.errors import ArtifactError, BackendFailed, BuildFailed, InvalidInput
 from forebay.contract.image import Fit, ImageTable
 from forebay.contract.model import BackendName, ModelSpec, Precision
@@ -84,8 +84,8 @@ def test_the_artifact_has_the_files_bytes_and_its_tensors(
     assert signature.inputs == (TensorSpec("x", "FP32", (-1, -1)),)
     assert signature.outputs == (TensorSpec("y", "FP32", (-1, -1)),)
     assert signature.batched
-    assert "the file as it is" in summary(built)
-    assert "rows are batched" in summary(built)
+    assert "the file as it is" in summary(built.artifact.manifest, built.report)
+    assert "rows are batched" in summary(built.artifact.manifest, built.report)
     with pytest.raises(ArtifactError, match="no text model"):
         _ = manifest.text
 

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from forebay.build import pipeline
+from forebay.build import bars, pipeline
 from forebay.contract.errors import BuildFailed
 from forebay.contract.model import BackendName, ModelSpec, Precision
 from forebay.contract.rows import (
@@ -287,9 +287,9 @@ def test_eight_bits_agree_with_full_precision_and_rows_do_not_disturb_one_anothe
     agreement = built.report.agreement
     assert agreement is not None
     assert built.report.accuracy is None
-    assert agreement.same >= pipeline.MIN_SAME
-    assert 0 < agreement.mean_difference <= pipeline.MAX_MEAN_DIFFERENCE
-    assert agreement.variance <= pipeline.MAX_VARIANCE
+    assert agreement.same >= bars.MIN_SAME
+    assert 0 < agreement.mean_difference <= bars.MAX_MEAN_DIFFERENCE
+    assert agreement.variance <= bars.MAX_VARIANCE
     assert built.report.bytes < built.report.fp32_bytes
 
 

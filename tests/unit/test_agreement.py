@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from forebay.build import agreement, pipeline
+from forebay.build import agreement, bars
 from forebay.contract.errors import BuildFailed
 from forebay.contract.manifest import Agreement
 from forebay.contract.rows import Function
@@ -43,6 +43,6 @@ PASSING = Agreement(rows=9, same=0.97, mean_difference=0.02, max_difference=0.9,
     ],
 )
 def test_each_measure_has_a_bar(changes: dict[str, Any], said: str) -> None:
-    pipeline.check("m", PASSING)
+    bars.check("m", PASSING)
     with pytest.raises(BuildFailed, match=said):
-        pipeline.check("m", msgspec.structs.replace(PASSING, **changes))
+        bars.check("m", msgspec.structs.replace(PASSING, **changes))

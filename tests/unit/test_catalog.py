@@ -9,6 +9,7 @@ from forebay.contract.rows import Task
 from forebay.runtime.catalog import read
 
 ECHO = '[models.echo]\ntask = "echo"\nbackend = "echo"\n'
+BUILT = '[models.it]\ntask = "embedding"\nbackend = "onnx"\nsource = "folder"\n[models.it.build]\n'
 LOOKS_LIKE_ONE = '''
 [models.a]
 task = "echo"
@@ -118,6 +119,28 @@ def test_a_catalog_can_not_be_changed_once_read(tmp_path: Path) -> None:
         (ECHO + "join = 1\n", ", line 4: models.echo.join: expected `bool | null`, got `int`."),
         (ECHO + "batch = 3\n", ", line 4: models.echo.batch: expected a table, got `int`."),
         (ECHO + ECHO, " is not valid TOML: Cannot declare"),
+        (
+            ECHO + "build = { prune = 0.5 }\n",
+            ", line 4: models.echo.build: must be left out: nothing",
+        ),
+        (BUILT + "prune = 1.0\n", ", line 6: models.it.build.prune: must be from 0 up to, not"),
+        (BUILT + "max_fp32 = 2\n", ", line 6: models.it.build.max_fp32: must be from 0 to 1."),
+        (
+            BUILT + 'fuse = "maybe"\n',
+            ", line 6: models.it.build.fuse: invalid enum value 'maybe'; there are off, on, ",
+        ),
+        (
+            BUILT + "distill = { layers = 2, text = 1 }\n",
+            ", line 6: models.it.build.distill.text: there is no such field; there are layers, ",
+        ),
+        (
+            BUILT + '[models.it.build.distill]\ntexts = "t"\nlayers = 0\n',
+            ", line 8: models.it.build.distill.layers: must be at least 1.",
+        ),
+        (
+            BUILT + '[models.it.build.distill]\ntexts = "t"\nlayers = 3\n',
+            ", line 5: models.it.build.min_accuracy: must be given beside `distill`",
+        ),
     ],
 )
 def test_a_wrong_catalog_is_refused_and_model_field_and_line_are_named(

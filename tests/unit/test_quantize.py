@@ -1,20 +1,18 @@
 """Quantization of small hand-made graphs: close to FP32, and no row in another's way."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 import onnxruntime as ort
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from forebay.build import calibrate, graph, quantize
+from forebay.build import graph, linears, quantize
 from forebay.build.encoder import Encoder
+from tests.fixtures.graphs import WIDTH, model_of, tiny_encoder
 
-WIDTH = 32
 Array = npt.NDArray[np.float32]
 LOUD = 5  # the channel whose values are far larger than the others'
 
@@ -47,61 +45,6 @@ def feed_forward() -> ModelProto:
     return model_of(nodes, weights, {"x": ("float", WIDTH)}, ("out", 16))
 
 
-def tiny_encoder(rows: int = 50, width: int = WIDTH) -> ModelProto:
-    """Ids and mask → table → LayerNorm → two products, the second of them sensitive → mean."""
-    rng = np.random.default_rng(2)
-    first = rng.normal(0, 0.3, (width, width))
-    second = rng.normal(0, 0.3, (width, width))
-    second[:, ::2] = np.where(rng.random((width, (width + 1) // 2)) < 0.03, 40.0, 0.01)
-    weights = {
-        "table": rng.normal(0, 1, (rows, width)),
-        "gain": np.ones(width),
-        "first.weight": first,
-        "first.bias": np.zeros(width),
-        "second.weight": second,
-        "second.bias": np.zeros(width),
-    }
-    nodes = [
-        helper.make_node("Gather", ["table", "input_ids"], ["looked_up"]),
-        helper.make_node("LayerNormalization", ["looked_up", "gain"], ["normal"]),
-        helper.make_node("MatMul", ["normal", "first.weight"], ["a"]),
-        helper.make_node("Add", ["a", "first.bias"], ["a_"]),
-        helper.make_node("MatMul", ["a_", "second.weight"], ["b"]),
-        helper.make_node("Add", ["b", "second.bias"], ["b_"]),
-        helper.make_node("Cast", ["attention_mask"], ["m"], to=TensorProto.FLOAT),
-        helper.make_node("Unsqueeze", ["m", "last"], ["weight"]),
-        helper.make_node("Mul", ["b_", "weight"], ["masked"]),
-        helper.make_node("ReduceSum", ["masked", "middle"], ["embedding"], keepdims=0),
-    ]
-    ints = {"last": np.array([-1]), "middle": np.array([1])}
-    edges = {"input_ids": ("int", 0), "attention_mask": ("int", 0)}
-    return model_of(nodes, weights, edges, ("embedding", width), ints)
-
-
-def model_of(
-    nodes: list[Any],
-    weights: Mapping[str, Any],
-    inputs: Mapping[str, tuple[str, int]],
-    output: tuple[str, int],
-    ints: Mapping[str, Any] | None = None,
-) -> ModelProto:
-    constants = [numpy_helper.from_array(v.astype(np.float32), k) for k, v in weights.items()]
-    constants += [numpy_helper.from_array(v.astype(np.int64), k) for k, v in (ints or {}).items()]
-    kinds = {"float": TensorProto.FLOAT, "int": TensorProto.INT64}
-    free: list[str | int | None] = ["rows", "tokens"]
-    edges = [
-        helper.make_tensor_value_info(name, kinds[kind], [*free, width] if width else free)
-        for name, (kind, width) in inputs.items()
-    ]
-    name, width = output
-    shape: list[str | int | None] = ["rows", width] if ints else [*free, width]
-    out = helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-    body = helper.make_graph(nodes, "test", edges, [out], constants)
-    model = helper.make_model(body, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    onnx.checker.check_model(model)
-    return model
-
-
 def run(model: ModelProto, x: Array) -> Array:
     options = ort.SessionOptions()
     options.log_severity_level = 3
@@ -129,11 +72,6 @@ def loss(model: ModelProto, x: Array, **how: Any) -> float:
 
 def ops(model: ModelProto) -> list[str]:
     return [node.op_type for node in model.graph.node]
-
-
-def some_rows() -> list[npt.NDArray[np.int64]]:
-    rng = np.random.default_rng(4)
-    return [rng.integers(0, 50, 1 + index % 7) for index in range(20)]
 
 
 @pytest.fixture(scope="module")
@@ -224,11 +162,11 @@ def test_a_product_that_is_kept_stays_as_it_was(model: ModelProto) -> None:
 
 
 def test_products_are_named_for_their_bias_or_else_their_weights(model: ModelProto) -> None:
-    assert [linear.name for linear in quantize.linears(model)] == ["q", "k.weight", "o"]
+    assert [linear.name for linear in linears.linears(model)] == ["q", "k.weight", "o"]
 
 
 def test_only_inputs_behind_a_layer_normalization_are_smoothed(model: ModelProto) -> None:
-    assert quantize.smoothable(model) == ["normal"]
+    assert linears.smoothable(model) == ["normal"]
 
 
 def test_the_given_graph_is_left_alone_and_the_same_graph_comes_out_each_time(
@@ -254,50 +192,6 @@ def test_a_large_lookup_table_is_kept_in_half_the_bytes_and_a_small_one_whole() 
         (got,) = Encoder(quantized, pad_id=0, threads=1).run(ids, ["embedding"])
         (expected,) = Encoder(encoder, pad_id=0, threads=1).run(ids, ["embedding"])
         assert np.linalg.norm(got - expected) < 0.2 * np.linalg.norm(expected)
-
-
-def test_a_plan_takes_the_smoothing_that_scores_best_and_keeps_nothing_without_need(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    rows = some_rows()
-    encoder = tiny_encoder()
-    monkeypatch.setattr(calibrate, "AIM", 0.0)
-    plan = calibrate.plan(encoder, rows, pad_id=0, threads=1)
-    assert plan.keep == ()
-    for alpha in calibrate.ALPHAS:
-        monkeypatch.setattr(calibrate, "ALPHAS", (alpha,))
-        other = calibrate.plan(encoder, rows, pad_id=0, threads=1)
-        assert round(other.closeness, 5) <= round(plan.closeness, 5)
-
-
-def test_a_plan_keeps_the_most_sensitive_product_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = some_rows()
-    monkeypatch.setattr(calibrate, "AIM", 2.0)  # out of reach
-    monkeypatch.setattr(calibrate, "MAX_KEPT", 1)
-    encoder = tiny_encoder()
-    one = calibrate.plan(encoder, rows, pad_id=0, threads=1)
-    assert len(one.keep) == 1
-    (kept,) = one.keep
-    (other,) = {"first", "second"} - {kept}
-    scores = {name: _score(encoder, rows, keep={name}) for name in (kept, other)}
-    assert scores[kept] > scores[other]
-    monkeypatch.setattr(calibrate, "MAX_KEPT", 2)
-    both = calibrate.plan(encoder, rows, pad_id=0, threads=1)
-    assert both.keep == (kept, other)
-    assert both.closeness == pytest.approx(1, abs=1e-6)
-
-
-def _score(encoder: ModelProto, rows: list[Any], *, keep: set[str]) -> float:
-    """Lowest cosine to FP32."""
-    quantized = quantize.quantize(encoder, peaks={}, smoothing=0.0, keep=keep)
-    pairs = [
-        (
-            Encoder(encoder, pad_id=0, threads=1).run([row], ["embedding"])[0][0],
-            Encoder(quantized, pad_id=0, threads=1).run([row], ["embedding"])[0][0],
-        )
-        for row in rows
-    ]
-    return float(np.mean([a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in pairs]))
 
 
 def test_saved_weights_lie_beside_the_graph_and_a_second_save_gives_the_same_bytes(

@@ -30,7 +30,9 @@ def test_it_can_be_printed() -> None:
     assert invoke("models", "schema").output == catalog_schema_text()
 
 
-@pytest.mark.parametrize("struct", ["ModelSpec", "BatchLimits", "LaneLimits"])
+@pytest.mark.parametrize(
+    "struct", ["ModelSpec", "BatchLimits", "LaneLimits", "BuildSpec", "DistillSpec"]
+)
 def test_every_field_says_what_it_is_for(struct: str) -> None:
     for name, field in fields(struct).items():
         assert field.get("description"), name

@@ -6,11 +6,10 @@ import time
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from forebay.build.pipeline import STEPS, Built, build
+from forebay.build.pipeline import Built, build, steps
+from forebay.cli.report import print_built
 from forebay.contract.errors import ForebayError
-from forebay.contract.manifest import BuildReport
 from forebay.contract.model import ModelSpec
-from forebay.contract.tensors import TensorSignature
 from forebay.runtime.settings import Settings
 from forebay.storage.artifacts import ArtifactStore
 
@@ -24,58 +23,20 @@ def run(settings: Settings, spec: ModelSpec) -> None:
     store = ArtifactStore(settings.home)
     show = _with_bar if sys.stderr.isatty() else _with_lines
     built = show(spec, store)
-    _leave_reference(spec, store)
-    print(summary(built), flush=True)
+    leave_reference(spec, store)
+    print_built(built)
 
 
-def _leave_reference(spec: ModelSpec, store: ArtifactStore) -> None:
+def leave_reference(spec: ModelSpec, store: ArtifactStore) -> None:
     """What drift is held against. Without one the model serves as well, so nothing here fails."""
-    from forebay.assess.reference import leave_reference
+    from forebay.assess import reference
 
     if not spec.is_watched:
         return
     try:
-        leave_reference(spec, store)
+        reference.leave_reference(spec, store)
     except (ForebayError, OSError) as error:
         print(f"{spec.name} has no reference for drift: {error}", file=sys.stderr, flush=True)
-
-
-def summary(built: Built) -> str:
-    """What a build gave, in one line."""
-    manifest, report = built.artifact.manifest, built.report
-    if manifest.signature is not None and report.agreement is None:
-        return _as_it_is(built, manifest.signature)
-    return (
-        f"{manifest.model} {manifest.version}: {manifest.precision}, {report.bytes / 1e6:.0f} MB "
-        f"(FP32 {report.fp32_bytes / 1e6:.0f} MB), {report.speed.ratio:.1f} times FP32's speed, "
-        f"{_close(report)}; built in {report.seconds:.0f} s"
-    )
-
-
-def _as_it_is(built: Built, tensors: TensorSignature) -> str:
-    """The same of an ONNX file, which is neither converted nor compared with anything."""
-    manifest, report = built.artifact.manifest, built.report
-    rows = "rows are batched" if tensors.batched else "each row runs alone"
-    return (
-        f"{manifest.model} {manifest.version}: the file as it is, {report.bytes / 1e6:.1f} MB, "
-        f"{rows}, {report.speed.rows_s:.0f} rows/s of {list(tensors.sample[0])} one by one; built "
-        f"in {report.seconds:.0f} s"
-    )
-
-
-def _close(report: BuildReport) -> str:
-    accuracy, agreement = report.accuracy, report.agreement
-    if accuracy is not None:
-        return (
-            f"mean cosine to FP32 {accuracy.mean_cosine:.4f}, batch invariance "
-            f"{accuracy.invariance:.6f}"
-        )
-    if agreement is not None:
-        return (
-            f"agreement with FP32 {agreement.same:.4f}, mean difference of scores "
-            f"{agreement.mean_difference:.4f}, {agreement.variance:.6f} in other company"
-        )
-    return "nothing measured"
 
 
 def _with_bar(spec: ModelSpec, store: ArtifactStore) -> Built:
@@ -87,10 +48,11 @@ def _with_bar(spec: ModelSpec, store: ArtifactStore) -> Built:
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        bar = bars.add_task(STEPS[0], total=len(STEPS))
+        names = steps(spec)
+        bar = bars.add_task(names[0], total=len(names))
 
         def progress(step: str, fraction: float) -> None:
-            bars.update(bar, description=step, completed=STEPS.index(step) + fraction)
+            bars.update(bar, description=step, completed=names.index(step) + fraction)
 
         return build(spec, store, progress=progress)
 

@@ -7,6 +7,7 @@ import typer
 
 from forebay.cli import flags
 from forebay.cli.assess import assess
+from forebay.cli.tune import tune
 from forebay.contract.errors import InvalidInput
 from forebay.runtime.settings import Configuration, Settings
 
@@ -14,6 +15,7 @@ models = typer.Typer(
     help="Build models, and list what is built.", no_args_is_help=True, rich_markup_mode=None
 )
 models.add_typer(assess)
+models.add_typer(tune)
 
 _LIVE = ("home", "models_file", "redis_url", "key_prefix")
 
@@ -54,6 +56,23 @@ def list_(configuration: Configuration) -> None:
 
     settings = configuration.settings
     print_models(catalogs.read(Path(settings.models_file)), ArtifactStore(settings.home))
+
+
+@models.command("report")
+@flags.configured("home", "models_file")
+def report(
+    configuration: Configuration,
+    name: Annotated[str, typer.Argument(help="The model, as in models.toml.")],
+    raw: Annotated[bool, typer.Option("--json", help="Print report.json itself.")] = False,
+) -> None:
+    """Show what the build of a model measured, step by step."""
+    from forebay.cli.report import print_report
+    from forebay.runtime import catalog as catalogs
+    from forebay.storage.artifacts import ArtifactStore
+
+    settings = configuration.settings
+    spec = catalogs.read(Path(settings.models_file)).find(name)
+    print_report(ArtifactStore(settings.home), spec.name, raw=raw)
 
 
 @models.command("check")

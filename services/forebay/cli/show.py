@@ -12,13 +12,15 @@ from rich.table import Table
 from rich.text import Text
 
 from forebay.contract.errors import ForebayError
-from forebay.contract.model import BackendName
+from forebay.contract.model import BackendName, ModelSpec
 from forebay.local.doctor import Finding
 from forebay.runtime.catalog import Catalog
+from forebay.runtime.processor import describe
 from forebay.runtime.redis import mask
 from forebay.runtime.settings import Configuration
 from forebay.storage.artifacts import ArtifactStore
 from forebay.storage.descriptions import Descriptions
+from forebay.storage.tunings import Tunings
 
 PIPE_WIDTH = 200
 
@@ -97,7 +99,8 @@ def print_models(catalog: Catalog, store: ArtifactStore) -> None:
     """Print the models of the catalog, and what is built of each."""
     built = {artifact.manifest.model: artifact for artifact in store.entries() if artifact.current}
     descriptions = Descriptions(store.home)
-    table = _table("model", "task", "backend", "built", "what it is")
+    tunings = Tunings(store.home)
+    table = _table("model", "task", "backend", "built", "tuned", "what it is")
     for spec in catalog.served.values():
         artifact = built.get(spec.name)
         if spec.backend in (BackendName.PYTHON, BackendName.PIPELINE):
@@ -110,8 +113,17 @@ def print_models(catalog: Catalog, store: ArtifactStore) -> None:
         else:
             size = sum(entry.bytes for entry in artifact.manifest.files) / 1e6
             state = f"{artifact.manifest.version} {artifact.manifest.precision} {size:.0f} MB"
-        table.add_row(spec.name, spec.task, spec.backend, state, spec.description)
+        tuned = _tuned(tunings, spec)
+        table.add_row(spec.name, spec.task, spec.backend, state, tuned, spec.description)
     _console().print(table)
+
+
+def _tuned(tunings: Tunings, spec: ModelSpec) -> str:
+    """Where the settings were found to be the best, if they were."""
+    tuning = tunings.read(spec.name)
+    if tuning is None or not tuning.says(spec):
+        return "no"
+    return "here" if tuning.machine == describe() else f"on {tuning.machine}"
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -22,8 +22,10 @@ from forebay.local.server import HOW_TO_GET_IT, find_program, read_version
 from forebay.local.welcome import Address
 from forebay.runtime import catalog as catalogs
 from forebay.runtime.catalog import Catalog
+from forebay.runtime.processor import describe
 from forebay.runtime.settings import Settings
 from forebay.storage.artifacts import ArtifactStore, read_manifest, verify
+from forebay.storage.tunings import Tunings
 
 NVIDIA_TIMEOUT_S = 10.0
 
@@ -97,6 +99,7 @@ def _models(settings: Settings, catalog: Catalog) -> list[Finding]:
     findings: list[Finding] = []
     unbuilt = False
     for spec in catalog.served.values():
+        findings += _tuning(settings, spec)
         if spec.backend in (BackendName.PYTHON, BackendName.PIPELINE) and spec.source:
             findings.append(_class(spec))
         if not spec.is_built:
@@ -137,6 +140,17 @@ def _class(spec: ModelSpec) -> Finding:
         detail,
         f"correct models.{spec.name}.source; `forebay models check {spec.name}` loads it",
     )
+
+
+def _tuning(settings: Settings, spec: ModelSpec) -> list[Finding]:
+    """Whether settings that a tuning chose were chosen on such a machine."""
+    tuning = Tunings(settings.home).read(spec.name)
+    if tuning is None or not tuning.says(spec):
+        return []
+    same = tuning.machine == describe()
+    detail = f"for {tuning.goals} on {'such a machine' if same else tuning.machine}, {tuning.at}"
+    remedy = f"`forebay models tune {spec.name}`"
+    return [Finding(f"tuning of {spec.name}", same, detail, remedy, required=False)]
 
 
 def _artifact(store: ArtifactStore, spec: ModelSpec) -> Finding:

@@ -8,6 +8,7 @@ import hashlib
 
 import msgspec
 
+from forebay.contract.build_steps import StepReport
 from forebay.contract.errors import ArtifactError
 from forebay.contract.image import ImageForm
 from forebay.contract.model import Precision
@@ -174,12 +175,23 @@ class Agreement(msgspec.Struct, frozen=True):
 
 
 class Speed(msgspec.Struct, frozen=True):
-    """Rows per second of both graphs in one run, bucketed by length, and their ratio."""
+    """Rows per second of both graphs in one run, bucketed by length, and their ratio.
+
+    Attributes:
+        ratio: the median over rounds in which one graph runs after the other.
+        threads: of one forward pass.
+        streams: forward passes at once.
+        low: the ratio's first quartile.
+        high: its third.
+    """
 
     fp32_rows_s: float
     rows_s: float
     ratio: float
     threads: int
+    streams: int = 1
+    low: float | None = None
+    high: float | None = None
 
 
 class BuildReport(msgspec.Struct, frozen=True):
@@ -188,6 +200,9 @@ class BuildReport(msgspec.Struct, frozen=True):
     Attributes:
         accuracy: of an embedding model.
         agreement: of a classifier.
+        smoothing: strength of the smoothing, 0..1; see decision 0005.
+        kept_fp32: products in full precision; with `int4-weight-only`, in 8 bits.
+        steps: what each step did, in order.
     """
 
     speed: Speed
@@ -198,3 +213,4 @@ class BuildReport(msgspec.Struct, frozen=True):
     seconds: float
     accuracy: Accuracy | None = None
     agreement: Agreement | None = None
+    steps: tuple[StepReport, ...] = ()

@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import msgspec
 from msgspec import Meta
@@ -243,14 +243,14 @@ def _explain(error: msgspec.ValidationError, of: type[msgspec.Struct]) -> tuple[
     if known := _UNKNOWN.fullmatch(what):
         inner: Any = of
         for key in field:
-            inner = set_by_hand(inner)[key]
+            inner = _struct(set_by_hand(inner)[key])
         return (*field, known["name"]), _no_such(inner)
     if missing := _MISSING.fullmatch(what):
         return (*field, missing["name"]), "missing"
     if what.startswith("Invalid enum value"):
         values: Any = of
         for key in field:
-            values = set_by_hand(values)[key]
+            values = _struct(set_by_hand(values)[key])
         return field, f"{what[:1].lower()}{what[1:]}; there are {', '.join(values)}"
     return field, what[:1].lower() + what[1:].replace("`object`", "a table")
 
@@ -259,6 +259,12 @@ def set_by_hand(struct: type[msgspec.Struct]) -> dict[str, Any]:
     """The fields of a struct that a file may set, with their types."""
     fields = msgspec.structs.fields(struct)
     return {field.name: field.type for field in fields if field.name not in NOT_IN_A_FILE}
+
+
+def _struct(kind: Any) -> Any:
+    """A field's type, or what it is where it may also be left out."""
+    kinds = [one for one in get_args(kind) if one is not type(None)]
+    return kinds[0] if len(kinds) == 1 else kind
 
 
 def _no_such(struct: type[msgspec.Struct]) -> str:

@@ -1,6 +1,8 @@
 """What this machine's processor can't do, where results depend on it."""
 
+import os
 import platform
+import re
 from pathlib import Path
 
 
@@ -21,3 +23,31 @@ def saturates(machine: str = platform.machine(), *, cpuinfo: Path = Path("/proc/
         return "vnni" not in cpuinfo.read_text("utf-8")
     except OSError:
         return True
+
+
+def cores() -> int:
+    """Cores this process may use, which a container can make fewer than the machine's."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def describe(machine: str = platform.machine(), *, cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """This machine in a few words: equal for machines on which a model is about as fast.
+
+    Args:
+        machine: its architecture.
+        cpuinfo: where Linux tells what the processor is.
+    """
+    try:
+        text = cpuinfo.read_text("utf-8")
+    except OSError:
+        text = ""
+    name = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    told = [name[1].strip() if name else machine, f"{cores()} cores"]
+    told += [found for found, flag in _FAST if re.search(rf"\b{flag}\b", text)]
+    return ", ".join(told)
+
+
+_FAST = (("AVX-512 VNNI", "avx512_vnni"), ("AVX-VNNI", "avx_vnni"), ("AMX INT8", "amx_int8"))
+"""What makes 8-bit products fast, and what Linux calls it."""

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 
 from forebay.contract.image import ImageTable
-from forebay.contract.model import BatchLimits, LaneLimits, ModelSpec
+from forebay.contract.model import BatchLimits, DriftWatch, LaneLimits, ModelSpec
+from forebay.contract.recipe import BuildSpec, DistillSpec
 from forebay.contract.versions import OF_THE_MODEL, Version
 from forebay.runtime.catalog import CatalogFile, set_by_hand
 
@@ -23,7 +24,16 @@ def catalog_schema() -> dict[str, Any]:
     from their docstrings.
     """
     _, parts = msgspec.json.schema_components([CatalogFile], ref_template="#/$defs/{name}")
-    for struct in (ModelSpec, BatchLimits, LaneLimits, ImageTable, Version):
+    for struct in (
+        ModelSpec,
+        BatchLimits,
+        LaneLimits,
+        ImageTable,
+        BuildSpec,
+        DistillSpec,
+        DriftWatch,
+        Version,
+    ):
         _tell(parts[struct.__name__], struct)
     # A version's table takes what its model's takes as well.
     told = parts[ModelSpec.__name__]["properties"]

@@ -26,26 +26,26 @@ def mean_difference(expected: Vectors, got: Vectors, function: Function) -> floa
 
 
 def measured(
-    reference: Encoder, candidate: Encoder, rows: Sequence[Row], function: Function
+    expected: Vectors, candidate: Encoder, rows: Sequence[Row], function: Function
 ) -> Agreement:
-    """Compare both graphs row by row, and the candidate with itself in other company.
+    """Compare a graph with full precision row by row, and with itself in other company.
 
     Args:
-        reference: the FP32 graph.
+        expected: scores in full precision, run in buckets.
         candidate: the artifact's graph.
         rows: of texts that calibration has not seen.
         function: makes scores of logits.
     """
 
-    def told(encoder: Encoder, batches: Sequence[Sequence[int]]) -> Vectors:
-        return scores(function, encoder.logits(rows, batches))
+    def told(batches: Sequence[Sequence[int]]) -> Vectors:
+        return scores(function, candidate.logits(rows, batches))
 
-    expected, got = told(reference, bucketed(rows)), told(candidate, bucketed(rows))
+    got = told(bucketed(rows))
     return _agreement(
         expected,
         got,
-        alone=told(candidate, alone(rows)),
-        in_company=(got, told(candidate, mixed(rows))),
+        alone=told(alone(rows)),
+        in_company=(got, told(mixed(rows))),
         function=function,
     )
 

@@ -1,152 +1,109 @@
-"""Finds, on calibration texts, how a graph is best quantized."""
+"""Finds, on calibration texts, how strongly a graph's activations are best smoothed."""
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 from onnx import ModelProto, TensorProto, helper
 
-from forebay.build import evaluate, quantize
-from forebay.build.encoder import Encoder, Row, Vectors, alone, bucketed
+from forebay.build import graph, quantize
+from forebay.build.encoder import alone
+from forebay.build.linears import smoothable
+from forebay.build.trial import Trials
 
 ALPHAS = (0.0, 0.5, 0.6, 0.7)
-"""Smoothing strengths tried."""
+"""Smoothing strengths tried for the whole graph."""
 
-AIM = 0.998
-"""Mean cosine to FP32 below which products are put back into FP32."""
+NUDGE = 0.15
+"""How much stronger and weaker is tried for each part of the graph."""
 
-MAX_KEPT = 4
-"""Most products put back; a model that needs more is not one to quantize this way."""
+PARTS = 3
+"""Parts of the graph, by depth."""
 
-
-class Judge(Protocol):
-    """How near a quantized graph is to FP32; larger is nearer, 1 is the same."""
-
-    @property
-    def output(self) -> str:
-        """Name of the output that is compared."""
-        ...
-
-    @property
-    def aim(self) -> float:
-        """Closeness below which products are put back into FP32."""
-        ...
-
-    def values(self, encoder: Encoder, rows: Sequence[Row]) -> Vectors:
-        """What to compare, `[…, dimensions]`."""
-        ...
-
-    def closeness(self, expected: Vectors, got: Vectors) -> float:
-        """How near the second is to the first."""
-        ...
+Peaks = dict[str, npt.NDArray[np.float32]]
+"""See `quantize.Peaks`."""
 
 
-class ByCosine:
-    """Judges embeddings by their mean cosine."""
-
-    output = "embedding"
-
-    @property
-    def aim(self) -> float:
-        """The same for all models."""
-        return AIM
-
-    def values(self, encoder: Encoder, rows: Sequence[Row]) -> Vectors:
-        """Embeddings, run in buckets."""
-        return encoder.embed(rows, bucketed(rows))
-
-    def closeness(self, expected: Vectors, got: Vectors) -> float:
-        """Mean cosine."""
-        return evaluate.mean_cosine(expected, got)
-
-
-class Plan(msgspec.Struct, frozen=True):
-    """How to quantize.
+class Smoothed(msgspec.Struct, frozen=True):
+    """How to smooth.
 
     Attributes:
-        peaks: see `quantize.Peaks`.
-        smoothing: the best of `ALPHAS`.
-        keep: products to leave in FP32, the most sensitive first.
+        alpha: the best of `ALPHAS` for the whole graph.
+        inputs: the strength for each input that is smoothed.
+        parts: the strength for each part, the first layers first.
         closeness: to FP32, on the calibration texts.
     """
 
-    peaks: dict[str, npt.NDArray[np.float32]]
-    smoothing: float
-    keep: tuple[str, ...]
+    alpha: float
+    inputs: dict[str, float]
+    parts: tuple[float, ...]
     closeness: float
 
 
-_BY_COSINE = ByCosine()
-
-
-def plan(
+def smooth(
     model: ModelProto,
-    rows: Sequence[Row],
+    trials: Trials,
+    peaks: Peaks,
     *,
-    pad_id: int,
-    threads: int,
-    judge: Judge = _BY_COSINE,
     progress: Callable[[float], None] = lambda _: None,
-) -> Plan:
-    """Try each smoothing strength and keep the best; then, if need be, keep products in FP32.
+) -> Smoothed:
+    """Try each strength for the whole graph, and if the aim asks for more, for parts of it.
 
     Args:
         model: the FP32 graph.
-        rows: token ids of the calibration texts.
-        pad_id: token id for padding.
-        threads: threads of one forward pass.
-        judge: says how near a graph is to FP32.
+        trials: of that graph.
+        peaks: see `measure_peaks`.
         progress: told the share of the work done, 0..1.
     """
+    names = smoothable(model)
+    parts = [part.tolist() for part in np.array_split(np.array(names), PARTS) if len(part)]
+    tries = len(ALPHAS) + 2 * len(parts)
+    tried = 0
 
-    def values(graph: ModelProto) -> Vectors:
-        encoder = Encoder(graph, pad_id=pad_id, threads=threads, output=judge.output)
-        return judge.values(encoder, rows)
+    def score(alphas: list[float]) -> float:
+        nonlocal tried
+        progress(tried / tries)
+        tried += 1
+        given = _by_input(parts, alphas)
+        return trials.closeness(quantize.quantize(model, peaks=peaks, smoothing=given))
 
-    expected = values(model)
-    peaks = measure_peaks(model, rows, pad_id=pad_id, threads=threads)
-
-    def score(alpha: float, keep: frozenset[str]) -> float:
-        candidate = quantize.quantize(model, peaks=peaks, smoothing=alpha, keep=keep)
-        return judge.closeness(expected, values(candidate))
-
-    scores: dict[float, float] = {}
-    for alpha in ALPHAS:
-        progress((1 + len(scores)) / (1 + len(ALPHAS)))
-        scores[alpha] = score(alpha, frozenset())
-    # Five digits: the last ones differ from machine to machine and must not choose.
-    smoothing = max(ALPHAS, key=lambda alpha: round(scores[alpha], 5))
-    best, keep = scores[smoothing], list[str]()
-    if best < judge.aim:
-        names = [linear.name for linear in quantize.linears(model)]
-        alone_in_int8 = {
-            name: score(smoothing, frozenset(names) - {name}) for name in dict.fromkeys(names)
-        }
-        for name in sorted(alone_in_int8, key=lambda name: alone_in_int8[name])[:MAX_KEPT]:
-            keep.append(name)
-            best = score(smoothing, frozenset(keep))
-            if best >= judge.aim:
-                break
-    return Plan(peaks, smoothing, tuple(keep), best)
+    if not parts:
+        return Smoothed(0.0, {}, (), score([]))
+    scores = {alpha: score([alpha] * len(parts)) for alpha in ALPHAS}
+    alpha = max(ALPHAS, key=lambda one: scores[one])
+    best, chosen = scores[alpha], [alpha] * len(parts)
+    for index in range(len(parts)):
+        if best >= trials.aim:
+            break
+        for nudged in (round(alpha - NUDGE, 2), round(alpha + NUDGE, 2)):
+            if not 0 <= nudged < 1:
+                continue
+            other = [*chosen[:index], nudged, *chosen[index + 1 :]]
+            closeness = score(other)
+            if closeness > best:
+                best, chosen = closeness, other
+    return Smoothed(alpha, _by_input(parts, chosen), tuple(chosen), best)
 
 
-def measure_peaks(
-    model: ModelProto, rows: Sequence[Row], *, pad_id: int, threads: int
-) -> dict[str, npt.NDArray[np.float32]]:
+def measure_peaks(model: ModelProto, trials: Trials) -> Peaks:
     """Largest absolute value of each channel of every input that can be smoothed."""
-    names = quantize.smoothable(model)
+    names = smoothable(model)
     if not names:
         return {}
-    watched = ModelProto()
-    watched.CopyFrom(model)
+    watched = graph.copied(model)
     for name in names:
         watched.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
-    encoder = Encoder(watched, pad_id=pad_id, threads=threads)
-    peaks: dict[str, npt.NDArray[np.float32]] = {}
-    for (index,) in alone(rows):
-        for name, value in zip(names, encoder.run([rows[index]], names), strict=True):
+    encoder = trials.encoder(watched)
+    peaks: Peaks = {}
+    for (index,) in alone(trials.rows):
+        for name, value in zip(names, encoder.run([trials.rows[index]], names), strict=True):
             peak = np.abs(value).reshape(-1, value.shape[-1]).max(0)
             peaks[name] = np.maximum(peaks[name], peak) if name in peaks else peak
     return peaks
+
+
+def _by_input(parts: list[list[str]], alphas: list[float]) -> dict[str, float]:
+    return {
+        name: alpha for part, alpha in zip(parts, alphas, strict=True) for name in part if alpha > 0
+    }

@@ -11,6 +11,8 @@ from tokenizers import Tokenizer
 
 from forebay.build import agreement, heads, tracing
 from forebay.build.encoder import SEGMENTS, Encoder, Pair, Row, Vectors, bucketed
+from forebay.build.texts import Text
+from forebay.contract.errors import BuildFailed
 from forebay.contract.manifest import Agreement
 from forebay.contract.rows import Task
 
@@ -53,13 +55,11 @@ class Classifier:
             BuildFailed: the weights can't be loaded or traced, or the graph's output differs
                 from what PyTorch makes of each row alone by more than 1e-4.
         """
-        with tracing.quiet():
-            module = _module(self._folder, self._task, segments=self.head.segments)
         axes = ["rows", "tokens"] if self._task is Task.TOKEN_CLASSIFICATION else ["rows"]
         # Two widths, so that nothing of the one that is traced is taken for a constant.
         widths = dict.fromkeys(min(width, self.limits.max_tokens) for width in (_MIDDLE, 10_000))
         return tracing.trace(
-            module,
+            self.module(),
             [self._probe(min(width, 4 * _MIDDLE)) for width in widths],
             out,
             output=OUTPUT,
@@ -67,24 +67,45 @@ class Classifier:
             folder=self._folder,
         )
 
-    def rows(self, texts: Sequence[str]) -> list[Row]:
-        """Rows of the task's own kind, cut to the limit: pairs are made of neighbouring texts."""
+    def module(self) -> Any:
+        """The classifier in PyTorch, in FP32.
+
+        Raises:
+            BuildFailed: the weights can't be loaded.
+        """
+        with tracing.quiet():
+            return _module(self._folder, self._task, segments=self.head.segments)
+
+    def rows(self, texts: Sequence[Text]) -> list[Row]:
+        """Rows of the task's own kind, cut to the limit.
+
+        Where the task takes pairs, single texts make pairs with their neighbours.
+
+        Raises:
+            BuildFailed: one of the texts is a pair, and the task takes none.
+        """
         tokenizer = Tokenizer.from_str(self.tokenizer.to_str())
         only_first = self._task is Task.ZERO_SHOT
         tokenizer.enable_truncation(
             self.limits.max_tokens, strategy="only_first" if only_first else "longest_first"
         )
+        given = [text for text in texts if not isinstance(text, str)]
+        if given and (len(given) < len(texts) or self._task is Task.TOKEN_CLASSIFICATION):
+            raise BuildFailed(
+                f"The task {self._task.value!r} was given {len(given)} pairs among {len(texts)} "
+                "texts: give pairs throughout to a task that takes them, and else none."
+            )
+        if given:
+            return _pairs(tokenizer, given)
+        single = [text for text in texts if isinstance(text, str)]
         if self._task not in (Task.RERANKING, Task.ZERO_SHOT):
             return [
-                np.asarray(encoding.ids, np.int64) for encoding in tokenizer.encode_batch(texts)
+                np.asarray(encoding.ids, np.int64) for encoding in tokenizer.encode_batch(single)
             ]
-        seconds = [*texts[1:], texts[0]]
+        seconds = [*single[1:], single[0]]
         if only_first:
             seconds = [f"This example is {text.split()[0]}." for text in seconds]
-        return [
-            Pair(np.asarray(encoding.ids, np.int64), np.asarray(encoding.type_ids, np.int64))
-            for encoding in tokenizer.encode_batch(list(zip(texts, seconds, strict=True)))
-        ]
+        return _pairs(tokenizer, list(zip(single, seconds, strict=True)))
 
     def values(self, encoder: Encoder, rows: Sequence[Row]) -> Vectors:
         """Scores `[rows, labels]`, or `[tokens, labels]`, run in buckets."""
@@ -94,9 +115,9 @@ class Classifier:
         """1 less what a row's scores are off by."""
         return 1 - agreement.mean_difference(expected, got, self.head.function)
 
-    def measured(self, reference: Encoder, candidate: Encoder, rows: Sequence[Row]) -> Agreement:
-        """How far the candidate agrees with the FP32 graph, and with itself in other company."""
-        return agreement.measured(reference, candidate, rows, self.head.function)
+    def measured(self, expected: Vectors, candidate: Encoder, rows: Sequence[Row]) -> Agreement:
+        """How far the candidate agrees with full precision, and with itself in other company."""
+        return agreement.measured(expected, candidate, rows, self.head.function)
 
     def _probe(self, width: int) -> tracing.Feed:
         """Three rows of different lengths, padded to `width`, of ordinary ids."""
@@ -115,6 +136,13 @@ class Classifier:
             segments[row, length // 2 : length] = 1
         feed = {"input_ids": ids, "attention_mask": mask}
         return {**feed, SEGMENTS: segments} if self.head.segments else feed
+
+
+def _pairs(tokenizer: Tokenizer, pairs: list[tuple[str, str]]) -> list[Row]:
+    return [
+        Pair(np.asarray(encoding.ids, np.int64), np.asarray(encoding.type_ids, np.int64))
+        for encoding in tokenizer.encode_batch(pairs)
+    ]
 
 
 def _module(folder: Path, task: Task, *, segments: bool) -> Any:

@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from onnx import ModelProto
 
 from forebay.build import evaluate, layout
-from forebay.build.calibrate import ByCosine
-from forebay.build.encoder import Encoder, Row, tokenize
-from forebay.build.export import export
+from forebay.build.encoder import Encoder, Row, Vectors, tokenize
+from forebay.build.export import encoder, export
+from forebay.build.texts import Text
+from forebay.build.trial import ByCosine
+from forebay.contract.errors import BuildFailed
 from forebay.contract.manifest import Accuracy
 
 
@@ -34,10 +37,21 @@ class Embedder(ByCosine):
         """Write the encoder as one ONNX file at `out`, and return it; see `export.export`."""
         return export(self._folder, self._form, out)
 
-    def rows(self, texts: Sequence[str]) -> list[Row]:
-        """Token ids of each text, cut to the limit."""
-        return list(tokenize(self.tokenizer, texts, self.limits))
+    def module(self) -> Any:
+        """The encoder with its pooling in PyTorch, in FP32."""
+        return encoder(self._folder, self._form)
 
-    def measured(self, reference: Encoder, candidate: Encoder, rows: Sequence[Row]) -> Accuracy:
+    def rows(self, texts: Sequence[Text]) -> list[Row]:
+        """Token ids of each text, cut to the limit.
+
+        Raises:
+            BuildFailed: one of the texts is a pair.
+        """
+        single = [text for text in texts if isinstance(text, str)]
+        if len(single) < len(texts):
+            raise BuildFailed("An embedding model takes texts, and the build was given pairs.")
+        return list(tokenize(self.tokenizer, single, self.limits))
+
+    def measured(self, expected: Vectors, candidate: Encoder, rows: Sequence[Row]) -> Accuracy:
         """How close the candidate's embeddings are to FP32's, and to its own in company."""
-        return evaluate.accuracy(reference, candidate, rows)
+        return evaluate.accuracy(expected, candidate, rows)

@@ -1,7 +1,10 @@
 """What an artifact loses and wins against full precision, measured on real text."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from statistics import median, quantiles
 
 import numpy as np
 import numpy.typing as npt
@@ -9,28 +12,28 @@ import numpy.typing as npt
 from forebay.build.encoder import Encoder, Row, Vectors, alone, bucketed, mixed
 from forebay.contract.manifest import Accuracy, Speed
 
-_ROUNDS = 3
+_TURNS = 3
+_ROUNDS = 7
 
 
-def accuracy(reference: Encoder, candidate: Encoder, rows: Sequence[Row]) -> Accuracy:
-    """Compare both graphs row by row, and the candidate with itself in other company.
+def accuracy(expected: Vectors, candidate: Encoder, rows: Sequence[Row]) -> Accuracy:
+    """Compare a graph with full precision row by row, and with itself in other company.
 
     Args:
-        reference: the FP32 graph.
+        expected: embeddings in full precision, `[rows, dimensions]`.
         candidate: the artifact's graph.
         rows: token ids of texts that calibration has not seen.
     """
-    batches = bucketed(rows)
-    expected = unit(reference.embed(rows, batches))
-    got = unit(candidate.embed(rows, batches))
-    cosines = (expected * got).sum(1)
+    full = unit(expected)
+    got = unit(candidate.embed(rows, bucketed(rows)))
+    cosines = (full * got).sum(1)
     by_itself = unit(candidate.embed(rows, alone(rows)))
     in_company = (got, unit(candidate.embed(rows, mixed(rows))))
     return Accuracy(
         texts=len(rows),
         mean_cosine=_cosine(cosines.mean()),
         min_cosine=_cosine(cosines.min()),
-        neighbour_agreement=float((_neighbours(expected) == _neighbours(got)).mean()),
+        neighbour_agreement=float((_neighbours(full) == _neighbours(got)).mean()),
         invariance=_cosine(min((by_itself * other).sum(1).min() for other in in_company)),
     )
 
@@ -40,31 +43,60 @@ def mean_cosine(expected: Vectors, got: Vectors) -> float:
     return _cosine((unit(expected) * unit(got)).sum(1).mean())
 
 
-def speed(reference: Encoder, candidate: Encoder, rows: Sequence[Row], *, threads: int) -> Speed:
-    """Rows per second of both graphs, bucketed by length.
+def ratio(reference: Encoder, candidate: Encoder, rows: Sequence[Row]) -> float:
+    """How many times the reference's rows per second the candidate runs, one pass at a time.
 
     Both run each batch in turns, and the best of a batch's rounds counts: other processes on the
     machine disturb that least.
     """
-    encoders = (reference, candidate)
     seconds = [0.0, 0.0]
     for batch in bucketed(rows):
         group = [rows[index] for index in batch]
-        rounds = [[_timed(encoder, group) for encoder in encoders] for _ in range(_ROUNDS)]
-        for index in range(len(encoders)):
+        rounds = [[_timed(one, group) for one in (reference, candidate)] for _ in range(_TURNS)]
+        for index in range(len(seconds)):
             seconds[index] += min(times[index] for times in rounds)
-    slow, fast = (len(rows) / total for total in seconds)
+    return round(seconds[0] / seconds[1], 3)
+
+
+def speed(
+    reference: Encoder, candidate: Encoder, rows: Sequence[Row], *, threads: int, streams: int
+) -> Speed:
+    """Rows per second of both graphs as they are served, one after the other in each round.
+
+    Args:
+        reference: the FP32 graph.
+        candidate: the artifact's graph.
+        rows: what to run, in batches of like length.
+        threads: of one forward pass; told only, the graphs have them.
+        streams: forward passes at once.
+    """
+    batches = [[rows[index] for index in batch] for batch in bucketed(rows)]
+    with ThreadPoolExecutor(streams) as pool:
+
+        def seconds(encoder: Encoder) -> float:
+            return _elapsed(lambda: list(pool.map(partial(_timed, encoder), batches)))
+
+        rounds = [(seconds(reference), seconds(candidate)) for _ in range(_ROUNDS)]
+    slow, fast = (median(times) for times in zip(*rounds, strict=True))
+    low, middle, high = quantiles([a / b for a, b in rounds], n=4, method="inclusive")
     return Speed(
-        fp32_rows_s=round(slow, 1),
-        rows_s=round(fast, 1),
-        ratio=round(fast / slow, 3),
+        fp32_rows_s=round(len(rows) / slow, 1),
+        rows_s=round(len(rows) / fast, 1),
+        ratio=round(middle, 3),
         threads=threads,
+        streams=streams,
+        low=round(low, 3),
+        high=round(high, 3),
     )
 
 
 def _timed(encoder: Encoder, rows: Sequence[Row]) -> float:
+    return _elapsed(lambda: encoder.run(rows, [encoder.output]))
+
+
+def _elapsed(work: Callable[[], object]) -> float:
     started = time.perf_counter()
-    encoder.run(rows, [encoder.output])
+    work()
     return time.perf_counter() - started
 
 

@@ -21,10 +21,8 @@ def export(folder: Path, layout: Layout, out: Path) -> ModelProto:
         BuildFailed: the weights can't be loaded or traced, or the graph's output differs from
             PyTorch's by more than 1e-4.
     """
-    with tracing.quiet():
-        encoder = _encoder(folder, layout)
     return tracing.trace(
-        encoder,
+        encoder(folder, layout),
         [_probe(layout)],
         out,
         output="embedding",
@@ -33,11 +31,17 @@ def export(folder: Path, layout: Layout, out: Path) -> ModelProto:
     )
 
 
-def _encoder(folder: Path, layout: Layout) -> Any:
+def encoder(folder: Path, layout: Layout) -> Any:
+    """The encoder in `folder` with its pooling and normalisation, as one PyTorch module.
+
+    Raises:
+        BuildFailed: the weights can't be loaded.
+    """
     import torch
 
     # A pooler goes unused here.
-    body = tracing.load("AutoModel", folder, unused=("pooler.",))
+    with tracing.quiet():
+        body = tracing.load("AutoModel", folder, unused=("pooler.",))
 
     class Embedder(torch.nn.Module):
         """The encoder, its pooling and its normalisation as one module."""

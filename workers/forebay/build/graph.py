@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,9 @@ from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, num
 
 MODEL_FILE = "model.onnx"
 WEIGHTS_FILE = "weights.bin"
+
+OWN_DOMAIN = "com.microsoft"
+"""Of ONNX Runtime's own operators."""
 
 _INLINE_BYTES = 1_024
 
@@ -73,6 +77,26 @@ def add_constant(model: ModelProto, name: str, value: npt.NDArray[np.generic]) -
     """Add an initializer and return its name."""
     model.graph.initializer.append(numpy_helper.from_array(value, name))
     return name
+
+
+def node(
+    op: str, inputs: Sequence[str], output: str, *, domain: str = "", **attributes: Any
+) -> NodeProto:
+    """A node, named for its one output."""
+    return helper.make_node(op, inputs, [output], name=output, domain=domain, **attributes)
+
+
+def copied(model: ModelProto) -> ModelProto:
+    """A graph that may be changed."""
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    return copy
+
+
+def use_own_domain(model: ModelProto) -> None:
+    """Let a graph use ONNX Runtime's own operators."""
+    if not any(opset.domain == OWN_DOMAIN for opset in model.opset_import):
+        model.opset_import.append(helper.make_opsetid(OWN_DOMAIN, 1))
 
 
 def replace_nodes(model: ModelProto, nodes: list[NodeProto]) -> None:

@@ -4,27 +4,28 @@ Their graphs ship as they are (decision 0025): a file's bytes are copied, a fold
 exported in FP32.
 """
 
-from collections.abc import Callable
+import importlib.metadata
+import os
 from pathlib import Path
 
 import msgspec
 
-from forebay.build import graph, onnx_file, source, trial
+from forebay.build import graph, onnx_file, probe, source
+from forebay.build.draft import Draft, Progress
 from forebay.build.onnx_file import OnnxFile
 from forebay.contract.errors import BuildFailed
 from forebay.contract.image import ImageForm, ImageTable
-from forebay.contract.manifest import Agreement, Head, Speed
-from forebay.contract.model import ONNX_FILE, ModelSpec
+from forebay.contract.manifest import Agreement, Head, Manifest, Speed, Versions
+from forebay.contract.model import ONNX_FILE, ModelSpec, Precision
 from forebay.contract.rows import Task
 from forebay.contract.tensors import ANY, TensorSignature, TensorSpec, fits
-
-Progress = Callable[[str, float], None]
+from forebay.storage.artifacts import describe
 
 _PIXELS = ("FP32", "FP16", "UINT8")
 _SCORES = ("FP32", "FP16")
 
 
-class Made(msgspec.Struct, frozen=True):
+class _Made(msgspec.Struct, frozen=True):
     """An artifact's files are written; this is the rest of it.
 
     Attributes:
@@ -42,41 +43,71 @@ class Made(msgspec.Struct, frozen=True):
     head: Head | None = None
 
 
-def make(spec: ModelSpec, folder: Path, *, threads: int, progress: Progress) -> Made:
-    """Write an artifact's files.
+def make(spec: ModelSpec, work: Path, progress: Progress) -> Draft:
+    """Build a model whose graph stays as it is.
 
     Args:
         spec: the model.
-        folder: of the artifact, empty.
-        threads: of a forward pass.
-        progress: told the step and how far it is.
+        work: an empty folder.
+        progress: told how far the build is.
 
     Raises:
-        BuildFailed: a step failed.
+        BuildFailed: a step failed, or another precision than FP32 is asked for.
+        OSError: the disk is full or not writable.
     """
+    if spec.precision is not Precision.FP32:
+        raise BuildFailed(
+            f"{spec.name!r} asks for {spec.precision.value}, and the graph of a model of the task "
+            f'{spec.task.value!r} is left as it is: say `precision = "fp32"`.'
+        )
+    folder = work / "artifact"
+    folder.mkdir()
+    made = _make(spec, folder, spec.threads or os.cpu_count() or 1, progress)
+    files = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    manifest = Manifest(
+        model=spec.name,
+        task=spec.task,
+        precision=spec.precision,
+        source=spec.source,
+        source_sha256=made.source_sha256,
+        limits=None,
+        samples=(),
+        files=tuple(describe(folder, path.as_posix()) for path in files),
+        versions=Versions(
+            **{name: importlib.metadata.version(name) for name in Versions.__struct_fields__}
+        ),
+        head=made.head,
+        image=made.image,
+        signature=made.signature,
+    )
+    return Draft(folder, manifest, made.measured, made.speed, made.fp32_bytes)
+
+
+def _make(spec: ModelSpec, folder: Path, threads: int, progress: Progress) -> _Made:
+    """Write an artifact's files."""
     progress("source", 0.0)
     if not spec.source.startswith(ONNX_FILE):
         return _of_folder(spec, folder, threads, progress)
     file = onnx_file.read(spec.source, base=Path(spec.folder), threads=threads)
     progress("evaluate", 0.0)
-    signature = trial.signature_of(file, sample=spec.sample, where=f"models.{spec.name}")
+    signature = probe.signature_of(file, sample=spec.sample, where=f"models.{spec.name}")
     image, head = None, None
     if spec.task is Task.IMAGE_CLASSIFICATION:
         table = spec.image
         signature = _of_images(file, signature, table, where=f"models.{spec.name}.image")
         image, head = table.form, Head(table.labels, function=table.function)
     file.copy(folder)
-    return Made(
+    return _Made(
         file.sha256,
         signature,
-        trial.speed(file, signature, threads=threads),
+        probe.speed(file, signature, threads=threads),
         sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
         image=image,
         head=head,
     )
 
 
-def _of_folder(spec: ModelSpec, folder: Path, threads: int, progress: Progress) -> Made:
+def _of_folder(spec: ModelSpec, folder: Path, threads: int, progress: Progress) -> _Made:
     from forebay.build.image_classifier import ImageClassifier
     from forebay.build.image_source import CONFIG
 
@@ -87,7 +118,7 @@ def _of_folder(spec: ModelSpec, folder: Path, threads: int, progress: Progress) 
     graph.save_mapped(recipe.export(fp32), folder)
     progress("evaluate", 0.0)
     measured, speed = recipe.measured(folder / graph.MODEL_FILE, threads=threads)
-    return Made(
+    return _Made(
         found.sha256,
         recipe.signature,
         speed,
@@ -121,7 +152,7 @@ def _of_images(
     chosen = msgspec.structs.replace(
         signature, inputs=(pixels,), outputs=(scores,), sample=(wanted,)
     )
-    shape = trial.output_shape(file, chosen)
+    shape = probe.output_shape(file, chosen)
     if shape != (1, len(table.labels)):
         raise BuildFailed(
             f"{file.path} gives {scores.name} of the shape {list(shape)} for one image, and "

@@ -1,212 +1,88 @@
-"""Runs a graph of tensors for the first time: finds shapes it takes, and whether axes are rows.
+"""Trials on calibration texts: how near a candidate of a graph is to that graph."""
 
-That the first axis of each tensor is dynamic doesn't yet make it rows: a graph may mix along it, or
-give another number of results than it took. So three rows are run alone and together, and count as
-rows only if each gives what it gave alone.
-"""
+from collections.abc import Sequence
+from typing import Protocol
 
-import ctypes
-import math
-import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from onnx import ModelProto
 
-import numpy as np
-import numpy.typing as npt
-import onnxruntime as ort
-from onnx import TensorProto
+from forebay.build import evaluate
+from forebay.build.encoder import Encoder, Row, Vectors, bucketed
 
-from forebay.build.onnx_file import OnnxFile
-from forebay.contract.errors import BuildFailed
-from forebay.contract.manifest import Speed
-from forebay.contract.tensors import ANY, BYTES, TensorSignature, TensorSpec, fits
-
-Feed = dict[str, npt.NDArray[Any]]
-
-SIZES = (32, 48, 64, 8, 1, 224, 16, 128, 256)
-"""What the dynamic axes behind the first are tried with, all the same at once."""
-
-_ROWS = 3
-_SPEED_RUNS = 5
-_TOLERANCE = 1e-4
-"""Largest difference between a row alone and in company, in units of the largest value."""
-
-_BFLOAT16 = int(TensorProto.BFLOAT16)
-_DTYPES: dict[str, Any] = {
-    "BOOL": np.bool_,
-    "INT8": np.int8,
-    "INT16": np.int16,
-    "INT32": np.int32,
-    "INT64": np.int64,
-    "UINT8": np.uint8,
-    "UINT16": np.uint16,
-    "UINT32": np.uint32,
-    "UINT64": np.uint64,
-    "FP16": np.float16,
-    "FP32": np.float32,
-    "FP64": np.float64,
-    BYTES: np.object_,
-}
+_DIGITS = 5
+"""Kept of a closeness: the last bits differ from machine to machine, and must not choose."""
 
 
-def signature_of(
-    file: OnnxFile, *, sample: Mapping[str, tuple[int, ...]], where: str
-) -> TensorSignature:
-    """What a file takes and gives, and what it has been run on.
+class Judge(Protocol):
+    """How near a graph's answers are to those of another; larger is nearer, 1 is the same."""
+
+    @property
+    def output(self) -> str:
+        """Name of the output that is compared."""
+        ...
+
+    @property
+    def aim(self) -> float:
+        """Closeness below which products are put back into FP32."""
+        ...
+
+    def values(self, encoder: Encoder, rows: Sequence[Row]) -> Vectors:
+        """What to compare, `[…, dimensions]`."""
+        ...
+
+    def closeness(self, expected: Vectors, got: Vectors) -> float:
+        """How near the second is to the first."""
+        ...
+
+
+class ByCosine:
+    """Judges embeddings by their mean cosine."""
+
+    output = "embedding"
+    aim = 0.998
+
+    def values(self, encoder: Encoder, rows: Sequence[Row]) -> Vectors:
+        """Embeddings, run in buckets."""
+        return encoder.embed(rows, bucketed(rows))
+
+    def closeness(self, expected: Vectors, got: Vectors) -> float:
+        """Mean cosine."""
+        return evaluate.mean_cosine(expected, got)
+
+
+class Trials:
+    """Tries candidates of one graph.
 
     Args:
-        file: an ONNX file.
-        sample: shapes to run it on, by input, where somebody has said them.
-        where: the model's table in the catalog, for errors.
-
-    Raises:
-        BuildFailed: it takes no tensors, a shape that was said is not one of its own, or it fails
-            on all shapes that were tried.
+        model: the graph.
+        rows: of the calibration texts.
+        judge: says how near a candidate is.
+        aim: closeness below which a step goes on; the judge's, if not given.
+        pad_id: token id for padding.
+        threads: threads of one forward pass.
     """
-    if not file.inputs or not file.outputs:
-        raise BuildFailed(
-            f"{file.path} takes no tensors, or gives none: there is nothing to serve."
-        )
-    tried = _said(file, sample, where) if sample else _guessed(file.inputs)
-    first_error: Exception | None = None
-    for shapes in tried:
-        try:
-            _run(file, _feed(file, shapes, seed=0))
-        except Exception as error:  # ONNX Runtime's exceptions share no base of their own
-            first_error = first_error or error
-            continue
-        batched = _is_batched(file, shapes)
-        return TensorSignature(file.inputs, file.outputs, batched, shapes)
-    assert first_error is not None
-    said = str(first_error).strip().splitlines()[0][:300]
-    raise BuildFailed(
-        f"{file.path} fails on all that was tried: {said}. Say shapes that it takes as "
-        f"`sample = {{ {file.inputs[0].name} = {list(tried[0][0])} }}` in [{where}]."
-    ) from first_error
 
+    def __init__(
+        self,
+        model: ModelProto,
+        rows: Sequence[Row],
+        judge: Judge,
+        *,
+        pad_id: int,
+        threads: int,
+        aim: float | None = None,
+    ) -> None:
+        self.rows = rows
+        self.aim = judge.aim if aim is None else aim
+        self._judge = judge
+        self._pad_id = pad_id
+        self._threads = threads
+        self._expected = judge.values(self.encoder(model), rows)
 
-def speed(file: OnnxFile, signature: TensorSignature, *, threads: int) -> Speed:
-    """Rows per second of the graph as it is, one row at a time, on its sample."""
-    feed = _feed(file, signature.sample, seed=0)
-    seconds = float("inf")
-    for _ in range(_SPEED_RUNS):
-        started = time.perf_counter()
-        _run(file, feed)
-        seconds = min(seconds, time.perf_counter() - started)
-    rows = round(1 / max(seconds, 1e-9), 1)
-    return Speed(fp32_rows_s=rows, rows_s=rows, ratio=1.0, threads=threads)
+    def encoder(self, model: ModelProto) -> Encoder:
+        """A graph, ready to run the rows."""
+        return Encoder(model, pad_id=self._pad_id, threads=self._threads, output=self._judge.output)
 
-
-def output_shape(file: OnnxFile, signature: TensorSignature) -> tuple[int, ...]:
-    """Shape of the signature's first output, of a run on its sample.
-
-    Raises:
-        BuildFailed: the file fails on that.
-    """
-    names = [one.name for one in file.outputs]
-    try:
-        outputs = _run(file, _feed(file, signature.sample, seed=0))
-    except Exception as error:  # ONNX Runtime's exceptions share no base of their own
-        said = str(error).strip().splitlines()[0][:300]
-        raise BuildFailed(
-            f"{file.path} fails on an input of {list(signature.sample[0])}: {said}."
-        ) from error
-    return tuple(outputs[names.index(signature.outputs[0].name)].shape)
-
-
-def _said(
-    file: OnnxFile, sample: Mapping[str, tuple[int, ...]], where: str
-) -> list[tuple[tuple[int, ...], ...]]:
-    takes = {spec.name: spec for spec in file.inputs}
-    for name in (*sample, *takes):
-        if name not in takes or name not in sample or not fits(sample[name], takes[name].shape):
-            shapes = ", ".join(f"{spec.name} = {list(spec.shape)}" for spec in file.inputs)
-            raise BuildFailed(
-                f"[{where}] must say in `sample` a shape for each input of {file.path}, and no "
-                f"other: {shapes}, where -1 is any."
-            )
-    return [tuple(sample[spec.name] for spec in file.inputs)]
-
-
-def _guessed(inputs: Sequence[TensorSpec]) -> list[tuple[tuple[int, ...], ...]]:
-    """Shapes to try: one row, and each size in turn for all other dynamic axes."""
-    tried = [
-        tuple(
-            tuple(
-                dim if dim != ANY else 1 if axis == 0 else size
-                for axis, dim in enumerate(spec.shape)
-            )
-            for spec in inputs
-        )
-        for size in SIZES
-    ]
-    return list(dict.fromkeys(tried))
-
-
-def _is_batched(file: OnnxFile, shapes: tuple[tuple[int, ...], ...]) -> bool:
-    edges = (*file.inputs, *file.outputs)
-    if not all(spec.shape and spec.shape[0] == ANY for spec in edges):
-        return False
-    one = tuple((1, *shape[1:]) for shape in shapes)
-    rows = [_feed(file, one, seed=seed) for seed in range(_ROWS)]
-    try:
-        alone = [_run(file, row) for row in rows]
-        together = _run(file, {k: np.concatenate([row[k] for row in rows]) for k in rows[0]})
-    except Exception:  # as above; a graph that can't take three rows has none
-        return False
-    return all(
-        len(whole) == _ROWS
-        and all(_same(alone[row][at], whole[row : row + 1]) for row in range(_ROWS))
-        for at, whole in enumerate(together)
-    )
-
-
-def _same(expected: npt.NDArray[Any], got: npt.NDArray[Any]) -> bool:
-    if expected.shape != got.shape:
-        return False
-    if expected.dtype.kind != "f":
-        return bool((expected == got).all())
-    most = float(np.abs(expected, dtype=np.float64).max(initial=0.0)) or 1.0
-    loose = 10 if expected.dtype == np.float16 else 1
-    return bool(np.allclose(expected, got, rtol=0, atol=loose * _TOLERANCE * most, equal_nan=True))
-
-
-def _feed(file: OnnxFile, shapes: Sequence[tuple[int, ...]], *, seed: int) -> Feed:
-    """Values for each input: random numbers of 0 to 1, ones, the text `a`."""
-    random = np.random.default_rng(seed)
-    feed: Feed = {}
-    for spec, shape in zip(file.inputs, shapes, strict=True):
-        if spec.datatype == BYTES:
-            feed[spec.name] = np.full(shape, "a", np.object_)
-        elif spec.datatype in ("FP16", "FP32", "FP64"):
-            feed[spec.name] = random.random(shape).astype(_DTYPES[spec.datatype])
-        else:
-            one = 0x3F80 if spec.datatype == "BF16" else 1
-            feed[spec.name] = np.full(shape, one, _DTYPES.get(spec.datatype, np.uint16))
-    return feed
-
-
-def _run(file: OnnxFile, feed: Feed) -> list[npt.NDArray[Any]]:
-    """The outputs, those of BF16 as the bits of it: numpy has no such number."""
-    names = [one.name for one in file.outputs]
-    if all(spec.datatype != "BF16" for spec in (*file.inputs, *file.outputs)):
-        outputs: list[npt.NDArray[Any]] = file.session.run(names, feed)
-        return outputs
-    given = {
-        spec.name: ort.OrtValue.ortvalue_from_numpy_with_onnx_type(feed[spec.name], _BFLOAT16)
-        if spec.datatype == "BF16"
-        else ort.OrtValue.ortvalue_from_numpy(feed[spec.name])
-        for spec in file.inputs
-    }
-    return [
-        _bits(value) if spec.datatype == "BF16" else value.numpy()
-        for spec, value in zip(
-            file.outputs, file.session.run_with_ort_values(names, given), strict=True
-        )
-    ]
-
-
-def _bits(value: Any) -> npt.NDArray[np.uint16]:
-    size = 2 * math.prod(value.shape())
-    raw = ctypes.string_at(value.data_ptr(), size) if size else b""
-    return np.frombuffer(raw, np.uint16).reshape(value.shape())
+    def closeness(self, candidate: ModelProto) -> float:
+        """How near a candidate is, to five digits."""
+        got = self._judge.values(self.encoder(candidate), self.rows)
+        return round(self._judge.closeness(self._expected, got), _DIGITS)

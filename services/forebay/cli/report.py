@@ -1,0 +1,119 @@
+"""What a build measured, for people: one line on the whole, and a table of its steps."""
+
+import msgspec
+
+from forebay.build.pipeline import Built
+from forebay.cli.show import print_table
+from forebay.contract.errors import ArtifactError
+from forebay.contract.manifest import BuildReport, Manifest
+from forebay.contract.tensors import TensorSignature
+from forebay.storage.artifacts import ArtifactStore
+
+_COLUMNS = ("step", "what", "MB", "closeness", "same", "invariance", "speed", "s", "")
+
+
+def print_built(built: Built) -> None:
+    """Print what a build gave."""
+    print(summary(built.artifact.manifest, built.report))
+    print_steps(built.report)
+
+
+def print_report(store: ArtifactStore, model: str, *, raw: bool) -> None:
+    """Print the report of the artifact that serves a model.
+
+    Args:
+        store: where it is published.
+        model: its name.
+        raw: print JSON.
+
+    Raises:
+        ArtifactError: the model isn't built, or no report was kept.
+    """
+    artifact = store.open(model)
+    report = store.report(model)
+    if report is None:
+        raise ArtifactError(
+            f"{model!r} was published without a report: run `forebay models build {model}`."
+        )
+    if raw:
+        print(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())
+        return
+    print(summary(artifact.manifest, report))
+    print_steps(report)
+
+
+def summary(manifest: Manifest, report: BuildReport) -> str:
+    """A build in one line."""
+    if manifest.signature is not None and report.agreement is None:
+        return _as_it_is(manifest, report, manifest.signature)
+    return (
+        f"{manifest.model} {manifest.version}: {manifest.precision}, {report.bytes / 1e6:.0f} MB "
+        f"(FP32 {report.fp32_bytes / 1e6:.0f} MB), {_speed(report)}, {_close(report)}; "
+        f"built in {report.seconds:.0f} s"
+    )
+
+
+def _as_it_is(manifest: Manifest, report: BuildReport, tensors: TensorSignature) -> str:
+    """The same of an ONNX file, which is neither converted nor compared with anything."""
+    rows = "rows are batched" if tensors.batched else "each row runs alone"
+    return (
+        f"{manifest.model} {manifest.version}: the file as it is, {report.bytes / 1e6:.1f} MB, "
+        f"{rows}, {report.speed.rows_s:.0f} rows/s of {list(tensors.sample[0])} one by one; built "
+        f"in {report.seconds:.0f} s"
+    )
+
+
+def print_steps(report: BuildReport) -> None:
+    """Print a row for each step, and what its columns are; nothing for a report without steps."""
+    if not report.steps:
+        return
+    rows = [
+        (
+            step.step,
+            step.chosen,
+            f"{step.after.bytes / 1e6:.1f}",
+            f"{step.after.closeness:.5f}",
+            f"{step.after.same:.3f}",
+            f"{step.after.invariance:.6f}",
+            f"{step.after.speed:.2f}",
+            f"{step.seconds:.0f}",
+            f"{'' if step.kept else 'not kept: '}{step.why}",
+        )
+        for step in report.steps
+    ]
+    print_table(_COLUMNS, rows)
+    closeness, same = (
+        ("mean cosine", "same nearest neighbour")
+        if report.accuracy is not None
+        else ("1 - mean difference of scores", "same best label")
+    )
+    print(
+        f"closeness: {closeness} to FP32; same: {same}; speed: rows/s as a multiple of FP32's, "
+        "one forward pass at a time",
+        flush=True,
+    )
+
+
+def _speed(report: BuildReport) -> str:
+    speed = report.speed
+    spread = (
+        ""
+        if speed.low is None or speed.high is None
+        else f" ({speed.low:.2f} to {speed.high:.2f}, {speed.streams} x {speed.threads} threads)"
+    )
+    return f"{speed.ratio:.1f} times FP32's speed{spread}"
+
+
+def _close(report: BuildReport) -> str:
+    accuracy, agreement = report.accuracy, report.agreement
+    if accuracy is not None:
+        return (
+            f"mean cosine to FP32 {accuracy.mean_cosine:.4f}, batch invariance "
+            f"{accuracy.invariance:.6f}"
+        )
+    if agreement is not None:
+        return (
+            f"agreement with FP32 {agreement.same:.4f}, mean difference of scores "
+            f"{agreement.mean_difference:.4f}, {agreement.variance:.6f} in other company"
+        )
+    return "nothing measured"

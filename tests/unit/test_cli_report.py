@@ -1,0 +1,94 @@
+"""What `forebay models report` prints, and what the docs say about it and about builds."""
+
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from forebay.contract.build_steps import Effect, StepReport
+from forebay.contract.recipe import BuildSpec
+from forebay.storage.artifacts import ArtifactStore
+from tests.unit.test_artifacts import REPORT, build
+from tests.unit.test_cli import invoke
+
+DOCS = Path(__file__).parents[2] / "docs" / "models.md"
+CATALOG = '[models.minilm]\ntask = "embedding"\nbackend = "onnx"\nsource = "folder"\n'
+STEPS = (
+    StepReport("export", "full precision", Effect(90_000_000, 1.0, 1.0, 1.0, 1.0), 9.0),
+    StepReport("quantize", "8 bits", Effect(36_000_000, 0.99732, 0.923, 1.0, 1.97), 5.0),
+    StepReport(
+        "fuse", "6 attentions", Effect(36_000_000, 0.99731, 0.92, 1.0, 1.9), 2.0, False, "slower"
+    ),
+)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home with nothing built, and a catalog with one model."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FOREBAY_HOME", str(tmp_path / "home"))
+    (tmp_path / "models.toml").write_text(CATALOG)
+    return tmp_path / "home"
+
+
+def publish(home: Path, *, steps: tuple[StepReport, ...] = STEPS, reported: bool = True) -> None:
+    draft = home.parent / "draft"
+    report = msgspec.structs.replace(REPORT, steps=steps)
+    ArtifactStore(home).publish(draft, build(draft), report=report if reported else None)
+
+
+def test_a_report_has_a_row_for_each_step_and_says_what_its_columns_are(home: Path) -> None:
+    publish(home)
+    told = invoke("models", "report", "minilm")
+    assert told.exit_code == 0
+    first, head, *rows = told.output.splitlines()
+    assert first.startswith("minilm ")
+    assert "1.8 times FP32's speed" in first
+    assert head.split() == [
+        *("step", "what", "MB", "closeness", "same", "invariance", "speed", "s"),
+    ]
+    assert [row.split()[0] for row in rows] == ["export", "quantize", "fuse", "closeness:"]
+    assert "36.0  0.99732" in rows[1]
+    assert "not kept: slower" in rows[2]
+    assert "mean cosine to FP32" in rows[3]
+
+
+def test_a_report_as_json_is_the_file(home: Path) -> None:
+    publish(home)
+    told = json.loads(invoke("models", "report", "minilm", "--json").output)
+    kept = ArtifactStore(home).current("minilm") / "report.json"
+    assert told == json.loads(kept.read_text("utf-8"))
+    assert [step["step"] for step in told["steps"]] == ["export", "quantize", "fuse"]
+
+
+def test_a_report_of_before_steps_is_still_one_line(home: Path) -> None:
+    publish(home, steps=())
+    assert len(invoke("models", "report", "minilm").output.splitlines()) == 1
+
+
+def test_what_is_not_built_or_has_no_report_says_what_to_run(home: Path) -> None:
+    assert "forebay models build minilm" in str(invoke("models", "report", "minilm").exception)
+    publish(home, reported=False)
+    assert "without a report" in str(invoke("models", "report", "minilm").exception)
+
+
+def test_the_tables_in_the_docs_are_ones_that_a_catalog_takes() -> None:
+    blocks = re.findall(r"```toml\n(.*?)```", DOCS.read_text("utf-8"), re.DOTALL)
+    builds = [
+        table["build"]
+        for block in blocks
+        for table in tomllib.loads(block)["models"].values()
+        if "build" in table
+    ]
+    assert len(builds) == 2
+    for table in builds:
+        msgspec.convert(table, BuildSpec).check("models.x.build")
+
+
+def test_the_docs_name_every_field_of_the_tables() -> None:
+    text = DOCS.read_text("utf-8")
+    for field in BuildSpec.__struct_fields__:
+        assert f"`{field}`" in text, field

@@ -1,0 +1,49 @@
+"""An artifact that is made and measured, but not published; and who is told how far that is."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from forebay.contract.build_steps import StepReport
+from forebay.contract.manifest import Accuracy, Agreement, BuildReport, Manifest, Speed
+
+Progress = Callable[[str, float], None]
+"""Told the step and the share of it that is done, 0..1."""
+
+
+class Draft(msgspec.Struct, frozen=True):
+    """What the build of any kind of model gives.
+
+    Attributes:
+        folder: the files.
+        manifest: of those files.
+        measured: the final graph against full precision; None of one that ships as it was given.
+        fp32_bytes: size of the graph in full precision.
+        smoothing: see `BuildReport`.
+        kept_fp32: likewise.
+        steps: likewise.
+    """
+
+    folder: Path
+    manifest: Manifest
+    measured: Accuracy | Agreement | None
+    speed: Speed
+    fp32_bytes: int
+    smoothing: float = 0.0
+    kept_fp32: tuple[str, ...] = ()
+    steps: tuple[StepReport, ...] = ()
+
+    def report(self, *, seconds: float) -> BuildReport:
+        """What is kept beside the manifest."""
+        return BuildReport(
+            accuracy=self.measured if isinstance(self.measured, Accuracy) else None,
+            agreement=self.measured if isinstance(self.measured, Agreement) else None,
+            speed=self.speed,
+            fp32_bytes=self.fp32_bytes,
+            bytes=sum(file.bytes for file in self.manifest.files),
+            smoothing=self.smoothing,
+            kept_fp32=self.kept_fp32,
+            seconds=round(seconds, 1),
+            steps=self.steps,
+        )
