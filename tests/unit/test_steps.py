@@ -40,6 +40,7 @@ from forebay.contract.rows import (
     ValueRow,
 )
 from forebay.contract.steps import MAX_DEPTH, check_steps
+from forebay.contract.versions import Version
 from forebay.inference.steps import Label, Models
 from forebay.inference.steps.caller import Answer, Sending
 from forebay.inference.steps.calls import Calls, Origin
@@ -61,7 +62,14 @@ STEPS = {
         bulk=BulkLimits(max_rows=2),
     ),
 }
-CATALOG = Catalog(STEPS)
+NAMED = ("several", "several@default", "several@v2")
+SEVERAL = ModelSpec(
+    Task.ECHO, BackendName.ECHO, name="several", versions={"v2": Version(weight=50.0)}
+)
+CATALOG = Catalog(
+    {**STEPS, "several": SEVERAL},
+    {"several@v2": msgspec.structs.replace(SEVERAL, versions={}, version="v2", name="several@v2")},
+)
 
 
 class Echoes:
@@ -138,6 +146,21 @@ async def test_other_rows_and_predictions_and_options_have_other_ids() -> None:
     await models(echoes)["mood"](["a"], top_k=2)
     await models(echoes)["mood"](["a"], truncate=True)
     assert len(set(echoes.ids)) == 3
+
+
+async def test_a_step_with_versions_goes_to_the_one_that_is_chosen_or_named() -> None:
+    echoes = Echoes()
+    called = Models({name: CATALOG.find(name) for name in NAMED}, calls(echoes))
+    for name in NAMED:
+        await called[name]([1])
+    lanes = [one.submission.id.model for one in echoes.sent]
+    assert lanes == ["several@v2", "several", "several@v2"]
+    assert len(set(echoes.ids)) == 3
+    # What was asked before under another name is asked anew: it might be another model.
+    chain = PipelineModel(msgspec.structs.replace(pipeline(*NAMED), name="chain"), CATALOG)
+    echoes = Echoes()
+    await chain.run(b"{}", Models(chain.steps, calls(echoes)))
+    assert [one.submission.id.model for one in echoes.sent] == lanes
 
 
 async def test_a_call_is_cut_into_parts_that_its_steps_lane_can_take() -> None:

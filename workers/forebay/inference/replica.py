@@ -101,6 +101,7 @@ class Replica:
                 producer=Producer(settings, around.catalog.served),
                 catalog=around.catalog,
                 running=self._running,
+                gate=around.gate,
                 retain_ms=int(settings.unseen_retention_s * 1000),
             )
             model, limits = backend, msgspec.structs.replace(limits, max_rows=1)

@@ -26,6 +26,7 @@ from forebay.inference.assembly import Assembly, RowRef
 from forebay.inference.backends.base import PreparedRow
 from forebay.inference.execution import Room, Run
 from forebay.inference.executor import Preparer
+from forebay.inference.gate import Gate
 from forebay.inference.steps.caller import Answer, Caller, Sending, Sent
 from forebay.inference.steps.calls import Calls, Origin
 from forebay.inference.steps.model import PipelineModel
@@ -72,6 +73,7 @@ class Flows:
         producer: the way onto the steps' lanes.
         catalog: all models.
         running: is told whose code runs, before it does.
+        gate: of this process.
         retain_ms: how long a step's result is kept beyond the pipeline's deadline.
     """
 
@@ -83,6 +85,7 @@ class Flows:
         producer: Producer,
         catalog: Catalog,
         running: Running,
+        gate: Gate,
         retain_ms: int,
     ) -> None:
         self.rooms = tuple(Room(places, lanes=(lane,), isolates=False) for lane in Lane)
@@ -94,7 +97,7 @@ class Flows:
         self._running = running
         self._retain_ms = retain_ms
         self._preparer = Preparer(model, running)
-        self._thread = CodeThread(running)
+        self._thread = CodeThread(running, gate)
         self._flows: dict[Assembly, list[Flow]] = {}
 
     def longer_than(self, seconds: float) -> list[str]:

@@ -7,6 +7,7 @@ a crash is to be blamed on: nobody's who only waits for a step.
 
 import asyncio
 import concurrent.futures
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Coroutine, Generator
@@ -15,6 +16,7 @@ from typing import Any, Final, TypeVar
 
 import uvloop
 
+from forebay.inference.gate import Gate
 from forebay.lanes.consumer import Delivery
 from forebay.lanes.running import Running
 
@@ -36,15 +38,19 @@ class CodeThread:
 
     Args:
         running: is told whose runs, before it does.
+        gate: of this process, whose event loop is the running one.
     """
 
-    def __init__(self, running: Running) -> None:
+    def __init__(self, running: Running, gate: Gate) -> None:
         self._running = running
+        self._gate = gate
+        self._home = asyncio.get_running_loop()
+        self._waits = False
         self._loop = uvloop.new_event_loop()
         self._loop.set_task_factory(self._make_task)
         self._asked: float | None = None
         # Code that never returns must not keep the process from ending.
-        self._thread = threading.Thread(target=self._loop.run_forever, name=SLOT, daemon=True)
+        self._thread = threading.Thread(target=self._run, name=SLOT, daemon=True)
         self._thread.start()
 
     def start(
@@ -64,16 +70,35 @@ class CodeThread:
 
         Ask again and again: only a loop that was asked can be late.
         """
-        asked = self._asked
+        now, asked = time.monotonic(), self._asked
         if asked is None:
-            self._asked = asked = time.monotonic()
+            self._asked = asked = now
             self._loop.call_soon_threadsafe(self._answer)
-        return time.monotonic() - asked
+        elif self._waits:
+            self._asked = asked = now
+        return now - asked
 
     def close(self) -> None:
-        """End the thread, once the loop comes round; nothing must be running any more."""
+        """Have the thread end once the loop comes round; nothing must be running any more.
+
+        It isn't waited for: it may have to wait for the gate, which is this thread's to open.
+        """
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
+
+    @contextlib.contextmanager
+    def stretch(self, delivery: Delivery) -> Generator[None]:
+        """On the thread: run a stretch of somebody's code; alone, if that has cost a worker."""
+        self._waits = True
+        with self._gate.stretch(self._home, alone=bool(delivery.strikes)):
+            self._waits = False
+            self._running.begin(SLOT, (delivery,))
+            try:
+                yield
+            finally:
+                self._running.end(SLOT, tell=True)
+
+    def _run(self) -> None:
+        self._loop.run_forever()
         self._loop.close()
 
     def _answer(self) -> None:
@@ -88,7 +113,7 @@ class CodeThread:
     ) -> "asyncio.Task[Any]":
         delivery = _whose.get()
         if delivery is not None:
-            coro = _Told(coro, self._running, delivery)
+            coro = _Told(coro, self, delivery)
         return asyncio.Task(coro, loop=loop, **options)
 
 
@@ -97,14 +122,16 @@ class _Told(Coroutine[Any, Any, T]):
 
     Args:
         code: the coroutine.
-        running: who is told.
+        thread: on which it runs.
         delivery: what it is run for.
     """
 
-    def __init__(self, code: Coroutine[Any, Any, T], running: Running, delivery: Delivery) -> None:
+    def __init__(
+        self, code: Coroutine[Any, Any, T], thread: CodeThread, delivery: Delivery
+    ) -> None:
         self._code = code
-        self._running = running
-        self._deliveries = (delivery,)
+        self._thread = thread
+        self._delivery = delivery
 
     def send(self, value: Any) -> Any:
         """Run until the next wait."""
@@ -123,11 +150,11 @@ class _Told(Coroutine[Any, Any, T]):
         return self._code.__await__()
 
     def _stretch(self, run: Callable[[], Any]) -> Any:
-        self._running.begin(SLOT, self._deliveries)
-        try:
-            return run()
-        except SystemExit as error:
-            # asyncio would end the loop for it, and with it everybody else's code.
-            raise ExitError(f"it ended the program ({error}); raise an error instead") from error
-        finally:
-            self._running.end(SLOT, tell=True)
+        with self._thread.stretch(self._delivery):
+            try:
+                return run()
+            except SystemExit as error:
+                # asyncio would end the loop for it, and with it everybody else's code.
+                raise ExitError(
+                    f"it ended the program ({error}); raise an error instead"
+                ) from error
