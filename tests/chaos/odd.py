@@ -103,10 +103,11 @@ def main() -> None:
     """Work until told to stop, or to die."""
     name, run_s, log = sys.argv[1:]
     chosen = settings.load().settings
-    spec = catalog.read(Path(chosen.models_file)).find(MODEL)
+    known = catalog.read(Path(chosen.models_file))
+    spec = known.find(MODEL)
     setup_logging(chosen, f"odd:{name}:{os.getpid()}")
     odd = Odd(name, float(run_s), Path(log))
-    run(chosen, [spec], Loader(chosen.home, opens=lambda _: odd))
+    run(chosen, [spec], known, Loader(chosen.home, known, opens=lambda _: odd))
 
 
 if __name__ == "__main__":

@@ -19,8 +19,8 @@ from tests.fixtures.answering import answering
 from tests.fixtures.gateway import Gateway, running_gateway
 from tests.fixtures.gateway_end import GatewayEnd, gateway_end, values
 from tests.fixtures.lanes import enqueue, finish, join, read, submission
-from tests.fixtures.pipelines import Shout, pipeline
 from tests.fixtures.servers import LaneServer
+from tests.fixtures.stages import Shout, stages
 from tests.fixtures.waiting import eventually
 
 ONE_BY_ONE = BatchLimits(max_rows=1)
@@ -129,7 +129,7 @@ async def test_what_runs_is_canceled_and_its_result_is_dropped(
 ) -> None:
     backend = Shout()
     backend.free.clear()
-    async with pipeline(redis_url, keys, backend) as working:
+    async with stages(redis_url, keys, backend) as working:
         made = await create(client, "running")
         await eventually(lambda: backend.batches)
         canceled = (await client.post(f"/v1/predictions/{made['id']}/cancel")).json()
@@ -145,7 +145,7 @@ async def test_what_a_worker_holds_but_has_not_begun_never_runs_once_canceled(
 ) -> None:
     backend = Shout()
     backend.free.clear()
-    async with pipeline(redis_url, keys, backend, limits=ONE_BY_ONE) as working:
+    async with stages(redis_url, keys, backend, limits=ONE_BY_ONE) as working:
         plugs = [end.send(values(b'"plug"')) for _ in range(2)]
         await eventually(lambda: backend.batches)
         held = [end.send(values(b'"unwanted"')) for _ in range(20)]
@@ -168,7 +168,7 @@ async def test_a_worker_that_hears_of_the_end_before_it_has_the_lease_does_not_r
     record = await end.records.record(unwanted.id)
     assert record is not None
     backend = Shout()
-    async with pipeline(redis_url, keys, backend, limits=ONE_BY_ONE) as working:
+    async with stages(redis_url, keys, backend, limits=ONE_BY_ONE) as working:
         # Nothing is leased yet.
         working.drop({(Lane.REALTIME, entry.encode()) for entry in record.entries})
         await wanted.future
@@ -181,7 +181,7 @@ async def test_a_worker_that_missed_the_word_finds_out_when_it_listens_again(
 ) -> None:
     backend = Shout()
     backend.free.clear()
-    async with pipeline(redis_url, keys, backend, limits=ONE_BY_ONE) as working:
+    async with stages(redis_url, keys, backend, limits=ONE_BY_ONE) as working:
         plugs = [end.send(values(b'"plug"')) for _ in range(2)]
         await eventually(lambda: backend.batches)
         unwanted = end.send(values(b'"unwanted"'))
@@ -224,7 +224,7 @@ async def test_a_client_that_goes_away_at_once_is_noticed_too(
     await asyncio.sleep(0.1)
     await eventually(lambda: _holds(commands, keys, "echo", 0))
     backend = Shout()
-    async with pipeline(redis_url, keys, backend):
+    async with stages(redis_url, keys, backend):
         await asyncio.sleep(0.1)
     assert backend.batches == []
 

@@ -16,6 +16,7 @@ from tests.fixtures.lanes import (
     LONG_MS,
     enqueue,
     finish,
+    hash_of,
     join,
     read,
     settlement,
@@ -52,6 +53,22 @@ async def test_a_record_lives_for_ever_until_its_prediction_has_ended(lanes: Lan
     assert await ttl_ms(lanes.redis, lanes.echo.record(one.id.text)) == -1
     await finish(lanes, one.id)
     assert 40_000 < await ttl_ms(lanes.redis, lanes.echo.record(one.id.text)) <= 50_000
+
+
+async def test_who_enqueues_it_again_is_the_one_to_be_told(lanes: LaneServer) -> None:
+    one = submission(reply_channel="first")
+    again = msgspec.structs.replace(one, reply_channel="second")
+    key = lanes.echo.record(one.id.text)
+    await enqueue(lanes, one)
+    assert await enqueue(lanes, again) == [KNOWN]
+    assert (await hash_of(lanes.redis, key))["rp"] == b"second"
+    # A lane that has become full since makes no difference, nor does one that wants no word.
+    assert await enqueue(lanes, one, bounds=(0, 0)) == [KNOWN]
+    assert await enqueue(lanes, msgspec.structs.replace(one, reply_channel="")) == [KNOWN]
+    assert (await hash_of(lanes.redis, key))["rp"] == b"first"
+    await finish(lanes, one.id)
+    assert await enqueue(lanes, again) == [KNOWN]
+    assert (await hash_of(lanes.redis, key))["rp"] == b"first"
 
 
 async def test_enqueueing_again_changes_nothing(lanes: LaneServer) -> None:

@@ -11,23 +11,31 @@ import redis as redis_sync
 from redis.exceptions import NoPermissionError
 
 from forebay.lanes import scripts
-from tests.fixtures.fleet import fleet
+from tests.fixtures.fleet import MODELS, fleet
 from tests.fixtures.shapes import GuardedServer
 from tests.fixtures.waiting import eventually
 
 GATEWAY, WORKER, BACKGROUND = "forebay-gateway", "forebay-worker", "forebay-background"
+PIPELINE = "forebay-pipeline"
+
+CHAIN = """
+[models.chain]
+task = "pipeline"
+backend = "pipeline"
+steps = ["echo", "echo"]
+"""
 
 RUN_BY = {
-    "beat": [WORKER],
+    "beat": [WORKER, PIPELINE],
     "copied": [GATEWAY, BACKGROUND],
-    "enqueue": [GATEWAY],
-    "finish": [GATEWAY, BACKGROUND],
-    "leave": [WORKER],
-    "read": [WORKER],
-    "reclaim": [WORKER],
-    "renew": [WORKER],
-    "settle": [WORKER],
-    "sketch": [WORKER],
+    "enqueue": [GATEWAY, PIPELINE],
+    "finish": [GATEWAY, BACKGROUND, PIPELINE],
+    "leave": [WORKER, PIPELINE],
+    "read": [WORKER, PIPELINE],
+    "reclaim": [WORKER, PIPELINE],
+    "renew": [WORKER, PIPELINE],
+    "settle": [WORKER, PIPELINE],
+    "sketch": [WORKER, PIPELINE],
     "tidy": [BACKGROUND],
     "traffic": [],
     "letters": [],
@@ -43,19 +51,25 @@ CONTAINERS = {"XGROUP", "XINFO"}
 async def test_each_process_does_its_work_as_its_user_and_tries_nothing_it_may_not(
     guarded_server: GuardedServer, key_prefix: str, tmp_path: Path
 ) -> None:
-    with fleet(tmp_path, key_prefix=key_prefix) as running:
+    with fleet(tmp_path, MODELS + CHAIN, key_prefix=key_prefix) as running:
         for verb, user in (
             (("gateway",), GATEWAY),
             (("worker", "echo"), WORKER),
+            (("worker", "chain"), PIPELINE),
             (("background",), BACKGROUND),
             (("background", "--beat"), BACKGROUND),
         ):
             running.start(*verb, redis_url=guarded_server.url_for(user))
-        await running.ready()
+        await running.ready("echo", "chain")
         async with httpx.AsyncClient(base_url=running.url, timeout=20) as client:
             body = {"version": "echo", "input": {"value": 1}}
             answer = await client.post("/v1/predictions", json=body, headers={"Prefer": "wait"})
             assert answer.json()["output"] == 1
+            body_of_chain = {"version": "chain", "input": {"value": "x" * 100_000}}
+            answer = await client.post(
+                "/v1/predictions", json=body_of_chain, headers={"Prefer": "wait"}
+            )
+            assert answer.json()["output"] == body_of_chain["input"]
 
             # What no worker takes up is ended by the background.
             idle = {**body, "version": "idle"}
@@ -70,7 +84,7 @@ async def test_each_process_does_its_work_as_its_user_and_tries_nothing_it_may_n
             answer = await client.post("/v1/predictions", json=idle)
             asked = await client.post(f"/v1/predictions/{answer.json()['id']}/cancel")
             assert asked.status_code == 200
-        assert running.stop() == [0, 0, 0, 0]
+        assert running.stop() == [0, 0, 0, 0, 0]
         assert "NOPERM" not in running.said
     assert guarded_server.operator.acl_log() == []
 
@@ -88,7 +102,7 @@ async def test_each_process_does_its_work_as_its_user_and_tries_nothing_it_may_n
         (BACKGROUND, ("SUBSCRIBE", "P:reply:gateway")),
         *(
             (user, command)
-            for user in (GATEWAY, WORKER, BACKGROUND)
+            for user in (GATEWAY, WORKER, PIPELINE, BACKGROUND)
             for command in (
                 ("SET", "another:key", "1"),
                 ("PUBLISH", "another:channel", "1"),

@@ -186,3 +186,40 @@ def test_the_examples_of_pytorch_and_providers_are_catalogs(tmp_path: Path) -> N
     catalog = read(path)
     assert catalog.find("minilm-torch").precision is Precision.BF16
     assert dict(catalog.find("minilm").onnx.sessions)["CUDAExecutionProvider"] == {"device_id": 1}
+
+
+def test_a_pipelines_steps_are_models_of_the_catalog(tmp_path: Path) -> None:
+    pipeline = '[models.flow]\ntask = "pipeline"\nbackend = "pipeline"\n'
+    spec = read(catalog(tmp_path, ECHO + pipeline + 'steps = ["echo", "echo"]\n')).find("flow")
+    assert spec.steps == ("echo", "echo")
+    assert not spec.joins
+    assert not spec.is_built
+    for steps, said in (('["gone"]', "'gone' is no model here"), ('["flow"]', "flow → flow goes")):
+        path = catalog(tmp_path, ECHO + pipeline + f"steps = {steps}\n")
+        with pytest.raises(ConfigurationError, match=f"line 7: models.flow.steps: {said}"):
+            read(path)
+
+
+def test_steps_are_checked_through_versions_too(tmp_path: Path) -> None:
+    pipeline = '[models.{}]\ntask = "pipeline"\nbackend = "pipeline"\nsteps = {}\n'
+    inner = pipeline.format("inner", '["echo"]') + "[models.inner.versions.v2]\nsteps = {}\n"
+    outer = pipeline.format("outer", '["{}"]')
+    found = read(catalog(tmp_path, ECHO + outer.format("inner@v2") + inner.format('["echo"]')))
+    assert found.find("outer").steps == ("inner@v2",)
+    assert found.find("inner@v2").steps == ("echo",)
+    for step, of_v2, said in (
+        ("inner", "gone", r"line 13: models\.inner\.versions\.v2\.steps: 'gone' is no model here"),
+        (
+            "inner@v3",
+            "echo",
+            r"line 7: models\.outer\.steps: 'inner' has no version 'v3'; there",
+        ),
+        ("inner", "outer", r"line 13: .*v2\.steps: outer → inner@v2 → outer goes in a circle"),
+        ("inner@v2", "outer", r"line 13: .*v2\.steps: outer → inner@v2 → outer goes in a circle"),
+    ):
+        path = catalog(tmp_path, ECHO + outer.format(step) + inner.format(f'["{of_v2}"]'))
+        with pytest.raises(ConfigurationError, match=said):
+            read(path)
+    # What only another version leads to is no circle.
+    text = ECHO + outer.format("inner@default") + inner.format('["outer"]')
+    assert read(catalog(tmp_path, text)).find("inner@v2").steps == ("outer",)

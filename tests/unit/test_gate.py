@@ -1,6 +1,7 @@
 """The gate: batches side by side, or one alone."""
 
 import asyncio
+import threading
 
 from forebay.inference.gate import Gate
 from tests.fixtures.waiting import eventually
@@ -71,3 +72,64 @@ async def test_no_load_begins_beside_one_alone() -> None:
             await asyncio.sleep(0)
         order.append("alone")
     assert order == ["alone", "load"]
+
+
+async def test_a_stretch_of_a_thread_waits_for_one_alone_and_is_waited_for() -> None:
+    gate, home = Gate(), asyncio.get_running_loop()
+    order: list[str] = []
+    inside, free = threading.Event(), threading.Event()
+
+    def stretch(name: str) -> None:
+        with gate.stretch(home, alone=False):
+            order.append(name)
+            inside.set()
+            assert free.wait(30)
+
+    async def alone() -> None:
+        async with gate.alone():
+            order.append("alone")
+            second = asyncio.create_task(asyncio.to_thread(stretch, "second"))
+            await eventually(lambda: gate._threads._waiters)  # type: ignore[attr-defined]
+            order.append("still alone")
+        await second
+
+    first = asyncio.create_task(asyncio.to_thread(stretch, "first"))
+    await asyncio.to_thread(inside.wait, 30)
+    waiting = asyncio.create_task(alone())
+    await eventually(lambda: gate._barred)
+    assert order == ["first"]
+    free.set()
+    await first
+    await waiting
+    assert order == ["first", "alone", "still alone", "second"]
+
+
+async def test_a_stretch_that_is_to_be_alone_waits_for_batches_and_keeps_others_out() -> None:
+    gate, home = Gate(), asyncio.get_running_loop()
+    order: list[str] = []
+    inside, free = threading.Event(), threading.Event()
+
+    def stretch() -> None:
+        with gate.stretch(home, alone=True):
+            order.append("stretch")
+            inside.set()
+            assert free.wait(30)
+
+    async def batch() -> None:
+        await gate.enter()
+        order.append("batch")
+        gate.leave()
+
+    await gate.enter()
+    running = asyncio.create_task(asyncio.to_thread(stretch))
+    await eventually(lambda: gate._shut)
+    assert order == []
+    gate.leave()
+    await asyncio.to_thread(inside.wait, 30)
+    after = asyncio.create_task(batch())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert order == ["stretch"]
+    free.set()
+    await asyncio.gather(running, after)
+    assert order == ["stretch", "batch"]

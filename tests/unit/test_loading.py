@@ -12,6 +12,7 @@ from forebay.contract.rows import DEFAULT_OPTIONS, Options, Output, Row, Task
 from forebay.inference.backends.base import PreparedRow
 from forebay.inference.loading import UNKNOWN_BYTES, Loader, on_thread
 from forebay.inference.memory import give_back_all
+from forebay.runtime.catalog import Catalog
 from forebay.storage.footprints import Footprint, Footprints
 
 MB = 1_000_000
@@ -59,22 +60,23 @@ def near(size: int, mb: int) -> bool:
 
 def test_a_model_is_guessed_then_measured_and_what_work_came_to_is_noted(tmp_path: Path) -> None:
     give_back_all()  # what tests before this one have left would count as the model's
-    loader = Loader(tmp_path, opens=lambda _: Heavy())
+    loader = Loader(tmp_path, Catalog({}), opens=lambda _: Heavy())
     assert loader.estimate(SPEC).bytes == UNKNOWN_BYTES
     loaded = loader.load(SPEC)
     assert near(loaded.footprint.bytes, 50)
     assert loader.estimate(SPEC) == loaded.footprint == noted(tmp_path)
+    assert isinstance(loaded.backend, Heavy)
     loaded.backend.run([])
     assert near(loader.unload(SPEC, loaded), 100)
     assert near(loader.estimate(SPEC).bytes, 100)
     assert near(loader.estimate(SPEC).load_bytes, 50)
-    again = Loader(tmp_path, opens=lambda _: Heavy()).load(SPEC)
+    again = Loader(tmp_path, Catalog({}), opens=lambda _: Heavy()).load(SPEC)
     assert near(again.footprint.bytes, 100)
     assert near(again.footprint.load_bytes, 50)
 
 
 def test_a_measure_among_others_replaces_none(tmp_path: Path) -> None:
-    loader = Loader(tmp_path, opens=lambda _: Heavy())
+    loader = Loader(tmp_path, Catalog({}), opens=lambda _: Heavy())
     before = Footprint("heavy", "s", "1", 7 * MB, load_bytes=7 * MB, load_s=1.0)
     Footprints(tmp_path).write(before)
     loaded = loader.load(SPEC, quiet=lambda: False)
@@ -91,7 +93,7 @@ def test_what_fails_on_its_samples_is_closed(tmp_path: Path) -> None:
         return made[-1]
 
     with pytest.raises(ArtifactError, match="samples"):
-        Loader(tmp_path, opens=open_).load(SPEC)
+        Loader(tmp_path, Catalog({}), opens=open_).load(SPEC)
     assert made[0].closed
     assert Footprints(tmp_path).read("heavy", source="s") is None
 

@@ -13,15 +13,22 @@ from forebay.inference.backends.load import load
 from forebay.inference.backends.python import PythonModel
 from forebay.inference.backends.tensors import TensorsModel
 from forebay.inference.footprint import measure
+from forebay.inference.steps.model import PipelineModel
+from forebay.runtime.catalog import Catalog
 from forebay.runtime.settings import Settings
 from forebay.runtime.telemetry import setup_logging
 from forebay.storage.artifacts import ArtifactStore
 
 
-def run(settings: Settings, spec: ModelSpec) -> None:
+def run(settings: Settings, spec: ModelSpec, catalog: Catalog) -> None:
     """Load and warm a model; print its version and what a worker of it costs.
 
     What a row is like is printed too, where the model has a schema of it.
+
+    Args:
+        settings: the process's.
+        spec: the model.
+        catalog: all models; a pipeline's steps are among them.
 
     Raises:
         ArtifactError: it does not load, or fails on its samples.
@@ -31,9 +38,13 @@ def run(settings: Settings, spec: ModelSpec) -> None:
     store = ArtifactStore(settings.home)
     with contextlib.redirect_stdout(sys.stderr):
         # A python model is not told to gateways: what serves may still be the code of before.
-        backend: Backend = (
-            PythonModel(spec) if spec.backend is BackendName.PYTHON else load(spec, store)
-        )
+        backend: Backend | PipelineModel
+        if spec.backend is BackendName.PYTHON:
+            backend = PythonModel(spec)
+        elif spec.backend is BackendName.PIPELINE:
+            backend = PipelineModel(spec, catalog)
+        else:
+            backend = load(spec, store)
         backend.warm()
         backend.close()
     told: dict[str, object] = {}
@@ -44,14 +55,17 @@ def run(settings: Settings, spec: ModelSpec) -> None:
         ):
             told[field] = {spec.name: f"{spec.datatype} {list(spec.shape)}" for spec in specs}
         told["rows"] = "the first axis" if backend.signature.batched else "each runs alone"
-    if isinstance(backend, PythonModel):
+    if isinstance(backend, PythonModel | PipelineModel):
         told["input"] = backend.description.input_schema
         if backend.description.output_schema:
             told["output"] = backend.description.output_schema
-    footprint = measure(spec, store.home)
-    if spec.is_built and (report := store.report(spec.name)) is not None:
-        store.keep_report(spec.name, msgspec.structs.replace(report, footprint=footprint))
-    print(f"{spec.name} {backend.version} loads, and has answered its samples.")
-    print(costs(footprint))
+    if isinstance(backend, PipelineModel):
+        print(f"{spec.name} {backend.version} loads; its steps: {', '.join(spec.steps)}.")
+    else:
+        footprint = measure(spec, store.home)
+        if spec.is_built and (report := store.report(spec.name)) is not None:
+            store.keep_report(spec.name, msgspec.structs.replace(report, footprint=footprint))
+        print(f"{spec.name} {backend.version} loads, and has answered its samples.")
+        print(costs(footprint))
     if told:
         print(json.dumps(told, indent=2, ensure_ascii=False))

@@ -148,7 +148,7 @@ def worker(
     named = [known.find(name) for name in dict.fromkeys(models or ())]
     specs = named or known.wanted
     setup_logging(settings, f"worker:{specs[0].name}" if len(specs) == 1 else "worker")
-    run(settings, specs)
+    run(settings, specs, known)
 
 
 @app.command()

@@ -89,7 +89,8 @@ def check(
     from forebay.runtime import catalog as catalogs
 
     settings = configuration.settings
-    run(settings, catalogs.read(Path(settings.models_file)).find(name))
+    catalog = catalogs.read(Path(settings.models_file))
+    run(settings, catalog.find(name), catalog)
 
 
 @models.command("traffic")

@@ -117,7 +117,7 @@ def read_input(text: str, task: Task | None) -> object:
             'This model takes tensors, as a JSON object: {"NAME": [[1.0, 2.0]]}. `forebay models '
             "check` lists their names."
         )
-    if first != "{" and (first != "[" or task is not Task.PYTHON):
+    if first != "{" and (first != "[" or task not in (Task.PYTHON, Task.PIPELINE)):
         return {"value" if task is Task.ECHO else "text": text}
     try:
         return json.loads(text)

@@ -103,7 +103,7 @@ def print_models(catalog: Catalog, store: ArtifactStore) -> None:
     table = _table("model", "task", "backend", "built", "tuned", "what it is")
     for spec in catalog.served.values():
         artifact = built.get(spec.name)
-        if spec.backend is BackendName.PYTHON:
+        if spec.backend in (BackendName.PYTHON, BackendName.PIPELINE):
             described = descriptions.read(spec.name, source=spec.source)
             state = "needs nothing" if described is None else described.version
         elif not spec.is_built:

@@ -15,7 +15,6 @@
     repeats    leads those to the first one's prediction
     reads      commands to Redis outside the hot path
     dispatch   the one way from rows to a lane and back, behind every dialect
-    parts      cuts rows into lane entries
     waits      for what was enqueued, until done, too late, or nobody waits
     pairs      the bound on texts that are put beside several others
     reranking  a query and documents to rows, and back to an order

@@ -1,16 +1,13 @@
 """Composition root of the gateway: builds the parts, starts and stops them, serves.
 
-Everything is built here and passed down; nothing is global. What runs beside the requests: the
-watch over Redis, the inbox and the writer. They start before the first request and stop after the
-last, the writer first, so that what was taken is still written.
+Everything is built here and passed down; nothing is global. What runs beside the requests is the
+gateway's end of the lanes: it starts before the first request and stops after the last, so that
+what was taken is still written.
 """
 
-import asyncio
 import contextlib
-import logging
-import secrets
 import socket
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -30,27 +27,17 @@ from forebay.gateway.serving import listen, run
 from forebay.gateway.shadows import Shadows, bounded
 from forebay.gateway.split import Split
 from forebay.gateway.versions import StoredVersions, Versions
-from forebay.lanes.cancel import Canceler
 from forebay.lanes.claims import Claims
-from forebay.lanes.keys import Keys
 from forebay.lanes.lane import LaneWriter
-from forebay.lanes.records import Records
-from forebay.lanes.replies import Inbox
+from forebay.lanes.producer import Producer, kept_going
 from forebay.lanes.shadows import Shadows as Books
 from forebay.lanes.traffic import Traffic
 from forebay.runtime.catalog import Catalog
-from forebay.runtime.clock import Clock
-from forebay.runtime.redis import Channel, Link, connect, connect_blocking
-from forebay.runtime.settings import Durability, Settings
+from forebay.runtime.settings import Settings
 from forebay.storage.artifacts import ArtifactStore
 
 if TYPE_CHECKING:
     from forebay.gateway.dialects.oip.rpc.server import RpcServer
-
-log = logging.getLogger(__name__)
-
-RESTART_S = 1.0
-"""Pause before a part that has crashed is started again."""
 
 
 class App(Starlette):
@@ -140,52 +127,46 @@ def create_app(settings: Settings, catalog: Catalog, *, versions: Versions | Non
     """
     if not settings.redis_url:
         raise ConfigurationError("The gateway needs a Redis: set FOREBAY_REDIS_URL or redis_url.")
-    redis = connect(settings.redis_url, timeout_s=settings.redis_timeout_s)
-    blocking = connect_blocking(settings.redis_url, timeout_s=settings.redis_timeout_s)
-    keys = Keys(settings.key_prefix)
-    clock = Clock()
-    link = Link(redis, clock)
-    records = Records(redis, keys)
-    writes = Channel(blocking, timeout_s=settings.redis_timeout_s, link=link)
-    replicated = writes if settings.durability is Durability.REPLICATED else None
-    writer = LaneWriter(writes, keys, catalog.served, link, replicated=replicated)
-    channel = keys.reply_channel(secrets.token_hex(8))
-    inbox = Inbox(blocking, channel, records=records, link=link, clock=clock)
-    canceler = Canceler(redis, keys, clock)
-    reads = Reads(link)
-    split = Split(catalog, Traffic(redis), keys, link)
+    lanes = Producer(settings, catalog.served)
+    reads = Reads(lanes.link)
+    split = Split(catalog, Traffic(lanes.redis), lanes.keys, lanes.link)
     # Not through the channel of writes: there requests would wait behind copies.
-    copies = LaneWriter(redis, keys, bounded(catalog), link)
+    copies = LaneWriter(lanes.redis, lanes.keys, bounded(catalog), lanes.link)
     shadows = Shadows(
         catalog,
         split,
         copies,
-        books=Books(redis),
-        keys=keys,
-        link=link,
-        clock=clock,
+        books=Books(lanes.redis),
+        keys=lanes.keys,
+        link=lanes.link,
+        clock=lanes.clock,
         kept_ms=int(settings.unseen_retention_s * 1000),
     )
     dispatch = Dispatch(
         settings=settings,
         catalog=catalog,
         versions=versions or StoredVersions(ArtifactStore(settings.home)),
-        writer=writer,
-        inbox=inbox,
-        records=records,
-        canceler=canceler,
-        repeats=Repeats(Claims(redis, keys), records, reads),
+        writer=lanes.writer,
+        inbox=lanes.inbox,
+        records=lanes.records,
+        canceler=lanes.canceler,
+        repeats=Repeats(Claims(lanes.redis, lanes.keys), lanes.records, reads),
         reads=reads,
-        clock=clock,
+        clock=lanes.clock,
         split=split,
         shadows=shadows,
     )
     exchange = Exchange(max_body_bytes=settings.max_body_bytes)
     health = Health(
-        models=catalog.served, redis=redis, keys=keys, link=link, inbox=inbox, clock=clock
+        models=catalog.served,
+        redis=lanes.redis,
+        keys=lanes.keys,
+        link=lanes.link,
+        inbox=lanes.inbox,
+        clock=lanes.clock,
     )
 
-    repository = Repository(redis, keys, reads, clock)
+    repository = Repository(lanes.redis, lanes.keys, reads, lanes.clock)
     open_inference = oip.OpenInference(dispatch, repository, lambda: health.is_ready)
 
     rpc = None
@@ -197,23 +178,13 @@ def create_app(settings: Settings, catalog: Catalog, *, versions: Versions | Non
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncGenerator[None]:
         async with contextlib.AsyncExitStack() as stack:
-            # Unwound from the end: the writer stops first, the connections close last.
-            stack.push_async_callback(blocking.aclose)
-            stack.push_async_callback(writes.aclose)
-            stack.push_async_callback(redis.aclose)
-            for name, run in (
-                ("link", link.run),
-                ("inbox", inbox.run),
-                ("canceler", canceler.run),
-                ("writer", writer.run),
-            ):
-                await stack.enter_async_context(_running(name, run))
+            await stack.enter_async_context(lanes.running())
             if split:
                 await split.look()
-                await stack.enter_async_context(_running("split", split.run))
+                await stack.enter_async_context(kept_going("split", split.run))
             if shadows:
-                await stack.enter_async_context(_running("copies", copies.run))
-                await stack.enter_async_context(_running("shadows", shadows.run))
+                await stack.enter_async_context(kept_going("copies", copies.run))
+                await stack.enter_async_context(kept_going("shadows", shadows.run))
             if rpc is not None:
                 await rpc.start()
                 stack.push_async_callback(rpc.aclose)
@@ -256,23 +227,3 @@ def serve(settings: Settings, catalog: Catalog, *, listener: socket.socket | Non
         abandon=app.dispatch.abandon,
         drain=app.drain,
     )
-
-
-@contextlib.asynccontextmanager
-async def _running(name: str, run: Callable[[], Awaitable[None]]) -> AsyncGenerator[None]:
-    """Keep a part running until the block ends, through bugs of its own."""
-
-    async def keep() -> None:
-        while True:
-            try:
-                await run()
-            except Exception:
-                log.exception("the gateway's %s has crashed and starts again", name)
-                await asyncio.sleep(RESTART_S)
-
-    task = asyncio.create_task(keep(), name=f"gateway-{name}")
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait([task])

@@ -28,13 +28,13 @@ from forebay.contract.prediction import (
     PredictionId,
     Status,
     Timing,
+    added_up,
 )
 from forebay.contract.rows import DEFAULT_OPTIONS, Options, Output, Row, Task
 from forebay.contract.tensors import TensorSignature
 from forebay.contract.versions import model_of
 from forebay.gateway.errors import DEFAULT_RETRY_S, raised
 from forebay.gateway.names import Name
-from forebay.gateway.parts import identity_of, parts_of
 from forebay.gateway.reads import Reads
 from forebay.gateway.repeats import Repeats
 from forebay.gateway.shadows import Shadows
@@ -43,6 +43,7 @@ from forebay.gateway.versions import Serving, Versions, find
 from forebay.gateway.waits import Waits, WhenGone
 from forebay.lanes.cancel import Canceler
 from forebay.lanes.lane import LaneWriter, Submission
+from forebay.lanes.parts import identity_of, parts_of
 from forebay.lanes.records import Records, combined_timing
 from forebay.lanes.replies import Inbox
 from forebay.runtime.catalog import Catalog
@@ -507,6 +508,7 @@ class Dispatch:
             outputs=tuple(outputs),
             error=error,
             timing=combined_timing(replies),
+            steps=added_up(step for reply in replies for step in reply.steps),
         )
 
     async def _outputs(self, replies: tuple[Reply, ...]) -> Sequence[Output]:

@@ -36,6 +36,7 @@ TABLE: Final = {
     ErrorKind.CANCELED: (409, "Canceled"),
     ErrorKind.LANE_FULL: (429, "The queue is full"),
     ErrorKind.BACKEND_FAILED: (500, "The model failed"),
+    ErrorKind.STEP_FAILED: (500, "A step of the pipeline failed"),
     ErrorKind.WORKER_LOST: (500, "The worker was lost"),
     ErrorKind.ARTIFACT: (500, "The model's artifact can't be used"),
     ErrorKind.BUILD_FAILED: (500, "The build failed"),

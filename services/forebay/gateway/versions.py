@@ -83,7 +83,7 @@ class StoredVersions:
         return seen[1]
 
     def _look(self, spec: ModelSpec) -> Serving | None:
-        if spec.backend is BackendName.PYTHON:
+        if spec.backend in (BackendName.PYTHON, BackendName.PIPELINE):
             described = self._descriptions.read(spec.name, source=spec.source)
             if described is None:
                 return None

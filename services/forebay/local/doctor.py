@@ -102,7 +102,7 @@ def _models(settings: Settings, catalog: Catalog) -> list[Finding]:
     unbuilt = False
     for spec in catalog.served.values():
         findings += _tuning(settings, spec)
-        if spec.backend is BackendName.PYTHON:
+        if spec.backend in (BackendName.PYTHON, BackendName.PIPELINE) and spec.source:
             findings.append(_class(spec))
         if not spec.is_built:
             continue

@@ -6,6 +6,7 @@ a server. The gateway, the lanes and the workers know one another only through t
     errors      what can go wrong, by kind
     model       what `models.toml` says about a model
     manifest    what a built artifact says about itself
+    steps       which model has which others as its steps
     rows        the units a batch is made of, and what comes out of them
     messages    what travels on lanes and reply channels
     workers     what workers tell of themselves, and may be told to do

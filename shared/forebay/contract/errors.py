@@ -8,6 +8,7 @@ ForebayError
 ├── Unavailable        Redis or every worker is out of reach; try again after `retry_after_s`
 ├── DeadlineExceeded   the prediction did not end before its deadline
 ├── BackendFailed      the model raised on this row
+├── StepFailed         a step of a pipeline failed, or refused the row that it was given
 ├── ArtifactError      an artifact is missing, damaged or not what its manifest says
 ├── BuildFailed        a build step failed, or its result is under the bar
 └── ConfigurationError settings or `models.toml` are wrong
@@ -28,6 +29,7 @@ class ErrorKind(StrEnum):
     UNAVAILABLE = "unavailable"
     DEADLINE_EXCEEDED = "deadline_exceeded"
     BACKEND_FAILED = "backend_failed"
+    STEP_FAILED = "step_failed"
     WORKER_LOST = "worker_lost"
     CANCELED = "canceled"
     ARTIFACT = "artifact"
@@ -123,6 +125,31 @@ class BackendFailed(ForebayError):  # noqa: N818
     """The model raised while it ran."""
 
     kind = ErrorKind.BACKEND_FAILED
+
+
+class StepFailed(ForebayError):  # noqa: N818
+    """A step of a pipeline failed, and with it the row whose step it was, unless it is caught.
+
+    Where the step refused what it was given, it is of the refusal's kind: as a rule a client's
+    input is to blame for that.
+
+    Args:
+        step: the model that was called.
+        why: how its prediction ended; `row` is the index in the call.
+
+    Attributes:
+        step: as above.
+        why: as above.
+    """
+
+    kind = ErrorKind.STEP_FAILED
+
+    def __init__(self, step: str, why: ErrorInfo) -> None:
+        super().__init__(f"Step {step!r} failed: {why.message}")
+        if why.kind in (ErrorKind.INVALID_INPUT, ErrorKind.TOO_LONG):
+            self.kind = why.kind
+        self.step = step
+        self.why = why
 
 
 class ArtifactError(ForebayError):

@@ -11,7 +11,7 @@ from typing import TypeVar
 import msgspec
 
 from forebay.contract.errors import ErrorInfo
-from forebay.contract.prediction import Status, Timing
+from forebay.contract.prediction import Status, StepTime, Timing
 from forebay.contract.rows import DEFAULT_OPTIONS, Options, Output, Row
 
 WIRE_VERSION = 1
@@ -56,6 +56,7 @@ class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
         started_at_ms: Unix time in ms at which the first row began to run.
         completed_at_ms: Unix time in ms at which the last row was done.
         spilled: key that holds the outputs (a msgpack array), where they are too big to publish.
+        steps: of a pipeline, what its steps took.
     """
 
     prediction: str = msgspec.field(name="p")
@@ -68,6 +69,7 @@ class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
     started_at_ms: int | None = msgspec.field(name="st", default=None)
     timing: Timing | None = msgspec.field(name="tm", default=None)
     spilled: str | None = msgspec.field(name="sp", default=None)
+    steps: tuple[StepTime, ...] = msgspec.field(name="ss", default=())
     wire: int = msgspec.field(name="v", default_factory=_wire_version)
 
 

@@ -29,6 +29,8 @@ ONNX_FILE = "onnx:"
 MAX_SAMPLE = 1_000_000
 """Longest axis of a tensor that a build tries a graph on."""
 
+_NOT_JOINED = frozenset({Task.ECHO, Task.PYTHON, Task.PIPELINE})
+
 
 class BackendName(StrEnum):
     """What executes a model."""
@@ -37,6 +39,13 @@ class BackendName(StrEnum):
     TORCH = "torch"
     PYTHON = "python"
     ECHO = "echo"
+    PIPELINE = "pipeline"
+
+
+_NOT_WATCHED = frozenset({Task.ECHO, Task.PIPELINE})
+_NOT_BUILT = frozenset({BackendName.ECHO, BackendName.PYTHON, BackendName.PIPELINE})
+_WITHOUT_SOURCE = frozenset({BackendName.ECHO, BackendName.PIPELINE})
+_WITH_CLASS = frozenset({BackendName.PYTHON, BackendName.PIPELINE})
 
 
 class Precision(StrEnum):
@@ -113,7 +122,8 @@ class DriftWatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What workers remember of what they serve, for `forebay models drift`: counts, and no text.
 
     Attributes:
-        watch: whether they do at all. If not given, they do, but for `echo`.
+        watch: whether they do at all. If not given, they do, but for `echo`, and `pipeline`,
+            whose steps are watched.
         sample: share of the rows that is looked at, by chance. Of more than 200 rows a second a
             worker looks at fewer.
         keep_days: for how long a day's counts are kept.
@@ -135,7 +145,10 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             ONNX file: `onnx:path/to/file.onnx`, relative to the catalog's folder, or
             `onnx:package:NAME/FILE.onnx`. For a python model its class:
             `path/to/file.py:ClassName`, relative to the catalog's folder, or
-            `package.module:ClassName`. Empty for backends that have none.
+            `package.module:ClassName`; likewise for a pipeline, unless it is a mere chain. Empty
+            for backends that have none.
+        steps: of a pipeline: the models whose lanes its rows go through, in order; with a class,
+            those that it may call.
         precision: what a build aims at. If not given, `int8`; but `fp32` for images and tensors,
             whose graphs are left as they are.
         threads: threads of one forward pass; 0 takes all cores. A worker runs as many forward
@@ -143,7 +156,8 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             per second for a small model, and hardly slower for a single row.
         join: whether requests for the very same that are under way at once are run once, for all.
             If not given, they are, but for `echo`, which is there to measure the whole way, and
-            `python`, where only you know whether the same input gives the same output.
+            `python` and `pipeline`, where only you know whether the same input gives the same
+            output.
         description: one line for people.
         batch: how large one micro-batch may get.
         realtime: bounds of the lane where somebody waits.
@@ -184,21 +198,22 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     onnx: OnnxOptions = OnnxOptions()
     name: str = ""
     folder: str = ""
+    steps: tuple[str, ...] = ()
 
     @property
     def joins(self) -> bool:
         """Whether the very same is run once for all who ask for it at once."""
-        return self.task not in (Task.ECHO, Task.PYTHON) if self.join is None else self.join
+        return self.task not in _NOT_JOINED if self.join is None else self.join
 
     @property
     def is_watched(self) -> bool:
         """Whether workers remember what they serve."""
-        return self.task is not Task.ECHO if self.drift.watch is None else self.drift.watch
+        return self.task not in _NOT_WATCHED if self.drift.watch is None else self.drift.watch
 
     @property
     def is_built(self) -> bool:
         """Whether it is served from an artifact, which has to be built first."""
-        return self.backend not in (BackendName.ECHO, BackendName.PYTHON)
+        return self.backend not in _NOT_BUILT
 
     @property
     def shares(self) -> dict[str, float]:
@@ -237,14 +252,26 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             ("drift.sample", 0 < self.drift.sample <= 1, "more than 0, up to 1"),
             ("drift.keep_days", 1 <= self.drift.keep_days <= 3_650, "from 1 to 3,650"),
             ("threads", 0 <= self.threads <= 1_024, "from 0 to 1,024"),
-            ("source", self.backend is BackendName.ECHO or bool(self.source), "given"),
+            ("source", self.backend in _WITHOUT_SOURCE or bool(self.source), "given"),
             (
                 "backend",
                 (self.backend is BackendName.ECHO) == (self.task is Task.ECHO)
-                and (self.backend is BackendName.PYTHON) == (self.task is Task.PYTHON),
+                and (self.backend is BackendName.PYTHON) == (self.task is Task.PYTHON)
+                and (self.backend is BackendName.PIPELINE) == (self.task is Task.PIPELINE),
                 f"one that runs the task {self.task.value!r}",
             ),
-            ("source", self.backend is not BackendName.PYTHON or _names_class(self.source), FORM),
+            (
+                "source",
+                self.backend not in _WITH_CLASS
+                or (self.backend is BackendName.PIPELINE and not self.source)
+                or _names_class(self.source),
+                FORM,
+            ),
+            (
+                "steps",
+                bool(self.steps) == (self.task is Task.PIPELINE),
+                "given for a pipeline, and for no other task",
+            ),
             *self._of_execution(),
             (
                 "version",

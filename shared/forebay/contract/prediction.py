@@ -11,6 +11,7 @@ The first terminal status wins; a later one is dropped. Inside Redis the same ru
 
 import re
 import secrets
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any
 
@@ -107,6 +108,46 @@ class Timing(msgspec.Struct, frozen=True):
     compute_ms: float = msgspec.field(name="c")
 
 
+class StepTime(msgspec.Struct, frozen=True):
+    """What a pipeline's calls of one of its steps came to.
+
+    Times are sums over calls, and a call of several parts counts the longest of them: where calls
+    follow one another they add up to what the pipeline waited for, where they overlap to more.
+
+    Attributes:
+        model: the step.
+        calls: how often it was called.
+        rows: of all calls.
+        queue_ms: from enqueue until a micro-batch began.
+        run_ms: from then until the last row was done.
+    """
+
+    model: str = msgspec.field(name="m")
+    calls: int = msgspec.field(name="c")
+    rows: int = msgspec.field(name="n")
+    queue_ms: float = msgspec.field(name="q")
+    run_ms: float = msgspec.field(name="r")
+
+    def plus(self, other: "StepTime") -> "StepTime":
+        """Both together."""
+        return StepTime(
+            self.model,
+            self.calls + other.calls,
+            self.rows + other.rows,
+            self.queue_ms + other.queue_ms,
+            self.run_ms + other.run_ms,
+        )
+
+
+def added_up(times: Iterable[StepTime]) -> tuple[StepTime, ...]:
+    """One for each step, in the order in which they were first called."""
+    steps: dict[str, StepTime] = {}
+    for time in times:
+        known = steps.get(time.model)
+        steps[time.model] = time if known is None else known.plus(time)
+    return tuple(steps.values())
+
+
 class Place(msgspec.Struct, frozen=True):
     """Where a prediction stands in its lane.
 
@@ -135,6 +176,7 @@ class Prediction(msgspec.Struct, frozen=True):
         timing: None until a worker has run it.
         place: in its lane, while it waits there.
         retry_of: id of the prediction whose dead letter was replayed as this one.
+        steps: of a pipeline that has succeeded.
     """
 
     id: str
@@ -151,3 +193,4 @@ class Prediction(msgspec.Struct, frozen=True):
     timing: Timing | None = None
     place: Place | None = None
     retry_of: str | None = None
+    steps: tuple[StepTime, ...] = ()

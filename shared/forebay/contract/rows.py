@@ -22,6 +22,7 @@ class Task(StrEnum):
     TENSORS = "tensors"
     PYTHON = "python"
     ECHO = "echo"
+    PIPELINE = "pipeline"
 
 
 class TextRow(msgspec.Struct, frozen=True, tag="text", tag_field="t"):

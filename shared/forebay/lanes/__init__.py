@@ -8,6 +8,8 @@
     scripts   one atomic operation each (`scripts/*.lua`) behind a typed stub
     coalescer many small writes become few
     lane      enqueue, through one
+    parts     cuts rows into lane entries
+    producer  all of it that a process needs which enqueues and waits
     consumer  read, renew, reclaim, settle: what a worker does
     cancel    end predictions that nobody wants any more
     endings   what a worker hears of that

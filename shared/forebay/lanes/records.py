@@ -8,7 +8,14 @@ from redis.exceptions import ResponseError
 
 from forebay.contract.errors import ErrorInfo, ErrorKind
 from forebay.contract.messages import Reply, decode_outputs, decode_reply
-from forebay.contract.prediction import Lane, Prediction, PredictionId, Status, Timing
+from forebay.contract.prediction import (
+    Lane,
+    Prediction,
+    PredictionId,
+    Status,
+    Timing,
+    added_up,
+)
 from forebay.contract.rows import Output
 from forebay.lanes.depth import depth
 from forebay.lanes.keys import GROUP, Keys, LaneKeys
@@ -118,6 +125,7 @@ class Records:
             timing=combined_timing(record.replies),
             place=place,
             retry_of=record.retry_of,
+            steps=added_up(step for reply in record.replies for step in reply.steps),
         )
 
     async def outputs(self, replies: Sequence[Reply]) -> tuple[Output, ...]:

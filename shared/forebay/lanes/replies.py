@@ -140,6 +140,14 @@ class Inbox:
         if first is not None:
             first.also = waiter.also
 
+    async def look(self, waiter: Waiter) -> None:
+        """Read at once what is recorded of a prediction that may have been enqueued long ago.
+
+        Raises:
+            redis.exceptions.RedisError: Redis is out of reach.
+        """
+        await self._recheck([waiter])
+
     async def run(self) -> None:
         """Listen until cancelled, through any number of reconnects."""
         recheck = asyncio.create_task(self._look_after_waiters(), name="inbox-recheck")

@@ -18,6 +18,7 @@ from forebay.contract.model import (
     ModelSpec,
     Precision,
 )
+from forebay.contract.steps import check_steps
 from forebay.contract.versions import (
     BETWEEN,
     OF_A_VERSION,
@@ -147,6 +148,13 @@ def read(path: Path) -> Catalog:
     for name, table in file.models.items():
         for spec in _with_versions(path, text, name, table):
             (versions if BETWEEN in spec.name else models)[spec.name] = spec
+    try:
+        check_steps(models, versions)
+    except ConfigurationError as error:
+        _, _, what = error.message.partition(": ")
+        name, _, version = (error.param or "").partition(BETWEEN)
+        table = ("models", name, "versions", version) if version else ("models", name)
+        raise _wrong(path, text, (*table, "steps"), what.removesuffix(".")) from error
     return Catalog(models, versions)
 
 

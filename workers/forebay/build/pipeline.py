@@ -73,7 +73,7 @@ def build(spec: ModelSpec, store: ArtifactStore, *, progress: "Progress" = _unhe
         BuildFailed: a step failed, a library of the `build` extra is missing, or the result is
             under the bar. What was published before stays current.
     """
-    if spec.task in (Task.ECHO, Task.PYTHON):
+    if spec.task in (Task.ECHO, Task.PYTHON, Task.PIPELINE):
         raise BuildFailed(f"{spec.name!r} has the task {spec.task.value!r}: nothing to build.")
     missing = [name for name in _LIBRARIES if importlib.util.find_spec(name) is None]
     if missing:

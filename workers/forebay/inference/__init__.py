@@ -9,9 +9,10 @@ loading    what loads, and measures what that takes
 replica    one loaded model: joins the lanes, keeps presence and leases, drains
 gate       batches of all replicas side by side, or one alone
 moves      wakes who waits for a change
-pipeline   the stages, which overlap: take in and prepare, run, settle
+stages     take in and prepare, run, settle; they overlap
 intake     one lane's way in: lease what there is room for, prepare it
 batcher    pure: which rows go into the next micro-batch
+execution  the protocol between the stages and what runs batches
 executor   the named threads on which model code runs
 bisect     finds the rows at fault in a batch that fails
 memory     what is freed goes back to the system
@@ -20,6 +21,7 @@ trouble    says once what goes wrong again and again
 ledger     what is leased, and how each lease ends
 footprint  what a worker costs, measured in a process of its own
 backends/  what executes a model, behind one protocol
+steps/     pipelines: models whose steps are other models
 watch/     what a worker remembers of what it serves, for drift
 tasks/     what a text model does: rows to tokens, values to outputs
 """

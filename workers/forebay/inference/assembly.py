@@ -4,7 +4,7 @@ import msgspec
 
 from forebay.contract.errors import ErrorInfo, ErrorKind, ForebayError
 from forebay.contract.messages import Computation, Reply, encode_outputs
-from forebay.contract.prediction import Status, Timing
+from forebay.contract.prediction import Status, StepTime, Timing, added_up
 from forebay.contract.rows import Output, output_bytes
 from forebay.inference.backends.base import PreparedRow
 from forebay.inference.batcher import Pending
@@ -33,6 +33,7 @@ class Assembly:
         "done_ms",
         "pending",
         "settled",
+        "steps",
     )
 
     def __init__(self, delivery: Delivery, computation: Computation) -> None:
@@ -42,6 +43,7 @@ class Assembly:
         self.settled = False
         self.began_ms: float | None = None
         self.done_ms = 0.0
+        self.steps: tuple[StepTime, ...] = ()
         self._outputs: list[Output | None] = [None] * len(computation.rows)
         self._left = len(computation.rows)
         self._error: tuple[Status, ErrorInfo] | None = None
@@ -115,6 +117,7 @@ class Assembly:
             spilled=keys.outputs(delivery.prediction, delivery.part, delivery.attempt)
             if spilled is not None
             else None,
+            steps=added_up(self.steps),
         )
         return Settlement(delivery, reply, spilled)
 

@@ -9,6 +9,7 @@ with nobody but their own kind.
 import bisect
 import itertools
 from collections import deque
+from collections.abc import Iterable
 from operator import attrgetter
 from typing import Final, Generic, TypeVar
 
@@ -140,14 +141,15 @@ class Batcher(Generic[T]):
         if not row.taken:
             self._pools[lane].remove(row)
 
-    def next(self, now_ms: int) -> MicroBatch[T]:
+    def next(self, now_ms: int, *, lanes: Iterable[Lane] = tuple(Lane)) -> MicroBatch[T]:
         """Take the next micro-batch; empty when nothing is held.
 
         Args:
             now_ms: rows whose deadline lies before this are set aside.
+            lanes: it is made of, the most urgent first.
         """
         window = _Window[T](self._limits, now_ms)
-        for lane in Lane:
+        for lane in lanes:
             pool = self._pools[lane]
             while (seed := pool.oldest()) is not None:
                 if seed.deadline_at_ms >= now_ms:

@@ -11,30 +11,51 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-import msgspec
-
 from forebay.contract.errors import ForebayError, InvalidInput
 from forebay.contract.rows import Options, Output, Row
-from forebay.inference.backends.base import Backend, PreparedRow
+from forebay.inference.assembly import Assembly, RowRef
+from forebay.inference.backends.base import Backend, Model, PreparedRow
 from forebay.inference.bisect import bisect
+from forebay.inference.execution import Room, Run
 from forebay.lanes.consumer import Delivery
 from forebay.lanes.running import Running
 
 log = logging.getLogger(__name__)
 
 
-class Run(msgspec.Struct, frozen=True):
-    """What one micro-batch came to.
+class Preparer:
+    """The thread on which rows are tokenized or checked.
 
-    Attributes:
-        results: one a row: its output, or why there is none.
-        began: `time.monotonic()` when the device began.
-        ended: and when it was done.
+    Args:
+        model: knows how.
+        running: is told what runs, before it does.
     """
 
-    results: list[Output | ForebayError]
-    began: float
-    ended: float
+    def __init__(self, model: Model, running: Running) -> None:
+        self._model = model
+        self._running = running
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="prepare")
+
+    def prepare(
+        self, delivery: Delivery, rows: Sequence[Row], *, truncate: bool, options: Options
+    ) -> "asyncio.Future[list[PreparedRow | InvalidInput]]":
+        """Prepare rows of a delivery while others run."""
+        loop = asyncio.get_running_loop()
+        return loop.run_in_executor(self._thread, self._prepare, delivery, rows, truncate, options)
+
+    def close(self) -> None:
+        """Wait for what runs, then end the thread."""
+        self._thread.shutdown(wait=True)
+
+    def _prepare(
+        self, delivery: Delivery, rows: Sequence[Row], truncate: bool, options: Options
+    ) -> list[PreparedRow | InvalidInput]:
+        slot = threading.current_thread().name
+        self._running.begin(slot, (delivery,))
+        try:
+            return list(self._model.prepare(rows, truncate=truncate, options=options))
+        finally:
+            self._running.end(slot, tell=True)
 
 
 class Executor:
@@ -49,31 +70,32 @@ class Executor:
         self._backend = backend
         self._running = running
         self._device = ThreadPoolExecutor(backend.streams, thread_name_prefix="device")
-        self._prepare = ThreadPoolExecutor(1, thread_name_prefix="prepare")
+        self._preparer = Preparer(backend, running)
         self._began: dict[str, float] = {}
-        self.streams = backend.streams
-        self.room = asyncio.Semaphore(backend.streams + 1)
+        # One stands ready behind those that run.
+        self.rooms = (Room(backend.streams + 1),)
 
     def prepare(
         self, delivery: Delivery, rows: Sequence[Row], *, truncate: bool, options: Options
     ) -> "asyncio.Future[list[PreparedRow | InvalidInput]]":
         """Tokenize rows of a delivery while the device is busy."""
-        loop = asyncio.get_running_loop()
-        return loop.run_in_executor(
-            self._prepare, self._prepare_rows, delivery, rows, truncate, options
+        return self._preparer.prepare(delivery, rows, truncate=truncate, options=options)
+
+    def submit(self, rows: Sequence[RowRef]) -> "asyncio.Future[Run]":
+        """Queue a batch for the device."""
+        assemblies = dict.fromkeys(row.assembly for row in rows)
+        return asyncio.get_running_loop().run_in_executor(
+            self._device,
+            self._run,
+            [row.prepared for row in rows],
+            [assembly.delivery for assembly in assemblies],
         )
 
-    def submit(
-        self, rows: Sequence[PreparedRow], deliveries: Sequence[Delivery]
-    ) -> "asyncio.Future[Run]":
-        """Queue a batch for the device.
+    def stop(self, assembly: Assembly) -> None:
+        """Let it run: no thread can be stopped from outside."""
 
-        Args:
-            rows: of the batch.
-            deliveries: which they are of, each once.
-        """
-        loop = asyncio.get_running_loop()
-        return loop.run_in_executor(self._device, self._run, rows, deliveries)
+    def ended(self, assembly: Assembly, *, surely: bool) -> None:
+        """Nothing is left of what has run."""
 
     def longer_than(self, seconds: float) -> list[str]:
         """Device threads whose batch has been running for longer than this, by name."""
@@ -84,17 +106,7 @@ class Executor:
     def close(self) -> None:
         """Wait for what runs, then end the threads."""
         self._device.shutdown(wait=True)
-        self._prepare.shutdown(wait=True)
-
-    def _prepare_rows(
-        self, delivery: Delivery, rows: Sequence[Row], truncate: bool, options: Options
-    ) -> list[PreparedRow | InvalidInput]:
-        slot = threading.current_thread().name
-        self._running.begin(slot, (delivery,))
-        try:
-            return list(self._backend.prepare(rows, truncate=truncate, options=options))
-        finally:
-            self._running.end(slot, tell=True)
+        self._preparer.close()
 
     def _run(self, rows: Sequence[PreparedRow], deliveries: Sequence[Delivery]) -> Run:
         slot = threading.current_thread().name

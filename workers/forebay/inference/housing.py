@@ -106,6 +106,12 @@ class Housing:
             self._enter(slot, ModelState.UNLOADING)
             slot.replica.drain()
 
+    def make_way(self, slot: Slot) -> None:
+        """Likewise, for another model's sake: it waits for none meanwhile."""
+        if slot.replica is not None and slot.state is ModelState.READY:
+            self._enter(slot, ModelState.UNLOADING)
+            slot.replica.make_way()
+
     async def _work(self, slot: Slot, loaded: Loaded) -> None:
         assert slot.replica is not None
         try:

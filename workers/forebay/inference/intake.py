@@ -17,9 +17,9 @@ from redis.exceptions import RedisError, ResponseError
 from forebay.contract.errors import ErrorKind, ForebayError
 from forebay.contract.prediction import MAX_PART_ROWS, Lane
 from forebay.inference.assembly import Assembly, RowRef
-from forebay.inference.backends.base import Backend, PreparedRow
+from forebay.inference.backends.base import Model, PreparedRow
 from forebay.inference.batcher import Batcher
-from forebay.inference.executor import Executor
+from forebay.inference.execution import Execution
 from forebay.inference.ledger import Ledger
 from forebay.inference.trouble import Trouble
 from forebay.lanes.consumer import Consumer, Delivery
@@ -58,8 +58,8 @@ class Intake:
         lane: Lane,
         *,
         consumer: Consumer,
-        backend: Backend,
-        executor: Executor,
+        backend: Model,
+        executor: Execution,
         batcher: Batcher[RowRef],
         ledger: Ledger,
         ready: Callable[[], None],

@@ -11,9 +11,11 @@ from forebay.contract.errors import ErrorKind
 from forebay.contract.messages import Computation
 from forebay.inference.assembly import Assembly, RowRef, unrun
 from forebay.inference.batcher import Batcher
+from forebay.inference.execution import Execution
 from forebay.inference.rate import ServiceRate
 from forebay.inference.trouble import Trouble
 from forebay.lanes.consumer import Consumer, Delivery, LeaseId, Settlement
+from forebay.lanes.scripts import SettleOutcome
 from forebay.runtime.clock import Clock
 
 log = logging.getLogger(__name__)
@@ -33,12 +35,17 @@ ENDED_EARLY = 10_000
 itself come on two connections, and either may be first. No entry ever gets the same id again."""
 
 
+_RUNS_ON = frozenset({SettleOutcome.STALE, SettleOutcome.AGAIN})
+"""What was settled is run elsewhere, or once more."""
+
+
 class Ledger:
     """Keeps the worker's leases, and settles them in the background.
 
     Args:
         consumer: this worker's end of the lanes.
         batcher: rows of what has ended leave it.
+        executor: is told of it, too.
         version: short digest of the artifact, named in every result.
         clock: the server's.
         freed: called when rows may have left the batcher.
@@ -49,12 +56,14 @@ class Ledger:
         consumer: Consumer,
         batcher: Batcher[RowRef],
         *,
+        executor: Execution,
         version: str,
         clock: Clock,
         freed: Callable[[], None],
     ) -> None:
         self._consumer = consumer
         self._batcher = batcher
+        self._executor = executor
         self._version = version
         self._clock = clock
         self._freed = freed
@@ -106,14 +115,21 @@ class Ledger:
         self._unsettled.append(Settlement(delivery, reply, dead=message))
         self._outcome.set()
 
-    def lose(self, leases: Iterable[LeaseId], *, why: str) -> None:
-        """Forget leases that are this worker's no longer: they don't run, or in vain."""
+    def lose(self, leases: Iterable[LeaseId], *, why: str, ended: bool = False) -> None:
+        """Forget leases that are this worker's no longer: they don't run, or in vain.
+
+        Args:
+            leases: known or not.
+            why: for the log.
+            ended: whether their predictions have surely ended; else a peer may run them.
+        """
         for lease in leases:
             assembly = self._held.get(lease)
             if assembly is not None and not assembly.settled:
                 log.info("let %s go: %s", assembly.delivery.prediction, why)
                 self._end(assembly)
                 self._close(assembly)
+                self._executor.ended(assembly, surely=ended)
 
     def end(self, leases: Iterable[LeaseId]) -> None:
         """Forget leases whose prediction has ended by authority, held already or not yet."""
@@ -121,10 +137,10 @@ class Ledger:
         self._ended_early.update(dict.fromkeys(several - self._held.keys()))
         while len(self._ended_early) > ENDED_EARLY:
             del self._ended_early[next(iter(self._ended_early))]
-        self.lose(several, why="it has ended")
+        self.lose(several, why="it has ended", ended=True)
 
     async def give_back(self, assemblies: Iterable[Assembly]) -> None:
-        """Let leases go that nothing was done for; if Redis is away they lapse by themselves."""
+        """Let leases go without a strike; if Redis is away they lapse by themselves."""
         several = [assembly for assembly in assemblies if not assembly.settled]
         for assembly in several:
             self._end(assembly)
@@ -134,6 +150,11 @@ class Ledger:
             log.warning("giving back %d leases failed, they lapse: %s", len(several), error)
         for assembly in several:
             self._close(assembly)
+            self._executor.ended(assembly, surely=False)
+
+    async def let_go(self) -> None:
+        """Give back whatever has not ended, even if something was done for it."""
+        await self.give_back(list(self._held.values()))
 
     async def emptied(self) -> None:
         """Wait until nothing is held."""
@@ -149,7 +170,7 @@ class Ledger:
             while self._unsettled:
                 chunk = self._next_chunk()
                 try:
-                    await self._consumer.settle(chunk)
+                    outcomes = await self._consumer.settle(chunk)
                 except (RedisError, OSError) as error:
                     # Safe to repeat: what is recorded already stays as it is.
                     self._trouble.report(error)
@@ -157,8 +178,12 @@ class Ledger:
                     continue
                 self._trouble.over()
                 del self._unsettled[: len(chunk)]
-                ended = [self._held.pop(one.delivery.lease, None) for one in chunk]
-                rows = sum(assembly.rows for assembly in ended if assembly is not None)
+                rows = 0
+                for settlement, outcome in zip(chunk, outcomes, strict=True):
+                    assembly = self._held.pop(settlement.delivery.lease, None)
+                    if assembly is not None:
+                        rows += assembly.rows
+                        self._executor.ended(assembly, surely=outcome not in _RUNS_ON)
                 self.rate.done(rows, time.monotonic(), idle=not self._held)
             if not self._held:
                 self._empty.set()
@@ -176,6 +201,7 @@ class Ledger:
         assembly.settled = True
         for row in assembly.pending:
             self._batcher.discard(assembly.delivery.lane, row)
+        self._executor.stop(assembly)
         self._freed()
 
     def _close(self, assembly: Assembly) -> None:

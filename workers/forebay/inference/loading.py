@@ -19,11 +19,14 @@ from typing import TypeVar
 import msgspec
 
 from forebay.contract.errors import ArtifactError
-from forebay.contract.model import ModelSpec
+from forebay.contract.model import BackendName, ModelSpec
 from forebay.inference.backends.base import Backend
 from forebay.inference.backends.load import import_libraries, load
 from forebay.inference.memory import give_back_all, resident_bytes
+from forebay.inference.steps.model import PipelineModel
+from forebay.runtime.catalog import Catalog
 from forebay.storage.artifacts import ArtifactStore, read_manifest
+from forebay.storage.descriptions import Descriptions
 from forebay.storage.footprints import Footprint, Footprints
 
 log = logging.getLogger(__name__)
@@ -45,11 +48,11 @@ class Loaded(msgspec.Struct):
     """A model that is loaded and warm.
 
     Attributes:
-        backend: which executes it.
+        backend: which executes it; or the pipeline that it is.
         footprint: what it takes.
     """
 
-    backend: Backend
+    backend: Backend | PipelineModel
     footprint: Footprint
 
 
@@ -58,14 +61,20 @@ class Loader:
 
     Args:
         home: where artifacts are, and what was measured.
+        catalog: all models; a pipeline's steps are among them.
         opens: makes a backend of a spec; by default that of the spec's own kind.
     """
 
     def __init__(
-        self, home: str | Path, *, opens: Callable[[ModelSpec], Backend] | None = None
+        self,
+        home: str | Path,
+        catalog: Catalog,
+        *,
+        opens: Callable[[ModelSpec], Backend] | None = None,
     ) -> None:
         self._store = ArtifactStore(Path(home))
-        self._opens = opens or functools.partial(load, store=self._store)
+        self._catalog = catalog
+        self._opens = opens or self._open
         self._footprints = Footprints(home)
 
     def import_libraries(self, specs: Iterable[ModelSpec]) -> None:
@@ -146,6 +155,12 @@ class Loader:
             size = max(given_back, (given_back + loaded.footprint.bytes) // 2)
             self._footprints.write(msgspec.structs.replace(loaded.footprint, bytes=size))
         return given_back
+
+    def _open(self, spec: ModelSpec) -> Backend | PipelineModel:
+        if spec.backend is BackendName.PIPELINE:
+            tell = Descriptions(self._store.home).write
+            return PipelineModel(spec, self._catalog, tell=tell)
+        return load(spec, self._store)
 
     def _noted(self, footprint: Footprint) -> Footprint | None:
         noted = self._footprints.read(footprint.model, source=footprint.source)

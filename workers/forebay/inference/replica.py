@@ -1,12 +1,13 @@
 """A replica: one model, loaded and warm, working on its lanes.
 
-    join lanes, announce presence ▶ pipeline ▶ drain: finish or release ▶ leave
+    join lanes, announce presence ▶ stages ▶ drain: finish or release ▶ leave
 
 A replica that is present is ready: presence is announced only once the model has answered its
 samples.
 """
 
 import asyncio
+import contextlib
 import logging
 
 import msgspec
@@ -15,18 +16,24 @@ from redis.exceptions import RedisError
 
 from forebay.contract.model import ModelSpec
 from forebay.contract.prediction import Lane
-from forebay.inference.backends.base import Backend
+from forebay.inference.backends.base import Backend, Model
+from forebay.inference.execution import Execution
+from forebay.inference.executor import Executor
 from forebay.inference.gate import Gate
 from forebay.inference.intake import BLOCK_MS
-from forebay.inference.pipeline import Pipeline
 from forebay.inference.reload import Reload
+from forebay.inference.stages import Stages
+from forebay.inference.steps.flows import Flows
+from forebay.inference.steps.model import PipelineModel
 from forebay.inference.watch.telling import Telling
 from forebay.inference.watch.watched import watched
 from forebay.lanes.consumer import Consumer, ConsumerLimits
 from forebay.lanes.endings import Endings
 from forebay.lanes.keys import Keys
+from forebay.lanes.producer import Producer
 from forebay.lanes.reloads import Reloads
 from forebay.lanes.running import Running
+from forebay.runtime.catalog import Catalog
 from forebay.runtime.clock import Clock
 from forebay.runtime.redis import Channel
 from forebay.runtime.settings import Settings
@@ -46,6 +53,7 @@ class Surroundings(msgspec.Struct, frozen=True):
         worker: its name.
         redis: for upkeep; commands of all replicas take turns on its connections.
         blocking: connections for reading, settling and listening; each replica takes its own.
+        catalog: all models, also those of other workers.
         clock: the server's.
         gate: which batches may run beside one another.
         anew: set when the process is to drain and start anew.
@@ -55,6 +63,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     worker: str
     redis: Redis
     blocking: Redis
+    catalog: Catalog
     clock: Clock
     gate: Gate
     anew: asyncio.Event
@@ -69,7 +78,9 @@ class Replica:
         backend: loaded and warm.
     """
 
-    def __init__(self, around: Surroundings, spec: ModelSpec, backend: Backend) -> None:
+    def __init__(
+        self, around: Surroundings, spec: ModelSpec, backend: Backend | PipelineModel
+    ) -> None:
         settings = around.settings
         self.backend = backend
         self._settings = settings
@@ -78,8 +89,26 @@ class Replica:
         keys = Keys(settings.key_prefix).of(spec.name)
         self._wire = Wire(settings.redis_url, timeout_s=timeout_s)
         self._running = Running(self._wire, keys, around.worker)
-        watching = watched(spec, backend)
-        self._telling = Telling(watching, around.redis, keys, around.clock, spec.drift)
+        self._flows: Flows | None = None
+        self._letting_go: asyncio.Task[None] | None = None
+        limits = spec.batch
+        executor: Execution
+        model: Model
+        if isinstance(backend, PipelineModel):
+            executor = self._flows = Flows(
+                backend,
+                places=limits.max_rows,
+                producer=Producer(settings, around.catalog.served),
+                catalog=around.catalog,
+                running=self._running,
+                gate=around.gate,
+                retain_ms=int(settings.unseen_retention_s * 1000),
+            )
+            model, limits = backend, msgspec.structs.replace(limits, max_rows=1)
+        else:
+            watching = watched(spec, backend)
+            model, executor = watching, Executor(watching, self._running)
+        self._telling = Telling(model, around.redis, keys, around.clock, spec.drift)
         reads = {
             lane: Channel(around.blocking, timeout_s=BLOCK_MS / 1000 + timeout_s) for lane in Lane
         }
@@ -99,18 +128,18 @@ class Replica:
             ),
             clock=around.clock,
         )
-        self._pipeline = Pipeline(
+        self._stages = Stages(
             self._consumer,
-            watching,
-            spec.batch,
-            running=self._running,
+            model,
+            limits,
+            executor=executor,
             clock=around.clock,
             max_strikes=settings.max_strikes,
             reclaim_s=settings.presence_s / BEATS_A_PRESENCE,
             gate=around.gate,
         )
         self._endings = Endings(
-            around.blocking, keys, ended=self._pipeline.drop, missed=self._catch_up
+            around.blocking, keys, ended=self._stages.drop, missed=self._catch_up
         )
         self._reload = Reload(
             settings,
@@ -124,12 +153,12 @@ class Replica:
     @property
     def busy(self) -> bool:
         """Whether it holds anything."""
-        return bool(self._pipeline.held)
+        return bool(self._stages.held)
 
     @property
     def hung(self) -> list[str]:
         """Where a forward pass takes longer than any may."""
-        return self._pipeline.hung
+        return self._stages.hung
 
     async def join(self, stop: asyncio.Event) -> bool:
         """Join the lanes, however long Redis takes to come; False if told to stop meanwhile."""
@@ -159,24 +188,35 @@ class Replica:
             asyncio.create_task(self._telling.run(), name=f"telling {self._spec.name}"),
             asyncio.create_task(self._reload.run(), name=f"reload {self._spec.name}"),
         ]
-        work = asyncio.create_task(self._pipeline.run(), name=f"pipeline {self._spec.name}")
-        try:
-            await asyncio.wait({work})
-            work.result()
-        finally:
-            for task in upkeep:
-                task.cancel()
-            await asyncio.gather(*upkeep, return_exceptions=True)
-            await self.leave()
+        async with contextlib.nullcontext() if self._flows is None else self._flows.running():
+            work = asyncio.create_task(self._stages.run(), name=f"stages {self._spec.name}")
+            try:
+                await asyncio.wait({work})
+                work.result()
+            finally:
+                for task in upkeep:
+                    task.cancel()
+                await asyncio.gather(*upkeep, return_exceptions=True)
+                await self.leave()
 
     def drain(self) -> None:
         """Lease nothing more; finish what is in hand, give back what is not."""
-        self._pipeline.drain()
+        self._stages.drain()
+
+    def make_way(self) -> None:
+        """Likewise; but a pipeline gives back what is in hand, too.
+
+        It might wait for the very model that it is to make way for. Its rows run again later, and
+        find what their steps have done.
+        """
+        self._stages.drain()
+        if self._flows is not None:
+            self._letting_go = asyncio.create_task(self._stages.let_go())
 
     async def leave(self) -> None:
         """Release what is held, and be present no more."""
         await self._telling.tell()
-        held = self._pipeline.held
+        held = self._stages.held
         try:
             if held:
                 log.warning("letting go %d deliveries of %s", len(held), self._spec.name)
@@ -210,7 +250,7 @@ class Replica:
     async def _beat(self) -> None:
         while True:
             try:
-                await self._consumer.beat(rate=self._pipeline.rate)
+                await self._consumer.beat(rate=self._stages.rate)
             except (RedisError, OSError) as error:
                 log.debug("beat failed: %s", error)
             await asyncio.sleep(self._settings.presence_s / BEATS_A_PRESENCE)
@@ -218,12 +258,12 @@ class Replica:
     async def _renew(self) -> None:
         while True:
             await asyncio.sleep(self._settings.lease_s / BEATS_A_PRESENCE)
-            held = self._pipeline.held
+            held = self._stages.held
             try:
-                self._pipeline.lose(await self._consumer.renew(held))
+                self._stages.lose(await self._consumer.renew(held))
             except (RedisError, OSError) as error:
                 log.warning("renewing %d leases failed: %s", len(held), error)
 
     async def _catch_up(self) -> None:
         """Find out which leases have ended while nobody listened."""
-        self._pipeline.lose(await self._consumer.renew(self._pipeline.held))
+        self._stages.lose(await self._consumer.renew(self._stages.held))

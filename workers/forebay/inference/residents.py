@@ -11,12 +11,13 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from redis.exceptions import RedisError
 
 from forebay.contract.errors import NotFound, Unavailable
 from forebay.contract.model import ModelSpec
+from forebay.contract.versions import model_of
 from forebay.contract.workers import ModelCard, ModelState, Order, Verb
 from forebay.inference.housing import Housing
 from forebay.inference.loading import Loaded, Loader
@@ -217,19 +218,30 @@ class Residents:
                 task.add_done_callback(self._loads.discard)
             case Unload():
                 log.info("unloading %s: %s", step.name, step.why)
-                self._housing.drain(slot)
+                self._housing.make_way(slot)
             case Refuse():
                 self._housing.refuse(slot, step.needs)
 
     async def _drain(self) -> None:
-        """Let all finish what they hold, and release what they can't within the grace."""
-        for slot in self._slots.values():
+        """Let all finish what they hold, and release what they can't within the grace.
+
+        Pipelines first, for half of it: they wait for models that may be of this worker.
+        """
+        left_s = max(self._around.settings.drain_s - RELEASE_MARGIN_S, 0.1)
+        ends = time.monotonic() + left_s
+        *callers, last = _waves(self._slots.values())
+        for wave in callers:
+            left_s /= 2
+            for slot in wave:
+                self._housing.drain(slot)
+            if tasks := [slot.task for slot in wave if slot.task is not None]:
+                await asyncio.wait(tasks, timeout=left_s)
+        for slot in last:
             self._housing.drain(slot)
         tasks = [slot.task for slot in self._slots.values() if slot.task is not None]
         tasks += self._loads
         if tasks:
-            grace_s = max(self._around.settings.drain_s - RELEASE_MARGIN_S, 0.1)
-            _, late = await asyncio.wait(tasks, timeout=grace_s)
+            _, late = await asyncio.wait(tasks, timeout=max(ends - time.monotonic(), 0.1))
             for task in late - self._loads:
                 task.cancel()
             await asyncio.gather(*(late - self._loads), return_exceptions=True)
@@ -263,3 +275,15 @@ class Residents:
         finally:
             moved.cancel()
             stopping.cancel()
+
+
+def _waves(slots: Iterable[Slot]) -> list[list[Slot]]:
+    """Models in the order in which they can be drained: what others call after those."""
+    left, waves = list(slots), list[list[Slot]]()
+    while True:
+        called = {model_of(step) for slot in left for step in slot.spec.steps}
+        first = [slot for slot in left if model_of(slot.spec.name) not in called]
+        if not first or len(first) == len(left):
+            return [*waves, left]
+        waves.append(first)
+        left = [slot for slot in left if slot not in first]

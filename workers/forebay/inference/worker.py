@@ -29,6 +29,7 @@ from forebay.inference.residents import Residents
 from forebay.lanes.keys import Keys
 from forebay.lanes.orders import BLOCK_S, Orders
 from forebay.lanes.roster import Roster
+from forebay.runtime.catalog import Catalog
 from forebay.runtime.clock import Clock
 from forebay.runtime.process import EXIT_HUNG, process_name
 from forebay.runtime.redis import Channel, connect, connect_blocking
@@ -49,6 +50,7 @@ class Worker:
     Args:
         settings: the process's settings.
         specs: the models it may have.
+        catalog: all models; a pipeline's steps are among them.
         loader: loads them.
         loaded: those that are loaded already, by name.
     """
@@ -57,6 +59,7 @@ class Worker:
         self,
         settings: Settings,
         specs: Sequence[ModelSpec],
+        catalog: Catalog,
         loader: Loader,
         *,
         loaded: Mapping[str, Loaded] | None = None,
@@ -79,6 +82,7 @@ class Worker:
                 worker=self.name,
                 redis=self._redis,
                 blocking=self._blocking,
+                catalog=catalog,
                 clock=self._clock,
                 gate=Gate(),
                 anew=self._anew,
@@ -182,12 +186,18 @@ async def _leave(replicas: Sequence[Replica]) -> None:
     await asyncio.gather(*(replica.leave() for replica in replicas), return_exceptions=True)
 
 
-def run(settings: Settings, specs: Sequence[ModelSpec], loader: Loader | None = None) -> None:
+def run(
+    settings: Settings,
+    specs: Sequence[ModelSpec],
+    catalog: Catalog,
+    loader: Loader | None = None,
+) -> None:
     """Serve models in this process until SIGTERM.
 
     Args:
         settings: the process's settings.
         specs: one model or several, the most important first.
+        catalog: all models; a pipeline's steps are among them.
         loader: loads them; by default one of the settings' home.
 
     Raises:
@@ -195,7 +205,7 @@ def run(settings: Settings, specs: Sequence[ModelSpec], loader: Loader | None = 
         ConfigurationError: a setting is wrong; or the only model takes more memory than it may.
     """
     give_back_large_blocks()
-    loader = loader or Loader(settings.home)
+    loader = loader or Loader(settings.home, catalog)
     loaded: dict[str, Loaded] = {}
     if len(specs) == 1:
         loader.import_libraries(specs)
@@ -207,7 +217,7 @@ def run(settings: Settings, specs: Sequence[ModelSpec], loader: Loader | None = 
                 f"A worker with {spec.name} takes {taken / 1e6:,.0f} MB, and it may take "
                 f"{most / 1e6:,.0f} MB: raise --memory-mb (FOREBAY_WORKER_MEMORY_MB)."
             )
-    worker = Worker(settings, specs, loader, loaded=loaded)
+    worker = Worker(settings, specs, catalog, loader, loaded=loaded)
     uvloop.run(worker.run())
     if worker.starts_anew:
         start_anew()

@@ -1,5 +1,6 @@
 -- Record predictions and add their computations to a lane, all or nothing for each prediction.
--- Idempotent by id: a retried call finds the record and adds nothing. A replay enqueues one
+-- Idempotent by id: a retried call finds the record and adds nothing, but what is still to come is
+-- published to whoever asked last. A replay enqueues one
 -- prediction and deletes the dead letters that it comes from: both, or neither.
 --
 -- A prediction that asks for what another has under way joins it: it gets a record and no entries.
@@ -61,6 +62,13 @@ local function all_wait(lane, entries)
     if #redis.call('XPENDING', stream[lane], ARGV[6], entry, entry, 1) > 0 then return false end
   end
   return true
+end
+
+-- Whether it is there already; if it is under way, its replies go to this channel from now on.
+local function known(record, reply)
+  local status = redis.call('HGET', record, 'st')
+  if status == 'starting' and reply ~= '' then redis.call('HSET', record, 'rp', reply) end
+  return status
 end
 
 -- Move what waits in bulk to realtime, where it may wait until the later deadline.
@@ -135,8 +143,9 @@ for k = 8, #KEYS do
     joined = joined + 1
     outcomes[#outcomes + 1] = 3
   elseif excess > 0 then
-    outcomes[#outcomes + 1] = redis.call('EXISTS', record) == 1 and 0 or refused(lane, excess)
+    outcomes[#outcomes + 1] = known(record, reply) and 0 or refused(lane, excess)
   elseif redis.call('HSETNX', record, 'st', 'starting') == 0 then
+    known(record, reply)
     outcomes[#outcomes + 1] = 0
   else
     local entries = {}

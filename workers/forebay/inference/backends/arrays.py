@@ -68,6 +68,20 @@ def array_of(tensor: NamedTensor, spec: TensorSpec) -> Array:
     return np.frombuffer(tensor.data, dtype).reshape(tensor.shape)
 
 
+def datatype_of(array: Array) -> str:
+    """The Open Inference Protocol's name for what an array holds; uint16 is taken for itself.
+
+    Raises:
+        TypeError: there is none.
+    """
+    if array.dtype.kind in "OSU":
+        return BYTES
+    for name, dtype in DTYPES.items():
+        if dtype == array.dtype.newbyteorder("<") and name != BF16:
+            return name
+    raise TypeError(f"no tensor holds {array.dtype}")
+
+
 def tensor_of(name: str, datatype: str, array: Array) -> NamedTensor:
     """An array as a tensor that travels."""
     if datatype == BYTES:

@@ -23,21 +23,15 @@ class PreparedRow(msgspec.Struct, frozen=True):
     data: Any
 
 
-class Backend(Protocol):
-    """Executes one model. Made by `load`, warm before it reports ready, closed on drain.
+class Model(Protocol):
+    """A model in a worker's memory, however its rows are run.
 
-    `prepare` runs on the prepare thread while `run` runs on up to `streams` device threads; a
-    backend shares no mutable state between them.
+    Made by `load`, warm before it reports ready, closed on drain.
     """
 
     @property
     def version(self) -> str:
         """Short digest of the artifact, or the backend's own name where there is none."""
-        ...
-
-    @property
-    def streams(self) -> int:
-        """How many forward passes may run at once, each on a thread of its own."""
         ...
 
     def warm(self) -> None:
@@ -60,12 +54,25 @@ class Backend(Protocol):
         """
         ...
 
-    def run(self, rows: Sequence[PreparedRow]) -> list[Output]:
-        """One forward pass. Result i belongs to row i and does not depend on the other rows."""
-        ...
-
     def close(self) -> None:
         """Free what the model holds."""
+        ...
+
+
+class Backend(Model, Protocol):
+    """Executes one model.
+
+    `prepare` runs on the prepare thread while `run` runs on up to `streams` device threads; a
+    backend shares no mutable state between them.
+    """
+
+    @property
+    def streams(self) -> int:
+        """How many forward passes may run at once, each on a thread of its own."""
+        ...
+
+    def run(self, rows: Sequence[PreparedRow]) -> list[Output]:
+        """One forward pass. Result i belongs to row i and does not depend on the other rows."""
         ...
 
 

@@ -4,7 +4,7 @@ import importlib
 import os
 from collections.abc import Callable, Iterable
 
-from forebay.contract.errors import ArtifactError
+from forebay.contract.errors import ArtifactError, ConfigurationError
 from forebay.contract.model import BackendName, ModelSpec
 from forebay.contract.rows import Task
 from forebay.inference.backends.base import Backend
@@ -26,7 +26,8 @@ def load(spec: ModelSpec, store: ArtifactStore) -> Backend:
         ArtifactError: the artifact is missing or damaged, or was built from another source,
             precision or task than the spec now asks for; or a python model doesn't load.
         ConfigurationError: an execution provider isn't in this machine's ONNX Runtime, a device or
-            a library isn't on it, or a python model's class isn't where its source says.
+            a library isn't on it, a python model's class isn't where its source says, or the model
+            is a pipeline.
     """
     match spec.backend:
         case BackendName.ECHO:
@@ -37,6 +38,11 @@ def load(spec: ModelSpec, store: ArtifactStore) -> Backend:
             from forebay.inference.backends.python import PythonModel
 
             return PythonModel(spec, tell=Descriptions(store.home).write)
+        case BackendName.PIPELINE:
+            raise ConfigurationError(
+                f"{spec.name!r} is a pipeline: it runs on the lanes of its steps, and not in one "
+                "process. Ask a running gateway, or load its steps."
+            )
         case BackendName.ONNX:
             from forebay.inference.backends import providers
 
@@ -94,7 +100,7 @@ def import_libraries(specs: Iterable[ModelSpec]) -> None:
     for backend, task in {(spec.backend, spec.task) for spec in specs}:
         if backend is BackendName.ONNX:
             _class_of(task)
-        else:
+        elif backend is not BackendName.PIPELINE:  # code alone, which every worker has
             importlib.import_module(f"forebay.inference.backends.{backend.value}")
 
 

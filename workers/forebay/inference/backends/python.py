@@ -17,14 +17,18 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
 
-import msgspec
-
 from forebay.contract.errors import BackendFailed, InvalidInput
 from forebay.contract.model import ModelSpec
 from forebay.contract.rows import DEFAULT_OPTIONS, Options, Output, Row, Value, ValueRow
 from forebay.inference.backends.base import PreparedRow
 from forebay.inference.backends.user_class import UserClass
-from forebay.inference.backends.user_rows import RowType, WrongAnnotationError
+from forebay.inference.backends.user_rows import (
+    UNSAYABLE,
+    RowType,
+    WrongAnnotationError,
+    encoded,
+    kind_of,
+)
 from forebay.storage.descriptions import Description
 
 log = logging.getLogger(__name__)
@@ -49,8 +53,7 @@ class PythonModel:
     ) -> None:
         self._user = UserClass(spec)
         self._tell = tell
-        made: Any = self._user.object
-        predict = getattr(made, "predict", None)
+        predict = getattr(self._user.object, "predict", None)
         if not callable(predict):
             raise self._user.wrong(f"it has no method `predict`: {OUTPUTS}.")
         if inspect.iscoroutinefunction(predict) or inspect.isgeneratorfunction(predict):
@@ -59,20 +62,17 @@ class PythonModel:
             )
         self._predict = cast("Callable[[list[Any]], Any]", predict)
         try:
-            self._rows = RowType(predict)
+            self._rows = RowType.of_predict(predict)
         except WrongAnnotationError as error:
             raise self._user.wrong(f"`predict` does not tell what a row is: {error}.") from error
-        self._max_rows = self._option("max_rows", int, "a number of rows, 1 or more")
+        self._max_rows = self._user.option("max_rows", int, "a number of rows, 1 or more")
         if self._max_rows is not None and self._max_rows < 1:
             raise self._user.wrong("`max_rows` must be 1 or more.")
-        self._samples = self._encoded(self._option("samples", Sequence, "a list of rows") or ())
-        files = self._option("files", Sequence, "a list of paths beside the class's file") or ()
-        if isinstance(files, str):
-            raise self._user.wrong("`files` must be a list of paths, and not one text.")
+        self._samples = self._user.samples
         self._description = Description(
             model=spec.name,
             source=spec.source,
-            digest=self._user.digest(map(str, files)),
+            digest=self._user.digest(),
             input_schema=self._rows.schema,
             output_schema=self._rows.output_schema,
         )
@@ -116,7 +116,7 @@ class PythonModel:
         Returns:
             For each row, in order, the row ready to run or `InvalidInput`, which names the field.
         """
-        return [self._prepare(row, index) for index, row in enumerate(rows)]
+        return self._rows.prepare(rows, told=self._user.told)
 
     def run(self, rows: Sequence[PreparedRow]) -> list[Output]:
         """Call `predict`, with at most `max_rows` rows at a time.
@@ -143,19 +143,6 @@ class PythonModel:
         """Let go of the user's object."""
         self._predict = _closed
 
-    def _prepare(self, row: Row, index: int) -> PreparedRow | InvalidInput:
-        if not isinstance(row, ValueRow):
-            return InvalidInput("This model takes JSON objects, not text or tokens.", row=index)
-        try:
-            refused = self._rows.check(row.json)
-        except (Exception, SystemExit) as error:  # a check of the user's own: `__post_init__`
-            log.warning("%s: a row's own check raised", self._user.told, exc_info=error)
-            refused = InvalidInput("The model can't read this row. The worker's log says why.")
-        if refused is None:
-            return PreparedRow(1, row.json)
-        refused.row = index
-        return refused
-
     def _called(self, rows: list[bytes]) -> list[Output]:
         try:
             # Made anew for each run: what a run that fails did to its rows is not to be seen.
@@ -164,43 +151,23 @@ class PythonModel:
         except SystemExit as error:
             raise self._failed("`predict` ended the program; raise an error instead.") from error
         if outputs is None or len(outputs) != len(rows):
-            gave = f"{len(outputs)} outputs" if outputs is not None else f"a {_kind(given)}"
+            gave = f"{len(outputs)} outputs" if outputs is not None else f"a {kind_of(given)}"
             raise self._failed(f"`predict` gave {gave} for {len(rows)} rows; {OUTPUTS}.")
-        encoded: list[Output] = []
+        values: list[Output] = []
         for output in outputs:
             try:
-                encoded.append(Value(msgspec.json.encode(output, enc_hook=_plain)))
-            except (TypeError, ValueError, OverflowError, RecursionError) as error:
+                values.append(Value(encoded(output)))
+            except UNSAYABLE as error:
                 raise self._failed(
-                    f"`predict` gave a {_kind(output)} that JSON can't say ({error}): return "
+                    f"`predict` gave a {kind_of(output)} that JSON can't say ({error}): return "
                     "numbers, texts, lists, dicts, structs or dataclasses."
                 ) from error
-        return encoded
+        return values
 
     def _failed(self, what: str) -> BackendFailed:
         # Rows of a batch that fails may succeed one by one, and then nobody else would say why.
         log.error("%s: %s", self._user.told, what)
         return BackendFailed(f"{self._user.told}: {what}")
-
-    def _option(self, name: str, kind: type[Any], what: str) -> Any:
-        value = getattr(self._user.object, name, None)
-        if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
-            raise self._user.wrong(f"`{name}` must be {what}, and not a {_kind(value)}.")
-        return value
-
-    def _encoded(self, samples: Iterable[Any]) -> list[bytes]:
-        try:
-            return [msgspec.json.encode(sample, enc_hook=_plain) for sample in samples]
-        except (TypeError, ValueError, OverflowError, RecursionError) as error:
-            raise self._user.wrong(f"`samples` can't be written as JSON: {error}.") from error
-
-
-def _plain(value: Any) -> Any:
-    """Arrays and their numbers, whichever library they are of, as what JSON knows."""
-    as_list = getattr(value, "tolist", None)
-    if callable(as_list):
-        return as_list()
-    raise TypeError(f"{_kind(value)} is none of JSON's types")
 
 
 def _listed(given: Any) -> list[Any] | None:
@@ -208,10 +175,6 @@ def _listed(given: Any) -> list[Any] | None:
     if isinstance(given, (str, bytes, bytearray, dict)) or not isinstance(given, Iterable):
         return None
     return list(given)
-
-
-def _kind(value: object) -> str:
-    return type(value).__name__
 
 
 def _closed(rows: list[Any]) -> Any:

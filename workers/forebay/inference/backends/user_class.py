@@ -1,4 +1,4 @@
-"""Finds the class of a python model, makes one of it, and hashes the code it came from.
+"""Finds the class of a python model or pipeline, makes one of it, hashes the code it came from.
 
 It is imported as a script is: its folder is on the import path, so it may import the modules beside
 it. Every error names the file, the line where there is one, and what to do.
@@ -11,7 +11,7 @@ import inspect
 import logging
 import sys
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from forebay.contract.class_source import ClassSource
 from forebay.contract.errors import ArtifactError, ConfigurationError
 from forebay.contract.model import ModelSpec
+from forebay.inference.backends.user_rows import UNSAYABLE, encoded, kind_of
 
 log = logging.getLogger(__name__)
 
@@ -77,18 +78,48 @@ class UserClass:
         """The error for a class that is not what a worker can run."""
         return ArtifactError(f"{self.told}, the class of {self._model!r}: {what}")
 
-    def digest(self, files: Iterable[str] = ()) -> str:
-        """Hex SHA-256 of the code that was imported from the class's folder, and of some files.
+    def option(self, name: str, kind: type[Any], what: str) -> Any:
+        """What the class says under a name; None if it doesn't.
 
         Args:
-            files: further ones, relative to the class's own.
+            name: of the attribute.
+            kind: what it has to be.
+            what: that is, for people.
+
+        Raises:
+            ArtifactError: it is something else.
+        """
+        value = getattr(self.object, name, None)
+        if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
+            raise self.wrong(f"`{name}` must be {what}, and not a {kind_of(value)}.")
+        return value
+
+    @property
+    def samples(self) -> list[bytes]:
+        """Rows of the class's own, as JSON.
+
+        Raises:
+            ArtifactError: `samples` is no list of what JSON can say.
+        """
+        try:
+            return [
+                encoded(row) for row in self.option("samples", Sequence, "a list of rows") or ()
+            ]
+        except UNSAYABLE as error:
+            raise self.wrong(f"`samples` can't be written as JSON: {error}.") from error
+
+    def digest(self) -> str:
+        """Hex SHA-256 of the code that was imported from the class's folder, and of its `files`.
 
         Raises:
             ArtifactError: one of those is not there.
         """
+        files = self.option("files", Sequence, "a list of paths beside the class's file") or ()
+        if isinstance(files, str):
+            raise self.wrong("`files` must be a list of paths, and not one text.")
         digest = hashlib.sha256(f"python 1\0{self._class.__qualname__}".encode())
         hashed = self._own_modules()
-        for name in files:
+        for name in map(str, files):
             path = hashed[f"files/{name}"] = self._file.parent / name
             if not path.is_file():
                 raise self.wrong(f"`files` names {name!r}, and there is no {path}.")

@@ -1,6 +1,7 @@
-"""What a python model takes, told by the annotation of its `predict`: schema, checks, decoding."""
+"""What a user's class takes, told by the annotation of its method: schema, checks, decoding."""
 
 import inspect
+import logging
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -9,11 +10,20 @@ import msgspec
 from msgspec import inspect as types
 
 from forebay.contract.errors import InvalidInput
+from forebay.contract.rows import Row, ValueRow
 from forebay.contract.validation import explain, unknown_parameter
+from forebay.inference.backends.base import PreparedRow
+
+log = logging.getLogger(__name__)
 
 HOW = (
     "annotate its argument as `list[Row]`, where Row is a msgspec.Struct, a dataclass or a "
     "TypedDict; `list[dict[str, Any]]` takes any object"
+)
+
+HOW_TO_RUN = (
+    "annotate its first argument as a msgspec.Struct, a dataclass or a TypedDict; `dict[str, Any]` "
+    "takes any object"
 )
 
 _WITH_FIELDS = (types.StructType, types.DataclassType, types.TypedDictType)
@@ -27,29 +37,52 @@ class RowType:
     """The type of one row.
 
     Args:
-        predict: the user's method, bound.
+        row: the user's annotation of one; None if there is none.
+        output: likewise of what comes of it.
+        how: says how to annotate it.
 
     Raises:
-        WrongAnnotationError: its annotation is missing, or nothing that a JSON object can be.
+        WrongAnnotationError: a row is nothing that a JSON object can be.
     """
 
-    def __init__(self, predict: Callable[..., Any]) -> None:
-        hints, name = _hints(predict), _argument(predict)
-        row = _item(hints.get(name))
+    def __init__(self, row: Any, output: Any, *, how: str = HOW) -> None:
         if row is None:
-            raise WrongAnnotationError(HOW)
+            raise WrongAnnotationError(how)
         try:
             self._decoder = msgspec.json.Decoder(row)
             self.schema: dict[str, Any] = msgspec.json.schema(row)
             kind = types.type_info(row)
         except (TypeError, NameError) as error:
-            raise WrongAnnotationError(f"a row can't be read from JSON ({error}); {HOW}") from error
+            raise WrongAnnotationError(f"a row can't be read from JSON ({error}); {how}") from error
         if not _is_object(kind):
-            raise WrongAnnotationError(f"a row is a JSON object; {HOW}")
+            raise WrongAnnotationError(f"a row is a JSON object; {how}")
         self._fields = _fields(kind)
         if self._fields is not None:
             self._close(self.schema)
-        self.output_schema = _schema_or_any(_item(hints.get("return")))
+        self.output_schema = _schema_or_any(output)
+
+    @classmethod
+    def of_predict(cls, predict: Callable[..., Any]) -> "RowType":
+        """That of a python model's `predict`, which takes a list of rows.
+
+        Raises:
+            WrongAnnotationError: its annotation is missing, or nothing that a JSON object can be.
+        """
+        hints, name = _hints(predict), _argument(predict)
+        return cls(_item(hints.get(name)), _item(hints.get("return")))
+
+    @classmethod
+    def of_run(cls, run: Callable[..., Any]) -> "RowType":
+        """That of a pipeline's `run`, which takes a row and the models that it may call.
+
+        Raises:
+            WrongAnnotationError: likewise.
+        """
+        taken = list(inspect.signature(run).parameters.values())
+        if len([one for one in taken if one.default is one.empty]) != 2:
+            raise WrongAnnotationError("write it as `async def run(self, row: Row, models)`")
+        hints = _hints(run)
+        return cls(hints.get(taken[0].name), hints.get("return"), how=HOW_TO_RUN)
 
     def check(self, row: bytes) -> InvalidInput | None:
         """Why a row is refused; None if it isn't.
@@ -73,6 +106,28 @@ class RowType:
         """A row that has passed `check`, as an object of the user's type, made anew."""
         return self._decoder.decode(row)
 
+    def prepare(self, rows: Sequence[Row], *, told: str) -> list[PreparedRow | InvalidInput]:
+        """Check rows; see `Loaded.prepare`. `data` of each is its JSON.
+
+        Args:
+            rows: of one computation.
+            told: names the class, for the log.
+        """
+        return [self._prepare(row, index, told) for index, row in enumerate(rows)]
+
+    def _prepare(self, row: Row, index: int, told: str) -> PreparedRow | InvalidInput:
+        if not isinstance(row, ValueRow):
+            return InvalidInput("This model takes JSON objects, not text or tokens.", row=index)
+        try:
+            refused = self.check(row.json)
+        except (Exception, SystemExit) as error:  # a check of the user's own: `__post_init__`
+            log.warning("%s: a row's own check raised", told, exc_info=error)
+            refused = InvalidInput("The model can't read this row. The worker's log says why.")
+        if refused is None:
+            return PreparedRow(1, row.json)
+        refused.row = index
+        return refused
+
     def _close(self, schema: dict[str, Any]) -> None:
         """Say in the schema too that there are no other fields."""
         reference: str = schema.get("$ref", "")
@@ -81,6 +136,35 @@ class RowType:
 
 
 _keys = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def encoded(value: Any) -> bytes:
+    """What a user's code gave, as JSON; arrays and their numbers as lists, whoever made them.
+
+    Raises:
+        TypeError: there is something in it that JSON can't say; likewise the other errors.
+        ValueError: likewise.
+        OverflowError: likewise.
+        RecursionError: likewise.
+    """
+    return msgspec.json.encode(value, enc_hook=_plain)
+
+
+UNSAYABLE = (TypeError, ValueError, OverflowError, RecursionError)
+"""What `encoded` raises."""
+
+
+def kind_of(value: object) -> str:
+    """The name of a value's type, for people."""
+    return type(value).__name__
+
+
+def _plain(value: Any) -> Any:
+    """Arrays and their numbers, whichever library they are of, as what JSON knows."""
+    as_list = getattr(value, "tolist", None)
+    if callable(as_list):
+        return as_list()
+    raise TypeError(f"{kind_of(value)} is none of JSON's types")
 
 
 def _argument(predict: Callable[..., Any]) -> str:

@@ -41,7 +41,11 @@ def load(folder: Path, manifest: Manifest) -> Task:
 
             return TokenClassification(texts, _head(manifest))
         case (
-            rows.Task.ECHO | rows.Task.PYTHON | rows.Task.IMAGE_CLASSIFICATION | rows.Task.TENSORS
+            rows.Task.ECHO
+            | rows.Task.PYTHON
+            | rows.Task.PIPELINE
+            | rows.Task.IMAGE_CLASSIFICATION
+            | rows.Task.TENSORS
         ) as task:
             raise ArtifactError(f"{folder} holds no model of text: its task is {task.value!r}.")
 

@@ -6,7 +6,7 @@ import logging
 from redis.exceptions import RedisError
 
 from forebay.contract.model import DriftWatch
-from forebay.inference.backends.base import Backend
+from forebay.inference.backends.base import Model
 from forebay.inference.trouble import Trouble
 from forebay.inference.watch.watched import Watched
 from forebay.lanes import sketches
@@ -32,7 +32,7 @@ class Telling:
     """
 
     def __init__(
-        self, backend: Backend, redis: Commands, keys: LaneKeys, clock: Clock, drift: DriftWatch
+        self, backend: Model, redis: Commands, keys: LaneKeys, clock: Clock, drift: DriftWatch
     ) -> None:
         self._watched = backend if isinstance(backend, Watched) else None
         self._redis = redis

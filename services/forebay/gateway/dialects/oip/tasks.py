@@ -10,7 +10,8 @@
     token-classification  text BYTES [-1]                            spans BYTES [-1], each JSON
     image-classification  image BYTES [-1], each a file, or          labels BYTES [-1, -1],
                           base64 or a data: URL of one               scores FP32 [-1, -1]
-    echo and python       value BYTES [-1], each of them JSON        value BYTES [-1]
+    echo, python          value BYTES [-1], each of them JSON        value BYTES [-1]
+    and pipeline
 
 Labels come the best first, all of them. The first dimension is rows. A task is a `Signature`: what
 it takes, what it gives, and the two functions between tensors and rows. That of a model of plain
@@ -282,6 +283,12 @@ SIGNATURES: Final = cast(
             options=_ALL_LABELS,
         ),
         Task.PYTHON: Signature(
+            inputs=(TensorSpec("value", BYTES, (-1,)),),
+            outputs=lambda _: (TensorSpec("value", BYTES, (-1,)),),
+            rows=_python_rows,
+            tensors=_echo_tensors,
+        ),
+        Task.PIPELINE: Signature(
             inputs=(TensorSpec("value", BYTES, (-1,)),),
             outputs=lambda _: (TensorSpec("value", BYTES, (-1,)),),
             rows=_python_rows,

@@ -215,7 +215,7 @@ def rows_of(
             # A value that is kept as it came must be one that can be read back.
             check_depth(decode(_any, value, within="input.value"), param="input.value")
             return Asked((ValueRow(bytes(value)),), single=True)
-        case Task.PYTHON:
+        case Task.PYTHON | Task.PIPELINE:
             return _rows_as_they_came(input_json, most)
 
 

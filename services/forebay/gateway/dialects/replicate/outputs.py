@@ -63,7 +63,7 @@ def is_single(task: Task | None, input_value: Any) -> bool:
     """
     if isinstance(input_value, list):
         return False
-    return task in (Task.PYTHON, Task.TENSORS) or not (
+    return task in (Task.PYTHON, Task.PIPELINE, Task.TENSORS) or not (
         isinstance(input_value, dict)
         and any(isinstance(input_value.get(field), list) for field in _LISTS)
     )

@@ -6,10 +6,20 @@ from typing import Any
 
 import msgspec
 
-from forebay.contract.prediction import Prediction, Status
+from forebay.contract.prediction import Prediction, Status, StepTime
 from forebay.contract.versions import model_of
 from forebay.gateway.dialects.replicate.outputs import output_of
 from forebay.gateway.http import to_json
+
+
+class Step(msgspec.Struct, frozen=True):
+    """What a pipeline's calls of one step came to; times in seconds, added up over calls."""
+
+    model: str
+    calls: int
+    rows: int
+    queue_time: float
+    run_time: float
 
 
 class Metrics(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -17,6 +27,7 @@ class Metrics(msgspec.Struct, frozen=True, omit_defaults=True):
 
     predict_time: float | None = None
     total_time: float | None = None
+    steps: tuple[Step, ...] = ()
 
 
 class Queue(msgspec.Struct, frozen=True):
@@ -77,6 +88,7 @@ def render(
             metrics=Metrics(
                 None if timing is None else timing.compute_ms / 1000,
                 None if completed is None else (completed - prediction.created_at_ms) / 1000,
+                tuple(map(_step, prediction.steps)),
             ),
             created_at=_time(prediction.created_at_ms),
             started_at=_time_or_none(prediction.started_at_ms),
@@ -89,6 +101,10 @@ def render(
             retry_of=msgspec.UNSET if prediction.retry_of is None else prediction.retry_of,
         )
     )
+
+
+def _step(time: StepTime) -> Step:
+    return Step(time.model, time.calls, time.rows, time.queue_ms / 1000, time.run_ms / 1000)
 
 
 def _time(at_ms: int) -> datetime:

@@ -21,7 +21,7 @@ TAKEN: Final[dict[Task, tuple[Any, ...]]] = {
     Task.IMAGE_CLASSIFICATION: (inputs.ImageInput,),
     Task.ECHO: (inputs.EchoInput,),
 }
-"""What an `input` may be, by task; python models and those of plain tensors say it themselves."""
+"""What an `input` may be, by task; python models, pipelines and plain tensors say it themselves."""
 
 GIVEN: Final[dict[Task, tuple[Any, ...]]] = {
     Task.EMBEDDING: (list[float], list[list[float]]),
@@ -88,10 +88,11 @@ def schemas_of(task: Task, serving: Serving | None) -> Schemas:
 
     Args:
         task: the model's.
-        serving: what serves it; of a python model it has the schemas that its class describes, of
-            plain tensors their signature. Where these are not known here, any object is let pass.
+        serving: what serves it; of a python model or a pipeline it has the schemas that its class
+            describes, of plain tensors their signature. Where these are not known here, any object
+            is let pass.
     """
-    if task is Task.PYTHON:
+    if task in (Task.PYTHON, Task.PIPELINE):
         row, output = {"type": "object"}, dict[str, Any]()
         if serving is not None and serving.schemas is not None:
             row, output = serving.schemas
@@ -115,7 +116,7 @@ def _any_of(schemas: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _of_rows(row: dict[str, Any], output: dict[str, Any]) -> Schemas:
-    """Schemas of a python model: of one row, or of a list of them."""
+    """Schemas of a python model or pipeline: of one row, or of a list of them."""
     parts: dict[str, Any] = {}
     several: list[dict[str, Any]] = []
     for name, schema in (("Row", row), ("Made", output)):

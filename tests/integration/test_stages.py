@@ -1,4 +1,4 @@
-"""The worker's pipeline on a real server, with small backends that do what a test needs."""
+"""A replica's stages on a real server, with small backends that do what a test needs."""
 
 import asyncio
 import time
@@ -15,8 +15,8 @@ from forebay.lanes.depth import depth
 from forebay.lanes.keys import Keys
 from forebay.runtime.redis import Commands, connect
 from tests.fixtures.gateway_end import GatewayEnd, gateway_end, values
-from tests.fixtures.pipelines import Shout, pipeline
 from tests.fixtures.servers import Server
+from tests.fixtures.stages import Shout, stages
 from tests.fixtures.waiting import eventually
 
 
@@ -36,7 +36,7 @@ async def gateway(redis_url: str, keys: Keys) -> AsyncIterator[GatewayEnd]:
 async def test_rows_come_back_in_order_whatever_batches_they_shared(
     redis_url: str, keys: Keys, gateway: GatewayEnd
 ) -> None:
-    async with pipeline(redis_url, keys, Shout(), limits=BatchLimits(max_rows=3)):
+    async with stages(redis_url, keys, Shout(), limits=BatchLimits(max_rows=3)):
         texts = [b'"%s"' % (b"x" * (n % 7)) + b" " * n for n in range(50)]
 
         first, second = await gateway.ask(values(*texts[:30]), values(*texts[30:]))
@@ -54,7 +54,7 @@ async def test_a_poison_row_fails_alone_and_its_neighbours_succeed(
 ) -> None:
     backend = Shout()
     backend.free.clear()
-    async with pipeline(redis_url, keys, backend):
+    async with stages(redis_url, keys, backend):
         # The first two batches occupy the device, so that the next 32 share a batch.
         plugs = [gateway.send(values(b'"plug"')) for _ in range(2)]
         await eventually(lambda: backend.batches, what="the device is busy")
@@ -85,7 +85,7 @@ async def test_a_refused_row_names_its_index_and_nothing_of_its_prediction_runs(
     redis_url: str, keys: Keys, gateway: GatewayEnd
 ) -> None:
     backend = Shout()
-    async with pipeline(redis_url, keys, backend):
+    async with stages(redis_url, keys, backend):
         (reply,) = await gateway.ask(values(b"1", b"2", b'"refuse"', b"4"))
 
     assert reply.status is Status.FAILED
@@ -100,7 +100,7 @@ async def test_a_row_of_a_later_part_is_named_by_its_place_in_the_prediction(
 ) -> None:
     backend = Shout()
     backend.free.clear()
-    async with pipeline(redis_url, keys, backend):
+    async with stages(redis_url, keys, backend):
         waiter = gateway.send(values(b"1", b"2"), values(b"3", b'"refuse"'))
         (reply,) = await asyncio.wait_for(waiter.future, 10)
         backend.free.set()
@@ -114,7 +114,7 @@ async def test_realtime_runs_before_bulk_that_waits_longer(
 ) -> None:
     backend = Shout()
     backend.free.clear()
-    async with pipeline(redis_url, keys, backend, limits=BatchLimits(max_rows=1)):
+    async with stages(redis_url, keys, backend, limits=BatchLimits(max_rows=1)):
         plugs = [gateway.send(values(b'"plug"')) for _ in range(2)]
         await eventually(lambda: backend.batches)
         bulk = gateway.send(values(b'"bulk"'), lane=Lane.BULK)
@@ -138,7 +138,7 @@ async def test_a_flood_of_bulk_holds_no_realtime_up_and_is_not_hoarded(
     backend = Shout()
     backend.free.clear()
     limits = BatchLimits(max_rows=8, prefetch_rows=64)
-    async with pipeline(redis_url, keys, backend, limits=limits) as working:
+    async with stages(redis_url, keys, backend, limits=limits) as working:
         await eventually(lambda: backend.batches)
         urgent = gateway.send(values(b'"urgent"'))
         await eventually(lambda: _held(commands, keys.of("echo").lane(Lane.REALTIME), 1))
@@ -158,7 +158,7 @@ async def test_bulk_is_read_again_once_it_has_room_though_realtime_waits_for_wor
     redis_url: str, keys: Keys, gateway: GatewayEnd
 ) -> None:
     limits = BatchLimits(max_rows=4, prefetch_rows=4)
-    async with pipeline(redis_url, keys, Shout(), limits=limits):
+    async with stages(redis_url, keys, Shout(), limits=limits):
         waiters = [gateway.send(values(b"%d" % n), lane=Lane.BULK) for n in range(200)]
         for waiter in waiters:
             assert (await asyncio.wait_for(waiter.future, 10))[0].status is Status.SUCCEEDED
@@ -170,7 +170,7 @@ async def test_rows_that_expire_make_room_for_others(
     backend = Shout()
     backend.free.clear()
     limits = BatchLimits(max_rows=1, prefetch_rows=2)
-    async with pipeline(redis_url, keys, backend, limits=limits) as working:
+    async with stages(redis_url, keys, backend, limits=limits) as working:
         plugs = [gateway.send(values(b'"plug"')) for _ in range(2)]
         await eventually(lambda: backend.batches)
         late = [gateway.send(values(b'"late"'), deadline_ms=1) for _ in range(2)]
@@ -193,12 +193,12 @@ async def test_a_drained_worker_gives_back_what_it_has_not_prepared(
     waiters = [gateway.send(values(b"1"), lane=Lane.BULK) for _ in range(30)]
     waiters += [gateway.send(values(*(b"2" for _ in range(99))), lane=Lane.BULK) for _ in range(3)]
     await eventually(lambda: all(waiter.enqueued for waiter in waiters))
-    async with pipeline(redis_url, keys, backend, limits=limits) as working:
+    async with stages(redis_url, keys, backend, limits=limits) as working:
         await eventually(lambda: backend.batches)
         working.drain()
         await eventually(lambda: len(working.held) <= 4)
         backend.free.set()
-    async with pipeline(redis_url, keys, Shout(), name="next"):
+    async with stages(redis_url, keys, Shout(), name="next"):
         for waiter in waiters:
             assert (await asyncio.wait_for(waiter.future, 10))[0].status is Status.SUCCEEDED
 
@@ -208,7 +208,7 @@ async def test_what_waited_past_its_deadline_is_expired_without_running(
 ) -> None:
     backend = Shout()
     backend.free.clear()
-    async with pipeline(redis_url, keys, backend, limits=BatchLimits(max_rows=1)):
+    async with stages(redis_url, keys, backend, limits=BatchLimits(max_rows=1)):
         plugs = [gateway.send(values(b'"plug"')) for _ in range(3)]
         await eventually(lambda: backend.batches)
         late = gateway.send(values(b'"late"'), deadline_ms=1)
@@ -230,7 +230,7 @@ async def test_a_drained_worker_finishes_what_it_holds_and_leaves_the_rest(
     backend = Shout()
     backend.free.clear()
     limits = BatchLimits(max_rows=1, prefetch_rows=2)
-    async with pipeline(redis_url, keys, backend, limits=limits) as working:
+    async with stages(redis_url, keys, backend, limits=limits) as working:
         waiters = [gateway.send(values(b"%d" % n)) for n in range(20)]
         await eventually(lambda: len(working.held) >= 2)
         working.drain()
@@ -244,7 +244,7 @@ async def test_a_drained_worker_finishes_what_it_holds_and_leaves_the_rest(
         lambda: sum(waiter.future.done() for waiter in waiters) == 20 - waiting.realtime
     )
 
-    async with pipeline(redis_url, keys, Shout(), name="next"):
+    async with stages(redis_url, keys, Shout(), name="next"):
         for waiter in waiters:
             assert (await waiter.future)[0].status is Status.SUCCEEDED
 
@@ -256,7 +256,7 @@ async def test_results_survive_an_outage_of_redis_between_run_and_settle(
     url = server.url
     backend = Shout()
     backend.free.clear()
-    async with gateway_end(url, keys) as gateway, pipeline(url, keys, backend):
+    async with gateway_end(url, keys) as gateway, stages(url, keys, backend):
         waiter = gateway.send(values(b'"kept"'))
         await eventually(lambda: backend.batches)
         server.kill()
@@ -282,7 +282,7 @@ async def test_entries_of_both_lanes_with_the_same_id_are_not_taken_for_one_anot
         for number in range(30)
         for lane in Lane
     ]
-    async with pipeline(redis_url, keys, Shout(), limits=BatchLimits(max_rows=4)):
+    async with stages(redis_url, keys, Shout(), limits=BatchLimits(max_rows=4)):
         replies = [(await asyncio.wait_for(waiter.future, 10))[0] for waiter in waiters]
     entries: dict[Lane, set[str]] = {lane: set() for lane in Lane}
     for waiter in waiters:
@@ -304,7 +304,7 @@ async def test_a_foreign_entry_on_a_lane_is_taken_off_and_harms_nobody(
     lane = keys.of("echo").lane(Lane.REALTIME)
     for fields in (["a", "b"], ["c", "x", "m", "y"], ["c", b"\xff.0", "m", b"\xff"]):
         await commands.execute_command("XADD", lane, "*", *fields)
-    async with pipeline(redis_url, keys, Shout()) as working:
+    async with stages(redis_url, keys, Shout()) as working:
         (reply,) = await gateway.ask(values(b'"mine"'))
         await eventually(lambda: not working.held)
         await eventually(lambda: _entries(commands, lane, 0))
@@ -323,7 +323,7 @@ async def test_a_server_that_is_out_of_memory_still_takes_results_and_work_goes_
     server: Commands = redis
     backend = Shout()
     backend.free.clear()
-    async with gateway_end(url, keys) as gateway, pipeline(url, keys, backend) as working:
+    async with gateway_end(url, keys) as gateway, stages(url, keys, backend) as working:
         waiters = [gateway.send(values(b'"%d"' % n)) for n in range(100)]
         await eventually(lambda: all(waiter.enqueued for waiter in waiters))
         await server.execute_command("CONFIG", "SET", "maxmemory-policy", "noeviction")
@@ -349,7 +349,7 @@ async def test_a_server_that_takes_no_writes_for_a_while_costs_nothing_but_time(
     server: Commands = redis
     backend = Shout()
     backend.free.clear()
-    async with gateway_end(url, keys) as gateway, pipeline(url, keys, backend) as working:
+    async with gateway_end(url, keys) as gateway, stages(url, keys, backend) as working:
         waiter = gateway.send(values(b'"kept"'))
         await eventually(lambda: backend.batches)
         await server.execute_command("REPLICAOF", "127.0.0.1", "1")
@@ -367,7 +367,7 @@ async def test_a_server_that_takes_no_writes_for_a_while_costs_nothing_but_time(
 async def test_a_worker_whose_lanes_were_deleted_joins_anew(
     redis_url: str, keys: Keys, gateway: GatewayEnd, commands: Commands
 ) -> None:
-    async with pipeline(redis_url, keys, Shout()):
+    async with stages(redis_url, keys, Shout()):
         await gateway.ask(values(b'"before"'))
         for lane in Lane:
             await commands.execute_command("DEL", keys.of("echo").lane(lane))
@@ -389,7 +389,7 @@ async def test_a_worker_whose_own_lease_lapsed_goes_on_instead_of_running_it_twi
 ) -> None:
     backend = Shout()
     backend.free.clear()
-    async with pipeline(redis_url, keys, backend, lease_ms=20) as working:
+    async with stages(redis_url, keys, backend, lease_ms=20) as working:
         waiter = gateway.send(values(b'"slow"'))
         await eventually(lambda: backend.batches)
         await eventually(

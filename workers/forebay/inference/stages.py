@@ -14,38 +14,37 @@ from forebay.contract.errors import DeadlineExceeded, ForebayError
 from forebay.contract.model import BatchLimits
 from forebay.contract.prediction import Lane, Status
 from forebay.inference.assembly import Assembly, RowRef
-from forebay.inference.backends.base import Backend
+from forebay.inference.backends.base import Model
 from forebay.inference.batcher import Batcher, MicroBatch
-from forebay.inference.executor import Executor, Run
+from forebay.inference.execution import Execution, Room, Run
 from forebay.inference.gate import Gate
 from forebay.inference.intake import Intake
 from forebay.inference.ledger import Ledger
 from forebay.lanes.consumer import Consumer, Delivery, LeaseId
-from forebay.lanes.running import Running
 from forebay.runtime.clock import Clock
 
 
-class Pipeline:
+class Stages:
     """Moves deliveries of one model from its lanes through the backend and back.
 
     Args:
         consumer: this worker's end of the lanes.
         backend: warm.
+        executor: runs its batches.
         limits: of a batch, and of what is held beyond it.
-        running: is told what runs, before it does.
         clock: the server's.
         max_strikes: a delivery that cost as many workers becomes a dead letter.
         reclaim_s: how often lapsed leases are looked for.
-        gate: of this process; a pipeline that has it to itself needs none.
+        gate: of this process; stages that have it to themselves need none.
     """
 
     def __init__(
         self,
         consumer: Consumer,
-        backend: Backend,
+        backend: Model,
         limits: BatchLimits,
         *,
-        running: Running,
+        executor: Execution,
         clock: Clock,
         max_strikes: int,
         reclaim_s: float,
@@ -55,9 +54,14 @@ class Pipeline:
         self._gate = gate or Gate()
         self._clock = clock
         self._batcher: Batcher[RowRef] = Batcher(limits)
-        self._executor = Executor(backend, running)
+        self._executor = executor
         self._ledger = Ledger(
-            consumer, self._batcher, version=backend.version, clock=clock, freed=self._look
+            consumer,
+            self._batcher,
+            executor=executor,
+            version=backend.version,
+            clock=clock,
+            freed=self._look,
         )
         self._work = asyncio.Event()
         self._intakes = [
@@ -89,7 +93,10 @@ class Pipeline:
             ExceptionGroup: the backend broke its protocol; the leases lapse and peers take over.
         """
         async with self._group as group:
-            run = group.create_task(self._run_stage(), name="run")
+            runs = [
+                group.create_task(self._run_stage(room), name="run")
+                for room in self._executor.rooms
+            ]
             settle = group.create_task(self._ledger.run(), name="settle")
             intakes = [
                 group.create_task(intake.run(), name=f"intake {intake.lane}")
@@ -97,7 +104,8 @@ class Pipeline:
             ]
             await asyncio.wait(intakes)
             await self._ledger.emptied()
-            run.cancel()
+            for run in runs:
+                run.cancel()
             settle.cancel()
         self._executor.close()
 
@@ -124,45 +132,47 @@ class Pipeline:
         """Drop deliveries whose prediction has been ended by authority, so that they don't run."""
         self._ledger.end(leases)
 
+    async def let_go(self) -> None:
+        """Give back all that is held and has not ended; it runs again elsewhere, or later."""
+        await self._ledger.let_go()
+
     def _look(self) -> None:
         """Rows have left the batcher."""
         for intake in self._intakes:
             intake.look()
 
-    async def _run_stage(self) -> None:
+    async def _run_stage(self, room: Room) -> None:
         while True:
-            await self._executor.room.acquire()
-            batch = await self._next_batch()
-            if batch.alone:
-                await self._run_alone(batch)
+            await room.free.acquire()
+            batch = await self._next_batch(room)
+            if batch.alone and room.isolates:
+                await self._run_alone(batch, room)
             else:
-                await self._gate.enter()
+                if room.isolates:
+                    await self._gate.enter()
                 future = self._submit(batch)
-                self._group.create_task(self._collect(batch, future), name="collect")
+                self._group.create_task(self._collect(batch, future, room), name="collect")
 
-    async def _run_alone(self, batch: MicroBatch[RowRef]) -> None:
+    async def _run_alone(self, batch: MicroBatch[RowRef], room: Room) -> None:
         """Run a batch while nothing else runs, so that nothing else is struck if it crashes."""
         try:
             async with self._gate.alone():
                 self._take_in(batch, await self._submit(batch))
         finally:
-            self._executor.room.release()
+            room.free.release()
 
     def _submit(self, batch: MicroBatch[RowRef]) -> "asyncio.Future[Run]":
-        refs = [row.item for row in batch.rows]
-        assemblies = dict.fromkeys(ref.assembly for ref in refs)
-        return self._executor.submit(
-            [ref.prepared for ref in refs], [assembly.delivery for assembly in assemblies]
-        )
+        return self._executor.submit([row.item for row in batch.rows])
 
-    async def _next_batch(self) -> MicroBatch[RowRef]:
+    async def _next_batch(self, room: Room) -> MicroBatch[RowRef]:
         while True:
-            if not len(self._batcher):
+            if not any(map(self._batcher.held, room.lanes)):
                 self._work.clear()
                 await self._work.wait()
+                continue
             if self._limits.max_wait_ms:
                 await asyncio.sleep(self._limits.max_wait_ms / 1000)
-            batch = self._batcher.next(self._clock.now_ms())
+            batch = self._batcher.next(self._clock.now_ms(), lanes=room.lanes)
             self._look()
             for row in batch.expired:
                 self._expire(row.item.assembly)
@@ -175,12 +185,15 @@ class Pipeline:
             assembly.fail(error, row=None, status=Status.EXPIRED)
             self._ledger.settle(assembly)
 
-    async def _collect(self, batch: MicroBatch[RowRef], future: "asyncio.Future[Run]") -> None:
+    async def _collect(
+        self, batch: MicroBatch[RowRef], future: "asyncio.Future[Run]", room: Room
+    ) -> None:
         try:
             run = await future
         finally:
-            self._executor.room.release()
-            self._gate.leave()
+            room.free.release()
+            if room.isolates:
+                self._gate.leave()
         self._take_in(batch, run)
 
     def _take_in(self, batch: MicroBatch[RowRef], run: Run) -> None:
@@ -194,7 +207,10 @@ class Pipeline:
             if assembly.began_ms is None:
                 assembly.began_ms = began
             assembly.done_ms = ended
-            if isinstance(result, ForebayError):
+            assembly.steps += run.steps
+            if isinstance(result, DeadlineExceeded):
+                assembly.fail(result, row=None, status=Status.EXPIRED)
+            elif isinstance(result, ForebayError):
                 assembly.fail(result, row=row.item.index)
             else:
                 assembly.take(row.item.index, result)

@@ -15,7 +15,7 @@ from forebay.contract.rows import (
     Row,
     TextRow,
 )
-from forebay.gateway.parts import identity_of, parts_of
+from forebay.lanes.parts import identity_of, parts_of
 
 
 def cut(*texts: str, truncate: bool = False) -> list[tuple[int, tuple[Row, ...]]]:

@@ -27,6 +27,8 @@ def parts_of(
     deadline_ms: int,
     truncate: bool,
     options: Options = DEFAULT_OPTIONS,
+    traceparent: str | None = None,
+    most: int = MAX_PART_ROWS,
 ) -> tuple[Part, ...]:
     """Cut rows into lane entries, in order.
 
@@ -36,6 +38,8 @@ def parts_of(
         deadline_ms: after how long it expires.
         truncate: cut over-long rows.
         options: what is asked of the outputs.
+        traceparent: W3C trace context, if the request is sampled.
+        most: rows in one part.
 
     Raises:
         TooLong: a text is longer than any model takes, and may not be cut.
@@ -44,9 +48,13 @@ def parts_of(
     return tuple(
         Part(
             len(some),
-            encode(Computation(some, now_ms, deadline_at_ms, first, truncate, options=options)),
+            encode(
+                Computation(
+                    some, now_ms, deadline_at_ms, first, truncate, traceparent, options=options
+                )
+            ),
         )
-        for first, some in _cut(_bounded(rows, truncate=truncate))
+        for first, some in _cut(_bounded(rows, truncate=truncate), most)
     )
 
 
@@ -98,7 +106,7 @@ def _cut_text(row: Row) -> Row:
     return PairRow(row.text[:MAX_TEXT_CHARACTERS], row.pair[:MAX_TEXT_CHARACTERS])
 
 
-def _cut(rows: tuple[Row, ...]) -> list[tuple[int, tuple[Row, ...]]]:
+def _cut(rows: tuple[Row, ...], most: int) -> list[tuple[int, tuple[Row, ...]]]:
     """Runs of rows that fit into a part, each with the index of its first row."""
     if len(rows) == 1:
         return [(0, rows)]
@@ -106,7 +114,7 @@ def _cut(rows: tuple[Row, ...]) -> list[tuple[int, tuple[Row, ...]]]:
     first = size = 0
     for index, row in enumerate(rows):
         row_size = row_bytes(row)
-        full = index - first == MAX_PART_ROWS or size + row_size > MAX_PART_BYTES
+        full = index - first == most or size + row_size > MAX_PART_BYTES
         if full and index > first:
             runs.append((first, rows[first:index]))
             first, size = index, 0
