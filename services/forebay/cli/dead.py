@@ -1,6 +1,5 @@
 """`forebay dead`: look at dead letters, replay them, drop them."""
 
-import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from forebay.cli import flags
+from forebay.cli.asking import ask
 from forebay.contract.errors import ForebayError, InvalidInput, LaneFull, NotFound, Unavailable
 from forebay.contract.model import ModelSpec
 from forebay.contract.prediction import PredictionId
@@ -244,32 +244,8 @@ def _place(prediction: str) -> tuple[str, int]:
 
 
 def _ask(settings: Settings, what: "Callable[[DeadLetters, Records], Awaitable[T]]") -> T:
-    """Do something with the dead letters.
-
-    Raises:
-        Unavailable: Redis is out of reach, or refuses.
-        ForebayError: whatever `what` raises.
-    """
-    from redis.exceptions import RedisError
-
+    """Do something with the dead letters; see `ask`."""
     from forebay.lanes.dead import DeadLetters
-    from forebay.lanes.keys import Keys
     from forebay.lanes.records import Records
-    from forebay.runtime.redis import connect, mask
 
-    async def run() -> T:
-        redis = connect(settings.redis_url, timeout_s=settings.redis_timeout_s)
-        keys = Keys(settings.key_prefix)
-        try:
-            return await what(DeadLetters(redis, keys), Records(redis, keys))
-        finally:
-            await redis.aclose()
-
-    try:
-        return asyncio.run(run())
-    except BrokenPipeError:
-        raise  # whoever read what we print, not Redis
-    except (RedisError, OSError) as error:
-        raise Unavailable(
-            f"Redis at {mask(settings.redis_url)} can't be asked: {error}."
-        ) from error
+    return ask(settings, lambda redis, keys: what(DeadLetters(redis, keys), Records(redis, keys)))

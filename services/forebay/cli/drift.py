@@ -1,21 +1,20 @@
 """`forebay models drift`: whether what a model is asked and answers is still what it was."""
 
-import asyncio
 import re
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import msgspec
-from redis.exceptions import RedisError
 
 from forebay.assess.drift import LEAST_ROWS, StatisticDrift, Verdict, compare, worst
+from forebay.cli.asking import ask
 from forebay.cli.show import print_table
-from forebay.contract.errors import ArtifactError, ForebayError, InvalidInput, NotFound, Unavailable
+from forebay.contract.errors import ArtifactError, ForebayError, InvalidInput, NotFound
 from forebay.contract.model import ModelSpec
 from forebay.contract.sketch import Reference, Sketch
 from forebay.lanes import sketches
 from forebay.lanes.keys import Keys
-from forebay.runtime.redis import connect, mask
+from forebay.runtime.redis import Commands
 from forebay.runtime.settings import Settings
 from forebay.storage.artifacts import ArtifactStore
 from forebay.storage.descriptions import Descriptions
@@ -113,22 +112,12 @@ def _first_day(since: str, today: date) -> date:
 
 
 def _served(settings: Settings, spec: ModelSpec, version: str, first: date, today: date) -> Sketch:
-    async def read() -> Sketch:
-        redis = connect(settings.redis_url, timeout_s=settings.redis_timeout_s)
-        try:
-            # The server's clock may be a day ahead of this machine's.
-            days = [first + timedelta(days=n) for n in range((today - first).days + 2)]
-            keys = Keys(settings.key_prefix).of(spec.name)
-            return await sketches.read(redis, keys, version=version, days=days)
-        finally:
-            await redis.aclose()
+    async def read(redis: Commands, keys: Keys) -> Sketch:
+        # The server's clock may be a day ahead of this machine's.
+        days = [first + timedelta(days=n) for n in range((today - first).days + 2)]
+        return await sketches.read(redis, keys.of(spec.name), version=version, days=days)
 
-    try:
-        return asyncio.run(read())
-    except (RedisError, OSError) as error:
-        raise Unavailable(
-            f"Redis at {mask(settings.redis_url)} can't be asked: {error}."
-        ) from error
+    return ask(settings, read)
 
 
 def _set(

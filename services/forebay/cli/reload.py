@@ -5,14 +5,12 @@ import time
 from pathlib import Path
 from typing import Final
 
-from redis.exceptions import RedisError
-
+from forebay.cli.asking import ask
 from forebay.contract.errors import ForebayError, Unavailable
-from forebay.contract.model import ModelSpec
 from forebay.lanes.keys import Keys
 from forebay.lanes.reloads import Reloads, Stage
 from forebay.runtime import catalog as catalogs
-from forebay.runtime.redis import connect
+from forebay.runtime.redis import Commands
 from forebay.runtime.settings import Settings
 
 POLL_S: Final = 0.1
@@ -31,24 +29,17 @@ def run(settings: Settings, name: str) -> None:
     spec = catalog.find(name)
     several = spec.versions and spec.shares
     specs = [catalog.version(spec, version) for version in several] or [spec]
-    asyncio.run(_reload_all(settings, specs, name))
 
-
-async def _reload_all(settings: Settings, specs: list[ModelSpec], name: str) -> None:
-    redis = connect(settings.redis_url, timeout_s=settings.redis_timeout_s)
-    keys = Keys(settings.key_prefix)
-    found = False
-    try:
-        for spec in specs:
-            reloads = Reloads(redis, keys.of(spec.name))
+    async def reload_all(redis: Commands, keys: Keys) -> bool:
+        found = False
+        for one in specs:
+            reloads = Reloads(redis, keys.of(one.name))
             for worker in await reloads.workers():
                 found = True
-                await _reload(reloads, worker, spec.name, within_s=settings.drain_s + LOAD_S)
-    except (RedisError, OSError) as error:
-        raise Unavailable(f"Redis can't be asked: {error}.") from error
-    finally:
-        await redis.aclose()
-    if not found:
+                await _reload(reloads, worker, one.name, within_s=settings.drain_s + LOAD_S)
+        return found
+
+    if not ask(settings, reload_all):
         raise Unavailable(f"{name} has no worker ready: the next one takes up what is there.")
 
 

@@ -1,18 +1,17 @@
 """`forebay models shadow`: how far shadows' outputs are from those that clients got."""
 
-import asyncio
 from datetime import datetime
 from pathlib import Path
 
 import msgspec
-from redis.exceptions import RedisError
 
+from forebay.cli.asking import ask
 from forebay.cli.show import print_table
-from forebay.contract.errors import InvalidInput, Unavailable
+from forebay.contract.errors import InvalidInput
 from forebay.lanes.keys import Keys
 from forebay.lanes.shadows import Disagreement, Shadows
 from forebay.runtime import catalog as catalogs
-from forebay.runtime.redis import connect
+from forebay.runtime.redis import Commands
 from forebay.runtime.settings import Settings
 
 COLUMNS = (
@@ -37,25 +36,18 @@ def run(settings: Settings, name: str, *, raw: bool, reset: bool) -> None:
     }
     if not shadows:
         raise InvalidInput(f"{name!r} has no shadow: give a version of it `shadow = true`.")
-    keys = Keys(settings.key_prefix)
 
-    async def ask() -> dict[str, Disagreement]:
-        redis = connect(settings.redis_url, timeout_s=settings.redis_timeout_s)
-        try:
-            books = Shadows(redis)
-            if reset:
-                for served in shadows.values():
-                    await books.forget(keys.of(served))
-            return {
-                version: await books.disagreement(keys.of(served))
-                for version, served in shadows.items()
-            }
-        except (RedisError, OSError) as error:
-            raise Unavailable(f"Redis can't be asked: {error}.") from error
-        finally:
-            await redis.aclose()
+    async def read(redis: Commands, keys: Keys) -> dict[str, Disagreement]:
+        books = Shadows(redis)
+        if reset:
+            for served in shadows.values():
+                await books.forget(keys.of(served))
+        return {
+            version: await books.disagreement(keys.of(served))
+            for version, served in shadows.items()
+        }
 
-    told = asyncio.run(ask())
+    told = ask(settings, read)
     if raw:
         print(msgspec.json.format(msgspec.json.encode(told), indent=2).decode())
     else:

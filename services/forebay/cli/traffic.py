@@ -1,6 +1,5 @@
 """`forebay models traffic`, `promote` and `rollback`: which versions get a model's requests."""
 
-import asyncio
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
@@ -8,8 +7,8 @@ from pathlib import Path
 from typing import TypeVar
 
 import msgspec
-from redis.exceptions import RedisError
 
+from forebay.cli.asking import ask
 from forebay.cli.show import print_table
 from forebay.contract.errors import ArtifactError, ForebayError, InvalidInput, Unavailable
 from forebay.contract.model import ModelSpec
@@ -19,7 +18,7 @@ from forebay.lanes.keys import Keys
 from forebay.lanes.traffic import Change, Traffic, Why, effective
 from forebay.runtime import catalog as catalogs
 from forebay.runtime.catalog import Catalog
-from forebay.runtime.redis import Commands, connect
+from forebay.runtime.redis import Commands
 from forebay.runtime.settings import Settings
 from forebay.storage.artifacts import ArtifactStore
 
@@ -220,18 +219,8 @@ class Verb:
             ],
         )
 
-    def _run(self, ask: Callable[[Commands], Awaitable[T]]) -> T:
-        async def run() -> T:
-            settings = self._settings
-            redis = connect(settings.redis_url, timeout_s=settings.redis_timeout_s)
-            try:
-                return await ask(redis)
-            except (RedisError, OSError) as error:
-                raise Unavailable(f"Redis can't be asked: {error}.") from error
-            finally:
-                await redis.aclose()
-
-        return asyncio.run(run())
+    def _run(self, what: Callable[[Commands], Awaitable[T]]) -> T:
+        return ask(self._settings, lambda redis, _: what(redis))
 
 
 def read_shares(wanted: Sequence[str], spec: ModelSpec) -> dict[str, float]:

@@ -1,24 +1,22 @@
 """`forebay workers`: who works here, and which models they have."""
 
-import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
 
 from forebay.cli import flags
-from forebay.contract.errors import InvalidInput, NotFound, Unavailable
+from forebay.cli.asking import ask
+from forebay.contract.errors import InvalidInput, NotFound
 from forebay.contract.workers import ModelState, Verb, WorkerCard
 from forebay.runtime.settings import Settings
 
 if TYPE_CHECKING:
     from forebay.lanes.keys import Keys
     from forebay.runtime.redis import Commands
-
-T = TypeVar("T")
 
 workers = typer.Typer(
     help="See who works, and have workers load or unload models.",
@@ -53,7 +51,7 @@ def list_(
         await roster.tidy()
         return await roster.present()
 
-    cards = _ask(settings, present)
+    cards = ask(settings, present)
     if raw:
         print(json.dumps(msgspec.to_builtins(cards), indent=2, ensure_ascii=False))
     elif not cards:
@@ -95,7 +93,7 @@ def _order(settings: Settings, verb: Verb, worker: str, model: str, wait_s: floa
         now_ms = int(seconds) * 1000 + int(micros) // 1000
         await orders.give(redis, keys, card.name, verb, model, now_ms=now_ms, within_s=wait_s)
 
-    _ask(settings, give)
+    ask(settings, give)
 
 
 def _meant(cards: Sequence[WorkerCard], name: str) -> WorkerCard:
@@ -147,32 +145,3 @@ def _ago(since_ms: int) -> str:
         if seconds >= 2 * size:
             return f"{seconds // size} {name}"
     return f"{seconds} s"
-
-
-def _ask(settings: Settings, what: "Callable[[Commands, Keys], Awaitable[T]]") -> T:
-    """Ask Redis.
-
-    Raises:
-        Unavailable: it is out of reach, or refuses.
-        ForebayError: whatever `what` raises.
-    """
-    from redis.exceptions import RedisError
-
-    from forebay.lanes.keys import Keys
-    from forebay.runtime.redis import connect, mask
-
-    async def run() -> T:
-        redis = connect(settings.redis_url, timeout_s=settings.redis_timeout_s)
-        try:
-            return await what(redis, Keys(settings.key_prefix))
-        finally:
-            await redis.aclose()
-
-    try:
-        return asyncio.run(run())
-    except BrokenPipeError:
-        raise  # whoever read what we print, not Redis
-    except (RedisError, OSError) as error:
-        raise Unavailable(
-            f"Redis at {mask(settings.redis_url)} can't be asked: {error}."
-        ) from error

@@ -1,12 +1,24 @@
 """An artifact that is made and measured, but not published; and who is told how far that is."""
 
+import importlib.metadata
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from forebay.contract.build_steps import StepReport
-from forebay.contract.manifest import Accuracy, Agreement, BuildReport, Manifest, Speed
+from forebay.contract.manifest import (
+    Accuracy,
+    Agreement,
+    BuildReport,
+    Manifest,
+    Speed,
+    TextLimits,
+    Versions,
+)
+from forebay.contract.model import ModelSpec
+from forebay.storage.artifacts import describe
 
 Progress = Callable[[str, float], None]
 """Told the step and the share of it that is done, 0..1."""
@@ -47,3 +59,38 @@ class Draft(msgspec.Struct, frozen=True):
             seconds=round(seconds, 1),
             steps=self.steps,
         )
+
+
+def manifest_of(
+    spec: ModelSpec,
+    folder: Path,
+    *,
+    source_sha256: str,
+    limits: TextLimits | None = None,
+    samples: tuple[str, ...] = (),
+    **parts: Any,
+) -> Manifest:
+    """The manifest of the files that are in a folder now.
+
+    Args:
+        spec: the model.
+        folder: of the artifact.
+        source_sha256: hash of the source's weights.
+        limits: of a text model.
+        samples: likewise.
+        parts: what only some kinds of models have, by its field of the manifest.
+    """
+    files = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    libraries = {name: importlib.metadata.version(name) for name in Versions.__struct_fields__}
+    return Manifest(
+        model=spec.name,
+        task=spec.task,
+        precision=spec.precision,
+        source=spec.source,
+        source_sha256=source_sha256,
+        limits=limits,
+        samples=samples,
+        files=tuple(describe(folder, path.as_posix()) for path in files),
+        versions=Versions(**libraries),
+        **parts,
+    )

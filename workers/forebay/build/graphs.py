@@ -4,22 +4,20 @@ Their graphs ship as they are (decision 0025): a file's bytes are copied, a fold
 exported in FP32.
 """
 
-import importlib.metadata
 import os
 from pathlib import Path
 
 import msgspec
 
 from forebay.build import graph, onnx_file, probe, source
-from forebay.build.draft import Draft, Progress
+from forebay.build.draft import Draft, Progress, manifest_of
 from forebay.build.onnx_file import OnnxFile
 from forebay.contract.errors import BuildFailed
 from forebay.contract.image import ImageForm, ImageTable
-from forebay.contract.manifest import Agreement, Head, Manifest, Speed, Versions
+from forebay.contract.manifest import Agreement, Head, Speed
 from forebay.contract.model import ONNX_FILE, ModelSpec, Precision
 from forebay.contract.rows import Task
 from forebay.contract.tensors import ANY, TensorSignature, TensorSpec, fits
-from forebay.storage.artifacts import describe
 
 _PIXELS = ("FP32", "FP16", "UINT8")
 _SCORES = ("FP32", "FP16")
@@ -63,19 +61,10 @@ def make(spec: ModelSpec, work: Path, progress: Progress) -> Draft:
     folder = work / "artifact"
     folder.mkdir()
     made = _make(spec, folder, spec.threads or os.cpu_count() or 1, progress)
-    files = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    manifest = Manifest(
-        model=spec.name,
-        task=spec.task,
-        precision=spec.precision,
-        source=spec.source,
+    manifest = manifest_of(
+        spec,
+        folder,
         source_sha256=made.source_sha256,
-        limits=None,
-        samples=(),
-        files=tuple(describe(folder, path.as_posix()) for path in files),
-        versions=Versions(
-            **{name: importlib.metadata.version(name) for name in Versions.__struct_fields__}
-        ),
         head=made.head,
         image=made.image,
         signature=made.signature,

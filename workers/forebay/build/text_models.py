@@ -1,6 +1,5 @@
 """The build of text models: from a Hugging Face folder to a draft, step by step."""
 
-import importlib.metadata
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,13 +17,11 @@ from forebay.build import (
     texts,
     trial,
 )
-from forebay.build.draft import Draft, Progress
+from forebay.build.draft import Draft, Progress, manifest_of
 from forebay.build.gauge import Gauge
 from forebay.build.kinds import TextKind
-from forebay.contract.manifest import Manifest, Versions
 from forebay.contract.model import ModelSpec
 from forebay.contract.recipe import Fuse
-from forebay.storage.artifacts import describe
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -95,18 +92,12 @@ def make(spec: ModelSpec, work: Path, progress: Progress) -> Draft:
     path = folder / graph.MODEL_FILE
     measured = measure.measured(path)
     progress("evaluate", 0.5)
-    manifest = Manifest(
-        model=spec.name,
-        task=spec.task,
-        precision=spec.precision,
-        source=spec.source,
+    manifest = manifest_of(
+        spec,
+        folder,
         source_sha256=found.sha256,
         limits=kind.limits,
         samples=texts.SAMPLES,
-        files=tuple(describe(folder, file.name) for file in sorted(folder.iterdir())),
-        versions=Versions(
-            **{name: importlib.metadata.version(name) for name in Versions.__struct_fields__}
-        ),
         head=kind.head,
     )
     return Draft(

@@ -1,6 +1,5 @@
 """The build of text models for the torch backend: weights in their precision, held against FP32."""
 
-import importlib.metadata
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,19 +10,18 @@ import numpy.typing as npt
 import torch
 
 from forebay.build import evaluate, heads, kinds, layout, source, texts, tracing
-from forebay.build.draft import Draft, Progress
+from forebay.build.draft import Draft, Progress, manifest_of
 from forebay.build.encoder import Encoder, Pair, Row
 from forebay.build.kinds import TextKind
 from forebay.build.text_models import TOKENIZER
 from forebay.contract.errors import ArtifactError, BuildFailed
 from forebay.contract.execution import TorchOptions
-from forebay.contract.manifest import Manifest, Versions
+from forebay.contract.manifest import Manifest
 from forebay.contract.model import ModelSpec, Precision
 from forebay.contract.network import Network
 from forebay.contract.rows import Task
 from forebay.networks.network import open_network, save
 from forebay.networks.running import Runner
-from forebay.storage.artifacts import describe
 
 
 class TorchEncoder(Encoder):
@@ -127,18 +125,12 @@ def write(spec: ModelSpec, folder: Path, *, full: Path | None = None) -> Written
         if full is not None:
             save(body, full, precision=Precision.FP32)
         save(body, folder, precision=spec.precision)
-    manifest = Manifest(
-        model=spec.name,
-        task=spec.task,
-        precision=spec.precision,
-        source=spec.source,
+    manifest = manifest_of(
+        spec,
+        folder,
         source_sha256=found.sha256,
         limits=kind.limits,
         samples=texts.SAMPLES,
-        files=tuple(describe(folder, path.name) for path in sorted(folder.iterdir())),
-        versions=Versions(
-            **{name: importlib.metadata.version(name) for name in Versions.__struct_fields__}
-        ),
         head=kind.head,
         network=network,
     )
