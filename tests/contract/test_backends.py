@@ -1,6 +1,8 @@
 """What every backend and task promises: one suite that each passes, and the embedder's terms."""
 
+import weakref
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 from PIL import Image
+from torch._dynamo.utils import counters
 
 from forebay.build import pipeline
 from forebay.contract.errors import (
@@ -20,6 +24,7 @@ from forebay.contract.errors import (
     InvalidInput,
     TooLong,
 )
+from forebay.contract.execution import TorchOptions
 from forebay.contract.image import ImageTable
 from forebay.contract.model import BackendName, ModelSpec, Precision
 from forebay.contract.rows import (
@@ -45,8 +50,12 @@ from forebay.inference.backends.echo import Echo
 from forebay.inference.backends.load import load
 from forebay.inference.backends.onnx import OnnxModel
 from forebay.inference.backends.python import PythonModel
+from forebay.inference.backends.text import TextModel
+from forebay.inference.backends.torch import TorchModel
 from forebay.inference.tasks import text as texts
+from forebay.inference.tasks.base import Tokens
 from forebay.inference.tasks.embedding import Embeddings
+from forebay.networks.running import Runner
 from forebay.storage.artifacts import Artifact, ArtifactStore
 from forebay.storage.descriptions import Descriptions
 from tests.fixtures import onnx_models
@@ -131,6 +140,27 @@ def near(one: Output, other: Output) -> bool:
 
 
 @pytest.fixture(scope="module")
+def torch_model() -> Callable[[Task, bool], TorchModel]:
+    made: dict[tuple[Task, bool], TorchModel] = {}
+
+    def of(task: Task, compiled: bool) -> TorchModel:
+        if (task, compiled) not in made:
+            artifact = tiny(task, BackendName.TORCH)
+            model = TorchModel(
+                artifact.folder,
+                artifact.manifest,
+                threads=1,
+                streams=2,
+                options=TorchOptions(compile=compiled),
+            )
+            model.warm()
+            made[task, compiled] = model
+        return made[task, compiled]
+
+    return of
+
+
+@pytest.fixture(scope="module")
 def tiny_model() -> Callable[[Task], OnnxModel]:
     made: dict[Task, OnnxModel] = {}
 
@@ -190,8 +220,28 @@ def plain(values: list[list[float]]) -> TensorsRow:
     return TensorsRow((NamedTensor("x", "FP32", array.shape, array.tobytes()),))
 
 
-@pytest.fixture(params=["echo", "python", "onnx", "images", "tensors", *TINY])
+TORCH = [(task, False) for task in TINY]
+COMPILED = (Task.CLASSIFICATION, True)
+
+
+TEXT_MODELS = ["onnx", *TINY, *TORCH, pytest.param(COMPILED, marks=pytest.mark.slow)]
+
+
+@pytest.fixture(params=["echo", "python", "images", "tensors", *TEXT_MODELS])
 def case(request: pytest.FixtureRequest) -> Case:
+    return made_case(request)
+
+
+@pytest.fixture(params=TEXT_MODELS)
+def text_case(request: pytest.FixtureRequest) -> Case:
+    return made_case(request)
+
+
+def made_case(request: pytest.FixtureRequest) -> Case:
+    if isinstance(request.param, tuple):
+        in_torch: TorchModel = request.getfixturevalue("torch_model")(*request.param)
+        good, bad = GOOD_AND_BAD[request.param[0]]
+        return Case(backend=in_torch, version=in_torch.version, good=good, bad=bad, same=near)
     if isinstance(request.param, Task):
         model: OnnxModel = request.getfixturevalue("tiny_model")(request.param)
         good, bad = GOOD_AND_BAD[request.param]
@@ -284,6 +334,14 @@ class TestEveryBackend:
 
     def test_counts_at_least_one_of_length_a_row(self, case: Case) -> None:
         assert all(row.length >= 1 for row in ready(case.backend, case.good))
+
+    def test_answers_the_same_from_several_threads_at_once(self, case: Case) -> None:
+        alone = [case.backend.run(ready(case.backend, [row]))[0] for row in case.good]
+        streams = 2 if isinstance(case.backend, TextModel) else case.backend.streams
+        with ThreadPoolExecutor(streams) as threads:
+            batches = [ready(case.backend, case.good) for _ in range(4 * streams)]
+            for outputs in threads.map(case.backend.run, batches):
+                assert all(map(case.same, outputs, alone))
 
     def test_may_be_warmed_again(self, case: Case) -> None:
         case.backend.warm()
@@ -460,22 +518,38 @@ def test_a_long_text_of_few_tokens_is_taken_unless_it_is_enormous(embedder: Onnx
     assert ready(embedder, [TextRow(late)], truncate=True)[0].length == 256
 
 
-def test_a_closed_backend_says_so(minilm: Artifact) -> None:
-    backend = OnnxModel(minilm.folder, minilm.manifest, threads=1)
-    rows = ready(backend, [TextRow("x")])
+@pytest.mark.parametrize("backend", [BackendName.ONNX, BackendName.TORCH])
+def test_a_closed_backend_says_so_and_holds_nothing(backend: BackendName) -> None:
+    artifact = tiny(Task.CLASSIFICATION, backend)
+    kind = OnnxModel if backend is BackendName.ONNX else TorchModel
+    model = kind(artifact.folder, artifact.manifest, threads=1)
+    rows = ready(model, [TextRow("x")])
+    held = weakref.ref(model._graph)
+    model.close()
+    with pytest.raises(BackendFailed, match="closed"):
+        model.run(rows)
+    inside = vars(held()).values()
+    assert not any(isinstance(one, torch.nn.Module | Runner) for one in inside)
+    assert getattr(held(), "_session", None) is None
+
+
+def test_a_closed_python_model_says_so(tmp_path: Path) -> None:
+    backend = PythonModel(user_model(tmp_path))
+    rows = ready(backend, [ValueRow(b'{"text": "a"}')])
     backend.close()
     with pytest.raises(BackendFailed, match="closed"):
         backend.run(rows)
 
 
-def test_a_failure_inside_onnx_runtime_is_the_backends_and_its_text_stays_inside(
-    embedder: OnnxModel,
-) -> None:
-    bad = PreparedRow(1, np.array([10**9]))  # prepare would have refused it
+def test_a_row_that_can_not_be_run_fails_its_batch_and_not_the_next(text_case: Case) -> None:
+    backend = text_case.backend
+    rows = ready(backend, text_case.good)
+    poison = Tokens(1, np.array([10**9]))  # prepare would have refused it
     with pytest.raises(BackendFailed) as caught:
-        embedder.run([bad])
-    assert "indices" not in caught.value.message
+        backend.run([*rows, poison])
+    assert "ind" not in caught.value.message
     assert caught.value.__cause__ is not None
+    assert len(backend.run(rows)) == len(rows)
 
 
 def test_a_manifest_that_promises_other_dimensions_does_not_warm(minilm: Artifact) -> None:
@@ -503,7 +577,47 @@ def test_an_execution_provider_this_machine_lacks_is_named_with_those_it_has(
     minilm: Artifact,
 ) -> None:
     with pytest.raises(ConfigurationError, match=r"no Nonsense.*CPUExecutionProvider"):
-        OnnxModel(minilm.folder, minilm.manifest, threads=1, providers=("Nonsense",))
+        OnnxModel(minilm.folder, minilm.manifest, threads=1, providers=(("Nonsense", {}),))
+
+
+def test_a_device_that_is_not_there_is_named() -> None:
+    artifact = tiny(Task.CLASSIFICATION, BackendName.TORCH)
+    with pytest.raises(ConfigurationError, match=r"PyTorch .* finds .* 'cuda:77' is asked for"):
+        TorchModel(artifact.folder, artifact.manifest, threads=1, device="cuda:77")
+
+
+def test_an_artifact_of_another_backend_does_not_load() -> None:
+    tiny(Task.CLASSIFICATION)
+    store = ArtifactStore(tiny_home())
+    spec = msgspec.structs.replace(
+        tiny_spec(Task.CLASSIFICATION), backend=BackendName.TORCH, name="tiny-classification"
+    )
+    with pytest.raises(ArtifactError, match=r"built with backend 'onnx'.*'torch'"):
+        load(spec, store)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_a_torch_artifact_that_is_damaged_does_not_load(tmp_path: Path, name: str) -> None:
+    artifact = tiny(Task.CLASSIFICATION, BackendName.TORCH)
+    for path in artifact.folder.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    (tmp_path / name).unlink()
+    (tmp_path / name).write_bytes(b"{}")
+    with pytest.raises(ArtifactError, match=name):
+        TorchModel(tmp_path, artifact.manifest, threads=1)
+
+
+@pytest.mark.slow
+def test_nothing_is_compiled_once_rows_are_served(
+    torch_model: Callable[[Task, bool], TorchModel],
+) -> None:
+    model = torch_model(*COMPILED)
+    before = counters["stats"]["unique_graphs"]
+    assert before > 0
+    for words in (1, 5, 11, 30, 55):
+        for rows in (1, 2, 3, 5, 8):
+            model.run(ready(model, [TextRow("it " * words)] * rows))
+    assert counters["stats"]["unique_graphs"] == before
 
 
 class TestLoad:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pytest
 
 from forebay.build import kinds, pipeline, students, texts
+from forebay.build.encoder import Row
 from forebay.contract.build_steps import before
 from forebay.contract.errors import BuildFailed
 from forebay.contract.model import BackendName, ModelSpec, Precision
@@ -115,7 +116,7 @@ def expected(folder: Path) -> Array:
     ("family", "precision", "tolerance", "max_fp32"),
     [
         ("bert", Precision.FP16, 0.02, 0.0),
-        ("bert", Precision.INT8, 0.1, 0.0),
+        ("bert", Precision.INT8, 0.1, 0.5),
         ("bert", Precision.INT8_WEIGHT_ONLY, 0.1, 0.0),
         # Some products in 4 bits, some in 8.
         ("roberta", Precision.INT4_WEIGHT_ONLY, 0.6, 0.5),
@@ -131,30 +132,25 @@ def test_every_precision_answers_nearly_as_transformers_does_whoever_shares_the_
     tolerance: float,
     max_fp32: float,
 ) -> None:
-    spec = make(family, precision, min_accuracy=0.5, max_fp32=max_fp32)
+    spec = make(family, precision, min_accuracy=0.5, max_fp32=max_fp32, fuse=Fuse.ON)
     report = pipeline.build(spec, store).report
     got, wanted = served(spec, store), expected(Path(spec.source))
     assert 0 < np.abs(got - wanted).max() < tolerance
     assert report.bytes < report.fp32_bytes
     assert report.steps[0].step == "export"
     assert report.steps[-1].after.bytes < report.steps[0].after.bytes
+    assert report.steps[-1].step == "fuse"
     assert bool(report.kept_fp32) == (max_fp32 > 0)
-    for step in report.steps:
+    for index, step in enumerate(report.steps):
+        was = before(report.steps, index)
+        if step.step == "mix" and step.kept:
+            assert was is not None
+            assert step.after.closeness > was.closeness
+            assert f"{len(report.kept_fp32)} products kept" in step.chosen
+        if step.step == "fuse" and family in ("deberta", "modernbert"):
+            assert (step.kept, step.why) == (False, "no attention of the form that can be fused")
         assert step.after.invariance >= 0.999
         assert step.after.speed > 0
-
-
-def test_a_mix_comes_closer_than_8_bits_alone_and_says_what_it_kept(
-    make: Make, store: ArtifactStore
-) -> None:
-    report = pipeline.build(make("bert", Precision.INT8, max_fp32=0.5), store).report
-    assert [step.step for step in report.steps] == ["export", "quantize", "smooth", "mix"]
-    *_, mixed = report.steps
-    was = before(report.steps, 3)
-    assert was is not None
-    assert mixed.after.closeness > was.closeness
-    assert f"{len(report.kept_fp32)} products kept" in mixed.chosen
-    assert report.kept_fp32
 
 
 def test_fused_attention_answers_as_before_and_fewer_operators_run(
@@ -173,31 +169,18 @@ def test_fused_attention_answers_as_before_and_fewer_operators_run(
     np.testing.assert_allclose(served(spec, store), expected(Path(spec.source)), atol=1e-4)
 
 
-def test_what_is_measured_to_be_faster_is_kept_and_the_report_says_by_how_much(
+def test_pruning_says_what_it_costs_and_fusion_by_measure_what_it_wins(
     make: Make, store: ArtifactStore
 ) -> None:
-    step = pipeline.build(make("bert", fuse=Fuse.MEASURE), store).report.steps[-1]
-    gain = re.match(r"([\d.]+) times as fast as unfused", step.why)
-    assert gain is not None
-    assert step.kept == ("was asked" not in step.why)
-
-
-def test_attention_of_another_form_is_left_as_it_is(make: Make, store: ArtifactStore) -> None:
-    step = pipeline.build(make("deberta", fuse=Fuse.ON), store).report.steps[-1]
-    assert (step.step, step.kept) == ("fuse", False)
-    assert "no attention of the form" in step.why
-
-
-def test_pruning_says_what_it_costs_and_what_compression_wins(
-    make: Make, store: ArtifactStore
-) -> None:
-    spec = make("bert", prune=0.3, prune_scope=PruneScope.GLOBAL, min_accuracy=0.3)
-    built = pipeline.build(spec, store)
-    exported, pruned = built.report.steps
+    spec = make(
+        "bert", prune=0.3, prune_scope=PruneScope.GLOBAL, fuse=Fuse.MEASURE, min_accuracy=0.3
+    )
+    exported, pruned, fused = pipeline.build(spec, store).report.steps
     assert pruned.after.closeness < exported.after.closeness
-    sizes = re.search(r"compressed ([\d.]+) MB, before ([\d.]+) MB", pruned.chosen)
-    assert sizes is not None
     assert "30% of the weights" in pruned.chosen
+    assert re.search(r"compressed ([\d.]+) MB, before ([\d.]+) MB", pruned.chosen)
+    assert re.match(r"[\d.]+ times as fast as unfused", fused.why)
+    assert fused.kept == ("was asked" not in fused.why)
 
 
 def test_a_result_under_the_bar_names_the_step_and_what_was_built_goes_on_serving(
@@ -234,23 +217,42 @@ def test_a_trained_student_comes_closer_than_an_untrained_one(
     _, untrained, trained = report.steps
     assert (untrained.step, trained.step) == ("cut", "distill")
     assert untrained.chosen == "layers 0, untrained"
-    assert 1 - trained.after.closeness < 0.7 * (1 - untrained.after.closeness)
+    assert trained.after.closeness > untrained.after.closeness
     assert report.bytes < report.fp32_bytes
     served(spec, store)
 
 
-def test_a_student_learns_the_same_each_time_and_something_else_with_another_seed(
+def logits(kind: kinds.TextKind, rows: Sequence[Row]) -> Array:
+    import torch
+
+    module = kind.module()
+    with torch.no_grad():
+        found = [
+            module(input_ids=torch.from_numpy(row)[None], attention_mask=torch.ones(1, len(row)),
+                   token_type_ids=torch.zeros(1, len(row), dtype=torch.long))[0]
+            for row in rows if isinstance(row, np.ndarray)
+        ]  # fmt: skip
+    return np.asarray(torch.stack(found).numpy(), np.float32)
+
+
+def test_a_student_learns_what_its_teacher_answers_and_the_same_each_time(
     tmp_path: Path, sources: Callable[[str], Path]
 ) -> None:
     folder, task = sources("bert"), Task.CLASSIFICATION
     teacher = kinds.read(folder, task)
     rows = teacher.rows(texts.calibration()[:32])
+    wanted = logits(teacher, rows)
     trained: list[bytes] = []
     for index, seed in enumerate((3, 3, 4)):
         out = tmp_path / str(index)
         assert students.cut(folder, task, 1, out) == (0,)
-        spec = DistillSpec(layers=1, texts="", epochs=2, batch_rows=8, seed=seed)
-        students.train(teacher, kinds.read(out, task), rows, spec, out)
+        student = kinds.read(out, task)
+        untrained = np.square(logits(student, rows) - wanted).mean()
+        spec = DistillSpec(
+            layers=1, texts="", epochs=20, batch_rows=8, learning_rate=3e-3, seed=seed
+        )
+        students.train(teacher, student, rows, spec, out)
+        assert np.square(logits(student, rows) - wanted).mean() < 0.2 * untrained
         trained.append((out / "model.safetensors").read_bytes())
     assert trained[0] == trained[1] != trained[2]
 

@@ -201,8 +201,9 @@ def test_a_model_can_be_checked_and_says_what_it_takes(tmp_path: Path) -> None:
     words = ("--models-file", str(EXAMPLES / "models.toml"))
     done = forebay("models", "check", "language", *words, home=tmp_path)
     assert done.returncode == 0, done.stderr
-    first, _, schema = done.stdout.partition("\n")
+    first, costs, schema = done.stdout.split("\n", 2)
     assert first.startswith("language ")
+    assert costs.startswith("A worker of it is ready in ")
     told = json.loads(schema)
     assert told["input"]["$defs"]["Text"]["properties"]["best"]["maximum"] == 4
     assert told["output"]["type"] == "array"

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from forebay.contract.errors import ConfigurationError, NotFound
+from forebay.contract.model import Precision
 from forebay.contract.rows import Task
 from forebay.runtime.catalog import read
 
@@ -173,6 +174,18 @@ def test_a_catalog_that_is_no_text_is_refused(tmp_path: Path) -> None:
         read(tmp_path / "models.toml")
     with pytest.raises(ConfigurationError, match="can't be read"):
         read(tmp_path)
+
+
+def test_the_examples_of_pytorch_and_providers_are_catalogs(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "models.md").read_text("utf-8")
+    section = page.partition("## PyTorch, and execution providers")[2].partition("\n## ")[0]
+    in_torch, providers = (part.partition("```")[0] for part in section.split("```toml\n")[1:])
+    onnx = '[models.minilm]\ntask = "embedding"\nbackend = "onnx"\nsource = "x"\n'
+    path = tmp_path / "models.toml"
+    path.write_text(in_torch + onnx + providers)
+    catalog = read(path)
+    assert catalog.find("minilm-torch").precision is Precision.BF16
+    assert dict(catalog.find("minilm").onnx.sessions)["CUDAExecutionProvider"] == {"device_id": 1}
 
 
 def test_a_pipelines_steps_are_models_of_the_catalog(tmp_path: Path) -> None:

@@ -163,3 +163,18 @@ def test_the_verb_fails_if_up_could_not_run(
     bad = CliRunner().invoke(app, ["doctor"])
     assert bad.exit_code == 1
     assert "MISSING" in bad.output
+
+
+def test_providers_that_a_model_asks_for_and_are_not_there_are_named(tmp_path: Path) -> None:
+    catalog = tmp_path / "models.toml"
+    catalog.write_text(
+        '[models.fast]\ntask = "embedding"\nbackend = "onnx"\nsource = "x"\n'
+        'onnx.providers = ["tensorrt", "cpu"]\n'
+        '[models.own]\ntask = "embedding"\nbackend = "torch"\nsource = "x"\n'
+    )
+    findings = examine(Settings(home=str(tmp_path), models_file=str(catalog), port=free_port()))
+    assert "CPUExecutionProvider" in named(findings, "ONNX providers").detail
+    lacking = named(findings, "providers of fast")
+    assert (lacking.ok, lacking.required) == (False, True)
+    assert "pip install onnxruntime-gpu" in lacking.detail
+    assert named(findings, "extra torch").ok

@@ -103,3 +103,42 @@ def test_the_smallest_legal_values_are_accepted() -> None:
 def test_a_misspelt_field_is_refused() -> None:
     with pytest.raises(msgspec.ValidationError, match="max_row"):
         spec(batch={"max_row": 1})
+
+
+TORCH = {"task": "embedding", "backend": "torch", "source": "models/x"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({**TORCH, "device": "gpu"}, r"device: must be `cpu`, `cuda` or `cuda:N`"),
+        ({**ONNX, "device": "cuda"}, r"device: must be left out unless the backend is 'torch'"),
+        ({**ONNX, "torch": {"compile": True}}, r"models.x.torch: must be left out"),
+        (
+            {**TORCH, "build": {"prune": 0.5, "min_accuracy": 0.9}},
+            r"build: must be `evaluation` and `min_accuracy` at most",
+        ),
+        ({**TORCH, "onnx": {"providers": ["cuda"]}}, r"models.x.onnx: must be left out"),
+        ({**ONNX, "precision": "bf16"}, r"precision: must be one that the backend 'onnx' has"),
+        ({**ONNX, "onnx": {"providers": []}}, r"providers: must be at least one"),
+        (
+            {**ONNX, "onnx": {"providers": ["cpu", "CPUExecutionProvider"]}},
+            r"each of them once; known by short names are cpu, cuda, tensorrt, openvino",
+        ),
+        (
+            {**ONNX, "onnx": {"provider_options": {"cuda": {"device_id": 1}}}},
+            r"provider_options.cuda: must be one of `providers`, which are cpu",
+        ),
+    ],
+)
+def test_how_a_model_is_executed_must_fit_its_backend(fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        msgspec.convert(fields, ModelSpec).checked("x")
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda", "cuda:3"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16", "int8"])
+def test_a_torch_model_names_its_device_and_precision(device: str, precision: str) -> None:
+    fields = {**TORCH, "device": device, "precision": precision, "torch": {"compile": True}}
+    checked = msgspec.convert(fields, ModelSpec).checked("x")
+    assert (checked.device, checked.precision, checked.torch.compile) == (device, precision, True)

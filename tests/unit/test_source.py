@@ -10,8 +10,8 @@ from safetensors.numpy import save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from forebay.build import layout, source
-from forebay.build.layout import Pooling
 from forebay.contract.errors import BuildFailed
+from forebay.contract.network import Pooling
 
 CONFIG = {"hidden_size": 8, "vocab_size": 7, "max_position_embeddings": 512, "pad_token_id": 3}
 POOLING = {"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": False}

@@ -3,6 +3,7 @@
 import sys
 import time
 
+import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -10,6 +11,7 @@ from forebay.build.pipeline import Built, build, steps
 from forebay.cli.report import print_built
 from forebay.contract.errors import ForebayError
 from forebay.contract.model import ModelSpec
+from forebay.inference.footprint import measure
 from forebay.runtime.settings import Settings
 from forebay.storage.artifacts import ArtifactStore
 
@@ -17,14 +19,20 @@ from forebay.storage.artifacts import ArtifactStore
 def run(settings: Settings, spec: ModelSpec) -> None:
     """Build one model, showing progress on stderr and the result on stdout.
 
+    What a worker of it costs goes into the report, too.
+
     Raises:
         BuildFailed: a step failed, or the result is under the bar.
+        ArtifactError: what was built doesn't load as a worker loads it.
     """
     store = ArtifactStore(settings.home)
     show = _with_bar if sys.stderr.isatty() else _with_lines
     built = show(spec, store)
     leave_reference(spec, store)
-    print_built(built)
+    footprint = measure(spec, store.home)
+    report = msgspec.structs.replace(built.report, footprint=footprint)
+    store.keep_report(spec.name, report)
+    print_built(msgspec.structs.replace(built, report=report))
 
 
 def leave_reference(spec: ModelSpec, store: ArtifactStore) -> None:

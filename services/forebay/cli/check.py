@@ -4,11 +4,15 @@ import contextlib
 import json
 import sys
 
+import msgspec
+
+from forebay.cli.report import costs
 from forebay.contract.model import BackendName, ModelSpec
 from forebay.inference.backends.base import Backend
 from forebay.inference.backends.load import load
 from forebay.inference.backends.python import PythonModel
 from forebay.inference.backends.tensors import TensorsModel
+from forebay.inference.footprint import measure
 from forebay.inference.steps.model import PipelineModel
 from forebay.runtime.catalog import Catalog
 from forebay.runtime.settings import Settings
@@ -17,7 +21,9 @@ from forebay.storage.artifacts import ArtifactStore
 
 
 def run(settings: Settings, spec: ModelSpec, catalog: Catalog) -> None:
-    """Load and warm a model; print its version and, where it has one, the schema of a row.
+    """Load and warm a model; print its version and what a worker of it costs.
+
+    What a row is like is printed too, where the model has a schema of it.
 
     Args:
         settings: the process's.
@@ -29,6 +35,7 @@ def run(settings: Settings, spec: ModelSpec, catalog: Catalog) -> None:
         ConfigurationError: its class is not where its source says.
     """
     setup_logging(settings, f"check:{spec.name}")
+    store = ArtifactStore(settings.home)
     with contextlib.redirect_stdout(sys.stderr):
         # A python model is not told to gateways: what serves may still be the code of before.
         backend: Backend | PipelineModel
@@ -37,8 +44,9 @@ def run(settings: Settings, spec: ModelSpec, catalog: Catalog) -> None:
         elif spec.backend is BackendName.PIPELINE:
             backend = PipelineModel(spec, catalog)
         else:
-            backend = load(spec, ArtifactStore(settings.home))
+            backend = load(spec, store)
         backend.warm()
+        backend.close()
     told: dict[str, object] = {}
     if isinstance(backend, TensorsModel):
         for field, specs in (
@@ -54,6 +62,10 @@ def run(settings: Settings, spec: ModelSpec, catalog: Catalog) -> None:
     if isinstance(backend, PipelineModel):
         print(f"{spec.name} {backend.version} loads; its steps: {', '.join(spec.steps)}.")
     else:
+        footprint = measure(spec, store.home)
+        if spec.is_built and (report := store.report(spec.name)) is not None:
+            store.keep_report(spec.name, msgspec.structs.replace(report, footprint=footprint))
         print(f"{spec.name} {backend.version} loads, and has answered its samples.")
+        print(costs(footprint))
     if told:
         print(json.dumps(told, indent=2, ensure_ascii=False))

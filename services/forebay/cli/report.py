@@ -5,7 +5,7 @@ import msgspec
 from forebay.build.pipeline import Built
 from forebay.cli.show import print_table
 from forebay.contract.errors import ArtifactError
-from forebay.contract.manifest import BuildReport, Manifest
+from forebay.contract.manifest import BuildReport, Footprint, Manifest
 from forebay.contract.tensors import TensorSignature
 from forebay.storage.artifacts import ArtifactStore
 
@@ -14,8 +14,7 @@ _COLUMNS = ("step", "what", "MB", "closeness", "same", "invariance", "speed", "s
 
 def print_built(built: Built) -> None:
     """Print what a build gave."""
-    print(summary(built.artifact.manifest, built.report))
-    print_steps(built.report)
+    _print_report(built.artifact.manifest, built.report)
 
 
 def print_report(store: ArtifactStore, model: str, *, raw: bool) -> None:
@@ -38,7 +37,13 @@ def print_report(store: ArtifactStore, model: str, *, raw: bool) -> None:
     if raw:
         print(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())
         return
-    print(summary(artifact.manifest, report))
+    _print_report(artifact.manifest, report)
+
+
+def _print_report(manifest: Manifest, report: BuildReport) -> None:
+    print(summary(manifest, report))
+    if report.footprint is not None:
+        print(costs(report.footprint))
     print_steps(report)
 
 
@@ -117,3 +122,18 @@ def _close(report: BuildReport) -> str:
             f"{agreement.mean_difference:.4f}, {agreement.variance:.6f} in other company"
         )
     return "nothing measured"
+
+
+def costs(footprint: Footprint) -> str:
+    """What a worker costs, in one line."""
+    steps = {
+        "import": footprint.import_ms,
+        "load": footprint.load_ms,
+        "warm": footprint.warm_ms,
+    }
+    told = ", ".join(f"{name} {ms / 1_000:.2f}" for name, ms in steps.items())
+    return (
+        f"A worker of it is ready in {sum(steps.values()) / 1_000:.2f} s ({told}), and holds "
+        f"{footprint.rss_bytes / 1e6:.0f} MB, {footprint.peak_rss_bytes / 1e6:.0f} MB at most; it "
+        f"imports {', '.join(footprint.imported) or 'none of the libraries of models'}."
+    )

@@ -16,6 +16,7 @@ import msgspec
 from forebay.contract.class_source import ClassSource
 from forebay.contract.errors import ArtifactError, ForebayError
 from forebay.contract.model import BackendName, ModelSpec
+from forebay.local import execution
 from forebay.local.checks import BusyError, check_port, check_redis
 from forebay.local.readiness import gateway_ready
 from forebay.local.server import HOW_TO_GET_IT, find_program, read_version
@@ -72,6 +73,7 @@ def examine(settings: Settings) -> list[Finding]:
     else:
         findings.append(Finding("model catalog", True, settings.models_file))
         findings += _models(settings, catalog)
+        findings += _providers(catalog)
     return [
         *findings,
         *_ports(settings),
@@ -119,8 +121,23 @@ def _models(settings: Settings, catalog: Catalog) -> list[Finding]:
                     required=not built,
                 )
             )
+    if any(spec.backend is BackendName.TORCH for spec in catalog.models.values()):
+        findings.append(_packages("torch", "torch", "transformers", "safetensors", "tokenizers"))
     tools = _packages("build", "torch", "transformers", "onnx", "onnxscript", "safetensors")
     return [*findings, msgspec.structs.replace(tools, required=unbuilt)]
+
+
+def _providers(catalog: Catalog) -> list[Finding]:
+    """What can execute graphs here, and the models that ask for something else."""
+    there = execution.available()
+    return [
+        Finding("ONNX providers", bool(there), ", ".join(there), "see extra onnx", required=False),
+        *(
+            Finding(f"providers of {name}", False, told, f"see models.{name}.onnx")
+            for name, told in execution.lacking(catalog, there).items()
+            if there
+        ),
+    ]
 
 
 def _class(spec: ModelSpec) -> Finding:
@@ -234,7 +251,11 @@ def _torch() -> Finding:
         version = metadata.version("torch")
     except metadata.PackageNotFoundError:
         return Finding(
-            "torch", False, "for building models only", "pip install -e '.[build]'", required=False
+            "torch",
+            False,
+            "for building models, and for those that run in it",
+            "pip install -e '.[build]'",
+            required=False,
         )
     cuda = any((d.name or "").startswith("nvidia-") for d in metadata.distributions())
     return Finding("torch", True, f"{version}, {'CUDA' if cuda else 'CPU'} build", required=False)

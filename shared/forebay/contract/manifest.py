@@ -12,6 +12,7 @@ from forebay.contract.build_steps import StepReport
 from forebay.contract.errors import ArtifactError
 from forebay.contract.image import ImageForm
 from forebay.contract.model import Precision
+from forebay.contract.network import Network
 from forebay.contract.rows import Function, Task
 from forebay.contract.tensors import TensorSignature
 
@@ -87,6 +88,7 @@ class Manifest(msgspec.Struct, frozen=True):
         samples: texts run before a worker reports ready; none of a model that takes no text.
         files: every file but the manifest and the report.
         head: of a classifier.
+        network: what the weights are of; None for a graph, which says so itself.
         image: how a model that takes images is fed.
         signature: the graph's tensors, of a model that takes no text.
     """
@@ -102,6 +104,7 @@ class Manifest(msgspec.Struct, frozen=True):
     versions: Versions
     head: Head | None = None
     format: int = FORMAT_VERSION
+    network: Network | None = None
     image: ImageForm | None = None
     signature: TensorSignature | None = None
 
@@ -114,7 +117,11 @@ class Manifest(msgspec.Struct, frozen=True):
             self.precision,
             self.limits,
             [(f.path, f.sha256) for f in sorted(self.files, key=lambda f: f.path)],
-            *(part for part in (self.head, self.image, self.signature) if part is not None),
+            *(
+                part
+                for part in (self.head, self.network, self.image, self.signature)
+                if part is not None
+            ),
         )
         return hashlib.sha256(msgspec.json.encode(told, order="deterministic")).hexdigest()
 
@@ -194,6 +201,28 @@ class Speed(msgspec.Struct, frozen=True):
     high: float | None = None
 
 
+class Footprint(msgspec.Struct, frozen=True):
+    """What a worker of a model costs, measured in a fresh process that loads it as a worker does.
+
+    Attributes:
+        backend: what executes it.
+        import_ms: time to import the worker and the backend's libraries.
+        load_ms: time to check the artifact and load the model.
+        warm_ms: time to run its samples.
+        rss_bytes: resident memory once it is ready.
+        peak_rss_bytes: the most it was on the way there.
+        imported: those of torch, transformers and onnxruntime that are imported then.
+    """
+
+    backend: str
+    import_ms: float
+    load_ms: float
+    warm_ms: float
+    rss_bytes: int
+    peak_rss_bytes: int
+    imported: tuple[str, ...]
+
+
 class BuildReport(msgspec.Struct, frozen=True):
     """What a build measured; kept beside the manifest as `report.json`.
 
@@ -203,6 +232,7 @@ class BuildReport(msgspec.Struct, frozen=True):
         smoothing: strength of the smoothing, 0..1; see decision 0005.
         kept_fp32: products in full precision; with `int4-weight-only`, in 8 bits.
         steps: what each step did, in order.
+        footprint: what a worker of it costs.
     """
 
     speed: Speed
@@ -214,3 +244,4 @@ class BuildReport(msgspec.Struct, frozen=True):
     accuracy: Accuracy | None = None
     agreement: Agreement | None = None
     steps: tuple[StepReport, ...] = ()
+    footprint: Footprint | None = None

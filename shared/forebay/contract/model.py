@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from forebay.contract.class_source import FORM, ClassSource
 from forebay.contract.errors import ConfigurationError
+from forebay.contract.execution import CPU, OnnxOptions, TorchOptions, is_device
 from forebay.contract.image import ImageTable
 from forebay.contract.recipe import BuildSpec
 from forebay.contract.rows import Task
@@ -35,6 +36,7 @@ class BackendName(StrEnum):
     """What executes a model."""
 
     ONNX = "onnx"
+    TORCH = "torch"
     PYTHON = "python"
     ECHO = "echo"
     PIPELINE = "pipeline"
@@ -51,15 +53,24 @@ class Precision(StrEnum):
 
     `int8` quantizes weights per channel and activations per token, so that a row's result does
     not depend on who shares its batch. `int8-weight-only` and `int4-weight-only` quantize weights
-    in blocks and compute in full precision: smaller, not faster. `fp16` halves the file; an
-    ONNX Runtime without 16-bit kernels, as on most CPUs, computes in full precision.
+    in blocks and compute in full precision: smaller, not faster. `fp16` and `bf16` compute in 16
+    bits, of which `bf16` has FP32's range; `fp16` halves an ONNX graph, but an ONNX Runtime without
+    16-bit kernels, as on most CPUs, computes in full precision.
     """
 
     FP32 = "fp32"
     INT8 = "int8"
     FP16 = "fp16"
+    BF16 = "bf16"
     INT8_WEIGHT_ONLY = "int8-weight-only"
     INT4_WEIGHT_ONLY = "int4-weight-only"
+
+
+PRECISIONS = {
+    BackendName.ONNX: frozenset(Precision) - {Precision.BF16},
+    BackendName.TORCH: frozenset({Precision.FP32, Precision.FP16, Precision.BF16, Precision.INT8}),
+}
+"""Precisions that a backend's artifacts come in."""
 
 
 UNQUANTIZED = frozenset({Task.IMAGE_CLASSIFICATION, Task.TENSORS})
@@ -159,6 +170,9 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         build: how its artifact is made.
         version: what this table is called among the versions of the model.
         versions: other versions, each with what it has otherwise than this table.
+        device: where a torch model runs: `cpu`, `cuda`, or `cuda:N` for one of several.
+        torch: how the torch backend executes it.
+        onnx: how the onnx backend executes it.
         name: what the catalog calls it.
         folder: the catalog's.
     """
@@ -179,6 +193,9 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     build: BuildSpec = BuildSpec()
     version: str = "default"
     versions: dict[Annotated[str, Meta(pattern=f"^{VERSION_PATTERN}$")], Version] = {}
+    device: str = CPU
+    torch: TorchOptions = TorchOptions()
+    onnx: OnnxOptions = OnnxOptions()
     name: str = ""
     folder: str = ""
     steps: tuple[str, ...] = ()
@@ -255,6 +272,7 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 bool(self.steps) == (self.task is Task.PIPELINE),
                 "given for a pipeline, and for no other task",
             ),
+            *self._of_execution(),
             (
                 "version",
                 _VERSION.fullmatch(self.version) is not None,
@@ -278,7 +296,7 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             (
                 "build",
                 self.task not in UNQUANTIZED
-                or msgspec.structs.replace(self.build, min_accuracy=None) == BuildSpec(),
+                or self.build == BuildSpec(min_accuracy=self.build.min_accuracy),
                 f"left out, but for min_accuracy: a graph of {self.task.value!r} is left as it is",
             ),
             *self._of_graphs(),
@@ -286,7 +304,38 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             if not ok:
                 raise ConfigurationError(f"{where}.{field}: must be {rule}.")
         self.build.check(f"{where}.build")
+        self.onnx.check(f"{where}.onnx")
         return msgspec.structs.replace(self, name=name)
+
+    def _of_execution(self) -> tuple[tuple[str, bool, str], ...]:
+        """Rules for what executes it: the field, whether it is well, and what it must be."""
+        is_torch, is_onnx = self.backend is BackendName.TORCH, self.backend is BackendName.ONNX
+        made = ", ".join(sorted(PRECISIONS[self.backend])) if self.backend in PRECISIONS else ""
+        return (
+            ("device", is_device(self.device), "`cpu`, `cuda` or `cuda:N`"),
+            (
+                "device",
+                is_torch or self.device == CPU,
+                "left out unless the backend is 'torch'; an onnx model names `onnx.providers`",
+            ),
+            (
+                "backend",
+                not is_torch or self.task not in UNQUANTIZED,
+                f"'onnx' for the task {self.task.value!r}: PyTorch runs models of text",
+            ),
+            (
+                "build",
+                not is_torch or self.build == self.build.measuring,
+                "`evaluation` and `min_accuracy` at most: the rest is for ONNX graphs",
+            ),
+            ("torch", is_torch or self.torch == TorchOptions(), "left out of another backend's"),
+            ("onnx", is_onnx or self.onnx == OnnxOptions(), "left out of another backend's"),
+            (
+                "precision",
+                not made or self.precision in PRECISIONS[self.backend],
+                f"one that the backend {self.backend.value!r} has: {made}",
+            ),
+        )
 
     def _of_graphs(self) -> tuple[tuple[str, bool, str], ...]:
         """Rules for images and tensors: the field, whether it is well, and what it must be."""

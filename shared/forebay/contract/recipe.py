@@ -77,6 +77,11 @@ class BuildSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     min_accuracy: float | None = None
     distill: DistillSpec | None = None
 
+    @property
+    def measuring(self) -> "BuildSpec":
+        """What it says about measuring, and nothing about making."""
+        return BuildSpec(evaluation=self.evaluation, min_accuracy=self.min_accuracy)
+
     def check(self, where: str) -> None:
         """Hold each value against its range.
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from forebay.contract.execution import OnnxOptions, TorchOptions
 from forebay.contract.image import ImageTable
 from forebay.contract.model import BatchLimits, DriftWatch, LaneLimits, ModelSpec
 from forebay.contract.recipe import BuildSpec, DistillSpec
@@ -32,6 +33,8 @@ def catalog_schema() -> dict[str, Any]:
         BuildSpec,
         DistillSpec,
         DriftWatch,
+        TorchOptions,
+        OnnxOptions,
         Version,
     ):
         _tell(parts[struct.__name__], struct)

@@ -104,6 +104,21 @@ class ArtifactStore:
         except _UNREADABLE as error:
             raise ArtifactError(f"{path} can't be read: {error}; {_build(model)}.") from error
 
+    def keep_report(self, model: str, report: BuildReport) -> None:
+        """Replace the report of the current artifact by one that says more.
+
+        Raises:
+            ArtifactError: the model isn't built.
+            OSError: the disk is full or not writable. The report stays what it was.
+        """
+        folder = self.current(model)
+        part = folder / f"{_PART}{secrets.token_hex(8)}"
+        try:
+            _write_json(part, report)
+            part.replace(folder / REPORT)
+        finally:
+            part.unlink(missing_ok=True)
+
     def entries(self) -> list[Artifact]:
         """Every artifact, by model, the current one of a model first.
 

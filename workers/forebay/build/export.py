@@ -7,7 +7,8 @@ import numpy as np
 from onnx import ModelProto
 
 from forebay.build import tracing
-from forebay.build.layout import Layout, Pooling
+from forebay.build.layout import Layout
+from forebay.contract.network import Pooling
 
 
 def export(folder: Path, layout: Layout, out: Path) -> ModelProto:

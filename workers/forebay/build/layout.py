@@ -1,7 +1,6 @@
 """What a sentence-transformers folder says about its model: pooling, limits, special tokens."""
 
 import json
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +9,7 @@ from tokenizers import Tokenizer
 
 from forebay.contract.errors import BuildFailed
 from forebay.contract.manifest import TextLimits
-
-
-class Pooling(StrEnum):
-    """How token vectors become one."""
-
-    MEAN = "mean"
-    CLS = "cls"
+from forebay.contract.network import Pooling
 
 
 class Layout(msgspec.Struct, frozen=True):

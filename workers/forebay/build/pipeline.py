@@ -12,7 +12,7 @@ import msgspec
 from forebay.build import bars
 from forebay.contract.errors import BuildFailed
 from forebay.contract.manifest import BuildReport
-from forebay.contract.model import UNQUANTIZED, ModelSpec, Precision
+from forebay.contract.model import UNQUANTIZED, BackendName, ModelSpec, Precision
 from forebay.contract.recipe import Fuse
 from forebay.contract.rows import Task
 from forebay.storage.artifacts import Artifact, ArtifactStore
@@ -40,6 +40,8 @@ class Built(msgspec.Struct, frozen=True):
 def steps(spec: ModelSpec) -> tuple[str, ...]:
     """What the build of a model goes through, in order."""
     build = spec.build
+    if spec.backend is BackendName.TORCH:
+        return ("source", "evaluate", "publish")
     return (
         "source",
         "export",
@@ -101,6 +103,10 @@ def build(spec: ModelSpec, store: ArtifactStore, *, progress: "Progress" = _unhe
 def _maker(spec: ModelSpec) -> "Callable[[ModelSpec, Path, Progress], Draft]":
     """What makes the draft of a model's kind."""
     # Here, because what only reads this module (the command line) has not torch's two seconds.
+    if spec.backend is BackendName.TORCH:
+        from forebay.build import torch_models
+
+        return torch_models.make
     from forebay.build import graphs, text_models
 
     return graphs.make if spec.task in UNQUANTIZED else text_models.make

@@ -10,6 +10,7 @@ from forebay.build.draft import Progress
 from forebay.build.gauge import Gauge
 from forebay.build.mix import Quantizer, mix
 from forebay.build.trial import Trials
+from forebay.contract.errors import BuildFailed
 from forebay.contract.model import Precision
 
 Remake = Callable[[ModelProto], ModelProto]
@@ -50,7 +51,11 @@ class Setting(msgspec.Struct, frozen=True):
 
 
 def make(precision: Precision, setting: Setting) -> Made:
-    """Bring a graph to a precision, step by step."""
+    """Bring a graph to a precision, step by step.
+
+    Raises:
+        BuildFailed: graphs don't come in it.
+    """
     match precision:
         case Precision.FP32:
             return Made(setting.model, lambda other: other)
@@ -62,6 +67,8 @@ def make(precision: Precision, setting: Setting) -> Made:
             return _weights(setting, bits=8)
         case Precision.INT4_WEIGHT_ONLY:
             return _weights(setting, bits=4)
+        case Precision.BF16:
+            raise BuildFailed('A graph has no BF16: say `backend = "torch"`, or `fp16`.')
 
 
 def _half(setting: Setting) -> Made:

@@ -19,6 +19,7 @@ memory     what is freed goes back to the system
 rate       how fast this worker is
 trouble    says once what goes wrong again and again
 ledger     what is leased, and how each lease ends
+footprint  what a worker costs, measured in a process of its own
 backends/  what executes a model, behind one protocol
 steps/     pipelines: models whose steps are other models
 watch/     what a worker remembers of what it serves, for drift

@@ -15,7 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from forebay.contract.errors import ArtifactError, BackendFailed, ConfigurationError
+from forebay.contract.errors import ArtifactError, BackendFailed
+from forebay.contract.execution import ON_CPU, Providers
+from forebay.inference.backends import providers as execution
 from forebay.inference.backends.base import PreparedRow
 from forebay.runtime.processor import saturates
 
@@ -31,7 +33,8 @@ class Graph:
         output: name of the output that is asked for.
         pad_id: token id for padding.
         threads: threads of one forward pass.
-        providers: ONNX Runtime execution providers, by name, the preferred one first.
+        providers: ONNX Runtime execution providers, by name, the preferred one first, and the
+            options of each.
 
     Raises:
         ArtifactError: the graph can't be loaded.
@@ -39,7 +42,13 @@ class Graph:
     """
 
     def __init__(
-        self, path: Path, *, output: str, pad_id: int, threads: int, providers: tuple[str, ...]
+        self,
+        path: Path,
+        *,
+        output: str,
+        pad_id: int,
+        threads: int,
+        providers: Providers = ON_CPU,
     ) -> None:
         self._open = functools.partial(open_session, path, threads=threads, providers=providers)
         self._session = self._open()
@@ -103,7 +112,7 @@ def _segments(rows: Sequence[PreparedRow], shape: tuple[int, int]) -> npt.NDArra
 
 
 def open_session(
-    path: Path, *, threads: int, providers: tuple[str, ...], profile: Path | None = None
+    path: Path, *, threads: int, providers: Providers, profile: Path | None = None
 ) -> Any:
     """A session of a graph.
 
@@ -111,12 +120,7 @@ def open_session(
         ArtifactError: the graph can't be loaded.
         ConfigurationError: a provider isn't in this machine's ONNX Runtime.
     """
-    missing = [name for name in providers if name not in ort.get_available_providers()]
-    if missing:
-        raise ConfigurationError(
-            f"This machine's ONNX Runtime has no {', '.join(missing)}; it has "
-            f"{', '.join(ort.get_available_providers())}."
-        )
+    execution.check([name for name, _ in providers], ort.get_available_providers())
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from forebay.contract.errors import ArtifactError, BackendFailed, InvalidInput
+from forebay.contract.execution import ON_CPU, Providers
 from forebay.contract.manifest import Manifest
 from forebay.contract.rows import DEFAULT_OPTIONS, ImageRow, Options, Output, Row
 from forebay.inference.backends.arrays import DTYPES
@@ -55,7 +56,7 @@ class ImageModel:
         *,
         threads: int,
         streams: int = 1,
-        providers: tuple[str, ...] = ("CPUExecutionProvider",),
+        providers: Providers = ON_CPU,
     ) -> None:
         if manifest.image is None or manifest.head is None:
             raise ArtifactError(

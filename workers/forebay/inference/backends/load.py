@@ -2,35 +2,32 @@
 
 import importlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 from forebay.contract.errors import ArtifactError, ConfigurationError
 from forebay.contract.model import BackendName, ModelSpec
 from forebay.contract.rows import Task
 from forebay.inference.backends.base import Backend
-from forebay.storage.artifacts import ArtifactStore
+from forebay.storage.artifacts import Artifact, ArtifactStore
 from forebay.storage.descriptions import Descriptions
-
-CPU = "CPUExecutionProvider"
 
 MAX_STREAMS = 8
 """Forward passes at once in one process; on a larger machine more replicas serve better."""
 
 
-def load(spec: ModelSpec, store: ArtifactStore, *, providers: Sequence[str] = (CPU,)) -> Backend:
+def load(spec: ModelSpec, store: ArtifactStore) -> Backend:
     """The backend that executes `spec`, loaded but not yet warm.
 
     Args:
         spec: the model.
         store: where its artifact is.
-        providers: ONNX Runtime execution providers, the first one first. Only the CPU's has been
-            run; others (`CUDAExecutionProvider`) are passed on by name.
 
     Raises:
         ArtifactError: the artifact is missing or damaged, or was built from another source,
             precision or task than the spec now asks for; or a python model doesn't load.
-        ConfigurationError: a provider isn't in this machine's ONNX Runtime, or a python model's
-            class isn't where its source says, or the model is a pipeline.
+        ConfigurationError: an execution provider isn't in this machine's ONNX Runtime, a device or
+            a library isn't on it, a python model's class isn't where its source says, or the model
+            is a pipeline.
     """
     match spec.backend:
         case BackendName.ECHO:
@@ -47,25 +44,55 @@ def load(spec: ModelSpec, store: ArtifactStore, *, providers: Sequence[str] = (C
                 "process. Ask a running gateway, or load its steps."
             )
         case BackendName.ONNX:
-            artifact = store.open(spec.name)
-            for field, built, wanted in (
-                ("task", artifact.manifest.task, spec.task),
-                ("source", artifact.manifest.source, spec.source),
-                ("precision", artifact.manifest.precision, spec.precision),
-            ):
-                if built != wanted:
-                    raise ArtifactError(
-                        f"Model {spec.name!r} was built with {field} {str(built)!r} and is now "
-                        f"asked to have {str(wanted)!r}: run `forebay models build {spec.name}`."
-                    )
-            threads = min(spec.threads, _cores()) or _cores()
+            from forebay.inference.backends import providers
+
+            artifact = _artifact(spec, store)
+            threads, streams = _room(spec)
             return _class_of(artifact.manifest.task)(
                 artifact.folder,
                 artifact.manifest,
                 threads=threads,
-                streams=min(_cores() // threads, MAX_STREAMS),
-                providers=tuple(providers),
+                streams=streams,
+                providers=providers.sessions(spec.onnx, home=store.home),
             )
+        case BackendName.TORCH:
+            from forebay.inference.backends.torch import TorchModel
+
+            artifact = _artifact(spec, store)
+            threads, streams = _room(spec)
+            return TorchModel(
+                artifact.folder,
+                artifact.manifest,
+                threads=threads,
+                streams=streams,
+                device=spec.device,
+                options=spec.torch,
+            )
+
+
+def _artifact(spec: ModelSpec, store: ArtifactStore) -> Artifact:
+    """The artifact of a spec, checked against it and against its own manifest."""
+    artifact = store.open(spec.name)
+    manifest = artifact.manifest
+    backend = BackendName.ONNX if manifest.network is None else BackendName.TORCH
+    for field, built, wanted in (
+        ("task", manifest.task, spec.task),
+        ("source", manifest.source, spec.source),
+        ("precision", manifest.precision, spec.precision),
+        ("backend", backend, spec.backend),
+    ):
+        if built != wanted:
+            raise ArtifactError(
+                f"Model {spec.name!r} was built with {field} {str(built)!r} and is now "
+                f"asked to have {str(wanted)!r}: run `forebay models build {spec.name}`."
+            )
+    return artifact
+
+
+def _room(spec: ModelSpec) -> tuple[int, int]:
+    """Threads of one forward pass, and passes at once."""
+    threads = min(spec.threads, _cores()) or _cores()
+    return threads, min(_cores() // threads, MAX_STREAMS)
 
 
 def import_libraries(specs: Iterable[ModelSpec]) -> None:

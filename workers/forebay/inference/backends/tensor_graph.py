@@ -14,6 +14,7 @@ import numpy as np
 import onnxruntime as ort
 
 from forebay.contract.errors import BackendFailed
+from forebay.contract.execution import Providers
 from forebay.contract.tensors import TensorSignature
 from forebay.inference.backends.arrays import BF16, Array, joined
 from forebay.inference.backends.graph import open_session
@@ -40,7 +41,7 @@ class TensorGraph:
     """
 
     def __init__(
-        self, path: Path, signature: TensorSignature, *, threads: int, providers: tuple[str, ...]
+        self, path: Path, signature: TensorSignature, *, threads: int, providers: Providers
     ) -> None:
         self._session = open_session(path, threads=threads, providers=providers)
         self._signature = signature

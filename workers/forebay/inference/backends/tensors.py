@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from forebay.contract.errors import ArtifactError, BackendFailed, InvalidInput
+from forebay.contract.execution import ON_CPU, Providers
 from forebay.contract.manifest import Manifest
 from forebay.contract.rows import DEFAULT_OPTIONS, Options, Output, Row, Tensors, TensorsRow
 from forebay.contract.tensors import ANY, BYTES, TensorSignature
@@ -38,7 +39,7 @@ class TensorsModel:
         *,
         threads: int,
         streams: int = 1,
-        providers: tuple[str, ...] = ("CPUExecutionProvider",),
+        providers: Providers = ON_CPU,
     ) -> None:
         self.threads = threads
         self._streams = streams
