@@ -10,6 +10,7 @@
     lane      enqueue, through one
     parts     cuts rows into lane entries
     producer  all of it that a process needs which enqueues and waits
+    shares    which of a model's versions something is given to
     consumer  read, renew, reclaim, settle: what a worker does
     cancel    end predictions that nobody wants any more
     endings   what a worker hears of that

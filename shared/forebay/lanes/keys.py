@@ -65,7 +65,7 @@ those three `lacks`, which is `large` or `gone`; `joined`, predictions that had 
 
 A model's traffic is one entry for each change of its versions' shares; the last one holds: `s`
 shares as JSON, empty for those of `models.toml`; `w` why; `b` the change that rolling it back leads
-to.
+to. Workers of pipelines read it as gateways do, for their steps.
 
 Of a version whose workers are to take up a new artifact, the reloads are by worker what is asked of
 it and how far it is. Of a shadow, the copies are as `ID:SINCE` what it was sent and is not compared
