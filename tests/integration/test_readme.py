@@ -13,12 +13,18 @@ from tests.fixtures.stack import ROOT, Stack
 README = (ROOT / "README.md").read_text("utf-8")
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
+CODE = re.compile(r"^ *```.*?^ *```$|`[^`]+`", re.MULTILINE | re.DOTALL)
 PAGES = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
     ROOT / "CHANGELOG.md",
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
+
+
+def links(page: Path) -> list[str]:
+    """Where a page's links lead; what stands in code is none."""
+    return LINK.findall(CODE.sub("", page.read_text("utf-8")))
 
 
 def blocks(language: str) -> list[str]:
@@ -85,7 +91,7 @@ def test_the_readme_has_something_to_run_in_each_language() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_link_leads_somewhere(page: Path) -> None:
-    for target in LINK.findall(page.read_text("utf-8")):
+    for target in links(page):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
@@ -99,6 +105,6 @@ def test_every_page_of_the_docs_is_reachable_from_the_readme() -> None:
         if page.is_dir():
             waiting += sorted(page.glob("*.md"))
         elif page.suffix == ".md":
-            for target in LINK.findall(page.read_text("utf-8")):
+            for target in links(page):
                 waiting.append((page.parent / target).resolve())
     assert [page for page in PAGES if page.resolve() not in reached] == []
