@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from forebay.contract.errors import ArtifactError, ForebayError
-from forebay.contract.model import BackendName, ModelSpec
+from forebay.contract.model import ModelSpec
 from forebay.local.checks import check_port, check_redis
 from forebay.local.home import forget_url, hold_home, tell_url, until_left, whole_path
 from forebay.local.processes import Stage, Supervisor, Task
@@ -257,9 +257,8 @@ def missing_artifacts(home: Path, catalog: Catalog) -> list[ModelSpec]:
         except ArtifactError:
             missing.append(spec)
             continue
-        in_torch = manifest.network is not None
-        built = (manifest.source, manifest.precision, in_torch)
-        if built != (spec.source, spec.precision, spec.backend is BackendName.TORCH):
+        built = (manifest.source, manifest.precision, manifest.backend)
+        if built != (spec.source, spec.precision, spec.backend):
             missing.append(spec)
     return missing
 

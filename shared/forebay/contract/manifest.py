@@ -11,7 +11,7 @@ import msgspec
 from forebay.contract.build_steps import StepReport
 from forebay.contract.errors import ArtifactError
 from forebay.contract.image import ImageForm
-from forebay.contract.model import Precision
+from forebay.contract.model import BackendName, Precision
 from forebay.contract.network import Network
 from forebay.contract.rows import Function, Task
 from forebay.contract.tensors import TensorSignature
@@ -135,6 +135,11 @@ class Manifest(msgspec.Struct, frozen=True):
         if self.limits is None:
             raise ArtifactError(f"{self.model!r} was built for {self.task.value!r}: no text model.")
         return self.limits
+
+    @property
+    def backend(self) -> BackendName:
+        """What executes it."""
+        return BackendName.ONNX if self.network is None else BackendName.TORCH
 
     @property
     def version(self) -> str:

@@ -4,7 +4,6 @@ Their graphs ship as they are (decision 0025): a file's bytes are copied, a fold
 exported in FP32.
 """
 
-import os
 from pathlib import Path
 
 import msgspec
@@ -18,6 +17,7 @@ from forebay.contract.manifest import Agreement, Head, Speed
 from forebay.contract.model import ONNX_FILE, ModelSpec, Precision
 from forebay.contract.rows import Task
 from forebay.contract.tensors import ANY, TensorSignature, TensorSpec, fits
+from forebay.runtime import processor
 
 _PIXELS = ("FP32", "FP16", "UINT8")
 _SCORES = ("FP32", "FP16")
@@ -60,7 +60,7 @@ def make(spec: ModelSpec, work: Path, progress: Progress) -> Draft:
         )
     folder = work / "artifact"
     folder.mkdir()
-    made = _make(spec, folder, spec.threads or os.cpu_count() or 1, progress)
+    made = _make(spec, folder, spec.threads or processor.cores(), progress)
     manifest = manifest_of(
         spec,
         folder,

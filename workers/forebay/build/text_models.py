@@ -1,6 +1,5 @@
 """The build of text models: from a Hugging Face folder to a draft, step by step."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +21,7 @@ from forebay.build.gauge import Gauge
 from forebay.build.kinds import TextKind
 from forebay.contract.model import ModelSpec
 from forebay.contract.recipe import Fuse
+from forebay.runtime import processor
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -44,7 +44,7 @@ def make(spec: ModelSpec, work: Path, progress: Progress) -> Draft:
         BuildFailed: a step failed.
         OSError: the disk is full or not writable.
     """
-    cores = os.cpu_count() or 1
+    cores = processor.cores()
     build, folder, fp32 = spec.build, work / "artifact", work / "fp32.onnx"
     folder.mkdir()
     progress("source", 0.0)

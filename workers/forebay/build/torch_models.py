@@ -1,6 +1,5 @@
 """The build of text models for the torch backend: weights in their precision, held against FP32."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from forebay.contract.network import Network
 from forebay.contract.rows import Task
 from forebay.networks.network import open_network, save
 from forebay.networks.running import Runner
+from forebay.runtime import processor
 
 
 class TorchEncoder(Encoder):
@@ -56,7 +56,7 @@ def make(spec: ModelSpec, work: Path, progress: Progress) -> Draft:
     Raises:
         BuildFailed: the weights can't be loaded, or the model doesn't run in this precision.
     """
-    cores = os.cpu_count() or 1
+    cores = processor.cores()
     threads = spec.threads or cores
     folder, full = work / "artifact", work / "fp32"
     folder.mkdir()

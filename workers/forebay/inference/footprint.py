@@ -65,7 +65,7 @@ def _measured(spec: ModelSpec, home: Path) -> Footprint:
     import_libraries([spec])
     imported = time.perf_counter()
 
-    from forebay.inference.memory import give_back_large_blocks
+    from forebay.inference.memory import give_back_large_blocks, peak_bytes, resident_bytes
     from forebay.storage.artifacts import ArtifactStore
 
     give_back_large_blocks()
@@ -80,35 +80,15 @@ def _measured(spec: ModelSpec, home: Path) -> Footprint:
     loaded = time.perf_counter()
     backend.warm()
     warm = time.perf_counter()
-    rss, peak = _memory()
     return Footprint(
         backend=spec.backend.value,
         import_ms=_ms(imported - began),
         load_ms=_ms(loaded - imported),
         warm_ms=_ms(warm - loaded),
-        rss_bytes=rss,
-        peak_rss_bytes=peak,
+        rss_bytes=resident_bytes(),
+        peak_rss_bytes=peak_bytes(),
         imported=tuple(name for name in HEAVY if name in sys.modules),
     )
-
-
-def _memory() -> tuple[int, int]:
-    """Resident bytes now, and the most there have been.
-
-    On Linux the kernel tells of this program alone; `getrusage` would count in the process that
-    started it. Elsewhere the most stands for both.
-    """
-    try:
-        lines = Path("/proc/self/status").read_text("ascii").splitlines()
-    except OSError:
-        import resource
-
-        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        most *= 1 if sys.platform == "darwin" else 1_024
-        return most, most
-    told = dict(line.split(":", 1) for line in lines)
-    rss, peak = (int(told[name].split()[0]) * 1_024 for name in ("VmRSS", "VmHWM"))
-    return rss, peak
 
 
 def _ms(seconds: float) -> float:

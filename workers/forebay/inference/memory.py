@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import gc
 import os
+import re
 import resource
 import sys
 from pathlib import Path
@@ -39,6 +40,21 @@ def resident_bytes() -> int:
     try:
         pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
     except (OSError, IndexError, ValueError):
-        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return most if sys.platform == "darwin" else most * 1024
+        return _most_bytes()
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def peak_bytes() -> int:
+    """The most memory that this process ever held (RSS)."""
+    # Not what `getrusage` says, which Linux carries over from the process that started this one.
+    try:
+        told = Path("/proc/self/status").read_text("ascii", "replace")
+    except OSError:
+        return _most_bytes()
+    found = re.search(r"^VmHWM:\s*(\d+) kB$", told, re.MULTILINE)
+    return int(found[1]) * 1024 if found else _most_bytes()
+
+
+def _most_bytes() -> int:
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024

@@ -22,9 +22,9 @@ from forebay.contract.errors import ForebayError, InvalidInput
 from forebay.contract.rows import Row
 from forebay.inference.backends.base import Backend
 from forebay.inference.backends.load import load
-from forebay.inference.memory import give_back_large_blocks
+from forebay.inference.memory import give_back_large_blocks, peak_bytes, resident_bytes
 from forebay.storage.artifacts import ArtifactStore
-from forebay.tune import memory, traffic
+from forebay.tune import traffic
 from forebay.tune.engine import Ended, Engine
 from forebay.tune.orders import Answer, Arrive, Failed, Order, Ready, Saturate, Setup, Stretch
 
@@ -55,7 +55,7 @@ class Trial:
             start_ms=1_000 * started,
             shortest=min(lengths),
             longest=max(lengths),
-            memory_bytes=memory.held_bytes(),
+            memory_bytes=resident_bytes(),
         )
 
     async def obey(self, order: Saturate | Arrive) -> Stretch:
@@ -83,7 +83,7 @@ def _stretch(passes: list[Ended], *, seconds: float, arrived: int, latencies: bo
         arrived=arrived,
         latencies_ms=tuple(round(ms, 3) for ms in waited) if latencies else (),
         unfinished=arrived - len(waited),
-        memory_bytes=memory.peak_bytes(),
+        memory_bytes=peak_bytes(),
     )
 
 

@@ -1,13 +1,13 @@
 """Turns a model's spec into its backend. Only the chosen backend is imported."""
 
 import importlib
-import os
 from collections.abc import Callable, Iterable
 
 from forebay.contract.errors import ArtifactError, ConfigurationError
 from forebay.contract.model import BackendName, ModelSpec
 from forebay.contract.rows import Task
 from forebay.inference.backends.base import Backend
+from forebay.runtime.processor import cores
 from forebay.storage.artifacts import Artifact, ArtifactStore
 from forebay.storage.descriptions import Descriptions
 
@@ -74,12 +74,11 @@ def _artifact(spec: ModelSpec, store: ArtifactStore) -> Artifact:
     """The artifact of a spec, checked against it and against its own manifest."""
     artifact = store.open(spec.name)
     manifest = artifact.manifest
-    backend = BackendName.ONNX if manifest.network is None else BackendName.TORCH
     for field, built, wanted in (
         ("task", manifest.task, spec.task),
         ("source", manifest.source, spec.source),
         ("precision", manifest.precision, spec.precision),
-        ("backend", backend, spec.backend),
+        ("backend", manifest.backend, spec.backend),
     ):
         if built != wanted:
             raise ArtifactError(
@@ -91,8 +90,9 @@ def _artifact(spec: ModelSpec, store: ArtifactStore) -> Artifact:
 
 def _room(spec: ModelSpec) -> tuple[int, int]:
     """Threads of one forward pass, and passes at once."""
-    threads = min(spec.threads, _cores()) or _cores()
-    return threads, min(_cores() // threads, MAX_STREAMS)
+    there = cores()
+    threads = min(spec.threads, there) or there
+    return threads, min(there // threads, MAX_STREAMS)
 
 
 def import_libraries(specs: Iterable[ModelSpec]) -> None:
@@ -119,10 +119,3 @@ def _class_of(task: Task) -> Callable[..., Backend]:
             from forebay.inference.backends.onnx import OnnxModel
 
             return OnnxModel
-
-
-def _cores() -> int:
-    """Cores this process may use, which a container can make fewer than the machine's."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
