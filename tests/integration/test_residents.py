@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import psutil
 import pytest
 import tritonclient.http as triton
@@ -204,6 +205,9 @@ async def test_operators_load_and_unload(house: House) -> None:
         assert "Traceback" not in done.stderr
 
     # The same from afar, by Triton's repository extension.
+    row = triton.InferInput("value", [1], "BYTES")
+    row.set_data_from_numpy(np.array([b'{"n": 1}'], dtype=object))
+
     def play() -> None:
         with triton.InferenceServerClient(house.fleet.url.removeprefix("http://")) as client:
 
@@ -214,13 +218,65 @@ async def test_operators_load_and_unload(house: House) -> None:
             client.unload_model("a")
             assert (states()["a"]["state"], states()["a"]["reason"]) == ("UNAVAILABLE", "unloaded")
             assert states()["b"]["state"] == "READY"
+            assert not client.is_model_ready("a")
+            assert client.is_model_ready("b")
+            with pytest.raises(InferenceServerException, match="'a' was unloaded"):
+                client.infer("a", [row])
             client.unload_model("a")  # once more is no error
             client.load_model("a")
             assert states()["a"]["state"] == "READY"
+            assert client.is_model_ready("a")
+            assert client.infer("a", [row]).as_numpy("value") is not None
             with pytest.raises(InferenceServerException, match="no model 'z'"):
                 client.load_model("z")
 
     await asyncio.to_thread(play)
+
+
+async def test_who_would_wait_for_what_is_unloaded_is_told_so(house: House) -> None:
+    await start(house, "a", "b")
+    await house.fleet.ready("a", "b")
+    (card,) = await house.listed()
+    assert house.verb("workers", "unload", card.name, "a").returncode == 0
+
+    async def refused() -> bool:
+        answer = await house.ask("a")
+        return answer.status_code == 503 and "'a' was unloaded" in answer.json()["detail"]
+
+    # The gateway has not given the order: it hears of it.
+    await eventually(refused, within_s=WITHIN_S)
+    named = {"Prefer": "wait=25", "Idempotency-Key": "k"}
+    body = {"version": "a", "input": {"n": 2}}
+    answer = await house.http.post("/v1/predictions", json=body, headers=named)
+    assert answer.status_code == 503
+    waits = await house.send("a")
+    assert house.verb("workers", "load", card.name, "a").returncode == 0
+    assert await house.ended(waits) == ["succeeded"]
+
+    async def runs() -> bool:
+        answer = await house.http.post("/v1/predictions", json=body, headers=named)
+        return answer.status_code == 201 and answer.json()["output"] == 2 + MODEL_MB * MB
+
+    await eventually(runs, within_s=WITHIN_S)
+
+
+async def test_who_has_waited_in_vain_is_told_that_there_is_no_worker(house: House) -> None:
+    models = str(catalog(house.folder, ["good", "none"], huge=["huge"]))
+    house.fleet.start("gateway", models_file=models, sync_wait_s="1")
+    house.fleet.start("worker", "good", "huge", "--memory-mb", "300", models_file=models)
+    await house.fleet.ready("good")
+
+    async def said(model: str) -> str:
+        body = {
+            "inputs": [{"name": "value", "datatype": "BYTES", "shape": [1], "data": ['{"n":0}']}]
+        }
+        answer = await house.http.post(f"/v2/models/{model}/infer", json=body)
+        assert answer.status_code == 504, answer.text
+        return str(answer.json()["error"])
+
+    assert (await said("none")).endswith("within 1 s. There is no worker for 'none'.")
+    await said("huge")
+    assert "There is no worker for 'huge': huge doesn't fit" in await said("huge")
 
 
 async def test_a_model_that_fails_to_load_keeps_nobody_from_the_others(house: House) -> None:

@@ -142,6 +142,7 @@ def create_app(settings: Settings, catalog: Catalog, *, versions: Versions | Non
         clock=lanes.clock,
         kept_ms=int(settings.unseen_retention_s * 1000),
     )
+    repository = Repository(lanes.redis, lanes.keys, reads, lanes.clock)
     dispatch = Dispatch(
         settings=settings,
         catalog=catalog,
@@ -155,6 +156,7 @@ def create_app(settings: Settings, catalog: Catalog, *, versions: Versions | Non
         clock=lanes.clock,
         split=split,
         shadows=shadows,
+        repository=repository,
     )
     exchange = Exchange(max_body_bytes=settings.max_body_bytes)
     health = Health(
@@ -166,7 +168,6 @@ def create_app(settings: Settings, catalog: Catalog, *, versions: Versions | Non
         clock=lanes.clock,
     )
 
-    repository = Repository(lanes.redis, lanes.keys, reads, lanes.clock)
     open_inference = oip.OpenInference(dispatch, repository, lambda: health.is_ready)
 
     rpc = None
@@ -179,6 +180,7 @@ def create_app(settings: Settings, catalog: Catalog, *, versions: Versions | Non
     async def lifespan(app: Starlette) -> AsyncGenerator[None]:
         async with contextlib.AsyncExitStack() as stack:
             await stack.enter_async_context(lanes.running())
+            await stack.enter_async_context(kept_going("repository", repository.run))
             if split:
                 await split.look()
                 await stack.enter_async_context(kept_going("split", split.run))

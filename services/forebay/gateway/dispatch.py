@@ -17,6 +17,7 @@ from forebay.contract.errors import (
     ForebayError,
     InvalidInput,
     LaneFull,
+    ModelUnloaded,
     NotFound,
     Unavailable,
 )
@@ -37,6 +38,7 @@ from forebay.gateway.errors import DEFAULT_RETRY_S, raised
 from forebay.gateway.names import Name
 from forebay.gateway.reads import Reads
 from forebay.gateway.repeats import Repeats
+from forebay.gateway.repository import Repository
 from forebay.gateway.shadows import Shadows
 from forebay.gateway.split import Split, Sticky
 from forebay.gateway.versions import Serving, Versions, find
@@ -86,6 +88,7 @@ class Dispatch:
         clock: the server's clock.
         split: gives requests to versions, where a model has several.
         shadows: copies requests to versions that answer nobody.
+        repository: knows what is unloaded.
     """
 
     def __init__(
@@ -103,6 +106,7 @@ class Dispatch:
         clock: Clock,
         split: Split,
         shadows: Shadows,
+        repository: Repository,
     ) -> None:
         self.max_inputs = settings.max_inputs
         self.sync_wait_s = settings.sync_wait_s
@@ -117,6 +121,7 @@ class Dispatch:
         self._clock = clock
         self._split = split
         self._shadows = shadows
+        self._repository = repository
         self._kept_ms = int(settings.result_retention_s * 1000)
         self._unseen_ms = int(settings.unseen_retention_s * 1000)
 
@@ -291,6 +296,7 @@ class Dispatch:
             spec = self._catalog.served.get(id_.model, spec)
         identity = identity_of(rows, truncate=truncate, options=options) if spec.joins else b""
         try:
+            self._repository.check(spec.name)
             parts = parts_of(
                 rows, now_ms=now_ms, deadline_ms=deadline_ms, truncate=truncate, options=options
             )
@@ -305,7 +311,7 @@ class Dispatch:
                 identity=identity,
             )
             replies = await self._waits.wait(submission, wait_s, when_gone)
-        except (LaneFull, InvalidInput):
+        except (LaneFull, InvalidInput, ModelUnloaded):
             await self._refused(name, id_)
             raise
         if not replies:
@@ -316,7 +322,10 @@ class Dispatch:
                     "This gateway stops before the prediction is done. Send it again.",
                     retry_after_s=DEFAULT_RETRY_S,
                 )
-            raise DeadlineExceeded(f"The prediction was not done within {wait_s:g} s.")
+            why = await self._repository.why_idle(spec.name)
+            raise DeadlineExceeded(
+                f"The prediction was not done within {wait_s:g} s. {why}".strip()
+            )
         first = replies[0]
         if first.status is not Status.SUCCEEDED:
             raise raised(first.error)
@@ -362,6 +371,7 @@ class Dispatch:
 
         Raises:
             LaneFull: nothing was enqueued.
+            ModelUnloaded: likewise; only raised where the client waits.
             Unavailable: Redis is out of reach.
         """
         lane = Lane.BULK if wait_s is None else Lane.REALTIME
@@ -381,6 +391,8 @@ class Dispatch:
         identity = identity_of(rows, truncate=truncate, options=options) if spec.joins else b""
         replies: tuple[Reply, ...] = ()
         try:
+            if wait_s is not None:
+                self._repository.check(spec.name)
             parts = parts_of(
                 rows, now_ms=now_ms, deadline_ms=deadline_ms, truncate=truncate, options=options
             )
@@ -400,7 +412,7 @@ class Dispatch:
             else:
                 wait_s = min(wait_s, self.sync_wait_s)
                 replies = await self._waits.wait(submission, wait_s, when_gone)
-        except (LaneFull, InvalidInput):
+        except (LaneFull, InvalidInput, ModelUnloaded):
             await self._refused(name, id_)
             raise
         if model.versions and (wait_s is None or _succeeded(replies)):

@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 
 from forebay.contract.errors import ConfigurationError
 from forebay.contract.model import ModelSpec
-from forebay.contract.workers import WorkerCard
+from forebay.contract.workers import Order, WorkerCard
 from forebay.inference.gate import Gate
 from forebay.inference.loading import Loaded, Loader
 from forebay.inference.memory import give_back_large_blocks, resident_bytes
@@ -100,7 +100,7 @@ class Worker:
             keys,
             self.name,
             clock=self._clock,
-            obey=self._residents.obey,
+            obey=self._obey,
         )
 
     @property
@@ -145,20 +145,27 @@ class Worker:
 
     async def _tell(self) -> None:
         """Keep this worker's card on the roster."""
-        presence_s = self._settings.presence_s
         while True:
-            card = WorkerCard(
-                self.name,
-                since_ms=self._since_ms,
-                rss_bytes=resident_bytes(),
-                memory_bytes=self._settings.worker_memory_mb * 1_000_000,
-                models=self._residents.cards,
-            )
-            try:
-                await self._roster.enter(card, presence_ms=int(presence_s * 1000))
-            except (RedisError, OSError) as error:
-                log.debug("telling of this worker failed: %s", error)
-            await self._residents.moved(within_s=presence_s / BEATS_A_PRESENCE)
+            await self._enter()
+            await self._residents.moved(within_s=self._settings.presence_s / BEATS_A_PRESENCE)
+
+    async def _enter(self) -> None:
+        card = WorkerCard(
+            self.name,
+            since_ms=self._since_ms,
+            rss_bytes=resident_bytes(),
+            memory_bytes=self._settings.worker_memory_mb * 1_000_000,
+            models=self._residents.cards,
+        )
+        try:
+            await self._roster.enter(card, presence_ms=int(self._settings.presence_s * 1000))
+        except (RedisError, OSError) as error:
+            log.debug("telling of this worker failed: %s", error)
+
+    async def _obey(self, order: Order) -> None:
+        """Carry out an order; who gave it finds on the roster what came of it."""
+        await self._residents.obey(order)
+        await self._enter()
 
     async def _sign_off(self) -> None:
         try:

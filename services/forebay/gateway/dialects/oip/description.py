@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from forebay.contract.errors import Unavailable
 from forebay.contract.model import ModelSpec
 from forebay.contract.tensors import TensorSpec
 from forebay.contract.versions import model_of
@@ -148,6 +149,16 @@ class Description:
         """All models, by name."""
         models = self._dispatch.models
         return [models[name] for name in sorted(models)]
+
+    async def model_ready(self, spec: ModelSpec) -> bool:
+        """Whether a request for a model would be answered, if only after a load."""
+        if not self.ready():
+            return False
+        try:
+            standings = await self._repository.standings()
+        except Unavailable:
+            return False
+        return standings.get(spec.name, Standing()).answers
 
     async def index(self, *, ready: bool = False) -> list[ModelIndex]:
         """The repository's index: all models, and how each stands with the workers.

@@ -128,9 +128,9 @@ class Rest:
         return Answer(to_json(self._description.model(self._spec(call))))
 
     async def model_ready(self, call: Call) -> Answer:
-        """Whether a model would answer: all would that are there, if this gateway is ready."""
+        """Whether a model would answer: one that is unloaded would not, nor one nobody can load."""
         spec = self._spec(call)
-        ready = self._description.ready()
+        ready = await self._description.model_ready(spec)
         return Answer(to_json(ModelReady(spec.name, ready)), 200 if ready else 503)
 
     async def config(self, call: Call) -> Answer:

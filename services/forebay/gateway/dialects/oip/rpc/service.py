@@ -136,10 +136,10 @@ class Service:
         self, request: pb.ModelReadyRequest, context: Context, request_id: str
     ) -> pb.ModelReadyResponse:
         try:
-            self._inference.model(request.name, request.version)
+            spec = self._inference.model(request.name, request.version)
         except NotFound:
             return pb.ModelReadyResponse(ready=False)
-        return pb.ModelReadyResponse(ready=self._description.ready())
+        return pb.ModelReadyResponse(ready=await self._description.model_ready(spec))
 
     async def _server_metadata(
         self, request: pb.ServerMetadataRequest, context: Context, request_id: str
