@@ -67,6 +67,37 @@ class Head(msgspec.Struct, frozen=True):
     unknown: int | None = None
 
 
+class Decoder(msgspec.Struct, frozen=True):
+    """How a generating graph is run: ONNX Runtime GenAI's builder names its tensors.
+
+    `input_ids` (rows, new), `attention_mask` (rows, longest), and for each layer
+    `past_key_values.N.key|value` in and `present.N.key|value` out (rows, kv_heads, capacity,
+    head_size); `logits` (rows, new, vocabulary) out.
+
+    Attributes:
+        layers: of attention.
+        kv_heads: heads of keys and values.
+        head_size: numbers a head has for a token.
+        cache_type: of keys and values: `FP32` or `FP16`.
+        context: most tokens of prompt and text together.
+        vocabulary: number of logits.
+        end_ids: tokens that end a text.
+        chat: whether the artifact has a chat template, `chat_template.jinja`.
+        bos: text of the token that begins a text, for the template; likewise `eos`.
+    """
+
+    layers: int
+    kv_heads: int
+    head_size: int
+    cache_type: str
+    context: int
+    vocabulary: int
+    end_ids: tuple[int, ...]
+    chat: bool = False
+    bos: str | None = None
+    eos: str | None = None
+
+
 class Versions(msgspec.Struct, frozen=True):
     """Versions of the libraries that made the artifact."""
 
@@ -91,6 +122,7 @@ class Manifest(msgspec.Struct, frozen=True):
         network: what the weights are of; None for a graph, which says so itself.
         image: how a model that takes images is fed.
         signature: the graph's tensors, of a model that takes no text.
+        decoder: of a model that generates text.
     """
 
     model: str
@@ -107,6 +139,7 @@ class Manifest(msgspec.Struct, frozen=True):
     network: Network | None = None
     image: ImageForm | None = None
     signature: TensorSignature | None = None
+    decoder: Decoder | None = None
 
     @property
     def digest(self) -> str:
@@ -119,7 +152,7 @@ class Manifest(msgspec.Struct, frozen=True):
             [(f.path, f.sha256) for f in sorted(self.files, key=lambda f: f.path)],
             *(
                 part
-                for part in (self.head, self.network, self.image, self.signature)
+                for part in (self.head, self.network, self.image, self.signature, self.decoder)
                 if part is not None
             ),
         )

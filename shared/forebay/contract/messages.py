@@ -11,6 +11,7 @@ from typing import TypeVar
 import msgspec
 
 from forebay.contract.errors import ErrorInfo
+from forebay.contract.generation import Chunk
 from forebay.contract.prediction import Status, StepTime, Timing
 from forebay.contract.rows import DEFAULT_OPTIONS, Options, Output, Row
 
@@ -80,7 +81,7 @@ class UnknownWireVersionError(ValueError):
 _encoder = msgspec.msgpack.Encoder()
 _computation = msgspec.msgpack.Decoder(Computation)
 _reply = msgspec.msgpack.Decoder(Reply)
-_replies = msgspec.msgpack.Decoder(tuple[Reply, ...])
+_replies = msgspec.msgpack.Decoder(tuple[Reply | Chunk, ...])
 _outputs = msgspec.msgpack.Decoder(tuple[Output, ...])
 
 T = TypeVar("T")
