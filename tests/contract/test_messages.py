@@ -74,7 +74,7 @@ def test_what_a_later_release_adds_to_a_chunk_is_ignored(name: str) -> None:
 
 
 def test_replies_and_chunks_travel_in_one_array() -> None:
-    several = (*REPLIES.values(), *CHUNKS.values())
+    several: tuple[Reply | Chunk, ...] = (*REPLIES.values(), *CHUNKS.values())
     for header in (bytes([0x90 + len(several)]), b"\xdd" + len(several).to_bytes(4, "big")):
         published = header + b"".join(map(encode, several))
         assert decode_published(published) == several

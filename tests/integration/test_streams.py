@@ -275,7 +275,7 @@ async def test_a_stream_takes_no_part_in_joining_and_sampled_requests_neither(
     await eventually(all_there, what="all but the one that joins are on the lane")
     async with generating(redis_url, keys):
         await asyncio.gather(*asked, *map(read, streams))
-    assert await redis.hget(key.counters, "joined") == b"1"  # type: ignore[misc]  # its stub
+    assert await redis.hget(key.counters, "joined") == b"1"
     await redis.aclose()
 
 
