@@ -2,22 +2,17 @@
 
 import asyncio
 import contextlib
-import random
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from forebay.contract.errors import ForebayError, InvalidInput, NotFound
-from forebay.contract.generation import Chunk, Finish, GenerationTable, Message, Sampling
-from forebay.contract.prediction import Status
+from forebay.contract.generation import Chunk, Finish, Message, Sampling
 from forebay.contract.rows import ChatRow, Generated, Options, Row, TextRow
 from forebay.gateway.streaming import Stream
-from forebay.inference.generation.echo import EchoGenerator
 from forebay.lanes.keys import Keys
 from forebay.runtime.settings import Settings
 from tests.fixtures.gateway import Gateway, running_gateway
 from tests.fixtures.generating import MODEL, PARROT, generating
-from tests.fixtures.waiting import eventually
 
 PROMPT = "Water finds its level, and so does text  that is\ngiven back word by word."
 GREEDY = Options(sampling=Sampling(temperature=0))
