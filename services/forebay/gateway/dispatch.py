@@ -427,6 +427,7 @@ class Dispatch:
         options: Options,
         input_json: bytes = b"",
         kept: bool = False,
+        after: int = 0,
         name: Name | None = None,
         sticky: Sticky | None = None,
     ) -> Stream:
@@ -441,8 +442,9 @@ class Dispatch:
             input_json: the input as the client sent it, kept with the prediction.
             kept: the client can come back for it, so it goes on when the stream is closed; else
                 it is canceled then.
+            after: sequence of the last chunk that a client has which comes again.
             name: what the client calls the request, if it may come again; it is kept then. Who
-                comes again reads the prediction of the first, from its first chunk on.
+                comes again reads the prediction of the first, after what it has.
             sticky: tells what the client gives for its requests to stay with one version.
 
         Raises:
@@ -470,7 +472,7 @@ class Dispatch:
             kept = True
             claimed = await self._repeats.claim(name, id_, ttl_ms=deadline_ms + self._kept_ms)
             if claimed != id_ and await self._repeats.follow(claimed, 0.0) is not None:
-                return await self._resumed(claimed, after=0)
+                return await self._resumed(claimed, after=after)
             id_ = claimed
             spec = self._catalog.served.get(id_.model, spec)
         submission = Submission(
