@@ -52,6 +52,23 @@ class Sampling(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.temperature == 0 or self.seed is not None
 
 
+class GenerationTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a model that generates text is run: `[models.NAME.generation]`.
+
+    Attributes:
+        slots: texts that grow side by side; each has room of its own for keys and values.
+        context: most tokens of one prompt and its text together; 0 is as many as the model can
+            take.
+        timeout_s: how long a prediction may take once it runs.
+        tokens_per_s: of an echo model, how fast each text grows; 0 is as fast as it can.
+    """
+
+    slots: int = 8
+    context: int = 0
+    timeout_s: float = 600.0
+    tokens_per_s: float = 0.0
+
+
 class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     """One message of a chat.
 
@@ -99,7 +116,8 @@ class Chunk(msgspec.Struct, frozen=True, array_like=True):
         row: which row of the prediction.
         sequence: 1 for the prediction's first chunk, then one more each; the id of its event.
         text: whole characters; none of what may yet turn out to be a stop string.
-        tokens: how many tokens the text stands for.
+        tokens: ids of the tokens that came since the row's last chunk, those included whose text
+            is held back. Given all of them, another worker goes on from here.
         logprobs: one a token, where they were asked for.
         finish: why the row ended, in its last chunk.
     """
@@ -108,6 +126,6 @@ class Chunk(msgspec.Struct, frozen=True, array_like=True):
     row: int
     sequence: int
     text: str
-    tokens: int
+    tokens: tuple[int, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()
     finish: Finish | None = None

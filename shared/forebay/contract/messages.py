@@ -34,6 +34,7 @@ class Computation(msgspec.Struct, frozen=True, omit_defaults=True):
         truncate: cut an over-long row instead of refusing it.
         traceparent: W3C trace context, if the request is sampled.
         options: what is asked of the rows' outputs.
+        stream: somebody reads what is generated while it is.
     """
 
     rows: tuple[Row, ...] = msgspec.field(name="r")
@@ -43,6 +44,7 @@ class Computation(msgspec.Struct, frozen=True, omit_defaults=True):
     truncate: bool = msgspec.field(name="t", default=False)
     traceparent: str | None = msgspec.field(name="tp", default=None)
     options: Options = msgspec.field(name="o", default=DEFAULT_OPTIONS)
+    stream: bool = msgspec.field(name="s", default=False)
     wire: int = msgspec.field(name="v", default_factory=_wire_version)
 
 
@@ -81,14 +83,15 @@ class UnknownWireVersionError(ValueError):
 _encoder = msgspec.msgpack.Encoder()
 _computation = msgspec.msgpack.Decoder(Computation)
 _reply = msgspec.msgpack.Decoder(Reply)
-_replies = msgspec.msgpack.Decoder(tuple[Reply | Chunk, ...])
+_chunk = msgspec.msgpack.Decoder(Chunk)
+_published = msgspec.msgpack.Decoder(tuple[Reply | Chunk, ...])
 _outputs = msgspec.msgpack.Decoder(tuple[Output, ...])
 
 T = TypeVar("T")
 M = TypeVar("M", Computation, Reply)
 
 
-def encode(message: Computation | Reply) -> bytes:
+def encode(message: Computation | Reply | Chunk) -> bytes:
     """The message as msgpack."""
     return _encoder.encode(message)
 
@@ -127,15 +130,29 @@ def decode_reply(data: bytes) -> Reply:
     return _checked(_decode(_reply, data))
 
 
-def decode_replies(data: bytes) -> tuple[Reply, ...]:
-    """Read what a reply channel carries: a msgpack array of replies.
+def decode_chunk(data: bytes) -> Chunk:
+    """Read one chunk, as an event stream keeps it.
 
     Raises:
-        msgspec.MsgspecError: these bytes are no array of replies.
-        UnknownWireVersionError: one of them is of another release.
+        msgspec.MsgspecError: these bytes are no chunk.
     """
-    replies = _decode(_replies, data)
-    return tuple(map(_checked, replies))
+    return _decode(_chunk, data)
+
+
+def decode_published(data: bytes) -> tuple[Reply | Chunk, ...]:
+    """Read what a reply channel carries: a msgpack array of replies and of chunks.
+
+    Raises:
+        msgspec.MsgspecError: these bytes are no array of these.
+        UnknownWireVersionError: one of the replies is of another release.
+    """
+    heard = _decode(_published, data)
+    return tuple(_checked(one) if isinstance(one, Reply) else one for one in heard)
+
+
+def decode_replies(data: bytes) -> tuple[Reply, ...]:
+    """The replies alone of what a reply channel carries; raises what `decode_published` does."""
+    return tuple(one for one in decode_published(data) if isinstance(one, Reply))
 
 
 def _decode(decoder: msgspec.msgpack.Decoder[T], data: bytes) -> T:

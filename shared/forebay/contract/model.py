@@ -11,6 +11,7 @@ from msgspec import Meta
 from forebay.contract.class_source import FORM, ClassSource
 from forebay.contract.errors import ConfigurationError
 from forebay.contract.execution import CPU, OnnxOptions, TorchOptions, is_device
+from forebay.contract.generation import GenerationTable
 from forebay.contract.image import ImageTable
 from forebay.contract.recipe import BuildSpec
 from forebay.contract.rows import Task
@@ -32,6 +33,9 @@ GGUF_FILE = "gguf:"
 MAX_SAMPLE = 1_000_000
 """Longest axis of a tensor that a build tries a graph on."""
 
+MAX_CONTEXT = 1_048_576
+"""Most tokens of a prompt and its text."""
+
 _NOT_JOINED = frozenset({Task.ECHO, Task.PYTHON, Task.PIPELINE})
 
 
@@ -45,8 +49,9 @@ class BackendName(StrEnum):
     PIPELINE = "pipeline"
 
 
-_NOT_WATCHED = frozenset({Task.ECHO, Task.PIPELINE})
+_NOT_WATCHED = frozenset({Task.ECHO, Task.PIPELINE, Task.GENERATION})
 _NOT_BUILT = frozenset({BackendName.ECHO, BackendName.PYTHON, BackendName.PIPELINE})
+_ECHOED = frozenset({Task.ECHO, Task.GENERATION})
 _WITHOUT_SOURCE = frozenset({BackendName.ECHO, BackendName.PIPELINE})
 _WITH_CLASS = frozenset({BackendName.PYTHON, BackendName.PIPELINE})
 
@@ -186,6 +191,7 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         device: where a torch model runs: `cpu`, `cuda`, or `cuda:N` for one of several.
         torch: how the torch backend executes it.
         onnx: how the onnx backend executes it.
+        generation: how its texts grow, if it generates any.
         name: what the catalog calls it.
         folder: the catalog's.
     """
@@ -209,6 +215,7 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     device: str = CPU
     torch: TorchOptions = TorchOptions()
     onnx: OnnxOptions = OnnxOptions()
+    generation: GenerationTable = GenerationTable()
     name: str = ""
     folder: str = ""
     steps: tuple[str, ...] = ()
@@ -268,7 +275,8 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             ("source", self.backend in _WITHOUT_SOURCE or bool(self.source), "given"),
             (
                 "backend",
-                (self.backend is BackendName.ECHO) == (self.task is Task.ECHO)
+                (self.backend is BackendName.ECHO or self.task is not Task.ECHO)
+                and (self.backend is not BackendName.ECHO or self.task in _ECHOED)
                 and (self.backend is BackendName.PYTHON) == (self.task is Task.PYTHON)
                 and (self.backend is BackendName.PIPELINE) == (self.task is Task.PIPELINE),
                 f"one that runs the task {self.task.value!r}",
@@ -314,6 +322,7 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             ),
             *self._of_graphs(),
             *self._of_decoders(),
+            *self._of_generation(),
         ):
             if not ok:
                 raise ConfigurationError(f"{where}.{field}: must be {rule}.")
@@ -406,6 +415,28 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 "sample",
                 all(0 < side <= MAX_SAMPLE for shape in shapes for side in shape),
                 f"shapes of 1 to {MAX_SAMPLE:,} in each dimension",
+            ),
+        )
+
+    def _of_generation(self) -> tuple[tuple[str, bool, str], ...]:
+        """Rules for generated text: the field, whether it is well, and what it must be."""
+        table, generates = self.generation, self.task is Task.GENERATION
+        echoes = self.backend is BackendName.ECHO
+        return (
+            ("generation", generates or table == GenerationTable(), "left out of other tasks"),
+            ("generation.slots", 1 <= table.slots <= 256, "from 1 to 256"),
+            ("generation.context", 0 <= table.context <= MAX_CONTEXT, f"0 to {MAX_CONTEXT:,}"),
+            ("generation.timeout_s", 0 < table.timeout_s < math.inf, "more than 0, and finite"),
+            ("generation.tokens_per_s", 0 <= table.tokens_per_s < math.inf, "0 or more, finite"),
+            (
+                "generation.tokens_per_s",
+                echoes or not table.tokens_per_s,
+                "left out: only an echo is told how fast to be",
+            ),
+            (
+                "drift.watch",
+                not (generates and self.drift.watch),
+                "left out: generated text isn't watched",
             ),
         )
 

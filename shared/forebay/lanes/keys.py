@@ -5,6 +5,7 @@
 | `lane:LANE`                    | stream | enqueue; settle, finish | workers     | for ever  |
 | `record:ID`                    | hash   | enqueue; settle, finish | gateways    | retention |
 | `out:ID:PART:ATTEMPT`          | string | settle                  | gateways    | and 1 hour |
+| `events:ID`                    | stream | tell                    | gateways    | and 1 hour |
 | `parts:ID`                     | hash   | settle                  | settle      | and 1 hour |
 | `deadlines`                    | zset   | enqueue; settle, finish | sweep       | for ever  |
 | `demand`                       | hash   | enqueue; settle; finish; beat | gateways | for ever |
@@ -27,8 +28,8 @@
 Pub/sub: `P:{model:shard}:endings`, where finish and settle name the leases that ended though their
 worker has not settled them, as `LANE:ENTRY …`; all workers of the shard listen.
 
-Without a tag: the pub/sub channels `P:reply:GATEWAY`, written by settle and finish and read by
-that gateway; `P:claim:DIGEST`, a string, the prediction that a client's name stands for, written
+Without a tag: the pub/sub channels `P:reply:GATEWAY`, written by settle, finish and tell and read
+by that gateway; `P:claim:DIGEST`, a string, the prediction that a client's name stands for, written
 and read by gateways, for the prediction's life and retention; `P:models`, a set of every model that
 was ever swept, written and read by the sweeps, for ever; `P:roster`, a set of workers, written by
 them and read by gateways and operators; `P:roster:WORKER`, a string, a worker's card, likewise, for
@@ -47,6 +48,9 @@ attempt of part N if not the first, `kN` strikes of part N if any and `hN` their
 each, `er` reply of a finish, `rt` the prediction whose dead letter was replayed as this one, `id`
 identity of what it asks for if others may join it, `fo` how many have and still wait, `go` there if
 it has ended and is run for them only, `of` the leader it has joined, whose record has the replies.
+
+An event's id is `SEQUENCE-0`. Its fields: `c` the chunk, `v` in the first one the version of the
+artifact that generates it.
 
 A sketch's fields: `STATISTIC BIN`, how many of that a version of the model has been asked or has
 answered on that day (`2026-11-22`, by the server's clock); see `forebay.contract.sketch`.
@@ -104,6 +108,10 @@ class LaneKeys(msgspec.Struct, frozen=True):
     def outputs(self, prediction: str, part: int, attempt: int) -> str:
         """Outputs too big to publish, by attempt, so a zombie can't overwrite its successor's."""
         return f"{self.base}:out:{prediction}:{part}:{attempt}"
+
+    def events(self, prediction: str) -> str:
+        """Chunks of what a prediction generates, by their sequence."""
+        return f"{self.base}:events:{prediction}"
 
     @property
     def parts(self) -> str:

@@ -29,6 +29,7 @@ def parts_of(
     options: Options = DEFAULT_OPTIONS,
     traceparent: str | None = None,
     most: int = MAX_PART_ROWS,
+    stream: bool = False,
 ) -> tuple[Part, ...]:
     """Cut rows into lane entries, in order.
 
@@ -40,6 +41,7 @@ def parts_of(
         options: what is asked of the outputs.
         traceparent: W3C trace context, if the request is sampled.
         most: rows in one part.
+        stream: somebody reads what is generated while it is.
 
     Raises:
         TooLong: a text is longer than any model takes, and may not be cut.
@@ -50,7 +52,14 @@ def parts_of(
             len(some),
             encode(
                 Computation(
-                    some, now_ms, deadline_at_ms, first, truncate, traceparent, options=options
+                    some,
+                    now_ms,
+                    deadline_at_ms,
+                    first,
+                    truncate,
+                    traceparent,
+                    options=options,
+                    stream=stream,
                 )
             ),
         )

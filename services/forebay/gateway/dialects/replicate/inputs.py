@@ -217,6 +217,11 @@ def rows_of(
             return Asked((ValueRow(bytes(value)),), single=True)
         case Task.PYTHON | Task.PIPELINE:
             return _rows_as_they_came(input_json, most)
+        case Task.GENERATION:
+            raise InvalidInput(
+                f"{spec.name!r} generates text: ask at /v1/chat/completions or /v1/completions.",
+                param="input",
+            )
 
 
 def is_of_documents(fields: Mapping[str, Any]) -> bool:
