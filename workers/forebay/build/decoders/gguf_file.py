@@ -50,8 +50,6 @@ def read(source: str, *, base: Path) -> GgufFile:
         BuildFailed: there is no such file, it is no GGUF, is cut short, or of an architecture that
             isn't built; the message names the file.
     """
-    from gguf import GGUFReader
-
     rest = source.removeprefix(GGUF_FILE)
     path = (
         in_package(rest, form=f"{GGUF_FILE}{_PACKAGE}NAME/FILE.gguf")
@@ -60,26 +58,38 @@ def read(source: str, *, base: Path) -> GgufFile:
     )
     if not path.is_file():
         raise BuildFailed(f"The source {source!r} is not there: {path} is no file.")
-    try:
-        # Maps every tensor, so that one which the file has not all of is found here.
-        reader: Any = GGUFReader(str(path))
-        fields: dict[str, Any] = reader.fields
-        architecture = str(fields["general.architecture"].contents())
-    except (ValueError, LookupError, struct.error, OverflowError, MemoryError, OSError) as error:
-        raise BuildFailed(
-            f"{path} is no GGUF file, or is cut short: {_said(error)}. Fetch or copy it again."
-        ) from error
+    metadata = _metadata(path)
+    architecture = str(metadata["general.architecture"])
     if architecture not in ARCHITECTURES:
         raise BuildFailed(
             f"{path} is of the architecture {architecture[:80]!r}, and GGUF files are built of "
             f"these: {', '.join(sorted(ARCHITECTURES))}."
         )
-    ends = (f"tokenizer.ggml.{name}_token_id" for name in ("eos", "eot", "eom"))
+    ends = (metadata.get(f"tokenizer.ggml.{name}_token_id") for name in ("eos", "eot", "eom"))
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return GgufFile(
-        path, digest, tuple(int(fields[name].contents()) for name in ends if name in fields)
-    )
+    return GgufFile(path, digest, tuple(one for one in ends if isinstance(one, int)))
+
+
+def _metadata(path: Path) -> dict[str, Any]:
+    """What a file says about itself, once it is certain that all of its tensors are there."""
+    from transformers.integrations.gguf import GgufHeader, read_gguf_metadata
+
+    try:
+        metadata, _ = read_gguf_metadata(str(path))
+        header = GgufHeader.from_file(str(path))
+        end = max(header.data_start + one.offset + one.nbytes for one in header.tensors)
+    except (ValueError, LookupError, struct.error, OverflowError, MemoryError, OSError) as error:
+        raise BuildFailed(
+            f"{path} is no GGUF file, or is cut short: {_said(error)}. Fetch or copy it again."
+        ) from error
+    size = path.stat().st_size
+    if end > size:
+        raise BuildFailed(
+            f"{path} is cut short: its tensors end at byte {end:,}, and it has {size:,}. Fetch or "
+            "copy it again."
+        )
+    return metadata
 
 
 def write_out(file: GgufFile, folder: Path) -> None:
@@ -104,12 +114,10 @@ def write_out(file: GgufFile, folder: Path) -> None:
                 str(file.path.parent), dtype=torch.float32, **where
             )
             tokenizer = known.AutoTokenizer.from_pretrained(str(file.path.parent), **where)
-            # One that was read from a GGUF refuses to be saved.
-            plain = type(loaded)(loaded.config)
-            plain.load_state_dict(loaded.state_dict())
-            if file.ends:
-                plain.generation_config.eos_token_id = list(file.ends)
-            plain.save_pretrained(str(folder))
+            # transformers doesn't save what it has read from a GGUF, unless that is forgotten.
+            loaded.hf_quantizer.remove_quantization_config(loaded)
+            loaded.generation_config.eos_token_id = list(file.ends) or None
+            loaded.save_pretrained(str(folder))
             tokenizer.save_pretrained(str(folder))
     except TOO_NEW_OR_BROKEN as error:
         raise BuildFailed(f"The model in {file.path} can't be loaded: {_said(error)}") from error

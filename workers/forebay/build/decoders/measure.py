@@ -1,5 +1,6 @@
 """How good and how fast a generating graph is: beside PyTorch in FP32, and by itself."""
 
+import time
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -65,6 +66,9 @@ class Reference:
     Args:
         folder: a Hugging Face folder.
 
+    Attributes:
+        parameters: how many numbers its weights are.
+
     Raises:
         BuildFailed: the weights can't be loaded.
     """
@@ -72,6 +76,7 @@ class Reference:
     def __init__(self, folder: Path) -> None:
         with tracing.quiet():
             self._model: Any = tracing.load("AutoModelForCausalLM", folder)
+        self.parameters: int = self._model.num_parameters()
 
     def logits(self, ids: Ids) -> Logits:
         """Logits at each of a text's tokens, `[tokens, vocabulary]`."""
@@ -201,8 +206,6 @@ def pace(
 
 def speed(reference: Reference, measured: Pace, given: Sequence[Ids], *, threads: int) -> Speed:
     """The same of one text as PyTorch writes it in FP32, and how many times as fast the graph is."""
-    import time
-
     import torch
 
     before = torch.get_num_threads()

@@ -10,7 +10,7 @@ from forebay.build.graph import MODEL_FILE
 from forebay.contract.errors import BuildFailed
 from forebay.contract.manifest import Decoder
 from forebay.contract.model import ModelSpec
-from forebay.runtime import processor
+from forebay.runtime import memory, processor
 
 SAMPLES = (
     "ready",
@@ -56,12 +56,29 @@ def make(spec: ModelSpec, work: Path, progress: Progress) -> Draft:
     runner = Runner(path, decoder, threads=threads)
     fluency = measure.fluency(full, runner, rows, given)
     progress("evaluate", 0.7)
-    pace = measure.pace(
-        runner, decoder, given, slots=spec.generation.slots, context=context
-    )
+    pace = measure.pace(runner, decoder, given, slots=spec.generation.slots, context=context)
     speed = measure.speed(reference, pace, given, threads=threads)
     manifest = manifest_of(
         spec, folder, source_sha256=found.sha256, samples=SAMPLES, decoder=decoder
     )
     fp32_bytes = 4 * reference.parameters
     return Draft(folder, manifest, fluency, speed, fp32_bytes, pace=pace)
+
+
+def _context(spec: ModelSpec, decoder: Decoder) -> int:
+    """Tokens of a slot, which all slots together have room for on this machine."""
+    asked = spec.generation.context
+    if asked > decoder.context:
+        raise BuildFailed(
+            f"models.{spec.name}.generation.context is {asked:,}, and this model was made for "
+            f"{decoder.context:,} tokens: ask for no more, or leave it out."
+        )
+    context, slots = asked or decoder.context, spec.generation.slots
+    wanted, there = slots * context * decoder.token_bytes, memory.total_bytes()
+    if wanted > there:
+        raise BuildFailed(
+            f"{spec.name!r} has {slots} slots of {context:,} tokens, and {decoder.token_bytes:,} "
+            f"bytes a token come to {wanted / 1e9:.1f} GB, where this machine has "
+            f"{there / 1e9:.1f} GB: lower models.{spec.name}.generation.slots or `context`."
+        )
+    return context
