@@ -28,6 +28,7 @@ from forebay.gateway.shadows import Shadows, bounded
 from forebay.gateway.split import Split
 from forebay.gateway.versions import StoredVersions, Versions
 from forebay.lanes.claims import Claims
+from forebay.lanes.events import Events
 from forebay.lanes.lane import LaneWriter
 from forebay.lanes.producer import Producer, kept_going
 from forebay.lanes.shadows import Shadows as Books
@@ -149,6 +150,7 @@ def create_app(settings: Settings, catalog: Catalog, *, versions: Versions | Non
         writer=lanes.writer,
         inbox=lanes.inbox,
         records=lanes.records,
+        events=Events(lanes.redis, lanes.keys),
         canceler=lanes.canceler,
         repeats=Repeats(Claims(lanes.redis, lanes.keys), lanes.records, reads),
         reads=reads,

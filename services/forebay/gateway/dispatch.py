@@ -20,14 +20,16 @@ from forebay.contract.errors import (
     NotFound,
     Unavailable,
 )
+from forebay.contract.generation import GenerationTable
 from forebay.contract.messages import Reply
 from forebay.contract.model import ModelSpec
 from forebay.contract.prediction import (
+    MAX_PART_BYTES,
+    MAX_PART_ROWS,
     Lane,
     Prediction,
     PredictionId,
     Status,
-    Timing,
     added_up,
 )
 from forebay.contract.rows import DEFAULT_OPTIONS, Options, Output, Row, Task
@@ -39,10 +41,12 @@ from forebay.gateway.reads import Reads
 from forebay.gateway.repeats import Repeats
 from forebay.gateway.shadows import Shadows
 from forebay.gateway.split import Split, Sticky
+from forebay.gateway.streaming import Outcome, Stream, Streams
 from forebay.gateway.versions import Serving, Versions, find
 from forebay.gateway.waits import Waits, WhenGone
 from forebay.lanes.cancel import Canceler
-from forebay.lanes.lane import LaneWriter, Submission
+from forebay.lanes.events import Events
+from forebay.lanes.lane import LaneWriter, Part, Submission
 from forebay.lanes.parts import identity_of, parts_of
 from forebay.lanes.records import Records, combined_timing
 from forebay.lanes.replies import Inbox
@@ -52,22 +56,6 @@ from forebay.runtime.settings import Settings
 
 MOST_NAMED: Final = 10
 """Models named in an error."""
-
-
-class Outcome(msgspec.Struct, frozen=True):
-    """What became of a request that nobody has the id of.
-
-    Attributes:
-        outputs: one a row, in order.
-        version: short digest of the artifact that ran.
-        timing: where the time went.
-        of: which version that was, by its name, where the model has several.
-    """
-
-    outputs: Sequence[Output]
-    version: str | None
-    timing: Timing | None
-    of: str | None = None
 
 
 class Dispatch:
@@ -80,6 +68,7 @@ class Dispatch:
         writer: the way in.
         inbox: the way out.
         records: predictions as they were stored.
+        events: what they have generated so far.
         canceler: ends those that nobody wants any more.
         repeats: leads requests that come again to the first one's prediction.
         reads: how to ask Redis outside the hot path.
@@ -97,6 +86,7 @@ class Dispatch:
         writer: LaneWriter,
         inbox: Inbox,
         records: Records,
+        events: Events,
         canceler: Canceler,
         repeats: Repeats,
         reads: Reads,
@@ -117,6 +107,7 @@ class Dispatch:
         self._clock = clock
         self._split = split
         self._shadows = shadows
+        self._streams = Streams(self._waits, events, canceler, reads, self._outputs)
         self._kept_ms = int(settings.result_retention_s * 1000)
         self._unseen_ms = int(settings.unseen_retention_s * 1000)
 
@@ -289,7 +280,7 @@ class Dispatch:
             if earlier is not None:
                 return _outcome(earlier, wait_s, self._of(model, earlier.model))
             spec = self._catalog.served.get(id_.model, spec)
-        identity = identity_of(rows, truncate=truncate, options=options) if spec.joins else b""
+        identity = _identity(spec, rows, truncate=truncate, options=options)
         try:
             parts = parts_of(
                 rows, now_ms=now_ms, deadline_ms=deadline_ms, truncate=truncate, options=options
@@ -339,6 +330,7 @@ class Dispatch:
         name: Name | None = None,
         when_gone: WhenGone | None = None,
         sticky: Sticky | None = None,
+        stream: bool = False,
     ) -> Prediction:
         """Make a prediction that its client can come back to.
 
@@ -350,12 +342,13 @@ class Dispatch:
             truncate: cut over-long rows.
             options: what is asked of the outputs.
             wait_s: how long to wait for the end of it; None doesn't wait at all, and takes the
-                bulk lane.
+                bulk lane unless it is a stream.
             cancel_after_s: end it after so long, if that is sooner than the lane's deadline.
             name: what the client calls the request, if it may come again.
             when_gone: asks to be told if the client goes away. Without a name nobody could come
                 back for the prediction, as it has no id yet; it is then canceled.
             sticky: tells what the client gives for its requests to stay with one version.
+            stream: keep what is generated while it is, for `resume`.
 
         Returns:
             The prediction as it ended, or with the status `starting`.
@@ -364,11 +357,11 @@ class Dispatch:
             LaneFull: nothing was enqueued.
             Unavailable: Redis is out of reach.
         """
-        lane = Lane.BULK if wait_s is None else Lane.REALTIME
+        lane = Lane.BULK if wait_s is None and not stream else Lane.REALTIME
         model = spec
         if model.versions:
             spec = self._split.served(model, sticky, name)
-        limits = spec.bulk if wait_s is None else spec.realtime
+        limits = spec.bulk if lane is Lane.BULK else spec.realtime
         now_ms = self._clock.now_ms()
         deadline_ms = int(min(limits.deadline_s, cancel_after_s or limits.deadline_s) * 1000)
         id_ = PredictionId.new(spec.name)
@@ -378,12 +371,21 @@ class Dispatch:
             if earlier is not None:
                 return _shown(earlier, name)
             spec = self._catalog.served.get(id_.model, spec)
-        identity = identity_of(rows, truncate=truncate, options=options) if spec.joins else b""
+        identity = b""
+        if not stream:
+            identity = _identity(spec, rows, truncate=truncate, options=options)
         replies: tuple[Reply, ...] = ()
         try:
             parts = parts_of(
-                rows, now_ms=now_ms, deadline_ms=deadline_ms, truncate=truncate, options=options
+                rows,
+                now_ms=now_ms,
+                deadline_ms=deadline_ms,
+                truncate=truncate,
+                options=options,
+                stream=stream,
             )
+            if stream:
+                _check_stream(parts)
             submission = Submission(
                 id_,
                 lane,
@@ -416,6 +418,106 @@ class Dispatch:
         else:
             made = await self._ended(id_, replies, created_at_ms=now_ms, deadline_ms=deadline_ms)
         return _shown(made, name)
+
+    async def stream(
+        self,
+        spec: ModelSpec,
+        rows: Sequence[Row],
+        *,
+        options: Options,
+        input_json: bytes = b"",
+        kept: bool = False,
+        name: Name | None = None,
+        sticky: Sticky | None = None,
+    ) -> Stream:
+        """Run rows of a model that generates, for somebody who reads while it does.
+
+        What keeps them from being run is raised by the stream, before its first chunk.
+
+        Args:
+            spec: the model.
+            rows: at least one, as many as one worker takes.
+            options: what is asked of the outputs.
+            input_json: the input as the client sent it, kept with the prediction.
+            kept: the client can come back for it, so it goes on when the stream is closed; else
+                it is canceled then.
+            name: what the client calls the request, if it may come again; it is kept then. Who
+                comes again reads the prediction of the first, from its first chunk on.
+            sticky: tells what the client gives for its requests to stay with one version.
+
+        Raises:
+            InvalidInput: there are more rows than one worker takes.
+            Unavailable: Redis is out of reach.
+        """
+        model = spec
+        if model.versions:
+            spec = self._split.served(model, sticky, name)
+        wait_s = min(self.sync_wait_s, spec.realtime.deadline_s)
+        run_s = spec.generation.timeout_s
+        deadline_ms = max(1, int(wait_s * 1000))
+        now_ms = self._clock.now_ms()
+        parts = parts_of(
+            rows,
+            now_ms=now_ms,
+            deadline_ms=deadline_ms,
+            truncate=False,
+            options=options,
+            stream=True,
+        )
+        _check_stream(parts)
+        id_ = PredictionId.new(spec.name)
+        if name is not None:
+            kept = True
+            claimed = await self._repeats.claim(name, id_, ttl_ms=deadline_ms + self._kept_ms)
+            if claimed != id_ and await self._repeats.follow(claimed, 0.0) is not None:
+                return await self._resumed(claimed, after=0)
+            id_ = claimed
+            spec = self._catalog.served.get(id_.model, spec)
+        submission = Submission(
+            id_,
+            Lane.REALTIME,
+            parts,
+            now_ms,
+            deadline_ms,
+            self._kept_ms if kept else self._unseen_ms,
+            self._waits.channel,
+            input_json if kept else b"",
+        )
+        return self._streams.open(
+            submission,
+            rows=len(rows),
+            wait_s=wait_s,
+            run_s=run_s,
+            of=self._of(model, spec.name),
+            kept=kept,
+        )
+
+    async def resume(self, text: str, *, after: int = 0) -> Stream:
+        """Read what a prediction generates, or has generated, on from an event of it.
+
+        Args:
+            text: its id.
+            after: sequence of the last chunk that the client has; 0 if it has none.
+
+        Raises:
+            InvalidInput: `after` can't be.
+            NotFound: there is no such prediction, or its retention is over.
+            Unavailable: Redis is out of reach.
+        """
+        return await self._resumed(await self._meant(text), after=after)
+
+    async def _resumed(self, id_: PredictionId, *, after: int) -> Stream:
+        spec = self._catalog.served.get(id_.model)
+        model = self.models.get(model_of(id_.model))
+        stream = await self._streams.resume(
+            id_,
+            after=after,
+            run_s=GenerationTable().timeout_s if spec is None else spec.generation.timeout_s,
+            of=None if model is None else self._of(model, id_.model),
+        )
+        if stream is None:
+            raise NotFound(f"There is no prediction {id_.text!r}, or no longer.")
+        return stream
 
     async def prediction(self, text: str) -> Prediction:
         """A prediction by its id.
@@ -520,6 +622,24 @@ class Dispatch:
             raise ForebayError(
                 "The result was too large to be sent at once, and is gone."
             ) from None
+
+
+def _identity(spec: ModelSpec, rows: Sequence[Row], *, truncate: bool, options: Options) -> bytes:
+    """What a request has in common with others that may be answered with it; empty if none may."""
+    if not spec.joins:
+        return b""
+    if spec.task is Task.GENERATION and not (options.sampling and options.sampling.repeatable):
+        return b""  # each asks for a text of its own
+    return identity_of(rows, truncate=truncate, options=options)
+
+
+def _check_stream(parts: Sequence[Part]) -> None:
+    """Make sure that one worker runs all rows of a stream: its chunks are numbered there."""
+    if len(parts) > 1:
+        raise InvalidInput(
+            f"A stream takes {MAX_PART_ROWS} rows and {MAX_PART_BYTES:,} bytes of them at most: "
+            "send several requests, or ask without a stream."
+        )
 
 
 def _succeeded(replies: Sequence[Reply]) -> bool:

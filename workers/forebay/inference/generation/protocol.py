@@ -5,7 +5,7 @@ and never two at once.
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -88,6 +88,7 @@ class Engine(Protocol):
         ...
 
 
+@runtime_checkable
 class Generator(Model, Protocol):
     """A model in a worker's memory that generates text.
 
