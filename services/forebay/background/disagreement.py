@@ -14,6 +14,7 @@ from forebay.contract.rows import (
     Classes,
     Embedding,
     Entailment,
+    Generated,
     NamedTensor,
     Output,
     Spans,
@@ -69,6 +70,8 @@ def difference(one: Output, other: Output) -> tuple[float, bool]:
         case Value(), Value():
             equal = one.json == other.json or _json(one.json) == _json(other.json)
             return (0.0, False) if equal else (MOST_DIFFERENT, True)
+        case Generated(), Generated():
+            return (0.0, False) if one.text == other.text else (MOST_DIFFERENT, True)
         case _:
             return MOST_DIFFERENT, True
 
