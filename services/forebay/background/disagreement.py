@@ -45,6 +45,7 @@ def difference(one: Output, other: Output) -> tuple[float, bool]:
     tensors     the largest, of one tensor's elements by the        over `LET_PASS`
                 largest of them; 0 or 1 of what is no float
     JSON        0 or 1                                              not equal
+    text        0 or 1                                              not equal
     ==========  ==================================================  ===========================
 
     Returns:
