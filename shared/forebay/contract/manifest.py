@@ -18,6 +18,8 @@ from forebay.contract.tensors import TensorSignature
 
 FORMAT_VERSION = 1
 
+_BYTES = {"FP32": 4, "FP16": 2}
+
 
 class FileEntry(msgspec.Struct, frozen=True):
     """One file of the artifact; `path` is relative to its folder."""
@@ -96,6 +98,11 @@ class Decoder(msgspec.Struct, frozen=True):
     chat: bool = False
     bos: str | None = None
     eos: str | None = None
+
+    @property
+    def token_bytes(self) -> int:
+        """Memory of one token's keys and values, over all layers."""
+        return self.layers * 2 * self.kv_heads * self.head_size * _BYTES[self.cache_type]
 
 
 class Versions(msgspec.Struct, frozen=True):
@@ -219,8 +226,59 @@ class Agreement(msgspec.Struct, frozen=True):
     variance: float
 
 
+class Fluency(msgspec.Struct, frozen=True):
+    """How close a generating model is to full precision, on a text that nothing is chosen by.
+
+    Attributes:
+        tokens: of the text, each predicted from those before it.
+        perplexity: of the artifact.
+        full_perplexity: of the source in FP32, run by PyTorch.
+        ratio: the second perplexity over the first; 1 is as good as full precision.
+        same: share of the tokens before which both find the same one the likeliest.
+        company: share of prompts that are continued alike alone and among others, greedily.
+    """
+
+    tokens: int
+    perplexity: float
+    full_perplexity: float
+    ratio: float
+    same: float
+    company: float
+
+
+class Pace(msgspec.Struct, frozen=True):
+    """How fast a generating model writes, and what it holds; the bare decode loop, nobody else.
+
+    Attributes:
+        tokens_s: of one text alone.
+        rows: texts at once.
+        rows_tokens_s: of them all together.
+        prompt_tokens: of a short prompt.
+        first_token_ms: from that prompt to its first token, median.
+        token_bytes: memory of one token's keys and values.
+        context: most tokens of a prompt and its text, as the model's table says.
+        slots: likewise.
+    """
+
+    tokens_s: float
+    rows: int
+    rows_tokens_s: float
+    prompt_tokens: int
+    first_token_ms: float
+    token_bytes: int
+    context: int
+    slots: int
+
+    @property
+    def slot_bytes(self) -> int:
+        """Memory of one slot, once it is full."""
+        return self.token_bytes * self.context
+
+
 class Speed(msgspec.Struct, frozen=True):
     """Rows per second of both graphs in one run, bucketed by length, and their ratio.
+
+    Of a model that generates it is tokens per second, of one text alone; PyTorch runs the FP32.
 
     Attributes:
         ratio: the median over rounds in which one graph runs after the other.
@@ -271,6 +329,8 @@ class BuildReport(msgspec.Struct, frozen=True):
         kept_fp32: products in full precision; with `int4-weight-only`, in 8 bits.
         steps: what each step did, in order.
         footprint: what a worker of it costs.
+        fluency: of a model that generates.
+        pace: likewise.
     """
 
     speed: Speed
@@ -283,3 +343,5 @@ class BuildReport(msgspec.Struct, frozen=True):
     agreement: Agreement | None = None
     steps: tuple[StepReport, ...] = ()
     footprint: Footprint | None = None
+    fluency: Fluency | None = None
+    pace: Pace | None = None

@@ -27,6 +27,9 @@ _VERSION = re.compile(VERSION_PATTERN)
 ONNX_FILE = "onnx:"
 """How the source of a model that is an ONNX file begins."""
 
+GGUF_FILE = "gguf:"
+"""How the source of a model that is a GGUF file begins."""
+
 MAX_SAMPLE = 1_000_000
 """Longest axis of a tensor that a build tries a graph on."""
 
@@ -60,7 +63,9 @@ class Precision(StrEnum):
     not depend on who shares its batch. `int8-weight-only` and `int4-weight-only` quantize weights
     in blocks and compute in full precision: smaller, not faster. `fp16` and `bf16` compute in 16
     bits, of which `bf16` has FP32's range; `fp16` halves an ONNX graph, but an ONNX Runtime without
-    16-bit kernels, as on most CPUs, computes in full precision.
+    16-bit kernels, as on most CPUs, computes in full precision. `int4` is for generation, where
+    reading the weights takes the time: it quantizes them in blocks of 32, and activations to 8
+    bits; likewise `int8` of a model that generates.
     """
 
     FP32 = "fp32"
@@ -69,17 +74,24 @@ class Precision(StrEnum):
     BF16 = "bf16"
     INT8_WEIGHT_ONLY = "int8-weight-only"
     INT4_WEIGHT_ONLY = "int4-weight-only"
+    INT4 = "int4"
 
 
 PRECISIONS = {
-    BackendName.ONNX: frozenset(Precision) - {Precision.BF16},
+    BackendName.ONNX: frozenset(Precision) - {Precision.BF16, Precision.INT4},
     BackendName.TORCH: frozenset({Precision.FP32, Precision.FP16, Precision.BF16, Precision.INT8}),
 }
 """Precisions that a backend's artifacts come in."""
 
+OF_GENERATION = frozenset({Precision.INT4, Precision.INT8, Precision.FP16, Precision.FP32})
+"""Those of a model that generates text, on the onnx backend."""
+
 
 UNQUANTIZED = frozenset({Task.IMAGE_CLASSIFICATION, Task.TENSORS})
 """Tasks whose graphs a build leaves in their own precision (decision 0025)."""
+
+DEFAULTS = {**dict.fromkeys(UNQUANTIZED, Precision.FP32), Task.GENERATION: Precision.INT4}
+"""Precision of a task's models where nothing is said, if it is not `int8`."""
 
 
 class BatchLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -127,8 +139,8 @@ class DriftWatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What workers remember of what they serve, for `forebay models drift`: counts, and no text.
 
     Attributes:
-        watch: whether they do at all. If not given, they do, but for `echo`, and `pipeline`,
-            whose steps are watched.
+        watch: whether they do at all. If not given, they do, but for `echo`, `generation`, and
+            `pipeline`, whose steps are watched.
         sample: share of the rows that is looked at, by chance. Of more than 200 rows a second a
             worker looks at fewer.
         keep_days: for how long a day's counts are kept.
@@ -148,14 +160,15 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         source: where a build takes the weights: a folder, `package:NAME/FOLDER` for weights
             inside an installed Python package, or `hf:owner/name@COMMIT` for those of a hub. An
             ONNX file: `onnx:path/to/file.onnx`, relative to the catalog's folder, or
-            `onnx:package:NAME/FILE.onnx`. For a python model its class:
+            `onnx:package:NAME/FILE.onnx`; a GGUF file of a model that generates, likewise, with
+            `gguf:`. For a python model its class:
             `path/to/file.py:ClassName`, relative to the catalog's folder, or
             `package.module:ClassName`; likewise for a pipeline, unless it is a mere chain. Empty
             for backends that have none.
         steps: of a pipeline: the models whose lanes its rows go through, in order; with a class,
             those that it may call.
         precision: what a build aims at. If not given, `int8`; but `fp32` for images and tensors,
-            whose graphs are left as they are.
+            whose graphs are left as they are, and `int4` for generation.
         threads: threads of one forward pass; 0 takes all cores. A worker runs as many forward
             passes at once as the cores have room for, so 1 means one on each core: the most rows
             per second for a small model, and hardly slower for a single row.
@@ -308,6 +321,7 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 f"left out, but for min_accuracy: a graph of {self.task.value!r} is left as it is",
             ),
             *self._of_graphs(),
+            *self._of_decoders(),
             *self._of_generation(),
         ):
             if not ok:
@@ -319,7 +333,8 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def _of_execution(self) -> tuple[tuple[str, bool, str], ...]:
         """Rules for what executes it: the field, whether it is well, and what it must be."""
         is_torch, is_onnx = self.backend is BackendName.TORCH, self.backend is BackendName.ONNX
-        made = ", ".join(sorted(PRECISIONS[self.backend])) if self.backend in PRECISIONS else ""
+        generates = is_onnx and self.task is Task.GENERATION
+        made = OF_GENERATION if generates else PRECISIONS.get(self.backend, frozenset())
         return (
             ("device", is_device(self.device), "`cpu`, `cuda` or `cuda:N`"),
             (
@@ -341,8 +356,30 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             ("onnx", is_onnx or self.onnx == OnnxOptions(), "left out of another backend's"),
             (
                 "precision",
-                not made or self.precision in PRECISIONS[self.backend],
-                f"one that the backend {self.backend.value!r} has: {made}",
+                not made or self.precision in made,
+                f"one that the backend {self.backend.value!r} has for the task "
+                f"{self.task.value!r}: {', '.join(sorted(made))}",
+            ),
+        )
+
+    def _of_decoders(self) -> tuple[tuple[str, bool, str], ...]:
+        """Rules for what generates text from weights; as above."""
+        generates = self.task is Task.GENERATION
+        return (
+            (
+                "backend",
+                not generates or self.backend is not BackendName.TORCH,
+                "'onnx' for the task 'generation'",
+            ),
+            (
+                "source",
+                generates or not self.source.startswith(GGUF_FILE),
+                "no GGUF file for this task",
+            ),
+            (
+                "build",
+                not generates or self.build == self.build.measuring,
+                "`evaluation` and `min_accuracy` at most: nothing else is for models that generate",
             ),
         )
 

@@ -186,10 +186,9 @@ class EchoEngine:
         """A word more of each; not sooner after the last one than the rate allows."""
         self._fill()
         if self._step_s:
-            now = time.monotonic()
-            if self._next > now:
-                time.sleep(self._next - now)
-            self._next = max(self._next, now - self._step_s) + self._step_s
+            due = max(self._next, now := time.monotonic())
+            time.sleep(due - now)
+            self._next = due + self._step_s
         deltas = [text.grow() for text in self._growing.values()]
         for delta in deltas:
             if delta.finish is not None:
