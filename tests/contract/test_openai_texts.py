@@ -5,12 +5,13 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
+import msgspec
 import openai
 import pytest
 from openai.types.chat import ChatCompletionChunk
 
 from forebay.contract.generation import GenerationTable
-from forebay.contract.model import BackendName, ModelSpec
+from forebay.contract.model import BackendName, LaneLimits, ModelSpec
 from forebay.contract.rows import Task
 from forebay.inference.generation.echo import EchoEngine, EchoGenerator
 from forebay.lanes.keys import Keys
@@ -356,3 +357,20 @@ async def test_every_event_has_an_id_and_the_last_says_that_it_is_done(
     last = len(told) - 3  # of the chunks; those of usage and of the end come after it
     assert ids == [*range(last + 1), last, last]
     assert told[-1].data == "[DONE]"
+
+
+async def test_a_text_may_take_longer_than_it_may_wait_for_its_turn(
+    settings: Settings, slow: EchoEngine
+) -> None:
+    said = " ".join(f"word{number}" for number in range(60))
+    spec = msgspec.structs.replace(parrot(), realtime=LaneLimits(deadline_s=0.3))
+    body = {"model": "parrot", "messages": user(said)}
+    async with (
+        running_gateway(settings, catalog=Catalog({"parrot": spec})) as gateway,
+        httpx.AsyncClient(base_url=gateway.url, timeout=20) as web,
+    ):
+        answer = await web.post("/v1/chat/completions", json=body)
+        assert answer.json()["choices"][0]["message"]["content"] == said
+        told = await all_events(web, "POST", "/v1/chat/completions", json={**body, "stream": True})
+        deltas = [event.json()["choices"][0]["delta"] for event in told[:-1]]
+        assert "".join(delta.get("content", "") for delta in deltas) == said

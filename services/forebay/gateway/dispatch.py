@@ -22,7 +22,7 @@ from forebay.contract.errors import (
 )
 from forebay.contract.generation import GenerationTable
 from forebay.contract.messages import Reply
-from forebay.contract.model import ModelSpec
+from forebay.contract.model import LaneLimits, ModelSpec
 from forebay.contract.prediction import (
     MAX_PART_BYTES,
     MAX_PART_ROWS,
@@ -255,7 +255,8 @@ class Dispatch:
             truncate: cut over-long rows.
             options: what is asked of the outputs.
             lane: where they queue.
-            timeout_s: how long it may take, if that is less than this gateway's own bounds.
+            timeout_s: how long it may take, if that is less than this gateway's own bounds; a text
+                may take its model's.
             name: what the client calls the request, if it may come again.
             when_gone: asks to be told if the client goes away; the rows are then canceled, unless
                 it may come again.
@@ -269,7 +270,10 @@ class Dispatch:
         if model.versions:
             spec = self._split.served(model, sticky, name)
         limits = spec.realtime if lane is Lane.REALTIME else spec.bulk
-        wait_s = min(self.sync_wait_s, limits.deadline_s, timeout_s or self.sync_wait_s)
+        wait_s = min(self.sync_wait_s, limits.deadline_s)
+        if spec.task is Task.GENERATION:
+            wait_s = _patience_s(spec, limits)
+        wait_s = min(wait_s, timeout_s or wait_s)
         now_ms = self._clock.now_ms()
         deadline_ms = max(1, int(wait_s * 1000))
         id_ = PredictionId.new(spec.name)
@@ -363,7 +367,9 @@ class Dispatch:
             spec = self._split.served(model, sticky, name)
         limits = spec.bulk if lane is Lane.BULK else spec.realtime
         now_ms = self._clock.now_ms()
-        deadline_ms = int(min(limits.deadline_s, cancel_after_s or limits.deadline_s) * 1000)
+        # That of a stream is put off once it begins.
+        deadline_s = limits.deadline_s if stream else _patience_s(spec, limits)
+        deadline_ms = int(min(deadline_s, cancel_after_s or deadline_s) * 1000)
         id_ = PredictionId.new(spec.name)
         if name is not None:
             when_gone = None
@@ -624,6 +630,13 @@ class Dispatch:
             raise ForebayError(
                 "The result was too large to be sent at once, and is gone."
             ) from None
+
+
+def _patience_s(spec: ModelSpec, limits: LaneLimits) -> float:
+    """How long a prediction may take of which nothing is told before its end, seconds."""
+    if spec.task is Task.GENERATION:
+        return limits.deadline_s + spec.generation.timeout_s
+    return limits.deadline_s
 
 
 def _identity(spec: ModelSpec, rows: Sequence[Row], *, truncate: bool, options: Options) -> bytes:
