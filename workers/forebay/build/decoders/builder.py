@@ -18,12 +18,9 @@ import msgspec
 from forebay.contract.errors import BuildFailed
 from forebay.contract.model import Precision
 
-OPTIONS = ("hf_token=false", "hf_remote=false", "windowed_kv_cache=false")
+_OPTIONS = ("hf_token=false", "hf_remote=false", "windowed_kv_cache=false")
 """What the builder is told: no network, no code from the folder, and as many keys and values kept
 in layers that look at the last tokens only as in others, so that all layers' slots are alike."""
-
-QUANTIZING: dict[Precision, tuple[str, ...]] = {}
-"""What else, by precision; decision 0037 has what was measured."""
 
 _LAST_WORDS = 400
 
@@ -35,11 +32,13 @@ class Job(msgspec.Struct, frozen=True):
         source: a Hugging Face folder.
         out: folder for `model.onnx` and its weights; made by the builder.
         precision: of the weights.
+        options: what else the builder is told, `name=value` as it names them.
     """
 
     source: str
     out: str
     precision: Precision
+    options: tuple[str, ...] = ()
 
 
 def run(jobs: Sequence[Job]) -> None:
@@ -77,9 +76,7 @@ def main() -> None:
             where = (None, job.source, job.out, job.precision.value, "cpu")
             with tempfile.TemporaryDirectory() as cache:
                 try:
-                    options = builder.parse_extra_options(
-                        *where, cache, [*OPTIONS, *QUANTIZING.get(job.precision, ())]
-                    )
+                    options = builder.parse_extra_options(*where, cache, [*_OPTIONS, *job.options])
                     builder.create_model(*where, cache, **options)
                 except Exception as error:  # whatever it does with a model it doesn't know
                     said = f"{type(error).__name__}: {error}".strip().splitlines()[0]

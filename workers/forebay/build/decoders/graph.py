@@ -16,6 +16,9 @@ from forebay.contract.errors import BuildFailed
 from forebay.contract.manifest import Decoder
 from forebay.contract.model import Precision
 
+_QUANTIZING: dict[Precision, tuple[str, ...]] = {}
+"""What the builder is told beside the precision; decision 0037 has what was measured."""
+
 _CACHE_TYPES = {"tensor(float)": "FP32", "tensor(float16)": "FP16"}
 _OWN_INPUTS = frozenset({"input_ids", "attention_mask"})
 
@@ -36,7 +39,7 @@ def make(source: Path, folder: Path, *, precision: Precision, work: Path) -> Non
         OSError: the disk is full or not writable.
     """
     out = work / "made"
-    builder.run([Job(str(source), str(out), precision)])
+    builder.run([Job(str(source), str(out), precision, _QUANTIZING.get(precision, ()))])
     take(out, folder)
 
 
