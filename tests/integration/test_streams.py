@@ -222,6 +222,25 @@ async def test_another_worker_goes_on_where_one_was_lost(
     ]
 
 
+async def test_texts_that_were_lost_with_a_worker_grow_side_by_side_again(
+    gateway: Gateway, redis_url: str, keys: Keys
+) -> None:
+    def slow() -> EchoGenerator:
+        return EchoGenerator(GenerationTable(tokens_per_s=20))
+
+    second = slow()
+    async with generating(redis_url, keys, slow(), name="first") as first:
+        streams = [await opened(gateway) for _ in range(3)]
+        for stream in streams:
+            await anext(stream)
+        await first.die()
+        await first.consumer.release(first.stages.held)
+        async with generating(redis_url, keys, second, name="second"):
+            await eventually(lambda: len(second.engine) == 3, what="all three grow")
+            for stream in streams:
+                stream.close()
+
+
 class Otherwise(EchoGenerator):
     """Another artifact."""
 

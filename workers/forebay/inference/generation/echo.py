@@ -164,6 +164,10 @@ class EchoEngine:
         self._growing: dict[int, _Text] = {}
         self._waiting: tuple[deque[_Text], deque[_Text]] = (deque(), deque())
 
+    def __len__(self) -> int:
+        """How many texts grow."""
+        return len(self._growing)
+
     @property
     def busy(self) -> bool:
         """Whether there is anything to say."""

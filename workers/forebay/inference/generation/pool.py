@@ -1,7 +1,5 @@
 """Keys and values of all slots: memory that is taken once, and parts of it moved about."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 
@@ -11,12 +9,6 @@ Cache = npt.NDArray[np.generic]
 """Keys and values of some tokens: `[tensors, kv_heads, tokens, head_size]`."""
 
 _TYPES: dict[str, type[np.generic]] = {"FP32": np.float32, "FP16": np.float16}
-
-
-def bytes_a_token(decoder: Decoder) -> int:
-    """What a token's keys and values take."""
-    size = np.dtype(_TYPES[decoder.cache_type]).itemsize
-    return 2 * decoder.layers * decoder.kv_heads * decoder.head_size * size
 
 
 class Pool:
@@ -38,7 +30,7 @@ class Pool:
         self._slot = (decoder.kv_heads, capacity, decoder.head_size)
         self._all = np.zeros((2 * decoder.layers, slots, *self._slot), self.type)
 
-    def shape(self, rows: int) -> Sequence[int]:
+    def shape(self, rows: int) -> tuple[int, ...]:
         """Of one tensor of so many slots: `[rows, kv_heads, capacity, head_size]`."""
         return (rows, *self._slot)
 

@@ -23,7 +23,6 @@ Logits = npt.NDArray[np.float32]
 
 IDS = "input_ids"
 MASK = "attention_mask"
-POSITIONS = "position_ids"
 LOGITS = "logits"
 
 _FLOATS: dict[str, type[np.generic]] = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
@@ -67,14 +66,13 @@ class DecoderSession:
         self.vocabulary = decoder.vocabulary
         self._session: Any = open_session(path, threads=threads, providers=providers)
         self._layers = decoder.layers
-        self._takes_positions = self._check(path)
+        self._check(path)
         (logits,) = [value for value in self._session.get_outputs() if value.name == LOGITS]
         self._last_only = logits.shape[1] == 1
         # Buffers that runs read and write: bound by address, so they live as long as the session.
         rows = max(pool.slots, 1 if self._last_only else chunk)
         self._logits = np.zeros((rows, decoder.vocabulary), _FLOATS[logits.type])
         self._ids = np.zeros(max(pool.slots, chunk), np.int64)
-        self._positions = np.zeros(max(pool.slots, chunk), np.int64)
         self._mask = np.zeros(pool.slots * pool.capacity, np.int64)
         self._places = np.arange(pool.capacity, dtype=np.int64)
         self._bound: dict[tuple[int, int], Any] = {}
@@ -95,7 +93,6 @@ class DecoderSession:
         """
         count = len(ids)
         self._ids[:count] = ids
-        self._positions[:count] = self._places[filled : filled + count]
         mask = self._mask[: filled + count]
         mask[:] = 1
         outputs = 1 if self._last_only else count
@@ -119,7 +116,6 @@ class DecoderSession:
         """
         rows = len(tokens)
         self._ids[:rows] = tokens
-        self._positions[:rows] = filled
         width = int(filled.max()) + 1
         mask = self._mask[: rows * width].reshape(rows, width)
         np.less_equal(self._places[:width], filled[:, None], out=mask, casting="unsafe")
@@ -146,8 +142,6 @@ class DecoderSession:
             binding = self._bound[first, rows] = self._bind(first, rows)
         _input(binding, IDS, self._ids, ids)
         _input(binding, MASK, self._mask, mask)
-        if self._takes_positions:
-            _input(binding, POSITIONS, self._positions, ids)
         shape = (*outputs, self.vocabulary)
         binding.bind_output(
             LOGITS, "cpu", 0, self._logits.dtype.type, shape, self._logits.ctypes.data
@@ -177,13 +171,13 @@ class DecoderSession:
             for kind in ("key", "value")
         ]
 
-    def _check(self, path: Path) -> bool:
-        """Hold the graph against the manifest; gives whether it wants to be told positions."""
+    def _check(self, path: Path) -> None:
+        """Hold the graph against the manifest."""
         inputs = {value.name for value in self._session.get_inputs()}
         outputs = {value.name for value in self._session.get_outputs()}
         pasts, presents = zip(*self._names(), strict=True)
         missing = {IDS, MASK, *pasts} - inputs | {LOGITS, *presents} - outputs
-        unknown = inputs - {IDS, MASK, POSITIONS, *pasts}
+        unknown = inputs - {IDS, MASK, *pasts}
         if missing or unknown:
             raise ArtifactError(
                 f"{path} is no graph of text generation as its manifest says: "
@@ -192,7 +186,6 @@ class DecoderSession:
                 + (f"it takes {', '.join(sorted(unknown))}" if unknown else "")
                 + ". Build the model again."
             )
-        return POSITIONS in inputs
 
 
 def _input(binding: Any, name: str, values: Ids, shape: tuple[int, int]) -> None:
