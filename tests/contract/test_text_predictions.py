@@ -164,7 +164,7 @@ async def test_readers_of_one_prediction_do_not_disturb_one_another(
 
 
 async def cut(client: httpx.AsyncClient, url: str, at: int) -> tuple[str, str]:
-    """What a client has of a stream that breaks off after so many bytes, and the last event's id."""
+    """What a client has of a stream that is cut after so many bytes, and its last event's id."""
     data = b""
     async with client.stream("GET", url) as response:
         async for some in response.aiter_bytes():
