@@ -341,6 +341,8 @@ async def test_a_stream_with_a_key_goes_on_without_its_client_and_is_resumed_els
         path = f"/v1/predictions/{id_}/stream"
         told = await all_events(elsewhere, "GET", path, headers={"Last-Event-ID": last})
         assert "".join(e.data for e in told if e.event == "output") == said[len("".join(first)) :]
+        whole = (await elsewhere.get(f"/v1/predictions/{id_}")).json()
+        assert (whole["status"], whole["output"]) == ("succeeded", said)
 
 
 async def test_every_event_has_an_id_and_the_last_says_that_it_is_done(
