@@ -341,6 +341,8 @@ async def test_a_stream_with_a_key_goes_on_without_its_client_and_is_resumed_els
         path = f"/v1/predictions/{id_}/stream"
         told = await all_events(elsewhere, "GET", path, headers={"Last-Event-ID": last})
         assert "".join(e.data for e in told if e.event == "output") == said[len("".join(first)) :]
+        whole = (await elsewhere.get(f"/v1/predictions/{id_}")).json()
+        assert (whole["status"], whole["output"]) == ("succeeded", said)
 
 
 async def test_every_event_has_an_id_and_the_last_says_that_it_is_done(
@@ -374,3 +376,35 @@ async def test_a_text_may_take_longer_than_it_may_wait_for_its_turn(
         told = await all_events(web, "POST", "/v1/chat/completions", json={**body, "stream": True})
         deltas = [event.json()["choices"][0]["delta"] for event in told[:-1]]
         assert "".join(delta.get("content", "") for delta in deltas) == said
+
+
+async def test_there_is_nothing_to_go_on_with_where_nothing_was_begun(
+    web: httpx.AsyncClient,
+) -> None:
+    body = {"model": "parrot", "messages": user(), "stream": True}
+    for key in ({}, {"Idempotency-Key": "never"}):
+        headers = {**key, "Last-Event-ID": "3"}
+        answer = await web.post("/v1/chat/completions", json=body, headers=headers)
+        assert (answer.status_code, answer.json()["error"]["param"]) == (404, "Last-Event-ID")
+    headers = {"Last-Event-ID": "third"}
+    answer = await web.post("/v1/chat/completions", json=body, headers=headers)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "Last-Event-ID")
+
+
+async def test_a_client_that_does_not_read_holds_up_nobody_and_misses_nothing(
+    web: httpx.AsyncClient, redis_url: str, keys: Keys
+) -> None:
+    said = " ".join(f"word{number}" for number in range(20_000))
+    body = {"model": "parrot", "messages": user(said), "stream": True, "logprobs": True}
+    generator = EchoGenerator(GenerationTable(context=50_000))
+    async with (
+        generating(redis_url, keys, generator),
+        web.stream("POST", "/v1/chat/completions", json=body) as response,
+    ):
+        await eventually(lambda: not generator.engine.busy, within_s=20, what="all is generated")
+        deltas = [
+            event.json()["choices"][0]["delta"]
+            async for event in events(response)
+            if event.data != "[DONE]"
+        ]
+    assert "".join(delta.get("content", "") for delta in deltas) == said

@@ -1,6 +1,7 @@
 """Generated text over the predictions API and the Open Inference Protocol, with a real worker."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import tritonclient.http as http
 import tritonclient.http.aio as http_aio
+from openai._streaming import SSEDecoder
 
 from forebay.contract.generation import GenerationTable
 from forebay.contract.model import BackendName, ModelSpec
@@ -92,6 +94,7 @@ async def test_a_stream_is_read_at_the_url_that_the_prediction_tells(
     assert "".join(event.data for event in told[:-1]) == POEM
     assert (told[-1].event, told[-1].data) == ("done", "{}")
     assert all(event.id for event in told)
+    assert (await client.head(made["urls"]["stream"])).headers["content-type"].startswith("text/ev")
     # What has ended can be read again, as a stream and as a whole.
     again = await all_events(client, "GET", made["urls"]["stream"])
     assert [(e.event, e.data, e.id) for e in again] == [(e.event, e.data, e.id) for e in told]
@@ -158,6 +161,44 @@ async def test_readers_of_one_prediction_do_not_disturb_one_another(
             break  # one of them leaves
     for told in await asyncio.gather(*reading):
         assert "".join(event.data for event in told[:-1]) == said
+
+
+async def cut(client: httpx.AsyncClient, url: str, at: int) -> tuple[str, str]:
+    """What a client has of a stream that is cut after so many bytes, and its last event's id."""
+    data = b""
+    async with client.stream("GET", url) as response:
+        async for some in response.aiter_bytes():
+            data += some
+            if len(data) >= at:
+                break
+    whole, _, _ = data[:at].rpartition(b"\n\n")
+    read = list(SSEDecoder().iter_bytes(iter([whole + b"\n\n"])))
+    text = "".join(event.data for event in read if event.event == "output")
+    return text, (read[-1].id if read else None) or "0"
+
+
+async def test_streams_cut_anywhere_go_on_at_another_gateway_to_the_same_text(
+    client: httpx.AsyncClient, settings: Settings, redis_url: str, keys: Keys
+) -> None:
+    said = POEM * 8
+    chance = random.Random(7)
+    generator = EchoGenerator(GenerationTable(slots=20, tokens_per_s=2_000))
+
+    async def once(elsewhere: httpx.AsyncClient) -> str:
+        made = await create(client, {"prompt": said}, stream=True)
+        path = httpx.URL(made["urls"]["stream"]).path
+        first, last = await cut(client, path, chance.randrange(1, 40 * len(said.split())))
+        rest = await all_events(elsewhere, "GET", path, headers={"Last-Event-ID": last})
+        return first + "".join(event.data for event in rest if event.event == "output")
+
+    async with (
+        generating(redis_url, keys, generator),
+        running_gateway(settings, catalog=CATALOG) as other,
+        httpx.AsyncClient(base_url=other.url, timeout=20) as elsewhere,
+    ):
+        for _ in range(5):
+            read = await asyncio.gather(*(once(elsewhere) for _ in range(20)))
+            assert set(read) == {said}
 
 
 @pytest.mark.parametrize(

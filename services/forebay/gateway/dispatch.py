@@ -455,6 +455,7 @@ class Dispatch:
 
         Raises:
             InvalidInput: there are more rows than one worker takes.
+            NotFound: there is nothing to go on with after `after`.
             Unavailable: Redis is out of reach.
         """
         model = spec
@@ -481,6 +482,13 @@ class Dispatch:
                 return await self._resumed(claimed, after=after)
             id_ = claimed
             spec = self._catalog.served.get(id_.model, spec)
+        if after:
+            await self._refused(name, id_)
+            raise NotFound(
+                "There is no stream to go on with, or no longer: it takes the Idempotency-Key of "
+                "the request that began it. Leave Last-Event-ID out to begin anew.",
+                param="Last-Event-ID",
+            )
         submission = Submission(
             id_,
             Lane.REALTIME,
