@@ -16,9 +16,7 @@ from forebay.build.tracing import quiet
 from forebay.contract.errors import BuildFailed
 from forebay.contract.model import GGUF_FILE
 
-ARCHITECTURES = frozenset(
-    {"gemma", "gemma2", "gemma3", "llama", "mistral", "phi3", "qwen2", "qwen3"}
-)
+ARCHITECTURES = frozenset({"gemma", "gemma2", "llama", "mistral", "phi3", "qwen2", "qwen3"})
 """llama.cpp's names of the families that are built."""
 
 _PACKAGE = "package:"

@@ -1,13 +1,5 @@
-"""A Hugging Face folder to an ONNX graph, by ONNX Runtime GenAI's model builder.
+"""A Hugging Face folder to the graph of an artifact: made, freed of traces, and described."""
 
-The builder is a program: imported, it would add its own folder to Python's path, under which such
-names as `quantization` lie. So it runs in a process of its own, which also gives back all of the
-memory that the weights took. What it leaves is a graph and one file of weights beside it.
-"""
-
-import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,24 +8,19 @@ import onnx
 import onnxruntime as ort
 from onnx import ModelProto, TensorProto
 
+from forebay.build.decoders import builder
+from forebay.build.decoders.builder import Job
 from forebay.build.decoders.words import Words
 from forebay.build.graph import MODEL_FILE, WEIGHTS_FILE
 from forebay.contract.errors import BuildFailed
 from forebay.contract.manifest import Decoder
 from forebay.contract.model import Precision
 
-_BUILDER = "onnxruntime_genai.models.builder"
-
-_OPTIONS = ("hf_token=false", "hf_remote=false", "windowed_kv_cache=false")
-"""What the builder is told: no network, no code from the folder, and as many keys and values kept in
-layers that look at the last tokens only as in others, so that all slots are alike."""
-
 _QUANTIZING: dict[Precision, tuple[str, ...]] = {}
-"""What else, by precision; decision 0037 has what was measured."""
+"""What the builder is told beside the precision; decision 0037 has what was measured."""
 
 _CACHE_TYPES = {"tensor(float)": "FP32", "tensor(float16)": "FP16"}
 _OWN_INPUTS = frozenset({"input_ids", "attention_mask"})
-_LAST_WORDS = 400
 
 
 def make(source: Path, folder: Path, *, precision: Precision, work: Path) -> None:
@@ -45,37 +32,25 @@ def make(source: Path, folder: Path, *, precision: Precision, work: Path) -> Non
         source: a Hugging Face folder.
         folder: where to.
         precision: of the weights.
-        work: an empty folder for what the builder writes.
+        work: a folder for what the builder writes.
 
     Raises:
-        BuildFailed: the builder failed; the message has its last words.
+        BuildFailed: the builder can't make it; the message has its reason.
         OSError: the disk is full or not writable.
     """
-    made = work / "made"
-    command = [sys.executable, "-m", _BUILDER, "-i", str(source), "-o", str(made),
-               "-p", precision.value, "-e", "cpu", "-c", str(work / "cache"),
-               "--extra_options", *_OPTIONS, *_QUANTIZING.get(precision, ())]  # fmt: skip
-    ran = subprocess.run(  # noqa: S603 - our own environment
-        command,
-        # Sets of names have another order in each process, unless they are told not to.
-        env={**os.environ, "PYTHONHASHSEED": "0", "HF_HUB_OFFLINE": "1"},
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-    if ran.returncode or not (made / MODEL_FILE).is_file():
-        words = ran.stderr.strip().splitlines() or [f"exit code {ran.returncode}"]
-        raise BuildFailed(
-            f"ONNX Runtime GenAI's builder can't make a graph of {source} in "
-            f"{precision.value}: {words[-1][-_LAST_WORDS:]}"
-        )
-    _take(made / MODEL_FILE, folder)
+    out = work / "made"
+    builder.run([Job(str(source), str(out), precision, _QUANTIZING.get(precision, ()))])
+    take(out, folder)
 
 
-def _take(made: Path, folder: Path) -> None:
-    """Move the graph into an artifact's folder, without a trace of where it was made."""
-    model: ModelProto = onnx.load(str(made), load_external_data=False)
+def take(made: Path, folder: Path) -> None:
+    """Move what the builder made into an artifact's folder, without a trace of where that was.
+
+    Args:
+        made: the builder's folder.
+        folder: the artifact's.
+    """
+    model: ModelProto = onnx.load(str(made / MODEL_FILE), load_external_data=False)
     graph: Any = model.graph
     for node in graph.node:
         node.doc_string = ""
@@ -95,7 +70,7 @@ def _take(made: Path, folder: Path) -> None:
     graph.doc_string = model.doc_string = ""
     (folder / MODEL_FILE).write_bytes(model.SerializeToString(deterministic=True))
     (name,) = outside
-    (made.parent / name).replace(folder / WEIGHTS_FILE)
+    (made / name).replace(folder / WEIGHTS_FILE)
 
 
 def describe(path: Path, config: Mapping[str, Any], words: Words) -> Decoder:
@@ -130,10 +105,30 @@ def describe(path: Path, config: Mapping[str, Any], words: Words) -> Decoder:
         kv_heads=int(kv_heads),
         head_size=int(head_size),
         cache_type=_CACHE_TYPES[kind],
-        context=int(config["max_position_embeddings"]),
+        context=_context(path, config),
         vocabulary=int(logits.shape[2]),
         end_ids=words.end_ids,
         chat=words.template is not None,
         bos=words.bos,
         eos=words.eos,
     )
+
+
+def _context(path: Path, config: Mapping[str, Any]) -> int:
+    """Most tokens of a text: as long as one for which the graph does what the model does.
+
+    Some families' graphs leave out that the model looks at the last tokens only. Up to that many it
+    makes no difference.
+    """
+    longest = int(config["max_position_embeddings"])
+    window = config.get("sliding_window")
+    if not window or config.get("use_sliding_window") is False:
+        return longest
+    model: ModelProto = onnx.load(str(path), load_external_data=False)
+    windows = {
+        attribute.i
+        for node in model.graph.node
+        for attribute in node.attribute
+        if node.op_type == "GroupQueryAttention" and attribute.name == "local_window_size"
+    }
+    return longest if int(window) in windows else min(longest, int(window))

@@ -205,7 +205,7 @@ def pace(
 
 
 def speed(reference: Reference, measured: Pace, given: Sequence[Ids], *, threads: int) -> Speed:
-    """The same of one text as PyTorch writes it in FP32, and how many times as fast the graph is."""
+    """One text as PyTorch writes it in FP32, and how many times as fast the graph is."""
     import torch
 
     before = torch.get_num_threads()

@@ -12,7 +12,6 @@ from forebay.contract.model import GGUF_FILE, ModelSpec
 
 FAMILIES = {
     "Gemma2ForCausalLM": "Gemma 2",
-    "Gemma3ForCausalLM": "Gemma 3",
     "GemmaForCausalLM": "Gemma",
     "LlamaForCausalLM": "Llama",
     "MistralForCausalLM": "Mistral",

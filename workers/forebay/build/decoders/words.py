@@ -1,4 +1,4 @@
-"""How a model that generates reads and ends text: its tokenizer, its chat template, its last tokens."""
+"""How a model that generates reads and ends text: tokenizer, chat template, last tokens."""
 
 import json
 from pathlib import Path
@@ -86,8 +86,8 @@ def _template(folder: Path, tokenizer: Any) -> str | None:
     except Exception as error:  # whatever a template makes Python raise
         raise BuildFailed(
             f"The chat template in {folder} can't be rendered: {error}. Correct {TEMPLATE} there, "
-            "or what tokenizer_config.json has as `chat_template`; without one the model goes on with "
-            "texts, and takes no chats."
+            "or what tokenizer_config.json has as `chat_template`; without one the model goes on "
+            "with texts, and takes no chats."
         ) from error
     return template
 

@@ -170,7 +170,7 @@ class _PlainNamespace(Namespace):
         Namespace.__init__(self, given)
 
     def __setitem__(self, name: str, value: Any) -> None:
-        self._check(name)
+        _PlainNamespace._check(name)
         Namespace.__setitem__(self, name, value)
 
     @staticmethod
