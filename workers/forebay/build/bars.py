@@ -13,7 +13,7 @@ MIN_SAME = 0.97
 MAX_MEAN_DIFFERENCE = 0.02
 MAX_VARIANCE = 0.001
 
-MIN_FLUENCY = 0.9
+MIN_FLUENCY = 0.85
 
 _FULL = 'try `precision = "fp32"`'
 _TRIES = {

@@ -16,7 +16,13 @@ from forebay.contract.errors import BuildFailed
 from forebay.contract.manifest import Decoder
 from forebay.contract.model import Precision
 
-_QUANTIZING: dict[Precision, tuple[str, ...]] = {}
+QUANTIZING = {
+    Precision.INT4: (
+        "algo_config=rtn",
+        "is_symmetric=false",
+        "matmul_mixed_precision=last_matmul:int8,mixed_layers:int8",
+    )
+}
 """What the builder is told beside the precision; decision 0037 has what was measured."""
 
 _CACHE_TYPES = {"tensor(float)": "FP32", "tensor(float16)": "FP16"}
@@ -39,7 +45,7 @@ def make(source: Path, folder: Path, *, precision: Precision, work: Path) -> Non
         OSError: the disk is full or not writable.
     """
     out = work / "made"
-    builder.run([Job(str(source), str(out), precision, _QUANTIZING.get(precision, ()))])
+    builder.run([Job(str(source), str(out), precision, QUANTIZING.get(precision, ()))])
     take(out, folder)
 
 

@@ -20,7 +20,7 @@ from forebay.contract.manifest import Decoder, Fluency, Pace, Speed
 WINDOW = 256
 """Tokens that are predicted from one another; the next window starts anew."""
 
-MAX_WINDOWS = 8
+MAX_WINDOWS = 4
 """Of a text, so that a large model's build ends."""
 
 ROWS = 8

@@ -38,17 +38,19 @@ def make(spec: ModelSpec, work: Path, progress: Progress) -> Draft:
     found = source.find(spec, work)
     spoken = words.read(found.folder)
     spoken.save(folder)
+    config = json.loads((found.folder / "config.json").read_text("utf-8"))
     text = measure.text(spec.folder, spec.build.evaluation)
+    # What can't come out well is refused before the long part.
+    _fits(spec, int(config["max_position_embeddings"]))
+    rows = measure.windows(spoken.tokenizer, text, context=int(config["max_position_embeddings"]))
 
     progress("export", 0.0)
     graph.make(found.folder, folder, precision=spec.precision, work=work)
-    config = json.loads((found.folder / "config.json").read_text("utf-8"))
     path = folder / MODEL_FILE
     decoder = graph.describe(path, config, spoken)
-    context = _context(spec, decoder)
+    context = room(spec, decoder)
 
     progress("evaluate", 0.0)
-    rows = measure.windows(spoken.tokenizer, text, context=decoder.context)
     given = measure.prompts(spoken.tokenizer)
     reference = measure.Reference(found.folder)
     full = measure.read(reference, rows)
@@ -65,15 +67,25 @@ def make(spec: ModelSpec, work: Path, progress: Progress) -> Draft:
     return Draft(folder, manifest, fluency, speed, fp32_bytes, pace=pace)
 
 
-def _context(spec: ModelSpec, decoder: Decoder) -> int:
-    """Tokens of a slot, which all slots together have room for on this machine."""
+def _fits(spec: ModelSpec, longest: int) -> None:
+    """Refuse slots that are longer than what the model was made for."""
     asked = spec.generation.context
-    if asked > decoder.context:
+    if asked > longest:
         raise BuildFailed(
             f"models.{spec.name}.generation.context is {asked:,}, and this model was made for "
-            f"{decoder.context:,} tokens: ask for no more, or leave it out."
+            f"{longest:,} tokens: ask for no more, or leave it out."
         )
-    context, slots = asked or decoder.context, spec.generation.slots
+
+
+def room(spec: ModelSpec, decoder: Decoder) -> int:
+    """Tokens of a slot.
+
+    Raises:
+        BuildFailed: they are more than the model was made for, or all slots together don't fit into
+            this machine's memory.
+    """
+    _fits(spec, decoder.context)
+    context, slots = spec.generation.context or decoder.context, spec.generation.slots
     wanted, there = slots * context * decoder.token_bytes, memory.total_bytes()
     if wanted > there:
         raise BuildFailed(

@@ -35,7 +35,7 @@ class ContinuousEngine:
     """Generates texts side by side; see `protocol.Engine`.
 
     Args:
-        session: runs the graph.
+        session: runs the graph; computes at least three tokens of a prompt at once.
         vocabulary: what tokens stand for.
         end_ids: tokens that end a text.
     """
@@ -43,6 +43,8 @@ class ContinuousEngine:
     def __init__(
         self, session: DecoderSession, vocabulary: Vocabulary, end_ids: Collection[int]
     ) -> None:
+        if session.chunk <= LEFT:
+            raise ValueError(f"parts of prompts are more than {LEFT} tokens, not {session.chunk}")
         self._session = session
         self._pool = session.pool
         self._vocabulary = vocabulary
@@ -58,6 +60,11 @@ class ContinuousEngine:
     def slots(self) -> int:
         """How many texts grow at once."""
         return self._pool.slots
+
+    @property
+    def free(self) -> int:
+        """Slots that no text has."""
+        return self._slots.free
 
     @property
     def busy(self) -> bool:
@@ -156,7 +163,7 @@ class ContinuousEngine:
                 self._pool.put(slot, cache)
         for stream in streams:
             stream.computed += 1
-        deltas = self._grow(streams, logits, rows)
+        deltas = self._grow(streams, logits, rows.tolist())
         self._close_up(empty)
         return deltas
 

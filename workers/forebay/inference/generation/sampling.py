@@ -20,9 +20,9 @@ Logits = npt.NDArray[np.float32]
 GREEDY_BELOW = 1e-5
 """A lower temperature takes the most likely token: dividing by it would leave nothing else."""
 
-_FLOORS = (2.0**-10, 2.0**-20, 0.0)
+_FLOORS = (2.0**-10, 2.0**-20)
 """Weights, the most likely token's being 1, down to which tokens are looked at: nearly always the
-first does, and there are few of those to sort."""
+first does, and there are few of those to sort. Else it is all of them."""
 
 _BLOCK = 256
 
@@ -141,8 +141,8 @@ def _candidates(weights: Logits, top_k: int, top_p: float, min_p: float) -> npt.
         else:
             enough = floor <= min_p
         if enough:
-            break
-    return tokens
+            return tokens
+    return np.arange(len(weights))
 
 
 def _pick_of_all(weights: Logits, number: float) -> int:
@@ -161,8 +161,9 @@ def _pick_of_all(weights: Logits, number: float) -> int:
 
 def _weights(logits: Logits, highest: np.float32, temperature: float) -> Logits:
     with np.errstate(over="ignore"):
-        scaled = (logits - highest) / np.float32(temperature)
-    return np.exp(scaled, out=scaled)
+        scaled: Logits = (logits - highest) / np.float32(temperature)
+    np.exp(scaled, out=scaled)
+    return scaled
 
 
 def _most_likely(logits: Logits, count: int) -> npt.NDArray[np.intp]:

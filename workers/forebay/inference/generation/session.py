@@ -97,7 +97,8 @@ class DecoderSession:
         mask[:] = 1
         outputs = 1 if self._last_only else count
         self._run(slot, 1, (1, count), (1, filled + count), (1, outputs))
-        return self._floats(outputs)[-1]
+        last: Logits = self._floats(outputs)[-1]
+        return last
 
     def decode(self, first: int, tokens: Ids, filled: Ids) -> Logits:
         """One token more for each of some slots in a row.
