@@ -14,6 +14,7 @@ from forebay.contract.execution import CPU, OnnxOptions, TorchOptions, is_device
 from forebay.contract.image import ImageTable
 from forebay.contract.recipe import BuildSpec
 from forebay.contract.rows import Task
+from forebay.contract.signature import CONVERTED, SAVED_MODEL, TORCHSCRIPT, SignatureTable
 from forebay.contract.versions import VERSION_PATTERN, WHOLE, Version
 
 NOT_IN_A_FILE = frozenset({"name", "folder"})
@@ -25,6 +26,9 @@ _VERSION = re.compile(VERSION_PATTERN)
 
 ONNX_FILE = "onnx:"
 """How the source of a model that is an ONNX file begins."""
+
+GRAPHS = (ONNX_FILE, *CONVERTED)
+"""How sources begin that are a graph already, or become one just so."""
 
 MAX_SAMPLE = 1_000_000
 """Longest axis of a tensor that a build tries a graph on."""
@@ -143,7 +147,8 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         source: where a build takes the weights: a folder, `package:NAME/FOLDER` for weights
             inside an installed Python package, or `hf:owner/name@COMMIT` for those of a hub. An
             ONNX file: `onnx:path/to/file.onnx`, relative to the catalog's folder, or
-            `onnx:package:NAME/FILE.onnx`. For a python model its class:
+            `onnx:package:NAME/FILE.onnx`. What is converted to one: `torchscript:path/to/file.pt`
+            and `savedmodel:path/to/folder`, likewise relative. For a python model its class:
             `path/to/file.py:ClassName`, relative to the catalog's folder, or
             `package.module:ClassName`; likewise for a pipeline, unless it is a mere chain. Empty
             for backends that have none.
@@ -166,6 +171,7 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             folder says that itself.
         sample: shapes of the inputs, by name, that a build tries an ONNX file on, where it can't
             find them by itself.
+        signature: the tensors of a TorchScript file, which doesn't say them.
         drift: what workers remember of what they serve.
         build: how its artifact is made.
         version: what this table is called among the versions of the model.
@@ -189,6 +195,7 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bulk: BulkLimits = BulkLimits()
     image: ImageTable = ImageTable()
     sample: dict[str, tuple[int, ...]] = {}
+    signature: SignatureTable = SignatureTable()
     drift: DriftWatch = DriftWatch()
     build: BuildSpec = BuildSpec()
     version: str = "default"
@@ -339,7 +346,7 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def _of_graphs(self) -> tuple[tuple[str, bool, str], ...]:
         """Rules for images and tensors: the field, whether it is well, and what it must be."""
-        wrong, is_file = self.image.wrong(), self.source.startswith(ONNX_FILE)
+        wrong, is_file = self.image.wrong(), self.source.startswith(GRAPHS)
         images = self.task is Task.IMAGE_CLASSIFICATION
         shapes = self.sample.values()
         return (
@@ -347,14 +354,15 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             (
                 "image",
                 self.image == ImageTable() or (images and is_file),
-                "left out: it is for ONNX files that classify images",
+                "left out: it is for graphs that classify images, as files",
             ),
             (
                 "image.labels",
                 bool(self.image.labels) or not (images and is_file),
-                "given: what the scores of an ONNX file are of",
+                "given: what the scores of a graph are of",
             ),
-            ("source", not is_file or self.task in UNQUANTIZED, "no ONNX file for this task"),
+            ("source", not is_file or self.task in UNQUANTIZED, "no graph for this task"),
+            *self._of_signature(),
             (
                 "precision",
                 self.task not in UNQUANTIZED or self.precision is Precision.FP32,
@@ -363,12 +371,32 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             (
                 "source",
                 self.task is not Task.TENSORS or is_file or self.backend is not BackendName.ONNX,
-                f"an ONNX file, `{ONNX_FILE}path/to/file.onnx`",
+                f"an ONNX file, `{ONNX_FILE}path/to/file.onnx`, or what is converted to one: "
+                f"`{TORCHSCRIPT}path/to/file.pt`, `{SAVED_MODEL}path/to/folder`",
             ),
             (
                 "sample",
                 all(0 < side <= MAX_SAMPLE for shape in shapes for side in shape),
                 f"shapes of 1 to {MAX_SAMPLE:,} in each dimension",
+            ),
+        )
+
+    def _of_signature(self) -> tuple[tuple[str, bool, str], ...]:
+        """Rules for what a TorchScript file takes: an image, or what the catalog says."""
+        table, wrong = self.signature, self.signature.wrong()
+        needed = self.task is Task.TENSORS and self.source.startswith(TORCHSCRIPT)
+        return (
+            (f"signature.{wrong[0] if wrong else ''}", wrong is None, wrong[1] if wrong else ""),
+            (
+                "signature",
+                needed or table == SignatureTable(),
+                "left out: it is for the tensors of TorchScript files",
+            ),
+            (
+                "signature",
+                bool(table.inputs) or not needed,
+                "given: a TorchScript file doesn't say what it takes. For each argument of "
+                '`forward`, in order: `inputs = { x = "FP32[rows, 16]" }`',
             ),
         )
 
