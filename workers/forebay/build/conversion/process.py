@@ -5,6 +5,7 @@
 What it leaves are files: libraries print what they like, from C++ too.
 """
 
+import os
 import signal
 import subprocess
 import sys
@@ -63,6 +64,8 @@ def run(order: Order, folder: Path) -> Told:
     done = subprocess.run(  # noqa: S603 - this very program
         [sys.executable, "-m", "forebay.build.conversion.process", str(folder)],
         input=msgspec.json.encode(order),
+        # tf2onnx names what it makes in the order of sets; with a seed it does so alike each time.
+        env={**os.environ, "PYTHONHASHSEED": "0"},
         capture_output=True,
         check=False,
     )
