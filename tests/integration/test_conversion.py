@@ -21,6 +21,7 @@ from forebay.cli.report import summary
 from forebay.contract.errors import BuildFailed
 from forebay.contract.image import ImageTable
 from forebay.contract.model import BackendName, ModelSpec, Precision
+from forebay.contract.model_rules import checked
 from forebay.contract.rows import (
     Classes,
     ImageRow,
@@ -43,14 +44,15 @@ needs_tensorflow = pytest.mark.skipif(
 
 
 def spec_of(source: str, task: Task = Task.TENSORS, **fields: Any) -> ModelSpec:
-    return ModelSpec(
+    spec = ModelSpec(
         task=task,
         backend=BackendName.ONNX,
         source=source,
         precision=Precision.FP32,
         threads=1,
         **fields,
-    ).checked("tiny")
+    )
+    return checked(spec, "tiny")
 
 
 def script_spec(path: Path, inputs: dict[str, str], *outputs: str, **fields: Any) -> ModelSpec:
