@@ -89,7 +89,7 @@ def test_images_are_held_against_their_labels(home: Path) -> None:
 def test_a_line_of_images_that_is_wrong_is_told_by_its_number(home: Path) -> None:
     fine = {"file": "0-0.png", "label": "0"}
     for row, why in (
-        ({"file": "none.png", "label": "0"}, "none.png can't be read: No such file"),
+        ({"file": "none.png", "label": "0"}, f"{home}/none.png can't be read: No such file"),
         ({"label": "0"}, "it needs `file`, a path, or `image`"),
         ({"file": "0-0.png", "labels": ["0"]}, "it needs `label`, and not `labels`"),
         ({"file": "0-0.png", "label": "90"}, "'90' is none of this model's labels: '0', '180'"),
