@@ -68,7 +68,8 @@ PRECISIONS = {
 
 
 UNQUANTIZED = frozenset({Task.IMAGE_CLASSIFICATION, Task.TENSORS})
-"""Tasks whose graphs a build leaves in their own precision (decision 0025)."""
+"""Tasks whose graphs a build leaves in their own precision (decision 0025), unless a folder of an
+image classifier is to have 8 bits (decision 0034)."""
 
 
 class BatchLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -197,8 +197,11 @@ def _of_graphs(spec: ModelSpec) -> tuple[Rule, ...]:
         ("source", not is_file or spec.task in UNQUANTIZED, "no file of a graph for this task"),
         (
             "precision",
-            spec.task not in UNQUANTIZED or spec.precision is Precision.FP32,
-            f"fp32 for the task {spec.task.value!r}: its graph is left as it is",
+            spec.task not in UNQUANTIZED
+            or spec.precision is Precision.FP32
+            or (images and not is_file and spec.precision is Precision.INT8),
+            f"fp32 for the task {spec.task.value!r}: its graph is left as it is; or int8 "
+            "for a folder of an image classifier",
         ),
         (
             "source",

@@ -54,10 +54,11 @@ def make(spec: ModelSpec, work: Path, progress: Progress) -> Draft:
         progress: told how far the build is.
 
     Raises:
-        BuildFailed: a step failed, or another precision than FP32 is asked for.
+        BuildFailed: a step failed, or another precision than there is is asked for.
         OSError: the disk is full or not writable.
     """
-    if spec.precision is not Precision.FP32:
+    is_folder = not spec.source.startswith(GRAPHS)
+    if spec.precision not in (Precision.FP32, *([Precision.INT8] if is_folder else [])):
         raise BuildFailed(
             f"{spec.name!r} asks for {spec.precision.value}, and the graph of a model of the task "
             f'{spec.task.value!r} is left as it is: say `precision = "fp32"`.'
@@ -121,6 +122,7 @@ def _graph(
 
 
 def _of_folder(spec: ModelSpec, folder: Path, threads: int, progress: Progress) -> _Made:
+    from forebay.build import image_precision
     from forebay.build.image_classifier import ImageClassifier
     from forebay.build.image_source import CONFIG
 
@@ -128,9 +130,13 @@ def _of_folder(spec: ModelSpec, folder: Path, threads: int, progress: Progress) 
     recipe = ImageClassifier(found.folder)
     progress("export", 0.0)
     fp32 = folder.parent / "fp32.onnx"
-    graph.save_mapped(recipe.export(fp32), folder)
+    model = recipe.export(fp32)
+    if spec.precision is Precision.INT8:
+        progress("quantize", 0.0)
+        model = image_precision.quantized(model, folder=found.folder)
+    graph.save_mapped(model, folder)
     progress("evaluate", 0.0)
-    measured, speed = recipe.measured(folder / graph.MODEL_FILE, threads=threads)
+    measured, speed = recipe.measured(folder / graph.MODEL_FILE, exact=fp32, threads=threads)
     return _Made(
         found.sha256,
         recipe.signature,
