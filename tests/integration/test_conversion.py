@@ -257,7 +257,7 @@ def test_a_script_that_can_not_be_converted_says_why(
     tmp_path: Path, make: Any, inputs: dict[str, str], fields: dict[str, Any], told: str
 ) -> None:
     """In this process, where the operator `own::conjure` is gone once its library is."""
-    library = torchscripts.own_operator()
+    library: Any = torchscripts.own_operator()
     path = torchscripts.saved(make(), tmp_path / "m.pt")
     library._destroy()
     order = Order(

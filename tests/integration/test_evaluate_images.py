@@ -11,6 +11,7 @@ from forebay.build import pipeline
 from forebay.runtime.catalog import read
 from forebay.storage.artifacts import ArtifactStore
 from tests.fixtures import onnx_models
+from tests.fixtures.image_families import LABELS, save
 from tests.fixtures.pictures import encoded, text_line
 from tests.fixtures.stack import ROOT
 from tests.unit.test_cli import invoke
@@ -84,6 +85,25 @@ def test_images_are_held_against_their_labels(home: Path) -> None:
     told = said("evaluate", "turned", "--data", file_of(home / "wrong.jsonl", *wrong))
     assert told["figures"][0]["value"] == 1 - 1 / len(rows)
     assert told["details"]["confusions"] == [{"truth": "180", "predicted": "0", "rows": 1}]
+
+
+def test_eight_bits_are_held_against_full_precision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save("vit", tmp_path / "vit")
+    (tmp_path / "models.toml").write_text(
+        '[models.seen]\ntask = "image-classification"\nbackend = "onnx"\nsource = "vit"\n'
+        'precision = "int8"\nthreads = 1\n'
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FOREBAY_MODELS_FILE", "models.toml")
+    monkeypatch.setenv("FOREBAY_HOME", "home")
+    pipeline.build(read(Path("models.toml")).find("seen"), ArtifactStore(Path("home")))
+    (tmp_path / "a.png").write_bytes(encoded(text_line("A quiet harbour")))
+    data = file_of(tmp_path / "a.jsonl", {"file": "a.png", "label": LABELS[0]})
+    told = said("evaluate", "seen", "--data", data, "--against", "fp32")
+    assert told["comparison"]["examples"] == 1
+    assert told["comparison"]["version"] != told["version"]
 
 
 def test_a_line_of_images_that_is_wrong_is_told_by_its_number(home: Path) -> None:

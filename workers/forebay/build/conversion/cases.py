@@ -62,15 +62,13 @@ def values(datatype: str, shape: Sequence[int], *, seed: int) -> Array:
 
 def save(cases: Sequence[Case], path: Path) -> None:
     """Write cases to a file."""
-    np.savez(
-        path,
-        **{
-            f"{index}/{side}/{name}": value
-            for index, case in enumerate(cases)
-            for side, several in (("in", case.inputs), ("out", case.outputs))
-            for name, value in several.items()
-        },
-    )
+    arrays: dict[str, Any] = {
+        f"{index}/{side}/{name}": value
+        for index, case in enumerate(cases)
+        for side, several in (("in", case.inputs), ("out", case.outputs))
+        for name, value in several.items()
+    }
+    np.savez(path, **arrays)
 
 
 def load(path: Path) -> list[Case]:

@@ -1,5 +1,6 @@
 """SavedModel to ONNX, by tf2onnx and TensorFlow, which only this process imports."""
 
+import importlib
 import importlib.metadata
 import importlib.util
 import os
@@ -85,13 +86,14 @@ def _package(module: str) -> str:
 
 def _check_operators(path: str) -> None:
     from google.protobuf.message import DecodeError
-    from tensorflow.core.protobuf import saved_model_pb2
+
+    messages: Any = importlib.import_module("tensorflow.core.protobuf.saved_model_pb2")
 
     file = Path(path) / "saved_model.pb"
     if not file.is_file():
         return  # as text, which is for people's eyes, and loaded all the same
     try:
-        graph = saved_model_pb2.SavedModel.FromString(file.read_bytes())
+        graph = messages.SavedModel.FromString(file.read_bytes())
     except DecodeError as error:
         raise BuildFailed(f"{file} is cut short or damaged: copy the folder again.") from error
     for meta in graph.meta_graphs:
@@ -107,7 +109,7 @@ def _check_operators(path: str) -> None:
 
 def _loaded(path: str) -> tuple[str, Any, Any]:
     """The signature that is served: its name, it, and what it must not outlive."""
-    import tensorflow as tf
+    tf: Any = importlib.import_module("tensorflow")
 
     try:
         model = tf.saved_model.load(path)
@@ -233,7 +235,7 @@ def _run(
     *,
     seed: int,
 ) -> Case:
-    import tensorflow as tf
+    tf: Any = importlib.import_module("tensorflow")
 
     inputs = {
         name: cases.values(datatype, shapes[name], seed=seed)
@@ -248,7 +250,7 @@ def _run(
 
 def _convert(path: str, signature: str, out: Path) -> None:
     """By tf2onnx's command, which is what it documents for a SavedModel."""
-    from tf2onnx import convert as command
+    command: Any = importlib.import_module("tf2onnx.convert")
 
     words = ["--saved-model", path, "--signature_def", signature, "--tag", "serve"]
     before = sys.argv

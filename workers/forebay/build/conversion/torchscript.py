@@ -5,7 +5,7 @@ version of PyTorch that has dropped them ends this source, and nothing else.
 """
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ def convert(order: Order, folder: Path) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _quiet() -> Generator[None]:
     """Without the warning, at each step, that TorchScript is deprecated."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
