@@ -6,6 +6,7 @@ import shutil
 import sys
 import warnings
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -279,11 +280,12 @@ def test_a_folder_that_is_no_saved_model_is_refused_by_name(
 ) -> None:
     folder = tmp_path / "saved"
     spec = spec_of(f"savedmodel:{folder}")
-    for make, told in (
+    steps: tuple[tuple[Callable[[], object], str], ...] = (
         (lambda: None, "saved is not there: it is no folder"),
         (folder.mkdir, r"saved_model\.pb is missing: save it with `model\.export"),
         ((folder / "saved_model.pb").touch, r"saved_model\.pb is empty: copy"),
-    ):
+    )
+    for make, told in steps:
         make()
         with pytest.raises(BuildFailed, match=told):
             pipeline.build(spec, store)
