@@ -98,7 +98,9 @@ def test_no_half_character_is_ever_told(text: str) -> None:
 
 
 @given(
-    st.lists(st.sampled_from(["▁", "▁the", "b", "é", "▁▁", "日", "</s>", "🌊", "\n", "𐍈"]), max_size=20)
+    st.lists(
+        st.sampled_from(["▁", "▁the", "b", "é", "▁▁", "日", "</s>", "🌊", "\n", "𐍈"]), max_size=20
+    )
 )
 def test_pieces_and_single_bytes_come_to_what_the_tokenizer_makes_of_them(
     parts: list[str],
