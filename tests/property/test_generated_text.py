@@ -16,7 +16,7 @@ pieces = st.lists(st.text("abc ", max_size=4), max_size=12)
 
 
 def first_end(text: str, among: list[str]) -> tuple[int, int] | None:
-    """Where the stop string that is complete first ends and begins, told without any code of ours."""
+    """Where the stop string that is complete first ends and begins, told by plain search."""
     for end in range(len(text) + 1):
         found = [end - len(stop) for stop in among if text[:end].endswith(stop)]
         if found:
@@ -98,7 +98,9 @@ def test_no_half_character_is_ever_told(text: str) -> None:
 
 
 @given(
-    st.lists(st.sampled_from(["▁", "▁the", "b", "é", "▁▁", "日", "</s>", "🌊", "\n", "𐍈"]), max_size=20)
+    st.lists(
+        st.sampled_from(["▁", "▁the", "b", "é", "▁▁", "日", "</s>", "🌊", "\n", "𐍈"]), max_size=20
+    )
 )
 def test_pieces_and_single_bytes_come_to_what_the_tokenizer_makes_of_them(
     parts: list[str],
