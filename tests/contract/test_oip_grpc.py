@@ -401,10 +401,10 @@ BAD: dict[str, tuple[Any, Code, str]] = {
     "an unknown parameter": (
         request(
             inputs=[tensor(contents=A)],
-            parameters={"temperature": pb.InferParameter(double_param=1.0)},
+            parameters={"colour": pb.InferParameter(double_param=1.0)},
         ),
         Code.INVALID_ARGUMENT,
-        "parameters.temperature",
+        "parameters.colour",
     ),
     "a parameter of no value": (
         request(inputs=[tensor(contents=A)], parameters={"truncate": pb.InferParameter()}),

@@ -22,7 +22,7 @@ from forebay.contract.errors import (
 )
 from forebay.contract.generation import GenerationTable
 from forebay.contract.messages import Reply
-from forebay.contract.model import ModelSpec
+from forebay.contract.model import LaneLimits, ModelSpec
 from forebay.contract.prediction import (
     MAX_PART_BYTES,
     MAX_PART_ROWS,
@@ -255,7 +255,8 @@ class Dispatch:
             truncate: cut over-long rows.
             options: what is asked of the outputs.
             lane: where they queue.
-            timeout_s: how long it may take, if that is less than this gateway's own bounds.
+            timeout_s: how long it may take, if that is less than this gateway's own bounds; a text
+                may take its model's.
             name: what the client calls the request, if it may come again.
             when_gone: asks to be told if the client goes away; the rows are then canceled, unless
                 it may come again.
@@ -269,7 +270,10 @@ class Dispatch:
         if model.versions:
             spec = self._split.served(model, sticky, name)
         limits = spec.realtime if lane is Lane.REALTIME else spec.bulk
-        wait_s = min(self.sync_wait_s, limits.deadline_s, timeout_s or self.sync_wait_s)
+        wait_s = min(self.sync_wait_s, limits.deadline_s)
+        if spec.task is Task.GENERATION:
+            wait_s = _patience_s(spec, limits)
+        wait_s = min(wait_s, timeout_s or wait_s)
         now_ms = self._clock.now_ms()
         deadline_ms = max(1, int(wait_s * 1000))
         id_ = PredictionId.new(spec.name)
@@ -363,7 +367,9 @@ class Dispatch:
             spec = self._split.served(model, sticky, name)
         limits = spec.bulk if lane is Lane.BULK else spec.realtime
         now_ms = self._clock.now_ms()
-        deadline_ms = int(min(limits.deadline_s, cancel_after_s or limits.deadline_s) * 1000)
+        # That of a stream is put off once it begins.
+        deadline_s = limits.deadline_s if stream else _patience_s(spec, limits)
+        deadline_ms = int(min(deadline_s, cancel_after_s or deadline_s) * 1000)
         id_ = PredictionId.new(spec.name)
         if name is not None:
             when_gone = None
@@ -427,6 +433,7 @@ class Dispatch:
         options: Options,
         input_json: bytes = b"",
         kept: bool = False,
+        after: int = 0,
         name: Name | None = None,
         sticky: Sticky | None = None,
     ) -> Stream:
@@ -441,12 +448,14 @@ class Dispatch:
             input_json: the input as the client sent it, kept with the prediction.
             kept: the client can come back for it, so it goes on when the stream is closed; else
                 it is canceled then.
+            after: sequence of the last chunk that a client has which comes again.
             name: what the client calls the request, if it may come again; it is kept then. Who
-                comes again reads the prediction of the first, from its first chunk on.
+                comes again reads the prediction of the first, after what it has.
             sticky: tells what the client gives for its requests to stay with one version.
 
         Raises:
             InvalidInput: there are more rows than one worker takes.
+            NotFound: there is nothing to go on with after `after`.
             Unavailable: Redis is out of reach.
         """
         model = spec
@@ -470,9 +479,16 @@ class Dispatch:
             kept = True
             claimed = await self._repeats.claim(name, id_, ttl_ms=deadline_ms + self._kept_ms)
             if claimed != id_ and await self._repeats.follow(claimed, 0.0) is not None:
-                return await self._resumed(claimed, after=0)
+                return await self._resumed(claimed, after=after)
             id_ = claimed
             spec = self._catalog.served.get(id_.model, spec)
+        if after:
+            await self._refused(name, id_)
+            raise NotFound(
+                "There is no stream to go on with, or no longer: it takes the Idempotency-Key of "
+                "the request that began it. Leave Last-Event-ID out to begin anew.",
+                param="Last-Event-ID",
+            )
         submission = Submission(
             id_,
             Lane.REALTIME,
@@ -622,6 +638,13 @@ class Dispatch:
             raise ForebayError(
                 "The result was too large to be sent at once, and is gone."
             ) from None
+
+
+def _patience_s(spec: ModelSpec, limits: LaneLimits) -> float:
+    """How long a prediction may take of which nothing is told before its end, seconds."""
+    if spec.task is Task.GENERATION:
+        return limits.deadline_s + spec.generation.timeout_s
+    return limits.deadline_s
 
 
 def _identity(spec: ModelSpec, rows: Sequence[Row], *, truncate: bool, options: Options) -> bytes:

@@ -1,5 +1,7 @@
 """The gateway's own HTTP: read a bounded body, hand it to a handler, write one whole answer.
 
+Answers that come event by event are in `sse`.
+
 The endpoints are plain ASGI: no Request or Response objects and no middleware between the server
 and the handler (decision 0003).
 """
@@ -25,6 +27,7 @@ from forebay.gateway.errors import (
 )
 from forebay.gateway.names import Name, fingerprint, key_of
 from forebay.gateway.split import STICKY_HEADER, VERSION_HEADER
+from forebay.gateway.sse import EVENTS, EventStream, Streaming
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +113,7 @@ class Answer(msgspec.Struct, frozen=True):
     headers: tuple[Header, ...] = ()
 
 
-Handler = Callable[[Call], Awaitable[Answer]]
+Handler = Callable[[Call], Awaitable[Answer | EventStream]]
 RenderFault = Callable[[Fault, str], Answer]
 """Renders a fault in a dialect; the second argument is the request's id."""
 
@@ -177,7 +180,23 @@ class Endpoint:
             answer = self._render(fault_of(error), request_id)
         except Exception as error:
             answer = self._render(unexpected(error, request_id), request_id)
-        await respond(send, answer, request_id)
+        if isinstance(answer, EventStream):
+            await self._stream(scope, answer, send, request_id)
+        else:
+            await respond(send, answer, request_id)
+
+    async def _stream(self, scope: Scope, answer: EventStream, send: Send, request_id: str) -> None:
+        if scope["method"] == "HEAD":
+            await respond(send, Answer(b"", content_type=EVENTS), request_id)
+            return
+
+        async def refuse(fault: Fault) -> None:
+            await respond(send, self._render(fault, request_id), request_id)
+
+        def when_gone(tell: Callable[[], None]) -> None:
+            scope[WHEN_GONE] = tell
+
+        await Streaming(answer, send, request_id, refuse=refuse).run(when_gone)
 
 
 async def respond(send: Send, answer: Answer, request_id: str) -> None:

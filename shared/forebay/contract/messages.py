@@ -84,7 +84,7 @@ _encoder = msgspec.msgpack.Encoder()
 _computation = msgspec.msgpack.Decoder(Computation)
 _reply = msgspec.msgpack.Decoder(Reply)
 _chunk = msgspec.msgpack.Decoder(Chunk)
-_published = msgspec.msgpack.Decoder(tuple[Reply | Chunk, ...])
+_published = msgspec.msgpack.Decoder(tuple[msgspec.Raw, ...])
 _outputs = msgspec.msgpack.Decoder(tuple[Output, ...])
 
 T = TypeVar("T")
@@ -120,7 +120,7 @@ def decode_computation(data: bytes) -> Computation:
     return _checked(_decode(_computation, data))
 
 
-def decode_reply(data: bytes) -> Reply:
+def decode_reply(data: bytes | msgspec.Raw) -> Reply:
     """Read one reply, as a record keeps it.
 
     Raises:
@@ -130,7 +130,7 @@ def decode_reply(data: bytes) -> Reply:
     return _checked(_decode(_reply, data))
 
 
-def decode_chunk(data: bytes) -> Chunk:
+def decode_chunk(data: bytes | msgspec.Raw) -> Chunk:
     """Read one chunk, as an event stream keeps it.
 
     Raises:
@@ -146,8 +146,10 @@ def decode_published(data: bytes) -> tuple[Reply | Chunk, ...]:
         msgspec.MsgspecError: these bytes are no array of these.
         UnknownWireVersionError: one of the replies is of another release.
     """
-    heard = _decode(_published, data)
-    return tuple(_checked(one) if isinstance(one, Reply) else one for one in heard)
+    return tuple(
+        decode_chunk(one) if _is_array(one) else decode_reply(one)
+        for one in _decode(_published, data)
+    )
 
 
 def decode_replies(data: bytes) -> tuple[Reply, ...]:
@@ -155,7 +157,13 @@ def decode_replies(data: bytes) -> tuple[Reply, ...]:
     return tuple(one for one in decode_published(data) if isinstance(one, Reply))
 
 
-def _decode(decoder: msgspec.msgpack.Decoder[T], data: bytes) -> T:
+def _is_array(message: msgspec.Raw) -> bool:
+    """Whether it is a chunk, which is an array as msgpack has it, where a reply is a map."""
+    first = memoryview(message)[0]
+    return 0x90 <= first <= 0x9F or first in (0xDC, 0xDD)
+
+
+def _decode(decoder: msgspec.msgpack.Decoder[T], data: bytes | msgspec.Raw) -> T:
     try:
         return decoder.decode(data)
     except (UnicodeDecodeError, RecursionError) as error:

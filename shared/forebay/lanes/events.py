@@ -73,10 +73,10 @@ async def tell(
     pairs: list[str] = []
     args: list[Arg] = []
     for one in told:
-        delivery, first = one.delivery, one.chunks[0].sequence == 1
+        delivery = one.delivery
         pairs += (keys.record(delivery.prediction), keys.events(delivery.prediction))
         args += (delivery.prediction, delivery.part, delivery.attempt, int(one.last))
-        args += (version if first else "", len(one.chunks))
+        args += (version, len(one.chunks))
         for chunk in one.chunks:
             args += (chunk.sequence, encode(chunk))
     return await scripts.tell(redis, keys, pairs=pairs, run_ms=run_ms, args=args)

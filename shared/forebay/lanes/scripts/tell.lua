@@ -7,8 +7,8 @@
 --
 -- KEYS  1 deadlines (zset)  2.. for each prediction: record (hash), events (stream)
 -- ARGV  1 most events kept of one  2 how long one may run (ms), then for each prediction:
---       id, part, attempt, 1 if no more chunks follow, version if it is to be kept or '', number of
---       chunks, then for each chunk: sequence, chunk
+--       id, part, attempt, 1 if no more chunks follow, version of the artifact, number of chunks,
+--       then for each chunk: sequence, chunk
 -- Returns for each  1 told  0 the prediction has ended  -1 the lease is another's
 --                   -2 no such record any more
 local SWEPT_MS = 3600000
@@ -34,14 +34,10 @@ local function msgpack_array(items)
     math.floor(n / 256) % 256, n % 256) .. table.concat(items)
 end
 
-local function keep(events, sequence, chunk, version)
-  local fields = { 'c', chunk }
-  if version ~= '' then fields = { 'c', chunk, 'v', version } end
-  local kept = redis.pcall('XADD', events, 'MAXLEN', '~', ARGV[1], sequence .. '-0', unpack(fields))
-  if type(kept) == 'table' and kept.err and not string.find(kept.err, 'equal or smaller', 1, true)
-  then
-    return redis.error_reply(kept.err)
-  end
+-- The sequence of the last chunk that is kept.
+local function last_of(events)
+  local last = redis.call('XREVRANGE', events, '+', '-', 'COUNT', 1)[1]
+  return last and tonumber(string.match(last[1], '^%d+')) or 0
 end
 
 local at = 3
@@ -59,13 +55,17 @@ for key = 2, #KEYS, 2 do
   elseif found[1] ~= 'starting' then
     outcomes[#outcomes + 1] = 0
   else
+    local last = last_of(events)
     for i = first, at - 2, 2 do
-      local failed = keep(events, ARGV[i], ARGV[i + 1], version)
-      if failed then return failed end
-      version = ''
-      publish_later(found[2], ARGV[i + 1])
+      local sequence, chunk = tonumber(ARGV[i]), ARGV[i + 1]
+      if sequence > last then
+        local fields = { 'c', chunk }
+        if sequence == 1 then fields = { 'c', chunk, 'v', version } end
+        redis.call('XADD', events, 'MAXLEN', '~', ARGV[1], ARGV[i] .. '-0', unpack(fields))
+      end
+      publish_later(found[2], chunk)
     end
-    if ARGV[at - 2] and tonumber(ARGV[first]) == 1 then
+    if ARGV[first] == '1' then
       redis.call('ZADD', KEYS[1], 'XX', 'GT', now + ARGV[2], id)
       redis.call('PEXPIRE', events, ARGV[2] + found[4] + SWEPT_MS)
     end

@@ -51,7 +51,7 @@ def load(spec: ModelSpec, store: ArtifactStore) -> Backend:
             from forebay.inference.backends import providers
 
             artifact = open_artifact(spec, store)
-            threads, streams = _room(spec)
+            threads, streams = room(spec)
             return _class_of(artifact.manifest.task)(
                 artifact.folder,
                 artifact.manifest,
@@ -63,7 +63,7 @@ def load(spec: ModelSpec, store: ArtifactStore) -> Backend:
             from forebay.inference.backends.torch import TorchModel
 
             artifact = open_artifact(spec, store)
-            threads, streams = _room(spec)
+            threads, streams = room(spec)
             return TorchModel(
                 artifact.folder,
                 artifact.manifest,
@@ -96,7 +96,7 @@ def open_artifact(spec: ModelSpec, store: ArtifactStore) -> Artifact:
     return artifact
 
 
-def _room(spec: ModelSpec) -> tuple[int, int]:
+def room(spec: ModelSpec) -> tuple[int, int]:
     """Threads of one forward pass, and passes at once."""
     there = cores()
     threads = min(spec.threads, there) or there

@@ -164,6 +164,10 @@ class EchoEngine:
         self._growing: dict[int, _Text] = {}
         self._waiting: tuple[deque[_Text], deque[_Text]] = (deque(), deque())
 
+    def __len__(self) -> int:
+        """How many texts grow."""
+        return len(self._growing)
+
     @property
     def busy(self) -> bool:
         """Whether there is anything to say."""
@@ -186,10 +190,9 @@ class EchoEngine:
         """A word more of each; not sooner after the last one than the rate allows."""
         self._fill()
         if self._step_s:
-            now = time.monotonic()
-            if self._next > now:
-                time.sleep(self._next - now)
-            self._next = max(self._next, now - self._step_s) + self._step_s
+            due = max(self._next, now := time.monotonic())
+            time.sleep(due - now)
+            self._next = due + self._step_s
         deltas = [text.grow() for text in self._growing.values()]
         for delta in deltas:
             if delta.finish is not None:

@@ -36,6 +36,11 @@ log = logging.getLogger(__name__)
 AHEAD: Final = 1
 """Rows that an engine has beyond its slots, so that one of them can begin as soon as one ends."""
 
+SUSPECTS_FROM: Final = 2
+"""Strikes from which on a row grows alone. A worker that is lost leaves a strike with all that it
+was generating, and one text alone keeps all others waiting for as long as it grows: it takes a
+second loss to tell the one at fault from its company."""
+
 _UNWANTED: Final = "The row was not wanted any more."
 
 
@@ -51,8 +56,8 @@ class Generation:
     def __init__(self, model: Generator, speaker: Speaker, running: Running) -> None:
         slots = model.engine.slots
         self.rooms = (
-            Room(slots + AHEAD, lanes=(Lane.REALTIME,)),
-            Room(slots, lanes=(Lane.BULK,)),
+            Room(slots + AHEAD, lanes=(Lane.REALTIME,), suspects_from=SUSPECTS_FROM),
+            Room(slots, lanes=(Lane.BULK,), suspects_from=SUSPECTS_FROM),
         )
         self._version = model.version
         self._speaker = speaker

@@ -15,11 +15,13 @@ import msgspec
 from forebay.contract.errors import InvalidInput
 from forebay.contract.model import ModelSpec
 from forebay.contract.prediction import Timing
+from forebay.contract.rows import Options, Task
 from forebay.contract.versions import model_of
 from forebay.gateway.dialects.oip.parameters import Parameters
 from forebay.gateway.dialects.oip.statistics import Statistics
 from forebay.gateway.dialects.oip.tasks import Signature, signature_of
 from forebay.gateway.dispatch import Dispatch
+from forebay.gateway.generation import check_texts
 from forebay.gateway.names import Name
 from forebay.gateway.split import Sticky
 from forebay.gateway.tensors import Declared, Tensor, check_declared
@@ -126,18 +128,22 @@ class Inference:
         when_gone: WhenGone | None,
         sticky: Sticky,
     ) -> Answered:
-        parameters.check()
+        parameters.check(spec)
         signature = signature_of(spec, self._dispatch.tensors(spec))
         _check_names(spec, "output", wanted, signature.names)
         self._check_inputs(spec, signature, [declared for declared, _ in inputs])
         tensors = {declared.name: read(declared) for declared, read in inputs}
         rows = signature.rows(tensors)
+        options = signature.options
+        if spec.task is Task.GENERATION:
+            check_texts(len(rows), param="text")
+            options = Options(sampling=parameters.sampling(within="parameters."))
         try:
             outcome = await self._dispatch.run(
                 spec,
                 rows,
                 truncate=parameters.truncate,
-                options=signature.options,
+                options=options,
                 lane=parameters.lane,
                 timeout_s=parameters.timeout_s,
                 name=name,
