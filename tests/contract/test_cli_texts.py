@@ -34,7 +34,7 @@ async def worker(redis_url: str, keys: Keys) -> AsyncIterator[None]:
 
 def test_a_text_is_asked_as_a_chat_and_shown_as_it_grows() -> None:
     asked = read_input("Hi there", Task.GENERATION)
-    assert asked == {"messages": [{"role": "user", "content": "Hi there"}]}
+    assert asked == {"messages": [{"role": "user", "content": "Hi there"}], "temperature": 0}
     assert grows(Task.GENERATION, asked)
     assert not grows(Task.GENERATION, read_input('{"prompt": ["a", "b"]}', Task.GENERATION))
     assert not grows(Task.EMBEDDING, {"text": "x"})

@@ -18,6 +18,7 @@ from forebay.runtime.redis import connect
 from forebay.runtime.settings import Settings
 from tests.fixtures.gateway import Gateway, running_gateway
 from tests.fixtures.generating import MODEL, PARROT, generating
+from tests.fixtures.servers import Server
 from tests.fixtures.waiting import eventually
 
 PROMPT = "Water finds its level, and so does text  that is\ngiven back word by word."
@@ -166,6 +167,46 @@ async def test_a_reader_who_is_slow_gets_everything_and_keeps_nobody_waiting(
         rest = await read(slow)
     assert len(rest) > MAX_BUFFER
     assert text_of([first, *rest]) == prompt
+
+
+async def test_messages_lost_on_the_way_to_the_gateway_are_read_again(
+    gateway: Gateway, redis_url: str, keys: Keys
+) -> None:
+    prompt = " ".join(map(str, range(100)))
+    async with generating(redis_url, keys, EchoGenerator(GenerationTable(tokens_per_s=100))):
+        stream = await opened(gateway, TextRow(prompt))
+        redis = connect(redis_url, timeout_s=2)
+        chunks: list[Chunk] = []
+        with contextlib.closing(stream):
+            async with asyncio.timeout(20):
+                async for chunk in stream:
+                    chunks.append(chunk)
+                    if len(chunks) % 20 == 0:
+                        await redis.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+        await redis.aclose()
+    assert text_of(chunks) == prompt
+    assert [chunk.sequence for chunk in chunks] == list(range(1, len(chunks) + 1))
+
+
+async def test_a_pause_of_redis_makes_chunks_longer_and_loses_none(
+    private_server: Server, key_prefix: str, keys: Keys
+) -> None:
+    url = private_server.url
+    settings = Settings(redis_url=url, key_prefix=key_prefix)
+    prompt = " ".join(map(str, range(100)))
+    model = EchoGenerator(GenerationTable(tokens_per_s=200))
+    async with (
+        running_gateway(settings, catalog=PARROT) as gateway,
+        generating(url, keys, model),
+    ):
+        stream = await opened(gateway, TextRow(prompt))
+        had = [await anext(stream) for _ in range(5)]
+        private_server.pause()
+        await eventually(lambda: not model.engine.busy, what="the engine has gone on to the end")
+        private_server.resume()
+        chunks = [*had, *await read(stream)]
+    assert text_of(chunks) == prompt
+    assert len(chunks) < 100
 
 
 async def test_closing_a_stream_that_nobody_can_come_back_for_frees_its_slot(

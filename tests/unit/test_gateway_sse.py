@@ -135,7 +135,7 @@ async def test_silence_is_filled_with_comments_which_begin_the_response() -> Non
 
     client = Client()
     sending = asyncio.create_task(send(client, EventStream(events(), render), keep_alive_s=0.005))
-    await eventually(lambda: client.body.count(b": keep-alive\n\n") >= 2, what="two comments")
+    await eventually(lambda: client.body.count(b": keep-alive\n") >= 2, what="two comments")
     more.set()
     assert await sending == []
     assert client.body.endswith(b"data: late\n\n")

@@ -120,7 +120,8 @@ def read_input(text: str, task: Task | None) -> object:
             "check` lists their names."
         )
     if first != "{" and task is Task.GENERATION:
-        return {"messages": [{"role": "user", "content": text}]}
+        # The most likely text: what small models draw by chance soon makes no sense.
+        return {"messages": [{"role": "user", "content": text}], "temperature": 0}
     if first != "{" and (first != "[" or task not in (Task.PYTHON, Task.PIPELINE)):
         return {"value" if task is Task.ECHO else "text": text}
     try:

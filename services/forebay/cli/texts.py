@@ -81,7 +81,7 @@ def converse(url: str, model: str, *, system: str | None = None, wait_s: float) 
         if not said.strip():
             continue
         messages.append({"role": "user", "content": said})
-        body = {"model": model, "messages": messages, "stream": True}
+        body = {"model": model, "messages": messages, "stream": True, "temperature": 0}
         written: list[str] = []
         try:
             for piece in _pieces(path, body, wait_s):
