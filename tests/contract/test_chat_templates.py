@@ -158,7 +158,7 @@ def theirs(
         {"role": m.role, "content": m.content, **({"name": m.name} if m.name else {})}
         for m in messages
     ]
-    made: tuple[list[str], Any] = render_jinja_template(
+    made: Any = render_jinja_template(
         [told],
         tools=None if tools is None else list(tools),  # type: ignore[arg-type]
         chat_template=template,
@@ -166,7 +166,7 @@ def theirs(
         bos_token="<s>",
         eos_token="</s>",
     )
-    return made[0][0]
+    return str(made[0][0])
 
 
 @pytest.mark.parametrize("prompt", [True, False])

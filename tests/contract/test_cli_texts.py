@@ -15,7 +15,7 @@ from forebay.inference.generation.echo import EchoGenerator
 from forebay.lanes.keys import Keys
 from forebay.runtime.settings import Settings
 from tests.fixtures.gateway import running_gateway
-from tests.fixtures.parrots import PARROT, generating
+from tests.fixtures.generating import PARROT, generating
 from tests.fixtures.waiting import eventually
 
 

@@ -21,7 +21,7 @@ from forebay.runtime.catalog import Catalog
 from forebay.runtime.settings import Settings
 from tests.fixtures.events import all_events, events
 from tests.fixtures.gateway import Gateway, running_gateway
-from tests.fixtures.parrots import generating, parrot
+from tests.fixtures.generating import generating, parrot
 from tests.fixtures.tensors import texts
 from tests.fixtures.waiting import eventually
 

@@ -17,7 +17,7 @@ from forebay.lanes.keys import Keys
 from forebay.runtime.redis import Commands, connect
 from forebay.runtime.settings import Settings
 from tests.fixtures.gateway import Gateway, running_gateway
-from tests.fixtures.parrots import MODEL, PARROT, generating
+from tests.fixtures.generating import MODEL, PARROT, generating
 from tests.fixtures.servers import Server
 from tests.fixtures.waiting import eventually
 

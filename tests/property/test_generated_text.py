@@ -16,7 +16,7 @@ pieces = st.lists(st.text("abc ", max_size=4), max_size=12)
 
 
 def first_end(text: str, among: list[str]) -> tuple[int, int] | None:
-    """Where the stop string that is complete first ends and begins, told without any code of ours."""
+    """Where the stop string that is complete first ends and begins, told by plain search."""
     for end in range(len(text) + 1):
         found = [end - len(stop) for stop in among if text[:end].endswith(stop)]
         if found:

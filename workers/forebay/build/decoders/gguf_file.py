@@ -71,7 +71,7 @@ def read(source: str, *, base: Path) -> GgufFile:
 
 def _metadata(path: Path) -> dict[str, Any]:
     """What a file says about itself, once it is certain that all of its tensors are there."""
-    from transformers.integrations.gguf import GgufHeader, read_gguf_metadata
+    from transformers.integrations.gguf.reader import GgufHeader, read_gguf_metadata
 
     try:
         metadata, _ = read_gguf_metadata(str(path))

@@ -75,16 +75,16 @@ class Runner:
         for row, prompt in enumerate(prompts):
             started = time.perf_counter()
             logits, cache = self._read(prompt)
-            for buffer, values in zip(buffers, cache, strict=True):
-                buffer[row, :, : len(prompt)] = values[0]
+            for buffer, read in zip(buffers, cache, strict=True):
+                buffer[row, :, : len(prompt)] = read[0]
             texts.append([int(logits[-1].argmax())])
             first_s = time.perf_counter() - started
-        values = [ort.OrtValue.ortvalue_from_numpy(buffer) for buffer in buffers]
+        bound = [ort.OrtValue.ortvalue_from_numpy(buffer) for buffer in buffers]
         step_s: list[float] = []
         for _ in range(tokens - 1):
             started = time.perf_counter()
             lengths += 1
-            logits = self._step([text[-1] for text in texts], lengths, values)
+            logits = self._step([text[-1] for text in texts], lengths, bound)
             for text, one in zip(texts, logits, strict=True):
                 text.append(int(one.argmax()))
             step_s.append(time.perf_counter() - started)

@@ -94,14 +94,14 @@ def _template(folder: Path, tokenizer: Any) -> str | None:
 
 def _ends(folder: Path, tokenizer: Any) -> tuple[int, ...]:
     """Tokens that end a text, as any of the files says: chats often end by another than texts."""
-    ids: set[int] = set()
+    ids: set[int | None] = set()
     for name in ("generation_config.json", "config.json"):
         path = folder / name
         if path.is_file():
             told = json.loads(path.read_text("utf-8")).get("eos_token_id")
             ids |= set(told) if isinstance(told, list) else {told}
     ids.add(tokenizer.eos_token_id)
-    found = sorted(one for one in ids if isinstance(one, int))
+    found = sorted(one for one in ids if one is not None)
     if not found:
         raise BuildFailed(
             f"Nothing in {folder} says which token ends a text: set `eos_token_id` in "

@@ -124,11 +124,14 @@ def _environment(now: Callable[[], datetime]) -> ImmutableSandboxedEnvironment:
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
     )
+    known: dict[str, Any] = {
+        "raise_exception": _raise_exception,
+        "strftime_now": strftime_now,
+        "namespace": _PlainNamespace,
+        "dict": _PlainDict(),
+    }
     environment.filters["tojson"] = _to_json
-    environment.globals["raise_exception"] = _raise_exception
-    environment.globals["strftime_now"] = strftime_now
-    environment.globals["namespace"] = _PlainNamespace
-    environment.globals["dict"] = _PlainDict()
+    environment.globals.update(known)
     return environment
 
 
