@@ -19,8 +19,8 @@ from forebay.runtime.catalog import Catalog
 from forebay.runtime.settings import Settings
 from tests.fixtures.events import all_events, events
 from tests.fixtures.gateway import Gateway, running_gateway
-from tests.fixtures.lanes import rows_on_lanes
 from tests.fixtures.generating import generating, parrot
+from tests.fixtures.lanes import rows_on_lanes
 from tests.fixtures.waiting import eventually
 
 SAID = "A forebay is the pool ahead of a turbine"

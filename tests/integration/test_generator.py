@@ -10,7 +10,7 @@ from forebay.build.draft import manifest_of
 from forebay.contract.errors import ArtifactError, ConfigurationError, InvalidInput, TooLong
 from forebay.contract.generation import GenerationTable, Message, Sampling
 from forebay.contract.manifest import Manifest
-from forebay.contract.model import ModelSpec, Precision
+from forebay.contract.model import BackendName, ModelSpec, Precision
 from forebay.contract.rows import ChatRow, Options, Row, Task, TextRow, TokensRow, ValueRow
 from forebay.inference.backends.base import PreparedRow
 from forebay.inference.backends.providers import CUDA
@@ -26,7 +26,11 @@ TABLE = GenerationTable(slots=2)
 
 def manifest(tiny: Tiny) -> Manifest:
     spec = ModelSpec(
-        task=Task.GENERATION, source="folder", precision=Precision.INT4, name="tiny-writer"
+        Task.GENERATION,
+        BackendName.ONNX,
+        source="folder",
+        precision=Precision.INT4,
+        name="tiny-writer",
     )
     return manifest_of(
         spec, tiny.folder, source_sha256="0" * 64, samples=SAMPLES, decoder=tiny.decoder
