@@ -73,7 +73,7 @@ PRECISIONS = {
 }
 """Precisions that a backend's artifacts come in."""
 
-OF_GENERATION = frozenset({Precision.INT4, Precision.INT8, Precision.FP16, Precision.FP32})
+OF_GENERATION = frozenset({Precision.INT4, Precision.INT8, Precision.FP32})
 """Those of a model that generates text, on the onnx backend."""
 
 
