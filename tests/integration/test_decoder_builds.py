@@ -84,11 +84,12 @@ def test_the_same_source_gives_the_same_digest(built: Built, folder: Path, tmp_p
 
 
 @pytest.mark.slow
-def test_smollm2_in_int4_is_near_full_precision(tmp_path: Path) -> None:
-    spec = spec_of(SMOLLM2, generation=GenerationTable(context=2_048))
-    made = pipeline.build(spec, ArtifactStore(tmp_path))
-    decoder, fluency = made.artifact.manifest.decoder, made.report.fluency
+def test_smollm2_in_int4_is_near_full_precision(smollm2_home: Path) -> None:
+    store = ArtifactStore(smollm2_home)
+    decoder, report = store.open("smollm2").manifest.decoder, store.report("smollm2")
     assert decoder is not None
+    assert report is not None
+    fluency = report.fluency
     assert (decoder.layers, decoder.kv_heads, decoder.head_size) == (30, 3, 64)
     assert (decoder.vocabulary, decoder.context, decoder.end_ids) == (49_152, 8_192, (2,))
     assert decoder.chat
