@@ -16,7 +16,7 @@ pieces = st.lists(st.text("abc ", max_size=4), max_size=12)
 
 
 def first_end(text: str, among: list[str]) -> tuple[int, int] | None:
-    """Where the stop string that is complete first ends and begins, told without any code of ours."""
+    """Where the stop string that is complete first ends and begins, told by plain search."""
     for end in range(len(text) + 1):
         found = [end - len(stop) for stop in among if text[:end].endswith(stop)]
         if found:
@@ -98,7 +98,9 @@ def test_no_half_character_is_ever_told(text: str) -> None:
 
 
 @given(
-    st.lists(st.sampled_from(["▁", "▁the", "b", "é", "▁▁", "日", "</s>", "🌊", "\n", "𐍈"]), max_size=20)
+    st.lists(
+        st.sampled_from(["▁", "▁the", "b", "é", "▁▁", "日", "</s>", "🌊", "\n", "𐍈"]), max_size=20
+    )
 )
 def test_pieces_and_single_bytes_come_to_what_the_tokenizer_makes_of_them(
     parts: list[str],
@@ -106,14 +108,17 @@ def test_pieces_and_single_bytes_come_to_what_the_tokenizer_makes_of_them(
     tokenizer, tokens = of_pieces(), list[int]()
     for part in parts:
         known = tokenizer.token_to_id(part)
-        spelled = [tokenizer.token_to_id(f"<0x{byte:02X}>") for byte in part.encode()]
-        tokens += spelled if known is None else [known]
+        spelled = (tokenizer.token_to_id(f"<0x{byte:02X}>") for byte in part.encode())
+        for token in spelled if known is None else (known,):
+            assert token is not None
+            tokens.append(token)
     assert "".join(told(tokenizer, tokens)) == tokenizer.decode(tokens)
 
 
 def test_special_tokens_are_none_of_a_text_and_have_a_spelling() -> None:
     vocabulary = Vocabulary(of_bytes())
     end = of_bytes().token_to_id(SPECIAL[2])
+    assert end is not None
     assert vocabulary.bytes_of(end) == b""
     assert vocabulary.spelled(end) == SPECIAL[2].encode()
     assert vocabulary.bytes_of(10**6) == b""

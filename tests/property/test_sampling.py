@@ -45,7 +45,7 @@ def expected(values: Logits, sampling: Sampling) -> Any:
     if sampling.top_p < 1:
         scores = TopPLogitsWarper(sampling.top_p)(ids, scores)
     if sampling.min_p:
-        scores = MinPLogitsWarper(sampling.min_p)(ids, scores)
+        scores = MinPLogitsWarper(sampling.min_p)(ids, scores)  # type: ignore[arg-type]
     return scores.softmax(-1)[0].numpy()
 
 
@@ -171,10 +171,8 @@ def test_a_number_is_told_by_its_place_whatever_was_drawn_before(
 
 
 def test_rows_and_seeds_draw_from_sequences_of_their_own() -> None:
-    told = {
-        (seed, row): Draws(seed, row).at(BLOCK) for seed in (-1, 0, 1, 7) for row in (0, 1, 2)
-    }
+    told = {(seed, row): Draws(seed, row).at(BLOCK) for seed in (-1, 0, 1, 7) for row in (0, 1, 2)}
     assert len(set(told.values())) == len(told)
     assert Draws(None, 0).at(0) != Draws(None, 0).at(0)
-    numbers = np.array([Draws(3, 0).at(place) for place in range(0, 6_400)])
+    numbers = np.array([Draws(3, 0).at(place) for place in range(6_400)])
     assert abs(numbers.mean() - 0.5) < 0.02
