@@ -3,7 +3,9 @@
 transformers reads the file and gives the quantized weights their values in FP32.
 """
 
+import contextlib
 import hashlib
+import io
 import struct
 from pathlib import Path
 from typing import Any
@@ -107,7 +109,8 @@ def write_out(file: GgufFile, folder: Path) -> None:
     known: Any = transformers
     where: dict[str, Any] = {"gguf_file": file.path.name, "local_files_only": True}
     try:
-        with quiet(), torch.no_grad():
+        # Its own bar, which `quiet` knows nothing of.
+        with quiet(), torch.no_grad(), contextlib.redirect_stderr(io.StringIO()):
             loaded = known.AutoModelForCausalLM.from_pretrained(
                 str(file.path.parent), dtype=torch.float32, **where
             )
