@@ -9,6 +9,7 @@ generates a static batch. Then eight texts grow while a prompt of 2,000 tokens i
 they wait for a token, by how much of the prompt is computed in a step.
 """
 
+import functools
 import statistics
 import sys
 import tempfile
@@ -135,9 +136,9 @@ def rates(subject: Subject, plain: Path) -> None:
     for streams in STREAMS:
         prompts = subject.prompts()[:streams]
         kinds: dict[str, Callable[[], float]] = {
-            "bare": lambda prompts=prompts: bare(session, prompts),
-            "engine": lambda prompts=prompts: engined(engine, prompts),
-            "transformers": lambda prompts=prompts: static(prompts),
+            "bare": functools.partial(bare, session, prompts),
+            "engine": functools.partial(engined, engine, prompts),
+            "transformers": functools.partial(static, prompts),
         }
         taken: dict[str, list[float]] = {name: [] for name in kinds}
         for number in range(ROUNDS + 1):

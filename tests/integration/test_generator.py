@@ -10,23 +10,25 @@ from forebay.build.draft import manifest_of
 from forebay.contract.errors import ArtifactError, ConfigurationError, InvalidInput, TooLong
 from forebay.contract.generation import GenerationTable, Message, Sampling
 from forebay.contract.manifest import Manifest
-from forebay.contract.model import ModelSpec, Precision
+from forebay.contract.model import BackendName, ModelSpec, Precision
 from forebay.contract.rows import ChatRow, Options, Row, Task, TextRow, TokensRow, ValueRow
 from forebay.inference.backends.base import PreparedRow
 from forebay.inference.backends.providers import CUDA
 from forebay.inference.generation.model import OnnxGenerator
 from forebay.inference.generation.protocol import Wanted
 from tests.fixtures.decoders import CONTEXT, SPECIAL
-from tests.fixtures.writing import GREEDY, Tiny, run, tiny_llama
-
-__all__ = ["tiny_llama"]
+from tests.fixtures.writing import GREEDY, Tiny, run
 
 TABLE = GenerationTable(slots=2)
 
 
 def manifest(tiny: Tiny) -> Manifest:
     spec = ModelSpec(
-        task=Task.GENERATION, source="folder", precision=Precision.INT4, name="tiny-writer"
+        task=Task.GENERATION,
+        backend=BackendName.ONNX,
+        source="folder",
+        precision=Precision.INT4,
+        name="tiny-writer",
     )
     return manifest_of(
         spec, tiny.folder, source_sha256="0" * 64, samples=SAMPLES, decoder=tiny.decoder
