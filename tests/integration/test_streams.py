@@ -14,7 +14,7 @@ from forebay.gateway.streaming import MAX_BUFFER, Stream
 from forebay.inference.generation.echo import EchoGenerator
 from forebay.lanes.depth import depth
 from forebay.lanes.keys import Keys
-from forebay.runtime.redis import connect
+from forebay.runtime.redis import Commands, connect
 from forebay.runtime.settings import Settings
 from tests.fixtures.gateway import Gateway, running_gateway
 from tests.fixtures.generating import MODEL, PARROT, generating
@@ -176,13 +176,14 @@ async def test_messages_lost_on_the_way_to_the_gateway_are_read_again(
     async with generating(redis_url, keys, EchoGenerator(GenerationTable(tokens_per_s=100))):
         stream = await opened(gateway, TextRow(prompt))
         redis = connect(redis_url, timeout_s=2)
+        commands: Commands = redis
         chunks: list[Chunk] = []
         with contextlib.closing(stream):
             async with asyncio.timeout(20):
                 async for chunk in stream:
                     chunks.append(chunk)
                     if len(chunks) % 20 == 0:
-                        await redis.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+                        await commands.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
         await redis.aclose()
     assert text_of(chunks) == prompt
     assert [chunk.sequence for chunk in chunks] == list(range(1, len(chunks) + 1))

@@ -108,14 +108,17 @@ def test_pieces_and_single_bytes_come_to_what_the_tokenizer_makes_of_them(
     tokenizer, tokens = of_pieces(), list[int]()
     for part in parts:
         known = tokenizer.token_to_id(part)
-        spelled = [tokenizer.token_to_id(f"<0x{byte:02X}>") for byte in part.encode()]
-        tokens += spelled if known is None else [known]
+        spelled = (tokenizer.token_to_id(f"<0x{byte:02X}>") for byte in part.encode())
+        for token in spelled if known is None else (known,):
+            assert token is not None
+            tokens.append(token)
     assert "".join(told(tokenizer, tokens)) == tokenizer.decode(tokens)
 
 
 def test_special_tokens_are_none_of_a_text_and_have_a_spelling() -> None:
     vocabulary = Vocabulary(of_bytes())
     end = of_bytes().token_to_id(SPECIAL[2])
+    assert end is not None
     assert vocabulary.bytes_of(end) == b""
     assert vocabulary.spelled(end) == SPECIAL[2].encode()
     assert vocabulary.bytes_of(10**6) == b""

@@ -45,7 +45,7 @@ def expected(values: Logits, sampling: Sampling) -> Any:
     if sampling.top_p < 1:
         scores = TopPLogitsWarper(sampling.top_p)(ids, scores)
     if sampling.min_p:
-        scores = MinPLogitsWarper(sampling.min_p)(ids, scores)
+        scores = MinPLogitsWarper(sampling.min_p)(ids, scores)  # type: ignore[arg-type]
     return scores.softmax(-1)[0].numpy()
 
 

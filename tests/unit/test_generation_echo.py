@@ -15,6 +15,7 @@ from forebay.contract.generation import (
     TokenLogprob,
 )
 from forebay.contract.model import BackendName, ModelSpec
+from forebay.contract.model_rules import checked
 from forebay.contract.rows import ChatRow, Options, Row, Task, TextRow, TokensRow
 from forebay.inference.backends import load as backends
 from forebay.inference.backends.base import PreparedRow
@@ -155,7 +156,7 @@ def test_it_is_loaded_as_a_generator_and_measured_without_any_library(tmp_path: 
 def test_a_table_out_of_range_names_its_field(field: str, table: GenerationTable) -> None:
     spec = ModelSpec(Task.GENERATION, BackendName.ECHO, generation=table)
     with pytest.raises(ConfigurationError, match=rf"generation\.{field}: must be"):
-        spec.checked("parrot")
+        checked(spec, "parrot")
     if table.slots:
         with pytest.raises(ConfigurationError, match=r"generation: must be left out"):
-            ModelSpec(Task.ECHO, BackendName.ECHO, generation=table).checked("echo")
+            checked(ModelSpec(Task.ECHO, BackendName.ECHO, generation=table), "echo")

@@ -29,8 +29,8 @@ KEEP_ALIVE_S: Final = 15.0
 _SEQUENCE: Final = re.compile(r"0|[1-9][0-9]{0,14}", re.ASCII)
 
 _COMMENT: Final = b": keep-alive\n"
-"""Without a blank line, which would end an event: OpenAI's client takes one that has nothing but the
-id of the event before it for an event, and fails to read it."""
+"""Without a blank line, which would end an event: OpenAI's client takes one for an event that has
+nothing but the id of the event before it, and fails to read it."""
 
 EVENTS: Final = (b"content-type", b"text/event-stream; charset=utf-8")
 

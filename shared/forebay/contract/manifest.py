@@ -14,6 +14,7 @@ from forebay.contract.image import ImageForm
 from forebay.contract.model import BackendName, Precision
 from forebay.contract.network import Network
 from forebay.contract.rows import Function, Task
+from forebay.contract.signature import Conversion
 from forebay.contract.tensors import TensorSignature
 
 FORMAT_VERSION = 1
@@ -331,6 +332,7 @@ class BuildReport(msgspec.Struct, frozen=True):
         footprint: what a worker of it costs.
         fluency: of a model that generates.
         pace: likewise.
+        conversion: of a source that became an ONNX file.
     """
 
     speed: Speed
@@ -345,3 +347,4 @@ class BuildReport(msgspec.Struct, frozen=True):
     footprint: Footprint | None = None
     fluency: Fluency | None = None
     pace: Pace | None = None
+    conversion: Conversion | None = None

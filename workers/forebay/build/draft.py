@@ -20,6 +20,7 @@ from forebay.contract.manifest import (
     Versions,
 )
 from forebay.contract.model import ModelSpec
+from forebay.contract.signature import Conversion
 from forebay.storage.artifacts import describe
 
 Measured = Accuracy | Agreement | Fluency
@@ -41,6 +42,7 @@ class Draft(msgspec.Struct, frozen=True):
         kept_fp32: likewise.
         steps: likewise.
         pace: likewise.
+        conversion: likewise.
     """
 
     folder: Path
@@ -52,6 +54,7 @@ class Draft(msgspec.Struct, frozen=True):
     kept_fp32: tuple[str, ...] = ()
     steps: tuple[StepReport, ...] = ()
     pace: Pace | None = None
+    conversion: Conversion | None = None
 
     def report(self, *, seconds: float) -> BuildReport:
         """What is kept beside the manifest."""
@@ -67,6 +70,7 @@ class Draft(msgspec.Struct, frozen=True):
             steps=self.steps,
             fluency=self.measured if isinstance(self.measured, Fluency) else None,
             pace=self.pace,
+            conversion=self.conversion,
         )
 
 

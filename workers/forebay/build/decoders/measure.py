@@ -76,6 +76,8 @@ class Reference:
     def __init__(self, folder: Path) -> None:
         with tracing.quiet():
             self._model: Any = tracing.load("AutoModelForCausalLM", folder)
+        # Or it stops there, or never writes it.
+        self._model.generation_config.eos_token_id = None
         self.parameters: int = self._model.num_parameters()
 
     def logits(self, ids: Ids) -> Logits:
@@ -95,7 +97,6 @@ class Reference:
                 torch.from_numpy(prompt[None]),
                 attention_mask=torch.ones(1, len(prompt), dtype=torch.int64),
                 max_new_tokens=tokens,
-                min_new_tokens=tokens,
                 do_sample=False,
             )
         return [int(one) for one in made[0, len(prompt) :]]
