@@ -14,9 +14,7 @@ from forebay.inference.generation.continuous import ContinuousEngine
 from forebay.inference.generation.protocol import Wanted
 from forebay.inference.generation.session import DecoderSession
 from tests.fixtures.decoders import CONTEXT
-from tests.fixtures.writing import GREEDY, Text, Tiny, build, run, tiny_llama, wanted
-
-__all__ = ["tiny_llama"]
+from tests.fixtures.writing import GREEDY, Text, Tiny, build, run, wanted
 
 FIRST_TOKEN, VOCABULARY = 3, 500
 REQUESTS = 200

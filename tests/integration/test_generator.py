@@ -17,17 +17,15 @@ from forebay.inference.backends.providers import CUDA
 from forebay.inference.generation.model import OnnxGenerator
 from forebay.inference.generation.protocol import Wanted
 from tests.fixtures.decoders import CONTEXT, SPECIAL
-from tests.fixtures.writing import GREEDY, Tiny, run, tiny_llama
-
-__all__ = ["tiny_llama"]
+from tests.fixtures.writing import GREEDY, Tiny, run
 
 TABLE = GenerationTable(slots=2)
 
 
 def manifest(tiny: Tiny) -> Manifest:
     spec = ModelSpec(
-        Task.GENERATION,
-        BackendName.ONNX,
+        task=Task.GENERATION,
+        backend=BackendName.ONNX,
         source="folder",
         precision=Precision.INT4,
         name="tiny-writer",

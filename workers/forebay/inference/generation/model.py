@@ -22,7 +22,7 @@ from forebay.inference.tasks.text import open_tokenizer
 
 TEMPLATE_FILE = "chat_template.jinja"
 
-PART = 64
+PART = 32
 """Tokens of prompts that are computed in a step, which is how long running texts wait for them
 (decision 0038)."""
 
