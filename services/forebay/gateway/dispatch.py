@@ -278,14 +278,16 @@ class Dispatch:
         if model.versions:
             spec = self._split.served(model, sticky, name)
         limits = spec.realtime if lane is Lane.REALTIME else spec.bulk
-        wait_s = min(self.sync_wait_s, limits.deadline_s, timeout_s or self.sync_wait_s)
+        deadline_s = min(self.sync_wait_s, limits.deadline_s, timeout_s or self.sync_wait_s)
+        grace_s = 0.0 if timeout_s else min(spec.replicas.grace_s, self.sync_wait_s - deadline_s)
+        wait_s = deadline_s + grace_s
         now_ms = self._clock.now_ms()
-        deadline_ms = max(1, int(wait_s * 1000))
+        deadline_ms, grace_ms = max(1, int(deadline_s * 1000)), int(grace_s * 1000)
         id_ = PredictionId.new(spec.name)
         retain_ms = self._unseen_ms
         if name is not None:
             when_gone, retain_ms = None, self._kept_ms
-            id_, earlier = await self._again(name, id_, deadline_ms, wait_s)
+            id_, earlier = await self._again(name, id_, deadline_ms + grace_ms, wait_s)
             if earlier is not None:
                 return _outcome(earlier, wait_s, self._of(model, earlier.model))
             spec = self._catalog.served.get(id_.model, spec)
@@ -303,6 +305,7 @@ class Dispatch:
                 retain_ms,
                 self._waits.channel,
                 identity=identity,
+                grace_ms=grace_ms,
             )
             replies = await self._waits.wait(submission, wait_s, when_gone)
         except (LaneFull, InvalidInput):
@@ -371,10 +374,11 @@ class Dispatch:
         limits = spec.bulk if wait_s is None else spec.realtime
         now_ms = self._clock.now_ms()
         deadline_ms = int(min(limits.deadline_s, cancel_after_s or limits.deadline_s) * 1000)
+        grace_ms = 0 if cancel_after_s else int(spec.replicas.grace_s * 1000)
         id_ = PredictionId.new(spec.name)
         if name is not None:
             when_gone = None
-            id_, earlier = await self._again(name, id_, deadline_ms, wait_s or 0.0)
+            id_, earlier = await self._again(name, id_, deadline_ms + grace_ms, wait_s or 0.0)
             if earlier is not None:
                 return _shown(earlier, name)
             spec = self._catalog.served.get(id_.model, spec)
@@ -394,6 +398,7 @@ class Dispatch:
                 "" if wait_s is None else self._waits.channel,
                 input_json,
                 identity,
+                grace_ms,
             )
             if wait_s is None:
                 await self._writer.enqueue(submission)
@@ -464,10 +469,10 @@ class Dispatch:
             await self._repeats.release(name, id_)
 
     async def _again(
-        self, name: Name, id_: PredictionId, deadline_ms: int, wait_s: float
+        self, name: Name, id_: PredictionId, within_ms: int, wait_s: float
     ) -> tuple[PredictionId, Prediction | None]:
         """Claim a name; returns the id it stands for, and its prediction if there is one."""
-        claimed = await self._repeats.claim(name, id_, ttl_ms=deadline_ms + self._kept_ms)
+        claimed = await self._repeats.claim(name, id_, ttl_ms=within_ms + self._kept_ms)
         if claimed == id_:
             return id_, None
         try:

@@ -13,6 +13,7 @@ from forebay.contract.errors import ConfigurationError
 from forebay.contract.execution import CPU, OnnxOptions, TorchOptions, is_device
 from forebay.contract.image import ImageTable
 from forebay.contract.recipe import BuildSpec
+from forebay.contract.replicas import Replicas
 from forebay.contract.rows import Task
 from forebay.contract.versions import VERSION_PATTERN, WHOLE, Version
 
@@ -173,6 +174,7 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         device: where a torch model runs: `cpu`, `cuda`, or `cuda:N` for one of several.
         torch: how the torch backend executes it.
         onnx: how the onnx backend executes it.
+        replicas: how many workers `forebay up` has for it.
         name: what the catalog calls it.
         folder: the catalog's.
     """
@@ -196,6 +198,7 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     device: str = CPU
     torch: TorchOptions = TorchOptions()
     onnx: OnnxOptions = OnnxOptions()
+    replicas: Replicas = Replicas()
     name: str = ""
     folder: str = ""
     steps: tuple[str, ...] = ()
@@ -305,6 +308,7 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 raise ConfigurationError(f"{where}.{field}: must be {rule}.")
         self.build.check(f"{where}.build")
         self.onnx.check(f"{where}.onnx")
+        self.replicas.check(f"{where}.replicas")
         return msgspec.structs.replace(self, name=name)
 
     def _of_execution(self) -> tuple[tuple[str, bool, str], ...]:

@@ -16,6 +16,7 @@ from forebay.contract.messages import UnknownWireVersionError as UnknownWireVers
 from forebay.contract.prediction import Lane
 from forebay.lanes import scripts
 from forebay.lanes.keys import GROUP, LaneKeys
+from forebay.lanes.presence import holders
 from forebay.lanes.scripts import Arg, SettleOutcome
 from forebay.runtime.clock import Clock
 from forebay.runtime.process import is_gone
@@ -197,26 +198,13 @@ class Consumer:
             lapse_ms=self.limits.lease_ms,
             released_ms=RELEASED_IDLE_MS // 2,
             judge=self.steady,
-            ended=[name for name in await self._holders(lane) if is_gone(name)],
+            ended=[name for name in await holders(self._redis, self.keys, lane) if is_gone(name)],
         )
         now = self._clock.now() * 1000
         return [
             self._delivery(lane, entry, fields, attempt, now, strikes)
             for entry, attempt, strikes, fields in taken
         ]
-
-    async def _holders(self, lane: Lane) -> list[str]:
-        """Workers that hold leases."""
-        try:
-            consumers = await self._redis.execute_command(
-                "XINFO", "CONSUMERS", self.keys.lane(lane), GROUP
-            )
-        except ResponseError as error:
-            if "no such key" in str(error):
-                return []  # the lanes are gone from Redis, as the next read will tell
-            raise
-        told = [dict(zip(flat[::2], flat[1::2], strict=True)) for flat in consumers]
-        return [about[b"name"].decode() for about in told if about[b"pending"]]
 
     async def renew(self, deliveries: Iterable[Delivery]) -> set[LeaseId]:
         """Renew leases; returns those that are no longer this worker's."""

@@ -23,6 +23,7 @@ from forebay.lanes.lane import (
     UNAVAILABLE_RETRY_S,
     Part,
     Submission,
+    wake_channel,
 )
 from forebay.lanes.scripts import EnqueueOutcome, RawLetter
 from forebay.runtime.redis import Commands
@@ -212,6 +213,7 @@ class DeadLetters:
             elastic=spec.realtime.max_rows is None,
             retry_of=id_.text,
             letters=[letter.entry for letter in letters],
+            wake=wake_channel(spec, keys),
             args=submission.args(),
         )
         try:

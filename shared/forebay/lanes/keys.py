@@ -21,11 +21,13 @@
 | `reloads`                      | hash   | operators, workers      | workers     | a minute  |
 | `copies`                       | list   | gateways, background    | background  | bounded   |
 | `disagreement`                 | hash   | gateways, background    | operators   | for ever  |
+| `scaling`                      | string | autoscaler              | operators   | seconds   |
 
 "As long": as what they are about is under way.
 
 Pub/sub: `P:{model:shard}:endings`, where finish and settle name the leases that ended though their
-worker has not settled them, as `LANE:ENTRY …`; all workers of the shard listen.
+worker has not settled them, as `LANE:ENTRY …`; all workers of the shard listen. And
+`P:{model:shard}:wake`, where enqueue says that nobody is there; the autoscaler listens.
 
 Without a tag: the pub/sub channels `P:reply:GATEWAY`, written by settle and finish and read by
 that gateway; `P:claim:DIGEST`, a string, the prediction that a client's name stands for, written
@@ -52,10 +54,11 @@ A sketch's fields: `STATISTIC BIN`, how many of that a version of the model has 
 answered on that day (`2026-11-22`, by the server's clock); see `forebay.contract.sketch`.
 
 The demand's fields: by `LANE`, rows that wait or are leased; by `LANE_in`, rows that ever entered;
-`rate`, rows a second that all workers present work off.
+`rate`, rows a second that all workers present work off; `present`, until when one of them is
+(Unix ms).
 
 A lane entry's fields: `c` computation as `prediction.part`, `m` the message, `d` a later deadline
-than the message says (Unix ms), for those that joined.
+than the message says (Unix ms), for those that joined, and where no worker was present.
 
 A dead letter's fields: `c` and `m` as of a lane entry, `reason`, `attempts`, `strikes`, `lane`,
 `at` (Unix ms) and `history` as in the record; `rows`, for each part, as `rows:bytes …`, `rest`, the
@@ -124,6 +127,16 @@ class LaneKeys(msgspec.Struct, frozen=True):
     def endings(self) -> str:
         """Channel on which workers hear which leases have ended by authority."""
         return f"{self.base}:endings"
+
+    @property
+    def wake(self) -> str:
+        """Channel on which it is said that something waits, and no worker is there."""
+        return f"{self.base}:wake"
+
+    @property
+    def scaling(self) -> str:
+        """How many replicas are wanted, and why."""
+        return f"{self.base}:scaling"
 
     @property
     def deadlines(self) -> str:

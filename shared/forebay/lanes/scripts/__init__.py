@@ -126,6 +126,7 @@ async def enqueue(
     elastic: bool = False,
     retry_of: str = "",
     letters: Sequence[bytes] = (),
+    wake: str = "",
     args: Sequence[Arg],
 ) -> list[Enqueued]:
     """`enqueue.lua`.
@@ -138,6 +139,7 @@ async def enqueue(
         elastic: whether realtime takes more if that is worked off before the deadline.
         retry_of: the dead prediction that is replayed as the only one of these.
         letters: its dead letters' entries.
+        wake: channel on which to say that no worker is present; empty if nobody starts one.
         args: the packed predictions, in the order of `records`.
     """
     reply = await _enqueue.call(
@@ -160,6 +162,7 @@ async def enqueue(
             keys.records,
             keys.joined,
             MAX_JOINED,
+            wake,
             *args,
         ],
     )
@@ -300,7 +303,9 @@ async def sketch(redis: Commands, *, key: str, keep_ms: int, counts: Mapping[str
 async def leave(redis: Commands, keys: LaneKeys, *, worker: str) -> None:
     """`leave.lua`."""
     await _leave.call(
-        redis, [*_lanes(keys), keys.workers, keys.running, keys.rates], [GROUP, worker]
+        redis,
+        [*_lanes(keys), keys.workers, keys.running, keys.rates, keys.demand],
+        [GROUP, worker],
     )
 
 
