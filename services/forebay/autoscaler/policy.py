@@ -44,6 +44,7 @@ STALE_S: Final = 10.0
 class Why(StrEnum):
     """What replicas are for."""
 
+    IDLE = "nothing to do"
     LEAST = "the least there may be"
     WORK = "there is work"
     DEPTH = "what waits would take too long"
@@ -155,7 +156,7 @@ class Policy:
         greatest = self._needs[0]
         why = need.why if greatest.replicas == need.replicas else Why.LATELY
         goals = self._goals
-        wanted, why = max((goals.least, Why.LEAST), (greatest.replicas, why), key=_replicas)
+        wanted, why = max((greatest.replicas, why), (goals.least, Why.LEAST), key=_replicas)
         if wanted > goals.most:
             wanted, why = goals.most, Why.MOST
         busy = min(sample.busy, sample.replicas)
@@ -177,7 +178,7 @@ class Policy:
         while self._loads[0][0] < sample.now - UP_S:
             self._loads.popleft()
         if not sample.rows and not came:
-            return _Need(sample.now, 0, Why.LEAST)
+            return _Need(sample.now, 0, Why.IDLE)
         if not sample.replicas:
             return _Need(sample.now, 1, Why.WORK)
         if load < PANIC * sample.replicas:
