@@ -209,7 +209,7 @@ async def test_priority_chooses_the_lane_and_timeout_the_deadline(
 
 async def test_the_server_and_its_models_are_described(client: Any) -> None:
     assert await client.is_server_live()
-    assert await client.is_server_ready()
+    await eventually(client.is_server_ready, what="the gateway is ready")
     assert await client.is_model_ready("minilm", VERSION)
     assert not await client.is_model_ready("nothing")
     server = await client.get_server_metadata()
