@@ -242,6 +242,13 @@ def test_a_little_too_much_is_waited_with_and_a_lot_is_not() -> None:
     assert policy.decide(sample(15, 45 * 4, replicas=2)).replicas == 6, "at once"
 
 
+@pytest.mark.parametrize("rate", [0.0, 0.001])
+def test_there_are_never_more_than_rows_however_slow_they_are(rate: float) -> None:
+    policy = Policy(Goals(0, 8, 60, 3.0, 300.0))
+    for tick in range(100):
+        assert policy.decide(sample(tick, 2, busy=1, rate=rate)).replicas <= 2
+
+
 def test_those_that_rows_come_in_for_stay_though_nothing_waits() -> None:
     goals = Goals(1, 8, 5, 3.0, 300.0)
     policy = Policy(goals)

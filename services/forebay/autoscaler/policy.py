@@ -198,7 +198,8 @@ class Policy:
         if not self._rate:
             return self._guess(sample, wanted)
         self._unmeasured_since = None
-        return wanted / self._rate
+        # However slow they are: one that finds no row is of no use.
+        return min(wanted / self._rate, float(sample.rows))
 
     def _guess(self, sample: Sample, wanted: float) -> float:
         """Likewise, before anything has been measured: by how long nothing has come of it."""
@@ -210,7 +211,7 @@ class Policy:
         busy_s = sample.now - self._unmeasured_since
         if busy_s < self._goals.drain_s:
             return 1.0
-        return max(wanted * busy_s / self._goals.at_once, 1.0)
+        return min(max(wanted * busy_s / self._goals.at_once, 1.0), float(sample.rows))
 
     def _pace(self, sample: Sample) -> float:
         """Replicas that rows come in for."""

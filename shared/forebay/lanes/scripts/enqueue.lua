@@ -121,7 +121,7 @@ for k = 8, #KEYS do
   local deadline_ms = tonumber(ARGV[at + 3])
   local deadline = created + deadline_ms
   local later = false
-  if present < tonumber(created) then
+  if present < deadline - deadline_ms then
     asleep = true
     later = ARGV[at + 4] ~= '0'
     deadline = deadline + tonumber(ARGV[at + 4])
@@ -162,11 +162,14 @@ for k = 8, #KEYS do
   else
     local entries = {}
     for p = 0, parts - 1 do
-      local part = { 'c', id .. '.' .. p, 'm', ARGV[first + 2 * p + 1] }
+      local entry
       if later then
-        part[5], part[6] = 'd', string.format('%.0f', deadline)
+        entry = redis.call('XADD', stream[lane], '*', 'c', id .. '.' .. p,
+          'm', ARGV[first + 2 * p + 1], 'd', string.format('%.0f', deadline))
+      else
+        entry = redis.call('XADD', stream[lane], '*',
+          'c', id .. '.' .. p, 'm', ARGV[first + 2 * p + 1])
       end
-      local entry = redis.call('XADD', stream[lane], '*', unpack(part))
       entries[#entries + 1] = entry .. ':' .. ARGV[first + 2 * p]
     end
     local fields = { 'ct', created, 'dl', deadline, 'ln', lane, 'n', parts,
