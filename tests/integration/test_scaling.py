@@ -198,7 +198,9 @@ async def test_a_burst_gets_more_replicas_up_to_the_most_once_and_nothing_is_los
     )
     told: list[Any] = json.loads(await asyncio.to_thread(scene.told, "--json"))
     (naps,) = (one for one in told if one["model"] == "naps")
-    assert (naps["wanted"], naps["min"], naps["max"]) == (3, 0, 3)
+    # How many are wanted by now is told by the steps, below: a slow machine asks late.
+    assert (naps["min"], naps["max"]) == (0, 3)
+    assert naps["started"] is not None
     assert Counter(await ended) == {"succeeded": 80}
     await scene.gone("naps")
     steps = scene.steps("naps")[before:]
