@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from forebay.contract.caching import CacheOptions
 from forebay.contract.class_source import FORM, ClassSource
 from forebay.contract.errors import ConfigurationError
 from forebay.contract.execution import CPU, OnnxOptions, TorchOptions, is_device
@@ -173,6 +174,7 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         device: where a torch model runs: `cpu`, `cuda`, or `cuda:N` for one of several.
         torch: how the torch backend executes it.
         onnx: how the onnx backend executes it.
+        cache: what is kept of its outputs, to answer the same again.
         name: what the catalog calls it.
         folder: the catalog's.
     """
@@ -196,6 +198,7 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     device: str = CPU
     torch: TorchOptions = TorchOptions()
     onnx: OnnxOptions = OnnxOptions()
+    cache: CacheOptions = CacheOptions()
     name: str = ""
     folder: str = ""
     steps: tuple[str, ...] = ()
@@ -300,6 +303,7 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 f"left out, but for min_accuracy: a graph of {self.task.value!r} is left as it is",
             ),
             *self._of_graphs(),
+            *self._of_cache(),
         ):
             if not ok:
                 raise ConfigurationError(f"{where}.{field}: must be {rule}.")
@@ -334,6 +338,18 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 "precision",
                 not made or self.precision in PRECISIONS[self.backend],
                 f"one that the backend {self.backend.value!r} has: {made}",
+            ),
+        )
+
+    def _of_cache(self) -> tuple[tuple[str, bool, str], ...]:
+        """Rules for the cache: the field, whether it is well, and what it must be."""
+        wrong = self.cache.wrong()
+        return (
+            (f"cache.{wrong[0] if wrong else ''}", wrong is None, wrong[1] if wrong else ""),
+            (
+                "cache.enabled",
+                self.task is not Task.PIPELINE or not self.cache.enabled,
+                "left out: a pipeline answers with what its steps make, and they change without it",
             ),
         )
 
