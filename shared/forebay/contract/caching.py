@@ -13,7 +13,7 @@ from enum import StrEnum
 
 import msgspec
 
-from forebay.contract.rows import Options, Output, Row, encode_options, encode_rows
+from forebay.contract.rows import Options, Output, Row, encode_options, encode_rows, output_bytes
 
 KEY_BYTES = 20
 """Of 160 bits it takes 2**80 rows until two are likely to have the same."""
@@ -120,6 +120,32 @@ def row_keys(
         digest.update(encode_rows((row,)))
         keys.append(digest.digest())
     return tuple(keys)
+
+
+def entries_of(
+    wanted: CacheKeys | None,
+    outputs: Sequence[Output],
+    *,
+    version: str,
+    at_ms: int,
+    cache: CacheOptions,
+) -> tuple[tuple[bytes, bytes], ...]:
+    """Key and encoded entry of each output that is to be kept.
+
+    Args:
+        wanted: where the gateway wants outputs to be kept; None where it doesn't.
+        outputs: of all rows of the computation, in order.
+        version: short digest of the artifact that made them.
+        at_ms: when they were made, Unix time in ms.
+        cache: of the model that made them.
+    """
+    if wanted is None or not cache.enabled or wanted.version != version:
+        return ()
+    return tuple(
+        (key, encode_entry(Entry(at_ms, output)))
+        for key, output in zip(wanted.keys, outputs, strict=True)
+        if output_bytes(output) <= cache.max_entry_bytes
+    )
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from forebay.contract.caching import CacheOptions, Entry, encode_entry
+from forebay.contract.caching import CacheOptions, entries_of
 from forebay.contract.errors import ErrorInfo, ErrorKind, ForebayError
 from forebay.contract.messages import Computation, Reply, encode_outputs
 from forebay.contract.prediction import Status, StepTime, Timing, added_up
@@ -105,12 +105,9 @@ class Assembly:
                 compute_ms=self.done_ms - self.began_ms,
             )
         kept: tuple[tuple[bytes, bytes], ...] = ()
-        wanted = self.computation.cache
-        if wanted is not None and outputs and cache.enabled and wanted.version == version:
-            kept = tuple(
-                (key, encode_entry(Entry(now_ms, output)))
-                for key, output in zip(wanted.keys, outputs, strict=True)
-                if output_bytes(output) <= cache.max_entry_bytes
+        if self.computation.cache is not None and outputs:
+            kept = entries_of(
+                self.computation.cache, outputs, version=version, at_ms=now_ms, cache=cache
             )
         spilled = None
         if sum(map(output_bytes, outputs)) > SPILL_BYTES:
