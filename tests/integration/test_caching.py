@@ -24,6 +24,7 @@ from forebay.runtime.settings import Settings
 from tests.fixtures.answering import VERSION, answering, classify, vector_of
 from tests.fixtures.gateway import Gateway, running_gateway
 from tests.fixtures.servers import Server
+from tests.fixtures.shapes import ClusterServers
 from tests.fixtures.waiting import eventually
 
 MINILM = "minilm"
@@ -488,3 +489,23 @@ async def test_every_dialect_answers_from_it(
         assert answers[0].json().get(field) == answers[1].json().get(field)
     assert refused.status_code == 504
     assert len(delivered) == 1
+
+
+async def test_in_a_cluster_it_lies_where_its_model_does(
+    cluster: ClusterServers, key_prefix: str, keys: Keys, versions: Versions
+) -> None:
+    settings = Settings(redis_url=cluster.url, key_prefix=key_prefix, drain_s=3)
+    async with (
+        answering(cluster.url, keys, MINILM) as delivered,
+        answering(cluster.url, keys, "far") as others,
+        running_gateway(settings, catalog=CATALOG, versions=versions) as gateway,
+        httpx.AsyncClient(base_url=gateway.url, timeout=20) as client,
+    ):
+        for model in (MINILM, "far"):
+            await embed(client, "a", "b", model=model)
+            assert "hit" in status(await embed(client, "b", model=model))
+        assert "2 of 3" in status(await embed(client, "a", "b", "c", model="far"))
+        made = (await predict(client, "a", "c", model="far", **WAIT)).json()
+        shown = (await client.get(f"/v1/predictions/{made['id']}")).json()
+    assert shown["output"] == [list(vector("a")), list(vector("c"))]
+    assert (len(delivered), len(others)) == (1, 2)

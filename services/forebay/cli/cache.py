@@ -78,7 +78,7 @@ def clear(settings: Settings, model: Model = None) -> None:
         return {spec.name: await of.clear(spec.name) for spec in specs}
 
     for name, entries in ask(settings, empty).items():
-        print(f"{name}: {entries:,} entries are gone.")
+        print(f"{name}: dropped {entries:,}.")
 
 
 def _meant(settings: Settings, model: str | None) -> "Sequence[ModelSpec]":
