@@ -151,7 +151,7 @@ def test_a_model_that_is_not_watched_says_so(
 
 
 def test_the_docs_name_the_commands_as_they_are() -> None:
-    page = (ROOT / "docs" / "models.md").read_text("utf-8")
+    page = (ROOT / "docs" / "measuring.md").read_text("utf-8")
     for command in ("forebay models drift minilm --since 7d", "--set-reference"):
         assert command in page
 

@@ -166,7 +166,7 @@ COMMAND = "forebay models evaluate minilm --data docs/examples/pairs.jsonl"
 
 
 def test_the_command_of_the_docs_runs_here_and_through_a_gateway(stack: Stack) -> None:
-    assert COMMAND in (ROOT / "docs" / "models.md").read_text("utf-8")
+    assert COMMAND in (ROOT / "docs" / "measuring.md").read_text("utf-8")
     told = []
     for more in ((), ("--url", stack.url)):
         words = [*COMMAND.split()[1:], "--json", *more]

@@ -27,7 +27,7 @@ FINGERPRINT = "f" * 32
 
 @pytest.fixture
 async def gateways(redis_url: str, key_prefix: str) -> AsyncIterator[tuple[Gateway, Gateway]]:
-    settings = Settings(redis_url=redis_url, key_prefix=key_prefix)
+    settings = Settings(redis_url=redis_url, key_prefix=key_prefix, drain_s=1)
     async with running_gateway(settings) as one, running_gateway(settings) as other:
         yield one, other
 

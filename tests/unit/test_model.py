@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from forebay.contract import model_rules
 from forebay.contract.class_source import ClassSource
 from forebay.contract.errors import ConfigurationError
 from forebay.contract.model import ModelSpec
@@ -18,14 +19,14 @@ def spec(**fields: Any) -> ModelSpec:
 
 
 def test_a_checked_spec_carries_its_name_and_keeps_its_fields() -> None:
-    checked = msgspec.convert(ONNX, ModelSpec).checked("mini-lm_1.5")
+    checked = model_rules.checked(msgspec.convert(ONNX, ModelSpec), "mini-lm_1.5")
     assert checked.name == "mini-lm_1.5"
     assert checked.source == "models/x"
 
 
 @pytest.mark.parametrize("name", ["a", "0", "a" * 63, "a.b-c_d"])
 def test_a_name_may_have_letters_digits_dots_and_dashes(name: str) -> None:
-    assert spec().checked(name).name == name
+    assert model_rules.checked(spec(), name).name == name
 
 
 @pytest.mark.parametrize(
@@ -33,7 +34,7 @@ def test_a_name_may_have_letters_digits_dots_and_dashes(name: str) -> None:
 )
 def test_a_name_that_could_break_a_key_or_a_url_is_refused(name: str) -> None:
     with pytest.raises(ConfigurationError, match="a model's name is"):
-        spec().checked(name)
+        model_rules.checked(spec(), name)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +74,7 @@ def test_a_value_out_of_range_is_refused_by_its_full_name(
     fields: dict[str, Any], where: str
 ) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        spec(**fields).checked("m")
+        model_rules.checked(spec(**fields), "m")
     assert caught.value.message.startswith(f"models.m.{where}: must be ")
 
 
@@ -87,16 +88,19 @@ def test_a_value_out_of_range_is_refused_by_its_full_name(
     ],
 )
 def test_a_python_models_class_is_named_by_file_or_module(source: str, parsed: ClassSource) -> None:
-    checked = spec(task="python", backend="python", source=source).checked("m")
+    checked = model_rules.checked(spec(task="python", backend="python", source=source), "m")
     assert ClassSource.parse(checked.source) == parsed
     assert not checked.joins
 
 
 def test_the_smallest_legal_values_are_accepted() -> None:
-    checked = spec(
-        batch={"max_rows": 1, "max_tokens": 1, "max_padding": 0.0, "prefetch_rows": 1},
-        realtime={"max_rows": 1, "deadline_s": 0.001},
-    ).checked("m")
+    checked = model_rules.checked(
+        spec(
+            batch={"max_rows": 1, "max_tokens": 1, "max_padding": 0.0, "prefetch_rows": 1},
+            realtime={"max_rows": 1, "deadline_s": 0.001},
+        ),
+        "m",
+    )
     assert checked.realtime.max_rows == 1
 
 
@@ -133,12 +137,12 @@ TORCH = {"task": "embedding", "backend": "torch", "source": "models/x"}
 )
 def test_how_a_model_is_executed_must_fit_its_backend(fields: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
-        msgspec.convert(fields, ModelSpec).checked("x")
+        model_rules.checked(msgspec.convert(fields, ModelSpec), "x")
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda", "cuda:3"])
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16", "int8"])
 def test_a_torch_model_names_its_device_and_precision(device: str, precision: str) -> None:
     fields = {**TORCH, "device": device, "precision": precision, "torch": {"compile": True}}
-    checked = msgspec.convert(fields, ModelSpec).checked("x")
+    checked = model_rules.checked(msgspec.convert(fields, ModelSpec), "x")
     assert (checked.device, checked.precision, checked.torch.compile) == (device, precision, True)

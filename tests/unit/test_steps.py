@@ -21,6 +21,7 @@ from forebay.contract.errors import (
 )
 from forebay.contract.messages import decode_computation
 from forebay.contract.model import BackendName, BulkLimits, LaneLimits, ModelSpec
+from forebay.contract.model_rules import checked
 from forebay.contract.prediction import Lane, StepTime, Timing
 from forebay.contract.rows import (
     Classes,
@@ -335,7 +336,7 @@ def test_pipelines_may_be_inside_one_another_up_to_a_depth() -> None:
 )
 def test_what_a_pipeline_has_to_say(spec: ModelSpec, said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
-        spec.checked("a")
+        checked(spec, "a")
 
 
 @pytest.fixture

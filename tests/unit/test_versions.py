@@ -157,7 +157,7 @@ def test_shares_of_versions_that_a_catalog_lacks_go_to_the_others(
 
 
 def test_the_example_of_the_docs_is_a_catalog_of_two_versions_and_a_shadow(tmp_path: Path) -> None:
-    text = (ROOT / "docs" / "models.md").read_text("utf-8").partition("## Versions")[2]
+    text = (ROOT / "docs" / "versions.md").read_text("utf-8")
     (tmp_path / "models.toml").write_text(text.partition("```toml\n")[2].partition("```")[0])
     model = read(tmp_path / "models.toml").models["minilm"]
     assert model.shares == {"default": 90.0, "fp32": 10.0, "small": 0.0}

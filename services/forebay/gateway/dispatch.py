@@ -569,7 +569,9 @@ class Dispatch:
             outputs=tuple(outputs),
             error=error,
             timing=combined_timing(replies),
-            steps=added_up(step for reply in replies for step in reply.steps),
+            steps=first.steps
+            if len(replies) == 1
+            else added_up([step for reply in replies for step in reply.steps]),
         )
 
     async def _outputs(self, replies: tuple[Reply, ...]) -> Sequence[Output]:

@@ -7,15 +7,14 @@ from forebay.contract.caching import Entry
 from forebay.contract.rows import output_bytes
 
 OBJECT_BYTES: Final = 420
-"""What an entry takes beyond its output's payload: its key, its place and its objects (CPython
-3.11, 64 bits, an embedding)."""
+"""What an entry takes beyond its output's payload, at most: with CPython 3.11 its key, its place and
+its objects are 290 bytes for an embedding, 400 for a label."""
 
 
 class Shelf:
     """Entries of one model, by key.
 
-    Plain look-ups in an ordered dict, which is C: `cachetools.LRUCache`, in Python, takes five
-    times as long for one.
+    A look-up in an ordered dict takes 0.2 µs.
 
     Args:
         most_bytes: the entry that was used longest ago goes when there is more.

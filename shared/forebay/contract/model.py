@@ -1,7 +1,6 @@
 """What `models.toml` says about a model."""
 
 import math
-import re
 from enum import StrEnum
 from typing import Annotated
 
@@ -9,9 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from forebay.contract.caching import CacheOptions
-from forebay.contract.class_source import FORM, ClassSource
-from forebay.contract.errors import ConfigurationError
-from forebay.contract.execution import CPU, OnnxOptions, TorchOptions, is_device
+from forebay.contract.execution import CPU, OnnxOptions, TorchOptions
 from forebay.contract.image import ImageTable
 from forebay.contract.recipe import BuildSpec
 from forebay.contract.rows import Task
@@ -21,14 +18,9 @@ NOT_IN_A_FILE = frozenset({"name", "folder"})
 """Fields of a spec that its reader sets: a table can't."""
 
 NAME_PATTERN = "[a-z0-9][a-z0-9._-]{0,62}"
-_NAME = re.compile(NAME_PATTERN)
-_VERSION = re.compile(VERSION_PATTERN)
 
 ONNX_FILE = "onnx:"
 """How the source of a model that is an ONNX file begins."""
-
-MAX_SAMPLE = 1_000_000
-"""Longest axis of a tensor that a build tries a graph on."""
 
 _NOT_JOINED = frozenset({Task.ECHO, Task.PYTHON, Task.PIPELINE})
 
@@ -45,8 +37,6 @@ class BackendName(StrEnum):
 
 _NOT_WATCHED = frozenset({Task.ECHO, Task.PIPELINE})
 _NOT_BUILT = frozenset({BackendName.ECHO, BackendName.PYTHON, BackendName.PIPELINE})
-_WITHOUT_SOURCE = frozenset({BackendName.ECHO, BackendName.PIPELINE})
-_WITH_CLASS = frozenset({BackendName.PYTHON, BackendName.PIPELINE})
 
 
 class Precision(StrEnum):
@@ -223,179 +213,3 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Each version's share of the model's requests, per cent, this table's own first."""
         weights = {name: version.weight for name, version in self.versions.items()}
         return {self.version: round(WHOLE - math.fsum(weights.values()), 9), **weights}
-
-    def checked(self, name: str) -> "ModelSpec":
-        """This spec under its name.
-
-        Raises:
-            ConfigurationError: the name or a value is out of range; the message names the field.
-        """
-        if not _NAME.fullmatch(name):
-            raise ConfigurationError(
-                f"models.{name}: a model's name is 1 to 63 of a-z, 0-9, '.', '_' and '-', "
-                "and starts with a letter or digit."
-            )
-        where = f"models.{name}"
-        batch = self.batch
-        for field, ok, rule in (
-            ("batch.max_rows", batch.max_rows >= 1, "at least 1"),
-            ("batch.max_tokens", batch.max_tokens >= 1, "at least 1"),
-            ("batch.max_padding", 0 <= batch.max_padding < 1, "from 0 up to, not including, 1"),
-            ("batch.max_wait_ms", 0 <= batch.max_wait_ms < math.inf, "0 or more, and finite"),
-            ("batch.prefetch_rows", batch.prefetch_rows >= 1, "at least 1"),
-            ("batch.timeout_s", 0 < batch.timeout_s < math.inf, "more than 0, and finite"),
-            ("realtime.max_rows", _at_least_1(self.realtime.max_rows), "at least 1"),
-            (
-                "realtime.deadline_s",
-                0 < self.realtime.deadline_s < math.inf,
-                "more than 0, and finite",
-            ),
-            ("bulk.max_rows", _at_least_1(self.bulk.max_rows), "at least 1"),
-            ("bulk.deadline_s", 0 < self.bulk.deadline_s < math.inf, "more than 0, and finite"),
-            ("drift.sample", 0 < self.drift.sample <= 1, "more than 0, up to 1"),
-            ("drift.keep_days", 1 <= self.drift.keep_days <= 3_650, "from 1 to 3,650"),
-            ("threads", 0 <= self.threads <= 1_024, "from 0 to 1,024"),
-            ("source", self.backend in _WITHOUT_SOURCE or bool(self.source), "given"),
-            (
-                "backend",
-                (self.backend is BackendName.ECHO) == (self.task is Task.ECHO)
-                and (self.backend is BackendName.PYTHON) == (self.task is Task.PYTHON)
-                and (self.backend is BackendName.PIPELINE) == (self.task is Task.PIPELINE),
-                f"one that runs the task {self.task.value!r}",
-            ),
-            (
-                "source",
-                self.backend not in _WITH_CLASS
-                or (self.backend is BackendName.PIPELINE and not self.source)
-                or _names_class(self.source),
-                FORM,
-            ),
-            (
-                "steps",
-                bool(self.steps) == (self.task is Task.PIPELINE),
-                "given for a pipeline, and for no other task",
-            ),
-            *self._of_execution(),
-            (
-                "version",
-                _VERSION.fullmatch(self.version) is not None,
-                "1 to 31 of a-z, 0-9, '.', '_' and '-', a letter or digit first",
-            ),
-            ("version", self.version not in self.versions, "a name that no other version has"),
-            ("versions", self.shares[self.version] >= 0, "of weights that are 100 at most"),
-            *(
-                (
-                    f"versions.{version}.shadow",
-                    not (told.shadow and told.weight),
-                    "false where there is a weight: what answers requests gets no copies of them",
-                )
-                for version, told in self.versions.items()
-            ),
-            (
-                "build",
-                self.is_built or self.build == BuildSpec(),
-                "left out: nothing is built of it",
-            ),
-            (
-                "build",
-                self.task not in UNQUANTIZED
-                or self.build == BuildSpec(min_accuracy=self.build.min_accuracy),
-                f"left out, but for min_accuracy: a graph of {self.task.value!r} is left as it is",
-            ),
-            *self._of_graphs(),
-            *self._of_cache(),
-        ):
-            if not ok:
-                raise ConfigurationError(f"{where}.{field}: must be {rule}.")
-        self.build.check(f"{where}.build")
-        self.onnx.check(f"{where}.onnx")
-        return msgspec.structs.replace(self, name=name)
-
-    def _of_execution(self) -> tuple[tuple[str, bool, str], ...]:
-        """Rules for what executes it: the field, whether it is well, and what it must be."""
-        is_torch, is_onnx = self.backend is BackendName.TORCH, self.backend is BackendName.ONNX
-        made = ", ".join(sorted(PRECISIONS[self.backend])) if self.backend in PRECISIONS else ""
-        return (
-            ("device", is_device(self.device), "`cpu`, `cuda` or `cuda:N`"),
-            (
-                "device",
-                is_torch or self.device == CPU,
-                "left out unless the backend is 'torch'; an onnx model names `onnx.providers`",
-            ),
-            (
-                "backend",
-                not is_torch or self.task not in UNQUANTIZED,
-                f"'onnx' for the task {self.task.value!r}: PyTorch runs models of text",
-            ),
-            (
-                "build",
-                not is_torch or self.build == self.build.measuring,
-                "`evaluation` and `min_accuracy` at most: the rest is for ONNX graphs",
-            ),
-            ("torch", is_torch or self.torch == TorchOptions(), "left out of another backend's"),
-            ("onnx", is_onnx or self.onnx == OnnxOptions(), "left out of another backend's"),
-            (
-                "precision",
-                not made or self.precision in PRECISIONS[self.backend],
-                f"one that the backend {self.backend.value!r} has: {made}",
-            ),
-        )
-
-    def _of_cache(self) -> tuple[tuple[str, bool, str], ...]:
-        """Rules for the cache: the field, whether it is well, and what it must be."""
-        wrong = self.cache.wrong()
-        return (
-            (f"cache.{wrong[0] if wrong else ''}", wrong is None, wrong[1] if wrong else ""),
-            (
-                "cache.enabled",
-                self.task is not Task.PIPELINE or not self.cache.enabled,
-                "left out: a pipeline answers with what its steps make, and they change without it",
-            ),
-        )
-
-    def _of_graphs(self) -> tuple[tuple[str, bool, str], ...]:
-        """Rules for images and tensors: the field, whether it is well, and what it must be."""
-        wrong, is_file = self.image.wrong(), self.source.startswith(ONNX_FILE)
-        images = self.task is Task.IMAGE_CLASSIFICATION
-        shapes = self.sample.values()
-        return (
-            (f"image.{wrong[0] if wrong else ''}", wrong is None, wrong[1] if wrong else ""),
-            (
-                "image",
-                self.image == ImageTable() or (images and is_file),
-                "left out: it is for ONNX files that classify images",
-            ),
-            (
-                "image.labels",
-                bool(self.image.labels) or not (images and is_file),
-                "given: what the scores of an ONNX file are of",
-            ),
-            ("source", not is_file or self.task in UNQUANTIZED, "no ONNX file for this task"),
-            (
-                "precision",
-                self.task not in UNQUANTIZED or self.precision is Precision.FP32,
-                f"fp32 for the task {self.task.value!r}: its graph is left as it is",
-            ),
-            (
-                "source",
-                self.task is not Task.TENSORS or is_file or self.backend is not BackendName.ONNX,
-                f"an ONNX file, `{ONNX_FILE}path/to/file.onnx`",
-            ),
-            (
-                "sample",
-                all(0 < side <= MAX_SAMPLE for shape in shapes for side in shape),
-                f"shapes of 1 to {MAX_SAMPLE:,} in each dimension",
-            ),
-        )
-
-
-def _names_class(source: str) -> bool:
-    try:
-        ClassSource.parse(source)
-    except ConfigurationError:
-        return False
-    return True
-
-
-def _at_least_1(value: int | None) -> bool:
-    return value is None or value >= 1

@@ -11,7 +11,7 @@ The first terminal status wins; a later one is dropped. Inside Redis the same ru
 
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -139,8 +139,10 @@ class StepTime(msgspec.Struct, frozen=True):
         )
 
 
-def added_up(times: Iterable[StepTime]) -> tuple[StepTime, ...]:
+def added_up(times: Sequence[StepTime]) -> tuple[StepTime, ...]:
     """One for each step, in the order in which they were first called."""
+    if not times:
+        return ()
     steps: dict[str, StepTime] = {}
     for time in times:
         known = steps.get(time.model)

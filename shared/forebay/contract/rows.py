@@ -4,8 +4,10 @@ A task fixes which rows it takes and which output it gives; row i of a computati
 answers to output i.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
 
 import msgspec
 
@@ -209,21 +211,21 @@ class Tensors(msgspec.Struct, frozen=True, tag="tens", tag_field="t"):
 Output = Embedding | Value | Classes | Entailment | Spans | Tensors
 
 
+_PAYLOAD: Mapping[type, Callable[[Any], int]] = MappingProxyType(
+    {
+        Embedding: lambda output: len(output.vector),
+        Value: lambda output: len(output.json),
+        Classes: lambda output: len(output.scores) + sum(map(len, output.labels)),
+        Entailment: lambda output: 18,
+        Spans: lambda output: sum(len(x.entity) + len(x.word) + 24 for x in output.spans),
+        Tensors: lambda output: sum(len(tensor.data) for tensor in output.tensors),
+    }
+)
+
+
 def output_bytes(output: Output) -> int:
     """About the size of an output's payload in bytes."""
-    match output:
-        case Embedding(vector=vector):
-            return len(vector)
-        case Value(json=json):
-            return len(json)
-        case Classes(labels=labels, scores=scores):
-            return len(scores) + sum(map(len, labels))
-        case Entailment():
-            return 18
-        case Spans(spans=spans):
-            return sum(len(span.entity) + len(span.word) + 24 for span in spans)
-        case Tensors(tensors=tensors):
-            return sum(len(tensor.data) for tensor in tensors)
+    return _PAYLOAD[type(output)](output)
 
 
 MAX_TEXT_CHARACTERS = 1_000_000

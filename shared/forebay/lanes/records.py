@@ -133,7 +133,7 @@ class Records:
             timing=combined_timing(record.replies),
             place=place,
             retry_of=record.retry_of,
-            steps=added_up(step for reply in record.replies for step in reply.steps),
+            steps=added_up([step for reply in record.replies for step in reply.steps]),
         )
 
     async def outputs(self, replies: Sequence[Reply]) -> tuple[Output, ...]:

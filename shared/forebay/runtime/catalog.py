@@ -18,6 +18,7 @@ from forebay.contract.model import (
     ModelSpec,
     Precision,
 )
+from forebay.contract.model_rules import checked
 from forebay.contract.steps import check_steps
 from forebay.contract.versions import (
     BETWEEN,
@@ -224,7 +225,7 @@ def _spec(path: Path, text: str, name: str, table: Any, *, where: Field | None =
         spec = msgspec.convert(table, ModelSpec)
         if spec.task in UNQUANTIZED and "precision" not in table:
             spec = msgspec.structs.replace(spec, precision=Precision.FP32)
-        spec = spec.checked(name)
+        spec = checked(spec, name)
     except msgspec.ValidationError as error:
         field, what = _explain(error, ModelSpec)
         raise _wrong(path, text, (*where, *field), what) from error

@@ -207,7 +207,8 @@ class Stages:
             if assembly.began_ms is None:
                 assembly.began_ms = began
             assembly.done_ms = ended
-            assembly.steps += run.steps
+            if run.steps:
+                assembly.steps += run.steps
             if isinstance(result, DeadlineExceeded):
                 assembly.fail(result, row=None, status=Status.EXPIRED)
             elif isinstance(result, ForebayError):

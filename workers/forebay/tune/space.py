@@ -12,6 +12,7 @@ import msgspec
 
 from forebay.contract.errors import ConfigurationError, InvalidInput
 from forebay.contract.model import BackendName, ModelSpec, Precision
+from forebay.contract.model_rules import checked
 from forebay.contract.recipe import Fuse
 from forebay.contract.rows import Task
 from forebay.contract.versions import model_of
@@ -168,7 +169,7 @@ def arms(
 def _is_allowed(spec: ModelSpec) -> bool:
     """Whether the catalog could say so: not every backend has every precision."""
     try:
-        spec.checked(model_of(spec.name))
+        checked(spec, model_of(spec.name))
     except ConfigurationError:
         return False
     return True
