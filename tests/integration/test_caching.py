@@ -232,7 +232,7 @@ async def test_a_prediction_that_nobody_waits_for_has_ended_when_it_is_made(
 
         async def ended() -> bool:
             shown = (await client.get(f"/v1/predictions/{waits['id']}")).json()
-            return shown["output"] == [list(vector("a")), list(vector("b"))]
+            return bool(shown["output"] == [list(vector("a")), list(vector("b"))])
 
         await eventually(ended)
 
@@ -300,7 +300,7 @@ async def test_within_a_key_nobody_else_is_answered_from_the_cache(
 
 
 async def test_within_a_key_only_its_own_requests_join(
-    client: httpx.AsyncClient, redis_url: str, keys: Keys
+    client: httpx.AsyncClient, redis_url: str, keys: Keys, commands: Commands
 ) -> None:
     asked = [
         asyncio.create_task(embed(client, "a", model="private", authorization=who))
@@ -309,9 +309,7 @@ async def test_within_a_key_only_its_own_requests_join(
     ]
 
     async def all_there() -> bool:
-        redis = connect(redis_url, timeout_s=2)
-        counted = await redis.execute_command("HGET", keys.of("private").counters, "joined")
-        await redis.aclose()
+        counted = await commands.execute_command("HGET", keys.of("private").counters, "joined")
         return int(counted or 0) == 4
 
     await eventually(all_there)

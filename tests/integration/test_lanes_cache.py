@@ -21,6 +21,7 @@ from tests.fixtures.lanes import (
     finish,
     hash_of,
     join,
+    join_with,
     read,
     settlement,
     submission,
@@ -52,7 +53,7 @@ async def ages(lanes: LaneServer) -> list[bytes]:
 
 
 async def test_a_result_and_its_entries_are_written_together(lanes: LaneServer) -> None:
-    worker = await join(lanes, cache=CACHE)
+    worker = await join_with(lanes, CACHE)
     await enqueue(lanes, submission(2), submission())
     first, second = await read(worker, 2)
     outcomes = await worker.settle(
@@ -69,7 +70,7 @@ async def test_a_result_and_its_entries_are_written_together(lanes: LaneServer) 
 
 
 async def test_nothing_is_written_of_a_result_that_is_dropped(lanes: LaneServer) -> None:
-    worker = await join(lanes, cache=CACHE)
+    worker = await join_with(lanes, CACHE)
     late, gone = submission(), submission()
     await enqueue(lanes, late, gone)
     deliveries = await read(worker, 2)
@@ -83,7 +84,7 @@ async def test_nothing_is_written_of_a_result_that_is_dropped(lanes: LaneServer)
 
 
 async def test_settling_once_more_counts_nothing_twice(lanes: LaneServer) -> None:
-    worker = await join(lanes, cache=CACHE)
+    worker = await join_with(lanes, CACHE)
     await enqueue(lanes, submission())
     (delivery,) = await read(worker, 1)
     done = [keep(settlement(delivery), (A, ENTRY))]
@@ -100,7 +101,7 @@ async def age(lanes: LaneServer, ms: int) -> None:
 
 
 async def settle_one(lanes: LaneServer, cache: CacheOptions, *kept: tuple[bytes, bytes]) -> None:
-    worker = await join(lanes, cache=cache)
+    worker = await join_with(lanes, cache)
     await enqueue(lanes, submission())
     (delivery,) = await read(worker, 1)
     assert await worker.settle([keep(settlement(delivery), *kept)]) == [SettleOutcome.ENDED]

@@ -40,7 +40,7 @@ class CacheMachine(RuleBasedStateMachine):
         super().__init__()
         self.runner = asyncio.Runner()
         self.server = self.run(self._open())
-        self.worker: Consumer = self.run(drive.join(self.server, cache=CACHE))
+        self.worker: Consumer = self.run(drive.join_with(self.server, CACHE))
         self.cache = Cache(self.server.redis, self.server.keys)
         self.written: dict[bytes, bytes] = {}
         self.latest: list[bytes] = []
@@ -51,6 +51,12 @@ class CacheMachine(RuleBasedStateMachine):
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return self.runner.run(coroutine)
+
+    def ask(self, *command: Any) -> Any:
+        async def answer() -> Any:
+            return await self.server.redis.execute_command(*command)
+
+        return self.run(answer())
 
     def teardown(self) -> None:
         self.run(self.server.close())
@@ -78,8 +84,8 @@ class CacheMachine(RuleBasedStateMachine):
         outcomes = await self.worker.settle(done)
         assert set(outcomes) == {SettleOutcome.LATE if late else SettleOutcome.ENDED}
         if not late:
-            for one in done:
-                self.written.update(one.kept)
+            for ended in done:
+                self.written.update(ended.kept)
             self.latest = [key for key, _ in done[-1].kept][-1:]
 
     @rule()
@@ -92,18 +98,16 @@ class CacheMachine(RuleBasedStateMachine):
     def evict(self, ages: bool) -> None:
         """The server takes one of the two keys away."""
         keys = self.server.echo
-        self.run(self.server.redis.execute_command("DEL", keys.cached if ages else keys.cache))
+        self.ask("DEL", keys.cached if ages else keys.cache)
         self.latest = []
 
     @invariant()
     def what_is_there_was_written_last(self) -> None:
-        flat = self.run(self.server.redis.execute_command("HGETALL", self.server.echo.cache))
+        flat = self.ask("HGETALL", self.server.echo.cache)
         pairs = flat.items() if isinstance(flat, dict) else zip(flat[::2], flat[1::2], strict=True)
         found = dict(pairs)
         told = int(found.pop(b"bytes", 0))
-        ages = set(
-            self.run(self.server.redis.execute_command("ZRANGE", self.server.echo.cached, 0, -1))
-        )
+        ages = set(self.ask("ZRANGE", self.server.echo.cached, 0, -1))
         assert all(self.written[key] == entry for key, entry in found.items())
         if self.latest:
             assert ages == set(found)

@@ -7,8 +7,8 @@ from forebay.contract.caching import Entry
 from forebay.contract.rows import output_bytes
 
 OBJECT_BYTES: Final = 420
-"""What an entry takes beyond its output's payload, at most: with CPython 3.11 its key, its place and
-its objects are 290 bytes for an embedding, 400 for a label."""
+"""What an entry takes beyond its output's payload, at most: its key, its place and its objects are
+290 bytes for an embedding and 400 for a label, with CPython 3.11."""
 
 
 class Shelf:

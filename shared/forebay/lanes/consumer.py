@@ -125,8 +125,6 @@ class Consumer:
         self._now = now
         self._last_beat = float("-inf")
         self._steady_since = now()
-        cache = limits.cache
-        self._cache: tuple[Arg, ...] = (keys.cache, keys.cached, cache.ttl_ms, cache.redis_bytes)
 
     async def join(self) -> None:
         """Make sure that the lanes and their group exist, and say that this worker is present."""
@@ -273,7 +271,8 @@ class Consumer:
                 for key, entry in settlement.kept:
                     cached += (number, key, entry)
         if cached:
-            cached[:0] = self._cache
+            cache = self.limits.cache
+            cached[:0] = (self.keys.cache, self.keys.cached, cache.ttl_ms, cache.redis_bytes)
         return await scripts.settle(
             self._settles,
             self.keys,
