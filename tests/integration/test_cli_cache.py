@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -14,6 +15,8 @@ import pytest
 from tests.fixtures.fleet import Fleet, fleet
 from tests.fixtures.user_models import WORDS
 from tests.fixtures.waiting import eventually
+
+PAGE = (Path(__file__).parents[2] / "docs" / "cache.md").read_text("utf-8")
 
 MODELS = """
 [models.echo]
@@ -97,6 +100,23 @@ async def test_workers_keep_gateways_answer_and_operators_see_and_empty_it(
         assert "hit" in await ask("words", {"text": "a"})
         assert await run("clear") == "echo: dropped 1.\nwords: dropped 1.\n"
     assert "There is no model 'nobody' here" in await run("clear", "nobody")
+
+
+def block(language: str) -> str:
+    """The first block of the docs' page in a language."""
+    found = re.search(rf"^```{language}\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+async def test_what_the_docs_show_is_done(tmp_path: Path, redis_url: str, key_prefix: str) -> None:
+    model = '[models.minilm]\ntask = "embedding"\nbackend = "onnx"\nsource = "x"\n'
+    (tmp_path / "models.toml").write_text(model + block("toml"))
+    shown = [line.split() for line in block("sh").splitlines()]
+    assert [words[:2] for words in shown] == [["forebay", "cache"]] * 2
+    stats, cleared = [await said(tmp_path, redis_url, key_prefix, *words) for _, _, *words in shown]
+    assert "minilm" in stats
+    assert cleared == "minilm: dropped 0.\n"
 
 
 async def test_where_nothing_is_cached_stats_say_how_to(
