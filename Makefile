@@ -23,8 +23,8 @@ help: ## list the verbs
 up: $(VENV)/.stamp-local ## run everything on this machine, until Ctrl-C
 	@$(VENV)/bin/forebay up $(ARGS)
 
-test: $(VENV)/.stamp-dev ## run all tests
-	@$(VENV)/bin/python -m pytest $(ARGS)
+test: $(VENV)/.stamp-dev ## run all tests, files side by side
+	@$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 lint: $(VENV)/.stamp-dev ## check style, types, and which package imports which
 	$(VENV)/bin/ruff check .
