@@ -42,6 +42,7 @@ CATALOG = Catalog(
         "private": like("private", cache=CacheOptions(enabled=True, scope=Scope.KEY)),
         "bare": like("bare", cache=CacheOptions()),
         "far": like("far", cache=CacheOptions(enabled=True, gateway_bytes=0)),
+        "small": like("small", cache=CacheOptions(enabled=True, max_entry_bytes=31)),
         "labels": like("labels", task=Task.CLASSIFICATION),
         "ranks": like("ranks", task=Task.RERANKING),
         "split": like("split", versions={"v2": Version(), "mute": Version(shadow=True)}),
@@ -403,6 +404,16 @@ async def test_what_a_worker_could_not_keep_is_only_run_again(
         await commands.execute_command("DEL", keys.of("far").cache)
         assert "miss" in status(await embed(client, "a", model="far"))
         assert "hit" in status(await embed(client, "a", model="far"))
+    assert len(delivered) == 2
+
+
+async def test_a_gateway_keeps_nothing_that_is_too_large(
+    client: httpx.AsyncClient, redis_url: str, keys: Keys, commands: Commands
+) -> None:
+    async with answering(redis_url, keys, "small") as delivered:
+        for _ in range(2):
+            assert status(await embed(client, "a", model="small")) == "forebay; fwd=miss"
+            await commands.execute_command("DEL", keys.of("small").cache)
     assert len(delivered) == 2
 
 

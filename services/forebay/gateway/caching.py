@@ -12,6 +12,7 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Sequence
+from itertools import compress
 from typing import Final
 
 import msgspec
@@ -22,7 +23,7 @@ from forebay.contract.hits import Hits
 from forebay.contract.messages import Reply
 from forebay.contract.model import ModelSpec
 from forebay.contract.prediction import PredictionId, Status, Timing
-from forebay.contract.rows import Options, Output, Row
+from forebay.contract.rows import Options, Output, Row, output_bytes
 from forebay.gateway import cache_control
 from forebay.gateway.cache_control import Directives
 from forebay.gateway.recall import Asker, Recall, not_cached
@@ -155,9 +156,10 @@ class Caching:
         keys = recalled.keys
         if keys is not None and keys.version == version:
             shelf, now_ms = self._kept[spec.name].shelf, self._clock.now_ms()
-            for key, output in zip(keys.keys, outputs, strict=True):
+            fits = [output_bytes(output) <= spec.cache.max_entry_bytes for output in outputs]
+            for key, output in zip(compress(keys.keys, fits), compress(outputs, fits), strict=True):
                 shelf.put(key, Entry(now_ms, output))
-            recalled.tell(stored=True)
+            recalled.tell(stored=all(fits))
         return outputs if recalled.hits is None else recalled.hits.merged(outputs)
 
     async def run(self) -> None:
