@@ -37,6 +37,8 @@ BUILT: dict[str, Callable[[LaneKeys], str]] = {
     "reloads": lambda keys: keys.reloads,
     "copies": lambda keys: keys.copies,
     "disagreement": lambda keys: keys.disagreement,
+    "cache": lambda keys: keys.cache,
+    "cached": lambda keys: keys.cached,
 }
 
 

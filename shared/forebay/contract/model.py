@@ -7,6 +7,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from forebay.contract.caching import CacheOptions
 from forebay.contract.execution import CPU, OnnxOptions, TorchOptions
 from forebay.contract.image import ImageTable
 from forebay.contract.recipe import BuildSpec
@@ -170,6 +171,7 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         device: where a torch model runs: `cpu`, `cuda`, or `cuda:N` for one of several.
         torch: how the torch backend executes it.
         onnx: how the onnx backend executes it.
+        cache: what is kept of its outputs, to answer the same again.
         name: what the catalog calls it.
         folder: the catalog's.
     """
@@ -194,6 +196,7 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     device: str = CPU
     torch: TorchOptions = TorchOptions()
     onnx: OnnxOptions = OnnxOptions()
+    cache: CacheOptions = CacheOptions()
     name: str = ""
     folder: str = ""
     steps: tuple[str, ...] = ()

@@ -50,7 +50,8 @@ def checked(spec: ModelSpec, name: str) -> ModelSpec:
         )
     where = f"models.{name}"
     rules = (*_of_limits(spec), *_of_kind(spec), *_of_execution(spec), *_of_versions(spec))
-    for field, ok, rule in (*rules, *_of_builds(spec), *_of_graphs(spec), *_of_signature(spec)):
+    rules = (*rules, *_of_builds(spec), *_of_graphs(spec), *_of_signature(spec), *_of_cache(spec))
+    for field, ok, rule in rules:
         if not ok:
             raise ConfigurationError(f"{where}.{field}: must be {rule}.")
     spec.build.check(f"{where}.build")
@@ -142,6 +143,19 @@ def _of_builds(spec: ModelSpec) -> tuple[Rule, ...]:
             spec.task not in UNQUANTIZED
             or spec.build == BuildSpec(min_accuracy=spec.build.min_accuracy),
             f"left out, but for min_accuracy: a graph of {spec.task.value!r} is left as it is",
+        ),
+    )
+
+
+def _of_cache(spec: ModelSpec) -> tuple[Rule, ...]:
+    """Rules for the cache."""
+    wrong = spec.cache.wrong()
+    return (
+        (f"cache.{wrong[0] if wrong else ''}", wrong is None, wrong[1] if wrong else ""),
+        (
+            "cache.enabled",
+            spec.task is not Task.PIPELINE or not spec.cache.enabled,
+            "left out: a pipeline answers with what its steps make, and they change without it",
         ),
     )
 

@@ -126,6 +126,7 @@ async def enqueue(
     elastic: bool = False,
     retry_of: str = "",
     letters: Sequence[bytes] = (),
+    hits: Sequence[Arg] = (),
     args: Sequence[Arg],
 ) -> list[Enqueued]:
     """`enqueue.lua`.
@@ -138,6 +139,7 @@ async def enqueue(
         elastic: whether realtime takes more if that is worked off before the deadline.
         retry_of: the dead prediction that is replayed as the only one of these.
         letters: its dead letters' entries.
+        hits: (id, what the response cache has answered), flat, of those that it has for.
         args: the packed predictions, in the order of `records`.
     """
     reply = await _enqueue.call(
@@ -160,6 +162,8 @@ async def enqueue(
             keys.records,
             keys.joined,
             MAX_JOINED,
+            len(hits) // 2,
+            *hits,
             *args,
         ],
     )
@@ -187,6 +191,7 @@ async def settle(
     dead_max: int,
     dead_max_bytes: int,
     args: Sequence[Arg],
+    cached: Sequence[Arg] = (),
 ) -> list[SettleOutcome]:
     """`settle.lua`.
 
@@ -197,6 +202,7 @@ async def settle(
         dead_max: most dead letters of the shard.
         dead_max_bytes: most bytes of them all, of which one takes a quarter at most.
         args: the packed settlements, in the order of `pairs`.
+        cached: what is to be kept in the response cache, packed; none if nothing is.
     """
     reply = await _settle.call(
         redis,
@@ -218,6 +224,7 @@ async def settle(
             keys.records,
             keys.joined,
             *args,
+            *cached,
         ],
     )
     return [SettleOutcome(code) for code in cast(list[int], reply)]
