@@ -38,6 +38,8 @@ BUILT: dict[str, Callable[[LaneKeys], str]] = {
     "copies": lambda keys: keys.copies,
     "disagreement": lambda keys: keys.disagreement,
     "scaling": lambda keys: keys.scaling,
+    "cache": lambda keys: keys.cache,
+    "cached": lambda keys: keys.cached,
 }
 
 

@@ -59,10 +59,16 @@ def summary(manifest: Manifest, report: BuildReport) -> str:
 
 
 def _as_it_is(manifest: Manifest, report: BuildReport, tensors: TensorSignature) -> str:
-    """The same of an ONNX file, which is neither converted nor compared with anything."""
+    """The same of an ONNX file, or of what became one."""
     rows = "rows are batched" if tensors.batched else "each row runs alone"
+    made = report.conversion
+    how = (
+        "the file as it is"
+        if made is None
+        else f"converted by {made.by}, off by {made.difference:.1g} at most in {made.runs} runs"
+    )
     return (
-        f"{manifest.model} {manifest.version}: the file as it is, {report.bytes / 1e6:.1f} MB, "
+        f"{manifest.model} {manifest.version}: {how}, {report.bytes / 1e6:.1f} MB, "
         f"{rows}, {report.speed.rows_s:.0f} rows/s of {list(tensors.sample[0])} one by one; built "
         f"in {report.seconds:.0f} s"
     )

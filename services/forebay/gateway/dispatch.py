@@ -33,17 +33,19 @@ from forebay.contract.prediction import (
 from forebay.contract.rows import DEFAULT_OPTIONS, Options, Output, Row, Task
 from forebay.contract.tensors import TensorSignature
 from forebay.contract.versions import model_of
+from forebay.gateway.caching import Caching
 from forebay.gateway.errors import DEFAULT_RETRY_S, raised
 from forebay.gateway.names import Name
 from forebay.gateway.reads import Reads
+from forebay.gateway.recall import Asker, Recall
 from forebay.gateway.repeats import Repeats
 from forebay.gateway.shadows import Shadows
 from forebay.gateway.split import Split, Sticky
 from forebay.gateway.versions import Serving, Versions, find
 from forebay.gateway.waits import Waits, WhenGone
+from forebay.gateway.work import work_of
 from forebay.lanes.cancel import Canceler
 from forebay.lanes.lane import LaneWriter, Submission
-from forebay.lanes.parts import identity_of, parts_of
 from forebay.lanes.records import Records, combined_timing
 from forebay.lanes.replies import Inbox
 from forebay.runtime.catalog import Catalog
@@ -86,6 +88,7 @@ class Dispatch:
         clock: the server's clock.
         split: gives requests to versions, where a model has several.
         shadows: copies requests to versions that answer nobody.
+        caching: answers what was answered before.
     """
 
     def __init__(
@@ -103,6 +106,7 @@ class Dispatch:
         clock: Clock,
         split: Split,
         shadows: Shadows,
+        caching: Caching,
     ) -> None:
         self.max_inputs = settings.max_inputs
         self.sync_wait_s = settings.sync_wait_s
@@ -117,6 +121,7 @@ class Dispatch:
         self._clock = clock
         self._split = split
         self._shadows = shadows
+        self._caching = caching
         self._kept_ms = int(settings.result_retention_s * 1000)
         self._unseen_ms = int(settings.unseen_retention_s * 1000)
 
@@ -255,6 +260,7 @@ class Dispatch:
         name: Name | None = None,
         when_gone: WhenGone | None = None,
         sticky: Sticky | None = None,
+        asker: Asker | None = None,
     ) -> Outcome:
         """Run rows for somebody who waits and gets no id.
 
@@ -269,6 +275,7 @@ class Dispatch:
             when_gone: asks to be told if the client goes away; the rows are then canceled, unless
                 it may come again.
             sticky: tells what the client gives for its requests to stay with one version.
+            asker: says what the client wants of the cache.
 
         Raises:
             ForebayError: by kind, what kept the rows from being run, or one of them from
@@ -291,10 +298,23 @@ class Dispatch:
             if earlier is not None:
                 return _outcome(earlier, wait_s, self._of(model, earlier.model))
             spec = self._catalog.served.get(id_.model, spec)
-        identity = identity_of(rows, truncate=truncate, options=options) if spec.joins else b""
+        recalled = None
         try:
-            parts = parts_of(
-                rows, now_ms=now_ms, deadline_ms=deadline_ms, truncate=truncate, options=options
+            if spec.cache.enabled:
+                recalled = await self._caching.recall(
+                    spec, id_, rows, truncate=truncate, options=options, asker=asker
+                )
+                if recalled.reply is not None and name is None:
+                    reply = recalled.reply
+                    return Outcome(reply.outputs, reply.version, None, self._of(model, spec.name))
+            identity, parts = work_of(
+                spec,
+                rows,
+                recalled,
+                now_ms=now_ms,
+                deadline_ms=deadline_ms,
+                truncate=truncate,
+                options=options,
             )
             submission = Submission(
                 id_,
@@ -305,11 +325,18 @@ class Dispatch:
                 retain_ms,
                 self._waits.channel,
                 identity=identity,
+                hits=b"" if recalled is None or name is None else recalled.packed,
                 grace_ms=grace_ms,
             )
-            replies = await self._waits.wait(submission, wait_s, when_gone)
-        except (LaneFull, InvalidInput):
+            if recalled is not None and recalled.reply is not None:
+                await self._writer.enqueue(submission)
+                replies: tuple[Reply, ...] = (recalled.reply,)
+            else:
+                replies = await self._waits.wait(submission, wait_s, when_gone)
+        except (LaneFull, InvalidInput) as error:
             await self._refused(name, id_)
+            if recalled is not None:
+                recalled.place(error)
             raise
         if not replies:
             if self._waits.abandoned:
@@ -322,10 +349,12 @@ class Dispatch:
             raise DeadlineExceeded(f"The prediction was not done within {wait_s:g} s.")
         first = replies[0]
         if first.status is not Status.SUCCEEDED:
-            raise raised(first.error)
-        if model.versions:
+            raise raised(first.error if recalled is None else recalled.placed(first.error))
+        if model.versions and (recalled is None or recalled.ran_whole):
             self._shadows.copy(model, id_, parts)
         outputs = await self._outputs(replies)
+        if recalled is not None:
+            outputs = self._caching.learn(spec, recalled, first.version, outputs)
         timing = first.timing if len(replies) == 1 else combined_timing(replies)
         return Outcome(outputs, first.version, timing, self._of(model, spec.name))
 
@@ -342,6 +371,7 @@ class Dispatch:
         name: Name | None = None,
         when_gone: WhenGone | None = None,
         sticky: Sticky | None = None,
+        asker: Asker | None = None,
     ) -> Prediction:
         """Make a prediction that its client can come back to.
 
@@ -359,6 +389,7 @@ class Dispatch:
             when_gone: asks to be told if the client goes away. Without a name nobody could come
                 back for the prediction, as it has no id yet; it is then canceled.
             sticky: tells what the client gives for its requests to stay with one version.
+            asker: says what the client wants of the cache.
 
         Returns:
             The prediction as it ended, or with the status `starting`.
@@ -382,11 +413,21 @@ class Dispatch:
             if earlier is not None:
                 return _shown(earlier, name)
             spec = self._catalog.served.get(id_.model, spec)
-        identity = identity_of(rows, truncate=truncate, options=options) if spec.joins else b""
         replies: tuple[Reply, ...] = ()
+        recalled = None
         try:
-            parts = parts_of(
-                rows, now_ms=now_ms, deadline_ms=deadline_ms, truncate=truncate, options=options
+            if spec.cache.enabled:
+                recalled = await self._caching.recall(
+                    spec, id_, rows, truncate=truncate, options=options, asker=asker
+                )
+            identity, parts = work_of(
+                spec,
+                rows,
+                recalled,
+                now_ms=now_ms,
+                deadline_ms=deadline_ms,
+                truncate=truncate,
+                options=options,
             )
             submission = Submission(
                 id_,
@@ -398,17 +439,24 @@ class Dispatch:
                 "" if wait_s is None else self._waits.channel,
                 input_json,
                 identity,
+                b"" if recalled is None else recalled.packed,
                 grace_ms,
             )
-            if wait_s is None:
+            if recalled is not None and recalled.reply is not None:
+                await self._writer.enqueue(submission)
+                replies = (recalled.reply,)
+            elif wait_s is None:
                 await self._writer.enqueue(submission)
             else:
                 wait_s = min(wait_s, self.sync_wait_s)
                 replies = await self._waits.wait(submission, wait_s, when_gone)
-        except (LaneFull, InvalidInput):
+        except (LaneFull, InvalidInput) as error:
             await self._refused(name, id_)
+            if recalled is not None:
+                recalled.place(error)
             raise
-        if model.versions and (wait_s is None or _succeeded(replies)):
+        ran = recalled is None or recalled.ran_whole
+        if model.versions and ran and (wait_s is None or _succeeded(replies)):
             self._shadows.copy(model, id_, parts)
         if not replies:
             made = Prediction(
@@ -419,7 +467,14 @@ class Dispatch:
                 deadline_at_ms=now_ms + deadline_ms,
             )
         else:
-            made = await self._ended(id_, replies, created_at_ms=now_ms, deadline_ms=deadline_ms)
+            made = await self._ended(
+                id_,
+                replies,
+                created_at_ms=now_ms,
+                deadline_ms=deadline_ms,
+                spec=spec,
+                recalled=recalled,
+            )
         return _shown(made, name)
 
     async def prediction(self, text: str) -> Prediction:
@@ -489,13 +544,19 @@ class Dispatch:
         *,
         created_at_ms: int,
         deadline_ms: int,
+        spec: ModelSpec,
+        recalled: Recall | None,
     ) -> Prediction:
         first = replies[0]
         outputs: Sequence[Output] = ()
         status, error = first.status, first.error
+        if recalled is not None:
+            error = recalled.placed(error)
         if status is Status.SUCCEEDED:
             try:
                 outputs = await self._outputs(replies)
+                if recalled is not None:
+                    outputs = self._caching.learn(spec, recalled, first.version, outputs)
             except ForebayError as lost:
                 if lost.kind is not ErrorKind.INTERNAL:
                     raise

@@ -14,6 +14,7 @@ from forebay.contract.image import ImageForm
 from forebay.contract.model import BackendName, Precision
 from forebay.contract.network import Network
 from forebay.contract.rows import Function, Task
+from forebay.contract.signature import Conversion
 from forebay.contract.tensors import TensorSignature
 
 FORMAT_VERSION = 1
@@ -238,6 +239,7 @@ class BuildReport(msgspec.Struct, frozen=True):
         kept_fp32: products in full precision; with `int4-weight-only`, in 8 bits.
         steps: what each step did, in order.
         footprint: what a worker of it costs.
+        conversion: of a source that became an ONNX file.
     """
 
     speed: Speed
@@ -250,3 +252,4 @@ class BuildReport(msgspec.Struct, frozen=True):
     agreement: Agreement | None = None
     steps: tuple[StepReport, ...] = ()
     footprint: Footprint | None = None
+    conversion: Conversion | None = None

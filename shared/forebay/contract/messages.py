@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
+from forebay.contract.caching import CacheKeys
 from forebay.contract.errors import ErrorInfo
 from forebay.contract.prediction import Status, StepTime, Timing
 from forebay.contract.rows import DEFAULT_OPTIONS, Options, Output, Row
@@ -33,6 +34,7 @@ class Computation(msgspec.Struct, frozen=True, omit_defaults=True):
         truncate: cut an over-long row instead of refusing it.
         traceparent: W3C trace context, if the request is sampled.
         options: what is asked of the rows' outputs.
+        cache: where the outputs are to be kept, if they are.
     """
 
     rows: tuple[Row, ...] = msgspec.field(name="r")
@@ -42,6 +44,7 @@ class Computation(msgspec.Struct, frozen=True, omit_defaults=True):
     truncate: bool = msgspec.field(name="t", default=False)
     traceparent: str | None = msgspec.field(name="tp", default=None)
     options: Options = msgspec.field(name="o", default=DEFAULT_OPTIONS)
+    cache: CacheKeys | None = msgspec.field(name="c", default=None)
     wire: int = msgspec.field(name="v", default_factory=_wire_version)
 
 

@@ -7,11 +7,13 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from forebay.contract.caching import CacheOptions
 from forebay.contract.execution import CPU, OnnxOptions, TorchOptions
 from forebay.contract.image import ImageTable
 from forebay.contract.recipe import BuildSpec
 from forebay.contract.replicas import Replicas
 from forebay.contract.rows import Task
+from forebay.contract.signature import CONVERTED, SignatureTable
 from forebay.contract.versions import VERSION_PATTERN, WHOLE, Version
 
 NOT_IN_A_FILE = frozenset({"name", "folder"})
@@ -21,6 +23,9 @@ NAME_PATTERN = "[a-z0-9][a-z0-9._-]{0,62}"
 
 ONNX_FILE = "onnx:"
 """How the source of a model that is an ONNX file begins."""
+
+GRAPHS = (ONNX_FILE, *CONVERTED)
+"""How sources begin that are a graph already, or become one just so."""
 
 _NOT_JOINED = frozenset({Task.ECHO, Task.PYTHON, Task.PIPELINE})
 
@@ -65,7 +70,8 @@ PRECISIONS = {
 
 
 UNQUANTIZED = frozenset({Task.IMAGE_CLASSIFICATION, Task.TENSORS})
-"""Tasks whose graphs a build leaves in their own precision (decision 0025)."""
+"""Tasks whose graphs a build leaves in their own precision (decision 0025), unless a folder of an
+image classifier is to have 8 bits (decision 0034)."""
 
 
 class BatchLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -134,7 +140,8 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         source: where a build takes the weights: a folder, `package:NAME/FOLDER` for weights
             inside an installed Python package, or `hf:owner/name@COMMIT` for those of a hub. An
             ONNX file: `onnx:path/to/file.onnx`, relative to the catalog's folder, or
-            `onnx:package:NAME/FILE.onnx`. For a python model its class:
+            `onnx:package:NAME/FILE.onnx`. What is converted to one: `torchscript:path/to/file.pt`
+            and `savedmodel:path/to/folder`, likewise relative. For a python model its class:
             `path/to/file.py:ClassName`, relative to the catalog's folder, or
             `package.module:ClassName`; likewise for a pipeline, unless it is a mere chain. Empty
             for backends that have none.
@@ -157,6 +164,7 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             folder says that itself.
         sample: shapes of the inputs, by name, that a build tries an ONNX file on, where it can't
             find them by itself.
+        signature: the tensors of a TorchScript file, which doesn't say them.
         drift: what workers remember of what they serve.
         build: how its artifact is made.
         version: what this table is called among the versions of the model.
@@ -165,6 +173,7 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         torch: how the torch backend executes it.
         onnx: how the onnx backend executes it.
         replicas: how many workers `forebay up` has for it.
+        cache: what is kept of its outputs, to answer the same again.
         name: what the catalog calls it.
         folder: the catalog's.
     """
@@ -181,6 +190,7 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bulk: BulkLimits = BulkLimits()
     image: ImageTable = ImageTable()
     sample: dict[str, tuple[int, ...]] = {}
+    signature: SignatureTable = SignatureTable()
     drift: DriftWatch = DriftWatch()
     build: BuildSpec = BuildSpec()
     version: str = "default"
@@ -189,6 +199,7 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     torch: TorchOptions = TorchOptions()
     onnx: OnnxOptions = OnnxOptions()
     replicas: Replicas = Replicas()
+    cache: CacheOptions = CacheOptions()
     name: str = ""
     folder: str = ""
     steps: tuple[str, ...] = ()

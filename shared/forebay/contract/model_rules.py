@@ -11,6 +11,7 @@ from forebay.contract.errors import ConfigurationError
 from forebay.contract.execution import CPU, OnnxOptions, TorchOptions, is_device
 from forebay.contract.image import ImageTable
 from forebay.contract.model import (
+    GRAPHS,
     NAME_PATTERN,
     ONNX_FILE,
     PRECISIONS,
@@ -21,6 +22,7 @@ from forebay.contract.model import (
 )
 from forebay.contract.recipe import BuildSpec
 from forebay.contract.rows import Task
+from forebay.contract.signature import SAVED_MODEL, TORCHSCRIPT, SignatureTable
 from forebay.contract.versions import VERSION_PATTERN
 
 MAX_SAMPLE: Final = 1_000_000
@@ -48,7 +50,8 @@ def checked(spec: ModelSpec, name: str) -> ModelSpec:
         )
     where = f"models.{name}"
     rules = (*_of_limits(spec), *_of_kind(spec), *_of_execution(spec), *_of_versions(spec))
-    for field, ok, rule in (*rules, *_of_builds(spec), *_of_graphs(spec)):
+    rules = (*rules, *_of_builds(spec), *_of_graphs(spec), *_of_signature(spec), *_of_cache(spec))
+    for field, ok, rule in rules:
         if not ok:
             raise ConfigurationError(f"{where}.{field}: must be {rule}.")
     spec.build.check(f"{where}.build")
@@ -145,6 +148,19 @@ def _of_builds(spec: ModelSpec) -> tuple[Rule, ...]:
     )
 
 
+def _of_cache(spec: ModelSpec) -> tuple[Rule, ...]:
+    """Rules for the cache."""
+    wrong = spec.cache.wrong()
+    return (
+        (f"cache.{wrong[0] if wrong else ''}", wrong is None, wrong[1] if wrong else ""),
+        (
+            "cache.enabled",
+            spec.task is not Task.PIPELINE or not spec.cache.enabled,
+            "left out: a pipeline answers with what its steps make, and they change without it",
+        ),
+    )
+
+
 def _of_execution(spec: ModelSpec) -> tuple[Rule, ...]:
     """Rules for what executes it."""
     is_torch, is_onnx = spec.backend is BackendName.TORCH, spec.backend is BackendName.ONNX
@@ -178,7 +194,7 @@ def _of_execution(spec: ModelSpec) -> tuple[Rule, ...]:
 
 def _of_graphs(spec: ModelSpec) -> tuple[Rule, ...]:
     """Rules for images and tensors."""
-    wrong, is_file = spec.image.wrong(), spec.source.startswith(ONNX_FILE)
+    wrong, is_file = spec.image.wrong(), spec.source.startswith(GRAPHS)
     images = spec.task is Task.IMAGE_CLASSIFICATION
     shapes = spec.sample.values()
     return (
@@ -186,28 +202,52 @@ def _of_graphs(spec: ModelSpec) -> tuple[Rule, ...]:
         (
             "image",
             spec.image == ImageTable() or (images and is_file),
-            "left out: it is for ONNX files that classify images",
+            "left out: it is for files of graphs that classify images",
         ),
         (
             "image.labels",
             bool(spec.image.labels) or not (images and is_file),
-            "given: what the scores of an ONNX file are of",
+            "given: what the scores of a graph are of",
         ),
-        ("source", not is_file or spec.task in UNQUANTIZED, "no ONNX file for this task"),
+        ("source", not is_file or spec.task in UNQUANTIZED, "no file of a graph for this task"),
         (
             "precision",
-            spec.task not in UNQUANTIZED or spec.precision is Precision.FP32,
-            f"fp32 for the task {spec.task.value!r}: its graph is left as it is",
+            spec.task not in UNQUANTIZED
+            or spec.precision is Precision.FP32
+            or (images and not is_file and spec.precision is Precision.INT8),
+            f"fp32 for the task {spec.task.value!r}: its graph is left as it is; or int8 "
+            "for a folder of an image classifier",
         ),
         (
             "source",
             spec.task is not Task.TENSORS or is_file or spec.backend is not BackendName.ONNX,
-            f"an ONNX file, `{ONNX_FILE}path/to/file.onnx`",
+            f"an ONNX file, `{ONNX_FILE}path/to/file.onnx`, or what is converted to one: "
+            f"`{TORCHSCRIPT}path/to/file.pt`, `{SAVED_MODEL}path/to/folder`",
         ),
         (
             "sample",
             all(0 < side <= MAX_SAMPLE for shape in shapes for side in shape),
             f"shapes of 1 to {MAX_SAMPLE:,} in each dimension",
+        ),
+    )
+
+
+def _of_signature(spec: ModelSpec) -> tuple[Rule, ...]:
+    """Rules for what a TorchScript file takes: an image, or what the catalog says."""
+    table, wrong = spec.signature, spec.signature.wrong()
+    needed = spec.task is Task.TENSORS and spec.source.startswith(TORCHSCRIPT)
+    return (
+        (f"signature.{wrong[0] if wrong else ''}", wrong is None, wrong[1] if wrong else ""),
+        (
+            "signature",
+            needed or table == SignatureTable(),
+            "left out: it is for the tensors of TorchScript files",
+        ),
+        (
+            "signature",
+            bool(table.inputs) or not needed,
+            "given: a TorchScript file doesn't say what it takes. For each argument of `forward`, "
+            'in order: `inputs = { x = "FP32[rows, 16]" }`',
         ),
     )
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import msgspec
 from redis.exceptions import ResponseError
 
+from forebay.contract.caching import CacheOptions
 from forebay.contract.messages import Computation, Reply, decode_computation, encode
 from forebay.contract.messages import UnknownWireVersionError as UnknownWireVersion
 from forebay.contract.prediction import Lane
@@ -69,21 +70,24 @@ class Settlement(msgspec.Struct, frozen=True):
     Attributes:
         spilled: outputs kept beside the record (msgpack), where `reply.spilled` names their key.
         dead: reason, if the computation becomes a dead letter.
+        kept: for the response cache, key and entry of each row that it is to have.
     """
 
     delivery: Delivery
     reply: Reply
     spilled: bytes | None = None
     dead: str = ""
+    kept: tuple[tuple[bytes, bytes], ...] = ()
 
 
 class ConsumerLimits(msgspec.Struct, frozen=True):
-    """Times and bounds of a consumer, from the settings of the same names."""
+    """Times and bounds of a consumer, from the settings of the same names; the model's cache."""
 
     lease_ms: int
     presence_ms: int
     dead_letter_max: int
     dead_letter_max_bytes: int
+    cache: CacheOptions = CacheOptions()
 
 
 class Consumer:
@@ -235,7 +239,8 @@ class Consumer:
         """Record how deliveries ended. Safe to repeat: what is recorded stays as it is."""
         pairs: list[str] = []
         args: list[Arg] = []
-        for settlement in settlements:
+        cached: list[Arg] = []
+        for number, settlement in enumerate(settlements, 1):
             delivery = settlement.delivery
             outputs = self.keys.outputs(delivery.prediction, delivery.part, delivery.attempt)
             pairs += (self.keys.record(delivery.prediction), outputs)
@@ -250,6 +255,12 @@ class Consumer:
                 settlement.spilled or b"",
                 settlement.dead,
             )
+            if settlement.kept:
+                for key, entry in settlement.kept:
+                    cached += (number, key, entry)
+        if cached:
+            cache = self.limits.cache
+            cached[:0] = (self.keys.cache, self.keys.cached, cache.ttl_ms, cache.redis_bytes)
         return await scripts.settle(
             self._settles,
             self.keys,
@@ -257,6 +268,7 @@ class Consumer:
             dead_max=self.limits.dead_letter_max,
             dead_max_bytes=self.limits.dead_letter_max_bytes,
             args=args,
+            cached=cached,
         )
 
     async def leave(self) -> None:

@@ -22,6 +22,8 @@
 | `copies`                       | list   | gateways, background    | background  | bounded   |
 | `disagreement`                 | hash   | gateways, background    | operators   | for ever  |
 | `scaling`                      | string | autoscaler              | operators   | seconds   |
+| `cache`                        | hash   | settle                  | gateways    | its TTL   |
+| `cached`                       | zset   | settle                  | settle      | likewise  |
 
 "As long": as what they are about is under way.
 
@@ -43,12 +45,13 @@ P is `settings.key_prefix`. Everything of one model's shard carries the hash tag
 
 A record's fields: `st` status (a lane entry being leased is not written here), `ct` created and
 `dl` deadline and `ft` ended (Unix ms), `ln` lane, `n` parts, `left` parts not settled, `rp` reply
-channel, `tt` retention in ms, `in` the input as the client sent it, `en` lane entries as
-`id:rows …`, `sq` rows that had ever entered the lane, its own included, `oN` reply of part N, `aN`
-attempt of part N if not the first, `kN` strikes of part N if any and `hN` their history, a line
-each, `er` reply of a finish, `rt` the prediction whose dead letter was replayed as this one, `id`
-identity of what it asks for if others may join it, `fo` how many have and still wait, `go` there if
-it has ended and is run for them only, `of` the leader it has joined, whose record has the replies.
+channel, `tt` retention in ms, `in` the input as the client sent it, `en` lane entries as `id:rows
+…`, `sq` rows that had ever entered the lane, its own included, `oN` reply of part N, `aN` attempt
+of part N if not the first, `kN` strikes of part N if any and `hN` their history, a line each, `er`
+reply of a finish, `hi` what the cache has answered of its rows, `rt` the prediction whose dead
+letter was replayed as this one, `id` identity of what it asks for if others may join it, `fo` how
+many have and still wait, `go` there if it has ended and is run for them only, `of` the leader it
+has joined, whose record has the replies.
 
 A sketch's fields: `STATISTIC BIN`, how many of that a version of the model has been asked or has
 answered on that day (`2026-11-22`, by the server's clock); see `forebay.contract.sketch`.
@@ -62,13 +65,17 @@ than the message says (Unix ms), for those that joined, and where no worker was 
 
 A dead letter's fields: `c` and `m` as of a lane entry, `reason`, `attempts`, `strikes`, `lane`,
 `at` (Unix ms) and `history` as in the record; `rows`, for each part, as `rows:bytes …`, `rest`, the
-messages of the other parts in order, one after the other, and `in` as in the record; instead of
-those three `lacks`, which is `large` or `gone`; `joined`, predictions that had joined it, if any;
-`before`, bytes of all letters before it.
+messages of the other parts in order, one after the other, and `in` and `hi` as in the record;
+instead of those `lacks`, which is `large` or `gone`; `joined`, predictions that had joined it, if
+any; `before`, bytes of all letters before it.
 
 A model's traffic is one entry for each change of its versions' shares; the last one holds: `s`
 shares as JSON, empty for those of `models.toml`; `w` why; `b` the change that rolling it back leads
 to. Workers of pipelines read it as gateways do, for their steps.
+
+The cache is by key of a row what was answered to it, and in its field `bytes` what all that takes;
+`cached` has the same keys by when they were written. Both go when nothing was written for the
+cache's TTL. See `lanes/cache.py`.
 
 Of a version whose workers are to take up a new artifact, the reloads are by worker what is asked of
 it and how far it is. Of a shadow, the copies are as `ID:SINCE` what it was sent and is not compared
@@ -201,6 +208,16 @@ class LaneKeys(msgspec.Struct, frozen=True):
     def disagreement(self) -> str:
         """How far a shadow's outputs are from those that clients got."""
         return f"{self.base}:disagreement"
+
+    @property
+    def cache(self) -> str:
+        """What was answered, by key of the row."""
+        return f"{self.base}:cache"
+
+    @property
+    def cached(self) -> str:
+        """Keys of the cache by when they were written."""
+        return f"{self.base}:cached"
 
 
 class Keys:

@@ -64,6 +64,8 @@ class Submission(msgspec.Struct, frozen=True):
         input: the input as the client sent it (JSON), kept where a client has the id.
         identity: what it has in common with all that ask for the very same, so that they may join;
             empty if none may.
+        hits: what the response cache has answered of it: the encoded `Hits`, or the whole reply
+            where there are no parts; empty if nothing.
     """
 
     id: PredictionId
@@ -75,12 +77,13 @@ class Submission(msgspec.Struct, frozen=True):
     reply_channel: str = ""
     input: bytes = b""
     identity: bytes = b""
+    hits: bytes = b""
     grace_ms: int = 0
 
     @property
     def size(self) -> int:
         """Payload in bytes."""
-        return sum(len(part.message) for part in self.parts) + len(self.input)
+        return sum(len(part.message) for part in self.parts) + len(self.input) + len(self.hits)
 
     def args(self) -> list[Arg]:
         """This submission as `enqueue.lua` reads it."""
@@ -215,8 +218,11 @@ class LaneWriter:
             return
         keys = self._keys.of_prediction(id_)
         args: list[Arg] = []
+        hits: list[Arg] = []
         for submission, _ in items:
             args += submission.args()
+            if submission.hits:
+                hits += (submission.id.text, submission.hits)
         call = functools.partial(
             scripts.enqueue,
             self._commands(keys),
@@ -224,6 +230,7 @@ class LaneWriter:
             records=[keys.record(submission.id.text) for submission, _ in items],
             bounds=(spec.realtime.max_rows or ELASTIC_ROWS, spec.bulk.max_rows or MAX_BULK_ROWS),
             elastic=spec.realtime.max_rows is None,
+            hits=hits,
             wake=wake_channel(spec, keys),
             args=args,
         )

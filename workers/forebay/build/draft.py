@@ -18,6 +18,7 @@ from forebay.contract.manifest import (
     Versions,
 )
 from forebay.contract.model import ModelSpec
+from forebay.contract.signature import Conversion
 from forebay.storage.artifacts import describe
 
 Progress = Callable[[str, float], None]
@@ -35,6 +36,7 @@ class Draft(msgspec.Struct, frozen=True):
         smoothing: see `BuildReport`.
         kept_fp32: likewise.
         steps: likewise.
+        conversion: likewise.
     """
 
     folder: Path
@@ -45,6 +47,7 @@ class Draft(msgspec.Struct, frozen=True):
     smoothing: float = 0.0
     kept_fp32: tuple[str, ...] = ()
     steps: tuple[StepReport, ...] = ()
+    conversion: Conversion | None = None
 
     def report(self, *, seconds: float) -> BuildReport:
         """What is kept beside the manifest."""
@@ -58,6 +61,7 @@ class Draft(msgspec.Struct, frozen=True):
             kept_fp32=self.kept_fp32,
             seconds=round(seconds, 1),
             steps=self.steps,
+            conversion=self.conversion,
         )
 
 

@@ -47,7 +47,7 @@ def steps(spec: ModelSpec) -> tuple[str, ...]:
         "export",
         *(("cut", "distill") if build.distill is not None else ()),
         *(("prune",) if build.prune else ()),
-        *_OF_PRECISION.get(spec.precision, ()),
+        *_OF_PRECISION.get(spec.precision, ())[: 1 if spec.task in UNQUANTIZED else None],
         *(() if build.fuse is Fuse.OFF else ("fuse",)),
         "evaluate",
         "publish",

@@ -127,6 +127,7 @@ async def enqueue(
     retry_of: str = "",
     letters: Sequence[bytes] = (),
     wake: str = "",
+    hits: Sequence[Arg] = (),
     args: Sequence[Arg],
 ) -> list[Enqueued]:
     """`enqueue.lua`.
@@ -140,6 +141,7 @@ async def enqueue(
         retry_of: the dead prediction that is replayed as the only one of these.
         letters: its dead letters' entries.
         wake: channel on which to say that no worker is present; empty if nobody starts one.
+        hits: (id, what the response cache has answered), flat, of those that it has for.
         args: the packed predictions, in the order of `records`.
     """
     reply = await _enqueue.call(
@@ -163,6 +165,8 @@ async def enqueue(
             keys.joined,
             MAX_JOINED,
             wake,
+            len(hits) // 2,
+            *hits,
             *args,
         ],
     )
@@ -190,6 +194,7 @@ async def settle(
     dead_max: int,
     dead_max_bytes: int,
     args: Sequence[Arg],
+    cached: Sequence[Arg] = (),
 ) -> list[SettleOutcome]:
     """`settle.lua`.
 
@@ -200,6 +205,7 @@ async def settle(
         dead_max: most dead letters of the shard.
         dead_max_bytes: most bytes of them all, of which one takes a quarter at most.
         args: the packed settlements, in the order of `pairs`.
+        cached: what is to be kept in the response cache, packed; none if nothing is.
     """
     reply = await _settle.call(
         redis,
@@ -221,6 +227,7 @@ async def settle(
             keys.records,
             keys.joined,
             *args,
+            *cached,
         ],
     )
     return [SettleOutcome(code) for code in cast(list[int], reply)]

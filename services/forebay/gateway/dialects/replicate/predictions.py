@@ -61,6 +61,7 @@ class Predictions:
             name=name,
             when_gone=call.when_gone,
             sticky=call.sticky,
+            asker=call,
         )
         body = render(
             prediction,
