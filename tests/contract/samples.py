@@ -1,5 +1,6 @@
 """One message of every shape, each pinned by a golden file of its name."""
 
+from forebay.contract.caching import CacheKeys
 from forebay.contract.errors import ErrorInfo, ErrorKind
 from forebay.contract.generation import (
     Alternative,
@@ -115,6 +116,13 @@ CHUNKS = {
         Finish.STOP,
     ),
 }
+
+COMPUTATIONS["computation_to_be_cached"] = Computation(
+    rows=(TextRow("a"), TextRow("b")),
+    enqueued_at_ms=AT_MS,
+    deadline_at_ms=AT_MS + 1,
+    cache=CacheKeys("1a2b3c4d5e6f", (b"\x01" * 20, b"\x02" * 20)),
+)
 
 REPLIES = {
     "reply_with_generated_text": Reply(

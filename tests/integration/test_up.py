@@ -205,9 +205,9 @@ def two_free_ports() -> int:
     """A port that is free, as is the next one."""
     while True:
         with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port = int(first.getsockname()[1])
-            with contextlib.suppress(OSError, OverflowError):
+            port = free_port()
+            with contextlib.suppress(OSError):
+                first.bind(("127.0.0.1", port))
                 second.bind(("127.0.0.1", port + 1))
                 return port
 

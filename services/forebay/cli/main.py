@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from forebay.cli import flags
+from forebay.cli.cache import cache
 from forebay.cli.dead import dead
 from forebay.cli.models import models
 from forebay.cli.workers import workers
@@ -32,6 +33,7 @@ app = typer.Typer(
 app.add_typer(models, name="models")
 app.add_typer(dead, name="dead")
 app.add_typer(workers, name="workers")
+app.add_typer(cache, name="cache")
 
 INTERRUPTED = 130
 SERVICES = frozenset({"gateway", "worker", "background"})

@@ -15,6 +15,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from forebay.contract.errors import ConfigurationError
+from forebay.gateway.caching import Caching
 from forebay.gateway.dialects import cohere, oip, openai, replicate
 from forebay.gateway.dispatch import Dispatch
 from forebay.gateway.errors import NoSuchRoute, fault_of
@@ -27,6 +28,7 @@ from forebay.gateway.serving import listen, run
 from forebay.gateway.shadows import Shadows, bounded
 from forebay.gateway.split import Split
 from forebay.gateway.versions import StoredVersions, Versions
+from forebay.lanes.cache import Cache
 from forebay.lanes.claims import Claims
 from forebay.lanes.events import Events
 from forebay.lanes.lane import LaneWriter
@@ -143,10 +145,19 @@ def create_app(settings: Settings, catalog: Catalog, *, versions: Versions | Non
         clock=lanes.clock,
         kept_ms=int(settings.unseen_retention_s * 1000),
     )
+    versions = versions or StoredVersions(ArtifactStore(settings.home))
+    caching = Caching(
+        catalog,
+        versions,
+        lookups=lanes.lookups,
+        cache=Cache(lanes.redis, lanes.keys),
+        link=lanes.link,
+        clock=lanes.clock,
+    )
     dispatch = Dispatch(
         settings=settings,
         catalog=catalog,
-        versions=versions or StoredVersions(ArtifactStore(settings.home)),
+        versions=versions,
         writer=lanes.writer,
         inbox=lanes.inbox,
         records=lanes.records,
@@ -157,6 +168,7 @@ def create_app(settings: Settings, catalog: Catalog, *, versions: Versions | Non
         clock=lanes.clock,
         split=split,
         shadows=shadows,
+        caching=caching,
     )
     exchange = Exchange(max_body_bytes=settings.max_body_bytes)
     health = Health(
@@ -187,6 +199,9 @@ def create_app(settings: Settings, catalog: Catalog, *, versions: Versions | Non
             if shadows:
                 await stack.enter_async_context(kept_going("copies", copies.run))
                 await stack.enter_async_context(kept_going("shadows", shadows.run))
+            if caching:
+                await stack.enter_async_context(kept_going("lookups", lanes.lookups.run))
+                await stack.enter_async_context(kept_going("caching", caching.run))
             if rpc is not None:
                 await rpc.start()
                 stack.push_async_callback(rpc.aclose)

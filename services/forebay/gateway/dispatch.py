@@ -24,8 +24,6 @@ from forebay.contract.generation import GenerationTable
 from forebay.contract.messages import Reply
 from forebay.contract.model import LaneLimits, ModelSpec
 from forebay.contract.prediction import (
-    MAX_PART_BYTES,
-    MAX_PART_ROWS,
     Lane,
     Prediction,
     PredictionId,
@@ -35,19 +33,21 @@ from forebay.contract.prediction import (
 from forebay.contract.rows import DEFAULT_OPTIONS, Options, Output, Row, Task
 from forebay.contract.tensors import TensorSignature
 from forebay.contract.versions import model_of
+from forebay.gateway.caching import Caching
 from forebay.gateway.errors import DEFAULT_RETRY_S, raised
 from forebay.gateway.names import Name
 from forebay.gateway.reads import Reads
+from forebay.gateway.recall import Asker, Recall
 from forebay.gateway.repeats import Repeats
 from forebay.gateway.shadows import Shadows
 from forebay.gateway.split import Split, Sticky
 from forebay.gateway.streaming import Outcome, Stream, Streams
 from forebay.gateway.versions import Serving, Versions, find
 from forebay.gateway.waits import Waits, WhenGone
+from forebay.gateway.work import work_of
 from forebay.lanes.cancel import Canceler
 from forebay.lanes.events import Events
-from forebay.lanes.lane import LaneWriter, Part, Submission
-from forebay.lanes.parts import identity_of, parts_of
+from forebay.lanes.lane import LaneWriter, Submission
 from forebay.lanes.records import Records, combined_timing
 from forebay.lanes.replies import Inbox
 from forebay.runtime.catalog import Catalog
@@ -75,6 +75,7 @@ class Dispatch:
         clock: the server's clock.
         split: gives requests to versions, where a model has several.
         shadows: copies requests to versions that answer nobody.
+        caching: answers what was answered before.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Dispatch:
         clock: Clock,
         split: Split,
         shadows: Shadows,
+        caching: Caching,
     ) -> None:
         self.max_inputs = settings.max_inputs
         self.sync_wait_s = settings.sync_wait_s
@@ -108,6 +110,7 @@ class Dispatch:
         self._split = split
         self._shadows = shadows
         self._streams = Streams(self._waits, events, canceler, reads, self._outputs)
+        self._caching = caching
         self._kept_ms = int(settings.result_retention_s * 1000)
         self._unseen_ms = int(settings.unseen_retention_s * 1000)
 
@@ -246,6 +249,7 @@ class Dispatch:
         name: Name | None = None,
         when_gone: WhenGone | None = None,
         sticky: Sticky | None = None,
+        asker: Asker | None = None,
     ) -> Outcome:
         """Run rows for somebody who waits and gets no id.
 
@@ -261,6 +265,7 @@ class Dispatch:
             when_gone: asks to be told if the client goes away; the rows are then canceled, unless
                 it may come again.
             sticky: tells what the client gives for its requests to stay with one version.
+            asker: says what the client wants of the cache.
 
         Raises:
             ForebayError: by kind, what kept the rows from being run, or one of them from
@@ -270,24 +275,41 @@ class Dispatch:
         if model.versions:
             spec = self._split.served(model, sticky, name)
         limits = spec.realtime if lane is Lane.REALTIME else spec.bulk
-        wait_s = min(self.sync_wait_s, limits.deadline_s)
+        deadline_s = min(self.sync_wait_s, limits.deadline_s)
+        most_s = self.sync_wait_s
         if spec.task is Task.GENERATION:
-            wait_s = _patience_s(spec, limits)
-        wait_s = min(wait_s, timeout_s or wait_s)
+            deadline_s = _patience_s(spec, limits)
+            most_s += deadline_s
+        deadline_s = min(deadline_s, timeout_s or deadline_s)
+        grace_s = 0.0 if timeout_s else min(spec.replicas.grace_s, most_s - deadline_s)
+        wait_s = deadline_s + grace_s
         now_ms = self._clock.now_ms()
-        deadline_ms = max(1, int(wait_s * 1000))
+        deadline_ms, grace_ms = max(1, int(deadline_s * 1000)), int(grace_s * 1000)
         id_ = PredictionId.new(spec.name)
         retain_ms = self._unseen_ms
         if name is not None:
             when_gone, retain_ms = None, self._kept_ms
-            id_, earlier = await self._again(name, id_, deadline_ms, wait_s)
+            id_, earlier = await self._again(name, id_, deadline_ms + grace_ms, wait_s)
             if earlier is not None:
                 return _outcome(earlier, wait_s, self._of(model, earlier.model))
             spec = self._catalog.served.get(id_.model, spec)
-        identity = _identity(spec, rows, truncate=truncate, options=options)
+        recalled = None
         try:
-            parts = parts_of(
-                rows, now_ms=now_ms, deadline_ms=deadline_ms, truncate=truncate, options=options
+            if spec.cache.enabled:
+                recalled = await self._caching.recall(
+                    spec, id_, rows, truncate=truncate, options=options, asker=asker
+                )
+                if recalled.reply is not None and name is None:
+                    reply = recalled.reply
+                    return Outcome(reply.outputs, reply.version, None, self._of(model, spec.name))
+            identity, parts = work_of(
+                spec,
+                rows,
+                recalled,
+                now_ms=now_ms,
+                deadline_ms=deadline_ms,
+                truncate=truncate,
+                options=options,
             )
             submission = Submission(
                 id_,
@@ -298,10 +320,18 @@ class Dispatch:
                 retain_ms,
                 self._waits.channel,
                 identity=identity,
+                hits=b"" if recalled is None or name is None else recalled.packed,
+                grace_ms=grace_ms,
             )
-            replies = await self._waits.wait(submission, wait_s, when_gone)
-        except (LaneFull, InvalidInput):
+            if recalled is not None and recalled.reply is not None:
+                await self._writer.enqueue(submission)
+                replies: tuple[Reply, ...] = (recalled.reply,)
+            else:
+                replies = await self._waits.wait(submission, wait_s, when_gone)
+        except (LaneFull, InvalidInput) as error:
             await self._refused(name, id_)
+            if recalled is not None:
+                recalled.place(error)
             raise
         if not replies:
             if self._waits.abandoned:
@@ -314,10 +344,12 @@ class Dispatch:
             raise DeadlineExceeded(f"The prediction was not done within {wait_s:g} s.")
         first = replies[0]
         if first.status is not Status.SUCCEEDED:
-            raise raised(first.error)
-        if model.versions:
+            raise raised(first.error if recalled is None else recalled.placed(first.error))
+        if model.versions and (recalled is None or recalled.ran_whole):
             self._shadows.copy(model, id_, parts)
         outputs = await self._outputs(replies)
+        if recalled is not None:
+            outputs = self._caching.learn(spec, recalled, first.version, outputs)
         timing = first.timing if len(replies) == 1 else combined_timing(replies)
         return Outcome(outputs, first.version, timing, self._of(model, spec.name))
 
@@ -335,6 +367,7 @@ class Dispatch:
         when_gone: WhenGone | None = None,
         sticky: Sticky | None = None,
         stream: bool = False,
+        asker: Asker | None = None,
     ) -> Prediction:
         """Make a prediction that its client can come back to.
 
@@ -353,6 +386,7 @@ class Dispatch:
                 back for the prediction, as it has no id yet; it is then canceled.
             sticky: tells what the client gives for its requests to stay with one version.
             stream: keep what is generated while it is, for `resume`.
+            asker: says what the client wants of the cache.
 
         Returns:
             The prediction as it ended, or with the status `starting`.
@@ -370,28 +404,31 @@ class Dispatch:
         # That of a stream is put off once it begins.
         deadline_s = limits.deadline_s if stream else _patience_s(spec, limits)
         deadline_ms = int(min(deadline_s, cancel_after_s or deadline_s) * 1000)
+        grace_ms = 0 if cancel_after_s else int(spec.replicas.grace_s * 1000)
         id_ = PredictionId.new(spec.name)
         if name is not None:
             when_gone = None
-            id_, earlier = await self._again(name, id_, deadline_ms, wait_s or 0.0)
+            id_, earlier = await self._again(name, id_, deadline_ms + grace_ms, wait_s or 0.0)
             if earlier is not None:
                 return _shown(earlier, name)
             spec = self._catalog.served.get(id_.model, spec)
-        identity = b""
-        if not stream:
-            identity = _identity(spec, rows, truncate=truncate, options=options)
         replies: tuple[Reply, ...] = ()
+        recalled = None
         try:
-            parts = parts_of(
+            if spec.cache.enabled:
+                recalled = await self._caching.recall(
+                    spec, id_, rows, truncate=truncate, options=options, asker=asker
+                )
+            identity, parts = work_of(
+                spec,
                 rows,
+                recalled,
                 now_ms=now_ms,
                 deadline_ms=deadline_ms,
                 truncate=truncate,
                 options=options,
                 stream=stream,
             )
-            if stream:
-                _check_stream(parts)
             submission = Submission(
                 id_,
                 lane,
@@ -402,16 +439,24 @@ class Dispatch:
                 "" if wait_s is None else self._waits.channel,
                 input_json,
                 identity,
+                b"" if recalled is None else recalled.packed,
+                grace_ms,
             )
-            if wait_s is None:
+            if recalled is not None and recalled.reply is not None:
+                await self._writer.enqueue(submission)
+                replies = (recalled.reply,)
+            elif wait_s is None:
                 await self._writer.enqueue(submission)
             else:
                 wait_s = min(wait_s, self.sync_wait_s)
                 replies = await self._waits.wait(submission, wait_s, when_gone)
-        except (LaneFull, InvalidInput):
+        except (LaneFull, InvalidInput) as error:
             await self._refused(name, id_)
+            if recalled is not None:
+                recalled.place(error)
             raise
-        if model.versions and (wait_s is None or _succeeded(replies)):
+        ran = recalled is None or recalled.ran_whole
+        if model.versions and ran and (wait_s is None or _succeeded(replies)):
             self._shadows.copy(model, id_, parts)
         if not replies:
             made = Prediction(
@@ -422,7 +467,14 @@ class Dispatch:
                 deadline_at_ms=now_ms + deadline_ms,
             )
         else:
-            made = await self._ended(id_, replies, created_at_ms=now_ms, deadline_ms=deadline_ms)
+            made = await self._ended(
+                id_,
+                replies,
+                created_at_ms=now_ms,
+                deadline_ms=deadline_ms,
+                spec=spec,
+                recalled=recalled,
+            )
         return _shown(made, name)
 
     async def stream(
@@ -465,19 +517,23 @@ class Dispatch:
         run_s = spec.generation.timeout_s
         deadline_ms = max(1, int(wait_s * 1000))
         now_ms = self._clock.now_ms()
-        parts = parts_of(
+        grace_ms = int(spec.replicas.grace_s * 1000)
+        _, parts = work_of(
+            spec,
             rows,
+            None,
             now_ms=now_ms,
             deadline_ms=deadline_ms,
             truncate=False,
             options=options,
             stream=True,
         )
-        _check_stream(parts)
         id_ = PredictionId.new(spec.name)
         if name is not None:
             kept = True
-            claimed = await self._repeats.claim(name, id_, ttl_ms=deadline_ms + self._kept_ms)
+            claimed = await self._repeats.claim(
+                name, id_, ttl_ms=deadline_ms + int(grace_s * 1000) + self._kept_ms
+            )
             if claimed != id_ and await self._repeats.follow(claimed, 0.0) is not None:
                 return await self._resumed(claimed, after=after)
             id_ = claimed
@@ -498,11 +554,12 @@ class Dispatch:
             self._kept_ms if kept else self._unseen_ms,
             self._waits.channel,
             input_json if kept else b"",
+            grace_ms=grace_ms,
         )
         return self._streams.open(
             submission,
             rows=len(rows),
-            wait_s=wait_s,
+            wait_s=wait_s + grace_ms / 1000,
             run_s=run_s,
             of=self._of(model, spec.name),
             kept=kept,
@@ -582,10 +639,10 @@ class Dispatch:
             await self._repeats.release(name, id_)
 
     async def _again(
-        self, name: Name, id_: PredictionId, deadline_ms: int, wait_s: float
+        self, name: Name, id_: PredictionId, within_ms: int, wait_s: float
     ) -> tuple[PredictionId, Prediction | None]:
         """Claim a name; returns the id it stands for, and its prediction if there is one."""
-        claimed = await self._repeats.claim(name, id_, ttl_ms=deadline_ms + self._kept_ms)
+        claimed = await self._repeats.claim(name, id_, ttl_ms=within_ms + self._kept_ms)
         if claimed == id_:
             return id_, None
         try:
@@ -602,13 +659,19 @@ class Dispatch:
         *,
         created_at_ms: int,
         deadline_ms: int,
+        spec: ModelSpec,
+        recalled: Recall | None,
     ) -> Prediction:
         first = replies[0]
         outputs: Sequence[Output] = ()
         status, error = first.status, first.error
+        if recalled is not None:
+            error = recalled.placed(error)
         if status is Status.SUCCEEDED:
             try:
                 outputs = await self._outputs(replies)
+                if recalled is not None:
+                    outputs = self._caching.learn(spec, recalled, first.version, outputs)
             except ForebayError as lost:
                 if lost.kind is not ErrorKind.INTERNAL:
                     raise
@@ -647,24 +710,6 @@ def _patience_s(spec: ModelSpec, limits: LaneLimits) -> float:
     if spec.task is Task.GENERATION:
         return limits.deadline_s + spec.generation.timeout_s
     return limits.deadline_s
-
-
-def _identity(spec: ModelSpec, rows: Sequence[Row], *, truncate: bool, options: Options) -> bytes:
-    """What a request has in common with others that may be answered with it; empty if none may."""
-    if not spec.joins:
-        return b""
-    if spec.task is Task.GENERATION and not (options.sampling and options.sampling.repeatable):
-        return b""  # each asks for a text of its own
-    return identity_of(rows, truncate=truncate, options=options)
-
-
-def _check_stream(parts: Sequence[Part]) -> None:
-    """Make sure that one worker runs all rows of a stream: its chunks are numbered there."""
-    if len(parts) > 1:
-        raise InvalidInput(
-            f"A stream takes {MAX_PART_ROWS} rows and {MAX_PART_BYTES:,} bytes of them at most: "
-            "send several requests, or ask without a stream."
-        )
 
 
 def _succeeded(replies: Sequence[Reply]) -> bool:

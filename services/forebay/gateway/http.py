@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from forebay.contract.errors import ForebayError
 from forebay.contract.prediction import Timing
+from forebay.gateway.cache_control import CACHE_STATUS_HEADER
 from forebay.gateway.errors import (
     Fault,
     MethodNotAllowed,
@@ -39,6 +40,9 @@ PROBLEM: Final[Header] = (b"content-type", b"application/problem+json")
 
 WHEN_GONE: Final = "forebay.when_gone"
 """Key in the ASGI scope: what the connection calls when it is lost before the answer is sent."""
+
+CACHE_STATUS: Final = "forebay.cache_status"
+"""Key in the ASGI scope: what `Cache-Status` is to say; not there where no cache was asked."""
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -89,6 +93,18 @@ class Call(msgspec.Struct, frozen=True):
             user: what the body says of whom it is for, if the dialect has a field for that.
         """
         return self.header(STICKY_HEADER).decode("latin-1") or user or ""
+
+    def cache_control(self) -> str:
+        """What the client says of caching."""
+        return self.header(b"cache-control").decode("latin-1")
+
+    def caller(self) -> bytes:
+        """The API key as the client sends it, with its scheme; empty if it sends none."""
+        return self.header(b"authorization")
+
+    def tell_cache(self, status: str) -> None:
+        """Say in `Cache-Status` what the cache has done."""
+        self.scope[CACHE_STATUS] = status.encode()
 
     @property
     def base_url(self) -> str:
@@ -182,8 +198,12 @@ class Endpoint:
             answer = self._render(unexpected(error, request_id), request_id)
         if isinstance(answer, EventStream):
             await self._stream(scope, answer, send, request_id)
-        else:
-            await respond(send, answer, request_id)
+            return
+        status = scope.get(CACHE_STATUS)
+        if status is not None:
+            headers = (*answer.headers, (CACHE_STATUS_HEADER, status))
+            answer = msgspec.structs.replace(answer, headers=headers)
+        await respond(send, answer, request_id)
 
     async def _stream(self, scope: Scope, answer: EventStream, send: Send, request_id: str) -> None:
         if scope["method"] == "HEAD":

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
+from forebay.contract.caching import CacheKeys
 from forebay.contract.errors import ErrorInfo
 from forebay.contract.generation import Chunk
 from forebay.contract.prediction import Status, StepTime, Timing
@@ -35,6 +36,7 @@ class Computation(msgspec.Struct, frozen=True, omit_defaults=True):
         traceparent: W3C trace context, if the request is sampled.
         options: what is asked of the rows' outputs.
         stream: somebody reads what is generated while it is.
+        cache: where the outputs are to be kept, if they are.
     """
 
     rows: tuple[Row, ...] = msgspec.field(name="r")
@@ -45,6 +47,7 @@ class Computation(msgspec.Struct, frozen=True, omit_defaults=True):
     traceparent: str | None = msgspec.field(name="tp", default=None)
     options: Options = msgspec.field(name="o", default=DEFAULT_OPTIONS)
     stream: bool = msgspec.field(name="s", default=False)
+    cache: CacheKeys | None = msgspec.field(name="c", default=None)
     wire: int = msgspec.field(name="v", default_factory=_wire_version)
 
 

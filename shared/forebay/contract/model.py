@@ -7,10 +7,12 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from forebay.contract.caching import CacheOptions
 from forebay.contract.execution import CPU, OnnxOptions, TorchOptions
 from forebay.contract.generation import GenerationTable
 from forebay.contract.image import ImageTable
 from forebay.contract.recipe import BuildSpec
+from forebay.contract.replicas import Replicas
 from forebay.contract.rows import Task
 from forebay.contract.signature import CONVERTED, SignatureTable
 from forebay.contract.versions import VERSION_PATTERN, WHOLE, Version
@@ -185,6 +187,8 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         torch: how the torch backend executes it.
         onnx: how the onnx backend executes it.
         generation: how its texts grow, if it generates any.
+        replicas: how many workers `forebay up` has for it.
+        cache: what is kept of its outputs, to answer the same again.
         name: what the catalog calls it.
         folder: the catalog's.
     """
@@ -210,6 +214,8 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     torch: TorchOptions = TorchOptions()
     onnx: OnnxOptions = OnnxOptions()
     generation: GenerationTable = GenerationTable()
+    replicas: Replicas = Replicas()
+    cache: CacheOptions = CacheOptions()
     name: str = ""
     folder: str = ""
     steps: tuple[str, ...] = ()

@@ -64,6 +64,7 @@ def checked(spec: ModelSpec, name: str) -> ModelSpec:
         *_of_builds(spec),
         *_of_graphs(spec),
         *_of_signature(spec),
+        *_of_cache(spec),
         *_of_decoders(spec),
         *_of_generation(spec),
     )
@@ -72,6 +73,7 @@ def checked(spec: ModelSpec, name: str) -> ModelSpec:
             raise ConfigurationError(f"{where}.{field}: must be {rule}.")
     spec.build.check(f"{where}.build")
     spec.onnx.check(f"{where}.onnx")
+    spec.replicas.check(f"{where}.replicas")
     return msgspec.structs.replace(spec, name=name)
 
 
@@ -160,6 +162,24 @@ def _of_builds(spec: ModelSpec) -> tuple[Rule, ...]:
             spec.task not in UNQUANTIZED
             or spec.build == BuildSpec(min_accuracy=spec.build.min_accuracy),
             f"left out, but for min_accuracy: a graph of {spec.task.value!r} is left as it is",
+        ),
+    )
+
+
+def _of_cache(spec: ModelSpec) -> tuple[Rule, ...]:
+    """Rules for the cache."""
+    wrong = spec.cache.wrong()
+    return (
+        (f"cache.{wrong[0] if wrong else ''}", wrong is None, wrong[1] if wrong else ""),
+        (
+            "cache.enabled",
+            spec.task is not Task.PIPELINE or not spec.cache.enabled,
+            "left out: a pipeline answers with what its steps make, and they change without it",
+        ),
+        (
+            "cache.enabled",
+            spec.task is not Task.GENERATION or not spec.cache.enabled,
+            "left out: texts are generated anew, unless the very same is under way",
         ),
     )
 

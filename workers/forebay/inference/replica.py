@@ -140,6 +140,7 @@ class Replica:
                 presence_ms=int(settings.presence_s * 1000),
                 dead_letter_max=settings.dead_letter_max,
                 dead_letter_max_bytes=settings.dead_letter_max_bytes,
+                cache=spec.cache,
             ),
             clock=around.clock,
         )

@@ -140,6 +140,8 @@ async def enqueue(
     elastic: bool = False,
     retry_of: str = "",
     letters: Sequence[bytes] = (),
+    wake: str = "",
+    hits: Sequence[Arg] = (),
     args: Sequence[Arg],
 ) -> list[Enqueued]:
     """`enqueue.lua`.
@@ -152,6 +154,8 @@ async def enqueue(
         elastic: whether realtime takes more if that is worked off before the deadline.
         retry_of: the dead prediction that is replayed as the only one of these.
         letters: its dead letters' entries.
+        wake: channel on which to say that no worker is present; empty if nobody starts one.
+        hits: (id, what the response cache has answered), flat, of those that it has for.
         args: the packed predictions, in the order of `records`.
     """
     reply = await _enqueue.call(
@@ -174,6 +178,9 @@ async def enqueue(
             keys.records,
             keys.joined,
             MAX_JOINED,
+            wake,
+            len(hits) // 2,
+            *hits,
             *args,
         ],
     )
@@ -201,6 +208,7 @@ async def settle(
     dead_max: int,
     dead_max_bytes: int,
     args: Sequence[Arg],
+    cached: Sequence[Arg] = (),
 ) -> list[SettleOutcome]:
     """`settle.lua`.
 
@@ -211,6 +219,7 @@ async def settle(
         dead_max: most dead letters of the shard.
         dead_max_bytes: most bytes of them all, of which one takes a quarter at most.
         args: the packed settlements, in the order of `pairs`.
+        cached: what is to be kept in the response cache, packed; none if nothing is.
     """
     reply = await _settle.call(
         redis,
@@ -232,6 +241,7 @@ async def settle(
             keys.records,
             keys.joined,
             *args,
+            *cached,
         ],
     )
     return [SettleOutcome(code) for code in cast(list[int], reply)]
@@ -314,7 +324,9 @@ async def sketch(redis: Commands, *, key: str, keep_ms: int, counts: Mapping[str
 async def leave(redis: Commands, keys: LaneKeys, *, worker: str) -> None:
     """`leave.lua`."""
     await _leave.call(
-        redis, [*_lanes(keys), keys.workers, keys.running, keys.rates], [GROUP, worker]
+        redis,
+        [*_lanes(keys), keys.workers, keys.running, keys.rates, keys.demand],
+        [GROUP, worker],
     )
 
 

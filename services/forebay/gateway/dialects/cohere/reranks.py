@@ -101,6 +101,7 @@ class Reranks:
                 name=call.name,
                 when_gone=call.when_gone,
                 sticky=call.sticky,
+                asker=call,
             )
         except InvalidInput as error:
             # The worker names the row; this dialect's client knows it as an item of `documents`.

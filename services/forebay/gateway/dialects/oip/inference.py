@@ -23,6 +23,7 @@ from forebay.gateway.dialects.oip.tasks import Signature, signature_of
 from forebay.gateway.dispatch import Dispatch
 from forebay.gateway.generation import check_texts
 from forebay.gateway.names import Name
+from forebay.gateway.recall import Asker
 from forebay.gateway.split import Sticky
 from forebay.gateway.tensors import Declared, Tensor, check_declared
 from forebay.gateway.waits import WhenGone
@@ -89,6 +90,7 @@ class Inference:
         name: Name | None,
         when_gone: WhenGone | None,
         sticky: Sticky,
+        asker: Asker,
     ) -> Answered:
         """Run one.
 
@@ -100,13 +102,16 @@ class Inference:
             name: what the client calls the request, if it may come again.
             when_gone: asks to be told if the client goes away.
             sticky: tells what the client gives for its requests to stay with one version.
+            asker: says what the client wants of the cache.
 
         Raises:
             ForebayError: by kind, why there is no answer.
         """
         since = time.monotonic()
         try:
-            answered = await self._run(spec, inputs, wanted, parameters, name, when_gone, sticky)
+            answered = await self._run(
+                spec, inputs, wanted, parameters, name, when_gone, sticky, asker
+            )
         except BaseException:
             self._statistics.failed(model_of(spec.name), seconds=time.monotonic() - since)
             raise
@@ -127,6 +132,7 @@ class Inference:
         name: Name | None,
         when_gone: WhenGone | None,
         sticky: Sticky,
+        asker: Asker,
     ) -> Answered:
         parameters.check(spec)
         signature = signature_of(spec, self._dispatch.tensors(spec))
@@ -149,6 +155,7 @@ class Inference:
                 name=name,
                 when_gone=when_gone,
                 sticky=sticky,
+                asker=asker,
             )
         except InvalidInput as error:
             if error.row is not None:

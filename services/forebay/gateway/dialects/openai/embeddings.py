@@ -99,6 +99,7 @@ class Embeddings:
                 name=call.name,
                 when_gone=call.when_gone,
                 sticky=functools.partial(call.sticky, request.user),
+                asker=call,
             )
         except InvalidInput as error:
             name_item(error)

@@ -91,6 +91,7 @@ class Moderations:
                 name=call.name,
                 when_gone=call.when_gone,
                 sticky=call.sticky,
+                asker=call,
             )
         except InvalidInput as error:
             name_item(error)

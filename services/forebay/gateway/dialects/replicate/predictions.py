@@ -67,6 +67,7 @@ class Predictions:
             when_gone=call.when_gone,
             sticky=call.sticky,
             stream=bool(request.stream),
+            asker=call,
         )
         body = render(
             prediction,
