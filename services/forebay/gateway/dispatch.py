@@ -531,9 +531,8 @@ class Dispatch:
         id_ = PredictionId.new(spec.name)
         if name is not None:
             kept = True
-            claimed = await self._repeats.claim(
-                name, id_, ttl_ms=deadline_ms + int(grace_s * 1000) + self._kept_ms
-            )
+            ttl_ms = deadline_ms + grace_ms + self._kept_ms
+            claimed = await self._repeats.claim(name, id_, ttl_ms=ttl_ms)
             if claimed != id_ and await self._repeats.follow(claimed, 0.0) is not None:
                 return await self._resumed(claimed, after=after)
             id_ = claimed
