@@ -40,7 +40,7 @@ async def opened(
     gateway: Gateway, *rows: Row, options: Options = GREEDY, kept: bool = False
 ) -> Stream:
     dispatch = gateway.app.dispatch
-    spec = dispatch.models[MODEL]
+    spec = dispatch.registry.models[MODEL]
     return await dispatch.stream(
         spec, rows or (TextRow(PROMPT),), options=options, input_json=b"{}", kept=kept
     )
@@ -318,7 +318,7 @@ async def test_a_stream_takes_no_part_in_joining_and_sampled_requests_neither(
     gateway: Gateway, redis_url: str, keys: Keys
 ) -> None:
     dispatch = gateway.app.dispatch
-    spec = dispatch.models[MODEL]
+    spec = dispatch.registry.models[MODEL]
     rows = (TextRow(PROMPT),)
 
     async def ran(sampling: Sampling) -> None:

@@ -22,6 +22,7 @@ from forebay.gateway.errors import NoSuchRoute, fault_of
 from forebay.gateway.health import Health
 from forebay.gateway.http import Exchange, render_problem, respond
 from forebay.gateway.reads import Reads
+from forebay.gateway.registry import Registry
 from forebay.gateway.repeats import Repeats
 from forebay.gateway.repository import Repository
 from forebay.gateway.serving import listen, run
@@ -156,8 +157,7 @@ def create_app(settings: Settings, catalog: Catalog, *, versions: Versions | Non
     )
     dispatch = Dispatch(
         settings=settings,
-        catalog=catalog,
-        versions=versions,
+        registry=Registry(catalog, versions, split),
         writer=lanes.writer,
         inbox=lanes.inbox,
         records=lanes.records,
@@ -166,7 +166,6 @@ def create_app(settings: Settings, catalog: Catalog, *, versions: Versions | Non
         repeats=Repeats(Claims(lanes.redis, lanes.keys), lanes.records, reads),
         reads=reads,
         clock=lanes.clock,
-        split=split,
         shadows=shadows,
         caching=caching,
     )

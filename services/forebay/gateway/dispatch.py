@@ -6,8 +6,7 @@
 whose input and result are therefore kept.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Sequence
 
 import msgspec
 
@@ -31,18 +30,16 @@ from forebay.contract.prediction import (
     added_up,
 )
 from forebay.contract.rows import DEFAULT_OPTIONS, Options, Output, Row, Task
-from forebay.contract.tensors import TensorSignature
-from forebay.contract.versions import model_of
 from forebay.gateway.caching import Caching
 from forebay.gateway.errors import DEFAULT_RETRY_S, raised
 from forebay.gateway.names import Name
 from forebay.gateway.reads import Reads
 from forebay.gateway.recall import Asker, Recall
+from forebay.gateway.registry import Registry
 from forebay.gateway.repeats import Repeats
 from forebay.gateway.shadows import Shadows
-from forebay.gateway.split import Split, Sticky
+from forebay.gateway.split import Sticky
 from forebay.gateway.streaming import Outcome, Stream, Streams
-from forebay.gateway.versions import Serving, Versions, find
 from forebay.gateway.waits import Waits, WhenGone
 from forebay.gateway.work import work_of
 from forebay.lanes.cancel import Canceler
@@ -50,12 +47,8 @@ from forebay.lanes.events import Events
 from forebay.lanes.lane import LaneWriter, Submission
 from forebay.lanes.records import Records, combined_timing
 from forebay.lanes.replies import Inbox
-from forebay.runtime.catalog import Catalog
 from forebay.runtime.clock import Clock
 from forebay.runtime.settings import Settings
-
-MOST_NAMED: Final = 10
-"""Models named in an error."""
 
 
 class Dispatch:
@@ -63,8 +56,7 @@ class Dispatch:
 
     Args:
         settings: waits and retentions.
-        catalog: the models there are.
-        versions: which artifacts serve them.
+        registry: finds models.
         writer: the way in.
         inbox: the way out.
         records: predictions as they were stored.
@@ -73,7 +65,6 @@ class Dispatch:
         repeats: leads requests that come again to the first one's prediction.
         reads: how to ask Redis outside the hot path.
         clock: the server's clock.
-        split: gives requests to versions, where a model has several.
         shadows: copies requests to versions that answer nobody.
         caching: answers what was answered before.
     """
@@ -82,8 +73,7 @@ class Dispatch:
         self,
         *,
         settings: Settings,
-        catalog: Catalog,
-        versions: Versions,
+        registry: Registry,
         writer: LaneWriter,
         inbox: Inbox,
         records: Records,
@@ -92,14 +82,12 @@ class Dispatch:
         repeats: Repeats,
         reads: Reads,
         clock: Clock,
-        split: Split,
         shadows: Shadows,
         caching: Caching,
     ) -> None:
         self.max_inputs = settings.max_inputs
         self.sync_wait_s = settings.sync_wait_s
-        self._catalog = catalog
-        self._versions = versions
+        self.registry = registry
         self._writer = writer
         self._waits = Waits(writer, inbox, canceler)
         self._records = records
@@ -107,135 +95,11 @@ class Dispatch:
         self._repeats = repeats
         self._reads = reads
         self._clock = clock
-        self._split = split
         self._shadows = shadows
         self._streams = Streams(self._waits, events, canceler, reads, self._outputs)
         self._caching = caching
         self._kept_ms = int(settings.result_retention_s * 1000)
         self._unseen_ms = int(settings.unseen_retention_s * 1000)
-
-    @property
-    def models(self) -> Mapping[str, ModelSpec]:
-        """The models there are, by name."""
-        return self._catalog.models
-
-    def model(self, name: str, *, param: str) -> ModelSpec:
-        """A model's spec, or that of one version of it.
-
-        Args:
-            name: in the catalog; or a version, as `versions.find` has it.
-            param: the request field that names it.
-
-        Raises:
-            NotFound: there is none of that name.
-        """
-        spec = self.models.get(name)
-        if spec is not None:
-            return spec
-        if ":" in name:
-            return self.meant(name, param=param)
-        try:
-            return self._catalog.find(name)
-        except NotFound as error:
-            raise NotFound(error.message, param=param) from None
-
-    def version_of(self, spec: ModelSpec, version: str, *, param: str) -> ModelSpec:
-        """A version of a model, by its name or its digest.
-
-        Raises:
-            NotFound: there is no such version.
-            InvalidInput: it is too short to mean one digest.
-        """
-        if spec.versions and version in spec.shares:
-            return self._catalog.version(spec, version)
-        return self.meant(f"{spec.name}:{version}", param=param)
-
-    def model_for(self, task: Task, name: str, *, param: str) -> ModelSpec:
-        """A model's spec, if it does a task.
-
-        Args:
-            task: what is asked of it.
-            name: in the catalog.
-            param: the request field that names it.
-
-        Raises:
-            NotFound: there is none of that name.
-            InvalidInput: its task is another; the message names models that can.
-        """
-        spec = self.model(name, param=param)
-        if spec.task is task:
-            return spec
-        able = sorted(other.name for other in self.models.values() if other.task is task)
-        named = ", ".join(map(repr, able[:MOST_NAMED])) + ", …" * (len(able) > MOST_NAMED)
-        raise InvalidInput(
-            f"{name!r} can't do this: its task is {spec.task.value!r}, and this takes a model of "
-            f"task {task.value!r}"
-            + (f": {named}." if able else ", of which models.toml has none."),
-            param=param,
-        )
-
-    def meant(self, version: str, *, param: str) -> ModelSpec:
-        """The model that `name`, `name:version` or `version` means; see `versions.find`."""
-        return find(self._catalog, self._versions, version, param=param)
-
-    def version(self, prediction: Prediction) -> str:
-        """What a prediction was, or will be, run by.
-
-        That is the version which has answered it; until one has, the one that serves its model;
-        and the model's name where this gateway can't tell.
-        """
-        if prediction.version is not None:
-            return prediction.version
-        spec = self._catalog.served.get(prediction.model)
-        serving = None if spec is None else self._versions.serving(spec)
-        return model_of(prediction.model) if serving is None else serving.version
-
-    def which(self, prediction: Prediction) -> str | None:
-        """The name of the version that a prediction was given to, where its model has several."""
-        model = self.models.get(model_of(prediction.model))
-        return None if model is None else self._of(model, prediction.model)
-
-    def _of(self, model: ModelSpec, served: str) -> str | None:
-        """The name of the version that is served under a name; None if there is but one."""
-        spec = self._catalog.served.get(served) if model.versions else None
-        return None if spec is None else spec.version
-
-    def dimensions(self, spec: ModelSpec) -> int | None:
-        """Length of the model's embeddings; None where this gateway can't tell."""
-        serving = self._versions.serving(spec)
-        return None if serving is None else serving.dimensions
-
-    def serving(self, spec: ModelSpec) -> Serving | None:
-        """What serves a model's own table, or a version; None where this gateway can't tell."""
-        return self._versions.serving(spec)
-
-    def shares(self, spec: ModelSpec) -> Mapping[str, float]:
-        """Shares of a model's versions, per cent.
-
-        Raises:
-            Unavailable: they are not known, as Redis was out of reach all the time.
-        """
-        return self._split.shares(spec) if spec.versions else spec.shares
-
-    def versions_of(self, spec: ModelSpec) -> Sequence[ModelSpec]:
-        """The specs of a model's versions, its own table's first."""
-        several = spec.versions and spec.shares
-        return [self._catalog.version(spec, name) for name in several] or [spec]
-
-    def tensors(self, spec: ModelSpec) -> TensorSignature | None:
-        """Tensors of a model of plain tensors; None of others, or where this gateway can't tell."""
-        serving = self._versions.serving(spec) if spec.task is Task.TENSORS else None
-        return None if serving is None else serving.tensors
-
-    def serving_version(self, spec: ModelSpec) -> str | None:
-        """The version that serves the model; None where this gateway can't tell."""
-        serving = self._versions.serving(spec)
-        return None if serving is None else serving.version
-
-    def serving_versions(self, spec: ModelSpec) -> tuple[str, ...]:
-        """The versions that serve a model, its own table's first, as far as they are known here."""
-        serving = [self._versions.serving(one) for one in self.versions_of(spec)]
-        return tuple(dict.fromkeys(one.version for one in serving if one is not None))
 
     async def run(
         self,
@@ -271,9 +135,7 @@ class Dispatch:
             ForebayError: by kind, what kept the rows from being run, or one of them from
                 succeeding; `row` is its index.
         """
-        model = spec
-        if model.versions:
-            spec = self._split.served(model, sticky, name)
+        model, spec = spec, self.registry.chosen(spec, sticky, name)
         limits = spec.realtime if lane is Lane.REALTIME else spec.bulk
         deadline_s = min(self.sync_wait_s, limits.deadline_s)
         most_s = self.sync_wait_s
@@ -291,8 +153,8 @@ class Dispatch:
             when_gone, retain_ms = None, self._kept_ms
             id_, earlier = await self._again(name, id_, deadline_ms + grace_ms, wait_s)
             if earlier is not None:
-                return _outcome(earlier, wait_s, self._of(model, earlier.model))
-            spec = self._catalog.served.get(id_.model, spec)
+                return _outcome(earlier, wait_s, self.registry.of(model, earlier.model))
+            spec = self.registry.served(id_.model) or spec
         recalled = None
         try:
             if spec.cache.enabled:
@@ -301,7 +163,9 @@ class Dispatch:
                 )
                 if recalled.reply is not None and name is None:
                     reply = recalled.reply
-                    return Outcome(reply.outputs, reply.version, None, self._of(model, spec.name))
+                    return Outcome(
+                        reply.outputs, reply.version, None, self.registry.of(model, spec.name)
+                    )
             identity, parts = work_of(
                 spec,
                 rows,
@@ -351,7 +215,7 @@ class Dispatch:
         if recalled is not None:
             outputs = self._caching.learn(spec, recalled, first.version, outputs)
         timing = first.timing if len(replies) == 1 else combined_timing(replies)
-        return Outcome(outputs, first.version, timing, self._of(model, spec.name))
+        return Outcome(outputs, first.version, timing, self.registry.of(model, spec.name))
 
     async def create(
         self,
@@ -396,9 +260,7 @@ class Dispatch:
             Unavailable: Redis is out of reach.
         """
         lane = Lane.BULK if wait_s is None and not stream else Lane.REALTIME
-        model = spec
-        if model.versions:
-            spec = self._split.served(model, sticky, name)
+        model, spec = spec, self.registry.chosen(spec, sticky, name)
         limits = spec.bulk if lane is Lane.BULK else spec.realtime
         now_ms = self._clock.now_ms()
         # That of a stream is put off once it begins.
@@ -411,7 +273,7 @@ class Dispatch:
             id_, earlier = await self._again(name, id_, deadline_ms + grace_ms, wait_s or 0.0)
             if earlier is not None:
                 return _shown(earlier, name)
-            spec = self._catalog.served.get(id_.model, spec)
+            spec = self.registry.served(id_.model) or spec
         replies: tuple[Reply, ...] = ()
         recalled = None
         try:
@@ -510,9 +372,7 @@ class Dispatch:
             NotFound: there is nothing to go on with after `after`.
             Unavailable: Redis is out of reach.
         """
-        model = spec
-        if model.versions:
-            spec = self._split.served(model, sticky, name)
+        model, spec = spec, self.registry.chosen(spec, sticky, name)
         wait_s = min(self.sync_wait_s, spec.realtime.deadline_s)
         run_s = spec.generation.timeout_s
         deadline_ms = max(1, int(wait_s * 1000))
@@ -536,7 +396,7 @@ class Dispatch:
             if claimed != id_ and await self._repeats.follow(claimed, 0.0) is not None:
                 return await self._resumed(claimed, after=after)
             id_ = claimed
-            spec = self._catalog.served.get(id_.model, spec)
+            spec = self.registry.served(id_.model) or spec
         if after:
             await self._refused(name, id_)
             raise NotFound(
@@ -560,7 +420,7 @@ class Dispatch:
             rows=len(rows),
             wait_s=wait_s + grace_ms / 1000,
             run_s=run_s,
-            of=self._of(model, spec.name),
+            of=self.registry.of(model, spec.name),
             kept=kept,
         )
 
@@ -579,13 +439,12 @@ class Dispatch:
         return await self._resumed(await self._meant(text), after=after)
 
     async def _resumed(self, id_: PredictionId, *, after: int) -> Stream:
-        spec = self._catalog.served.get(id_.model)
-        model = self.models.get(model_of(id_.model))
+        spec = self.registry.served(id_.model)
         stream = await self._streams.resume(
             id_,
             after=after,
             run_s=GenerationTable().timeout_s if spec is None else spec.generation.timeout_s,
-            of=None if model is None else self._of(model, id_.model),
+            of=self.registry.named(id_.model),
         )
         if stream is None:
             raise NotFound(f"There is no prediction {id_.text!r}, or no longer.")

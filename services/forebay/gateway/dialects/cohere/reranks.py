@@ -91,7 +91,7 @@ class Reranks:
                     "it out; `truncate: true` cuts what is longer.",
                     param=name,
                 )
-        spec = self._dispatch.model_for(Task.RERANKING, request.model, param="model")
+        spec = self._dispatch.registry.model_for(Task.RERANKING, request.model, param="model")
         rows = questions(request.query, request.documents, most=self._dispatch.max_inputs)
         try:
             outcome = await self._dispatch.run(

@@ -77,8 +77,10 @@ class Inference:
             NotFound: there is no such model, or another version serves.
             InvalidInput: it is too short to mean one version.
         """
-        spec = self._dispatch.model(name, param="model")
-        return self._dispatch.version_of(spec, version, param="version") if version else spec
+        spec = self._dispatch.registry.model(name, param="model")
+        return (
+            self._dispatch.registry.version_of(spec, version, param="version") if version else spec
+        )
 
     async def run(
         self,
@@ -135,7 +137,7 @@ class Inference:
         asker: Asker,
     ) -> Answered:
         parameters.check(spec)
-        signature = signature_of(spec, self._dispatch.tensors(spec))
+        signature = signature_of(spec, self._dispatch.registry.tensors(spec))
         _check_names(spec, "output", wanted, signature.names)
         self._check_inputs(spec, signature, [declared for declared, _ in inputs])
         tensors = {declared.name: read(declared) for declared, read in inputs}

@@ -169,7 +169,7 @@ class Chats:
         """
         request = decode(_request, call.body)
         request.check(REFUSED)
-        spec = self._dispatch.model_for(Task.GENERATION, request.model, param="model")
+        spec = self._dispatch.registry.model_for(Task.GENERATION, request.model, param="model")
         rows = (chat_of(request.messages),) * request.choices
         sampling = request.sampling(max_tokens=_most(request), logprobs=_logprobs(request))
         return await self._texts.answer(

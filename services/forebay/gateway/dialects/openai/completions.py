@@ -103,7 +103,7 @@ class Completions:
             raise InvalidInput(
                 "best_of must be n: no text is thrown away here. Leave it out.", param="best_of"
             )
-        spec = self._dispatch.model_for(Task.GENERATION, request.model, param="model")
+        spec = self._dispatch.registry.model_for(Task.GENERATION, request.model, param="model")
         prompts = rows_of(request.prompt, most=MAX_TEXTS, field="prompt")
         check_texts(len(prompts) * request.choices, param="n")
         rows = [prompt for prompt in prompts for _ in range(request.choices)]

@@ -80,14 +80,14 @@ class Embeddings:
             ForebayError: by kind, why not.
         """
         request = decode(_request, call.body)
-        spec = self._dispatch.model(request.model, param="model")
+        spec = self._dispatch.registry.model(request.model, param="model")
         if spec.task is not Task.EMBEDDING:
             raise InvalidInput(
                 f"{spec.name!r} makes no embeddings: its task is {spec.task.value!r}.",
                 param="model",
             )
         if request.dimensions is not None:
-            made = self._dispatch.dimensions(spec)
+            made = self._dispatch.registry.dimensions(spec)
             if made is not None:
                 _check_dimensions(spec.name, wanted=request.dimensions, made=made)
         rows = rows_of(request.input, most=self._dispatch.max_inputs)

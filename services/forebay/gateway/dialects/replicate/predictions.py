@@ -46,12 +46,12 @@ class Predictions:
     async def _create(self, call: Call, name: Name | None) -> Answer:
         wait_s = requests.wait_of(call.header(b"prefer"))
         request = requests.read(call.body)
-        spec = self._dispatch.meant(request.version, param="version")
+        spec = self._dispatch.registry.meant(request.version, param="version")
         asked = inputs.rows_of(
             spec,
             request.input,
             most=self._dispatch.max_inputs,
-            tensors=self._dispatch.tensors(spec),
+            tensors=self._dispatch.registry.tensors(spec),
         )
         if request.stream:
             _check_stream(spec, asked)
@@ -71,13 +71,13 @@ class Predictions:
         )
         body = render(
             prediction,
-            version=self._dispatch.version(prediction),
+            version=self._dispatch.registry.version(prediction),
             url=self._url(call, prediction),
             input_json=request.input,
             single=asked.single,
             streams=spec.task is Task.GENERATION,
         )
-        headers = told(prediction.timing, self._dispatch.which(prediction))
+        headers = told(prediction.timing, self._dispatch.registry.which(prediction))
         return Answer(body, 201, headers=headers)
 
     async def one(self, call: Call) -> Answer:
@@ -103,16 +103,16 @@ class Predictions:
         return self._shown(call, await self._dispatch.cancel(call.path_param("id")))
 
     def _shown(self, call: Call, prediction: Prediction) -> Answer:
-        spec = self._dispatch.models.get(model_of(prediction.model))
+        spec = self._dispatch.registry.models.get(model_of(prediction.model))
         body = render(
             prediction,
-            version=self._dispatch.version(prediction),
+            version=self._dispatch.registry.version(prediction),
             url=self._url(call, prediction),
             input_json=prediction.input,
             single=is_single(None if spec is None else spec.task, prediction.input),
             streams=spec is not None and spec.task is Task.GENERATION,
         )
-        return Answer(body, headers=told(None, self._dispatch.which(prediction)))
+        return Answer(body, headers=told(None, self._dispatch.registry.which(prediction)))
 
     def _url(self, call: Call, prediction: Prediction) -> str:
         return f"{call.base_url}{self._path}/{prediction.id}"

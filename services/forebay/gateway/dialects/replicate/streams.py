@@ -118,7 +118,7 @@ class _Reading:
 
     def _check(self, stream: Stream) -> None:
         model = model_of(stream.id.model)
-        spec = self._dispatch.models.get(model)
+        spec = self._dispatch.registry.models.get(model)
         if spec is not None and spec.task is not Task.GENERATION:
             raise InvalidInput(
                 f"{model!r} generates no text that could be told piece by piece: get the "
