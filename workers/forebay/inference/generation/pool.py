@@ -1,5 +1,8 @@
 """Keys and values of all slots: memory that is taken once, and parts of it moved about."""
 
+import math
+import mmap
+
 import numpy as np
 import numpy.typing as npt
 
@@ -28,7 +31,7 @@ class Pool:
         self.capacity = capacity
         self.type = _TYPES[decoder.cache_type]
         self._slot = (decoder.kv_heads, capacity, decoder.head_size)
-        self._all = np.zeros((2 * decoder.layers, slots, *self._slot), self.type)
+        self._all = _zeros((2 * decoder.layers, slots, *self._slot), np.dtype(self.type))
 
     def shape(self, rows: int) -> tuple[int, ...]:
         """Of one tensor of so many slots: `[rows, kv_heads, capacity, head_size]`."""
@@ -56,3 +59,11 @@ class Pool:
         kept = self.take(one, of_one)
         self.copy(other, one, start=0, end=of_other)
         self.put(other, kept)
+
+
+def _zeros(shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Cache:
+    """Zeros in small pages. numpy asks for huge ones, of which a slot's first token takes many."""
+    memory = mmap.mmap(-1, math.prod(shape) * dtype.itemsize)
+    if hasattr(mmap, "MADV_NOHUGEPAGE"):
+        memory.madvise(mmap.MADV_NOHUGEPAGE)
+    return np.frombuffer(memory, dtype).reshape(shape)
