@@ -167,6 +167,12 @@ def test_an_architecture_that_is_known_passes(folder: Path) -> None:
     assert source.resolve(str(folder)).folder == folder
 
 
+def test_a_relative_folder_is_beside_the_catalog(folder: Path) -> None:
+    assert source.resolve(folder.name, base=folder.parent).folder == folder
+    with pytest.raises(BuildFailed, match=f"{folder.parent}/gone is no folder"):
+        source.resolve("gone", base=folder.parent)
+
+
 def test_the_layout_gives_pooling_limits_and_special_tokens(folder: Path) -> None:
     found = layout.read(folder)
     assert (found.pooling, found.normalize) == (Pooling.MEAN, True)

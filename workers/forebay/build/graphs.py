@@ -126,7 +126,7 @@ def _of_folder(spec: ModelSpec, folder: Path, threads: int, progress: Progress) 
     from forebay.build.image_classifier import ImageClassifier
     from forebay.build.image_source import CONFIG
 
-    found = source.resolve(spec.source, beside=("config.json", CONFIG))
+    found = source.resolve(spec.source, base=Path(spec.folder), beside=("config.json", CONFIG))
     recipe = ImageClassifier(found.folder)
     progress("export", 0.0)
     fp32 = folder.parent / "fp32.onnx"

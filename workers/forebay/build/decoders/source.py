@@ -42,7 +42,7 @@ def find(spec: ModelSpec, work: Path) -> Source:
         found = Source(work / "plain", file.sha256)
         gguf_file.write_out(file, found.folder)
     else:
-        found = source.resolve(spec.source)
+        found = source.resolve(spec.source, base=Path(spec.folder))
     check(found.folder / "config.json")
     return found
 
