@@ -142,6 +142,7 @@ class PythonModel:
     def close(self) -> None:
         """Let go of the user's object."""
         self._predict = _closed
+        self._user.close()
 
     def _called(self, rows: list[bytes]) -> list[Output]:
         try:

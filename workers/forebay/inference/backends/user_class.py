@@ -1,12 +1,11 @@
 """Finds the class of a python model or pipeline, makes one of it, hashes the code it came from.
 
-It is imported as a script is: its folder is on the import path, so it may import the modules beside
-it. Every error names the file, the line where there is one, and what to do.
+It may import the modules beside it, as a script may, and they are its own (`own_modules`). Every
+error names the file, the line where there is one, and what to do.
 """
 
 import hashlib
 import importlib
-import importlib.util
 import inspect
 import logging
 import sys
@@ -19,6 +18,7 @@ from typing import Any, TypeVar
 from forebay.contract.class_source import ClassSource
 from forebay.contract.errors import ArtifactError, ConfigurationError
 from forebay.contract.model import ModelSpec
+from forebay.inference.backends.own_modules import OwnModules, is_of_another
 from forebay.inference.backends.user_rows import UNSAYABLE, encoded, kind_of
 
 log = logging.getLogger(__name__)
@@ -41,9 +41,21 @@ class UserClass:
 
     def __init__(self, spec: ModelSpec) -> None:
         source = ClassSource.parse(spec.source)
-        folder = Path(spec.folder or ".").absolute()
         self._model = spec.name
         self.told = source.place
+        self._own: OwnModules | None = None
+        try:
+            self._open(source, Path(spec.folder or ".").absolute())
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Forget the class's own modules; nothing of it runs any more."""
+        if self._own is not None:
+            self._own.close()
+
+    def _open(self, source: ClassSource, folder: Path) -> None:
         if source.is_file:
             module = self._import_file(folder / Path(source.place).expanduser())
         else:
@@ -132,7 +144,9 @@ class UserClass:
     def _own_modules(self) -> dict[str, Path]:
         """What has been imported from the class's folder, by path relative to it."""
         own = {self._file.name: self._file}
-        for module in list(sys.modules.values()):
+        for name, module in list(sys.modules.items()):
+            if is_of_another(name, self._own):
+                continue
             # Not by `getattr`: a module may import a good deal more when it is asked.
             file: object = getattr(module, "__dict__", {}).get("__file__")
             if not isinstance(file, str) or not Path(file).is_relative_to(self._root):
@@ -143,27 +157,24 @@ class UserClass:
         return own
 
     def _import_file(self, path: Path) -> ModuleType:
-        """Import a file under a name that nothing else has, whatever the file is called."""
         if not path.is_file():
             raise ConfigurationError(
                 f"models.{self._model}.source names {path}, which is not there: write it, or "
                 "correct the path, which is relative to the catalog's folder."
             )
         self.told, self._file, self._root = str(path), path, path.parent
-        _prepend(path.parent)
-        name = f"{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
-        spec = importlib.util.spec_from_file_location(name, path)
-        if spec is None or spec.loader is None:
-            raise self.wrong("Python can't import such a file.")
-        module = sys.modules[name] = importlib.util.module_from_spec(spec)
-        loader = spec.loader
-        self.attempt("imported", lambda: loader.exec_module(module))
-        return module
+        self._own = own = OwnModules(path.parent, self._model)
+        return self.attempt("imported", lambda: own.load_file(path))
 
     def _import_module(self, name: str, folder: Path) -> ModuleType:
-        _prepend(folder)
+        own = OwnModules(folder, self._model)
+        load: Callable[[str], ModuleType] = importlib.import_module
+        if own.holds(name):
+            self._own, load = own, own.load
+        else:
+            own.close()
         try:
-            module = self.attempt("imported", lambda: importlib.import_module(name))
+            module = self.attempt("imported", lambda: load(name))
         except ArtifactError as error:
             missing = error.__cause__
             if isinstance(missing, ModuleNotFoundError) and f"{name}.".startswith(
@@ -179,7 +190,8 @@ class UserClass:
             raise ConfigurationError(
                 f"models.{self._model}.source names {name!r}, which is a folder: name a module."
             )
-        top = sys.modules[name.partition(".")[0]]
+        package = f"{self._own.package}." if self._own is not None else ""
+        top = sys.modules[package + name.partition(".")[0]]
         self._file = Path(module.__file__)
         self._root = Path(top.__file__ or module.__file__).parent if _holds(top) else folder
         return module
@@ -218,12 +230,6 @@ def shown(error: BaseException) -> str:
     """An exception on one line: its type, and what it says."""
     said = " ".join(str(error.msg if isinstance(error, SyntaxError) else error).split())
     return f"{type(error).__name__}: {said[:500]}".rstrip(": .")
-
-
-def _prepend(folder: Path) -> None:
-    """Put a folder first on the import path, as Python does with a script's."""
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
 
 
 def _holds(module: ModuleType) -> bool:

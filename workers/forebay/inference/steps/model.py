@@ -50,6 +50,8 @@ class _Form(Protocol):
 
     async def run(self, row: Any, models: Models) -> Any: ...
 
+    def close(self) -> None: ...
+
 
 class PipelineModel:
     """A pipeline.
@@ -141,6 +143,7 @@ class PipelineModel:
 
     def close(self) -> None:
         """Let go of the user's object."""
+        self._form.close()
         self._form = _Closed(self._form.rows)
 
 
@@ -173,6 +176,9 @@ class _Class:
     async def run(self, row: Any, models: Models) -> Any:
         return await self._run(row, models)
 
+    def close(self) -> None:
+        self._user.close()
+
 
 class _Chain:
     """Each step's output is the next one's row."""
@@ -198,6 +204,9 @@ class _Chain:
             (value,) = await models[name]([value])
         return value
 
+    def close(self) -> None:
+        """There is nothing to close."""
+
 
 class _Closed:
     """A pipeline that is no longer there."""
@@ -215,3 +224,6 @@ class _Closed:
 
     async def run(self, row: Any, models: Models) -> Any:
         raise BackendFailed("The model was closed.")
+
+    def close(self) -> None:
+        """It is."""
