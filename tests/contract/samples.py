@@ -1,14 +1,25 @@
 """One message of every shape, each pinned by a golden file of its name."""
 
+from forebay.contract.caching import CacheKeys
 from forebay.contract.errors import ErrorInfo, ErrorKind
+from forebay.contract.generation import (
+    Alternative,
+    Chunk,
+    Finish,
+    Message,
+    Sampling,
+    TokenLogprob,
+)
 from forebay.contract.messages import Computation, Reply
 from forebay.contract.prediction import Status, Timing
 from forebay.contract.rows import (
     Aggregation,
+    ChatRow,
     Classes,
     Embedding,
     Entailment,
     Function,
+    Generated,
     ImageRow,
     NamedTensor,
     Options,
@@ -66,7 +77,70 @@ COMPUTATIONS["computation_of_images_and_tensors"] = Computation(
     deadline_at_ms=AT_MS + 1,
 )
 
+COMPUTATIONS["computation_of_chats"] = Computation(
+    rows=(
+        ChatRow((Message("system", "Be brief."), Message("user", "Wer?", "Ada"))),
+        ChatRow((Message("user", "Why?"),)),
+    ),
+    enqueued_at_ms=AT_MS,
+    deadline_at_ms=AT_MS + 30_000,
+    options=Options(
+        sampling=Sampling(
+            max_tokens=20,
+            temperature=0.5,
+            top_p=0.75,
+            top_k=40,
+            min_p=0.25,
+            repetition_penalty=1.5,
+            presence_penalty=0.5,
+            frequency_penalty=-0.5,
+            logit_bias=((50_256, -100.0),),
+            seed=7,
+            stop=("\n\n",),
+            logprobs=1,
+            ignore_end=True,
+        )
+    ),
+    stream=True,
+)
+
+CHUNKS = {
+    "chunk_of_text": Chunk(ID, 1, 3, " Grüße", (17, 65_536)),
+    "chunk_that_is_the_last": Chunk(
+        ID,
+        0,
+        4,
+        "",
+        (2,),
+        (TokenLogprob(b"\xe4", -0.5, (Alternative(b"\xe4", -0.5),)),),
+        Finish.STOP,
+    ),
+}
+
+COMPUTATIONS["computation_to_be_cached"] = Computation(
+    rows=(TextRow("a"), TextRow("b")),
+    enqueued_at_ms=AT_MS,
+    deadline_at_ms=AT_MS + 1,
+    cache=CacheKeys("1a2b3c4d5e6f", (b"\x01" * 20, b"\x02" * 20)),
+)
+
 REPLIES = {
+    "reply_with_generated_text": Reply(
+        prediction=ID,
+        status=Status.SUCCEEDED,
+        completed_at_ms=AT_MS,
+        outputs=(
+            Generated("Niemand.", Finish.STOP, prompt_tokens=12, tokens=3),
+            Generated(
+                "Dar",
+                Finish.LENGTH,
+                prompt_tokens=12,
+                tokens=1,
+                cached_tokens=8,
+                logprobs=(TokenLogprob(b"Dar", -0.25),),
+            ),
+        ),
+    ),
     "reply_with_embeddings": Reply(
         prediction=ID,
         status=Status.SUCCEEDED,

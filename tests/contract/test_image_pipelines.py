@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import onnx
 import pytest
 
 from forebay.build import pipeline
@@ -121,11 +122,49 @@ def test_the_same_folder_gives_the_same_digest(made: Made, tmp_path: Path) -> No
     assert again.manifest.digest == made.built.artifact.manifest.digest
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("made", ["vit"], indirect=True)
+def test_eight_bits_give_the_same_labels_and_the_same_scores_in_company(
+    made: Made, tmp_path: Path
+) -> None:
+    spec, store = spec_of(made.folder, Precision.INT8), ArtifactStore(tmp_path)
+    built = pipeline.build(spec, store)
+    agreement = built.report.agreement
+    assert agreement is not None
+    assert agreement.same == 1.0
+    assert 0 < agreement.mean_difference < 0.01
+    assert agreement.variance == 0
+    assert built.report.bytes < made.built.report.bytes
+    operators = {
+        node.op_type for node in onnx.load(built.artifact.folder / "model.onnx").graph.node
+    }
+    assert "MatMulIntegerToFloat" in operators
+    backend = load(spec, store)
+    rows = backend.prepare(
+        [ImageRow(file) for file in FILES], truncate=False, options=Options(top_k=0)
+    )
+    ready = [row for row in rows if isinstance(row, PreparedRow)]
+    for row, output in zip(ready, backend.run(ready), strict=True):
+        (alone,) = backend.run([row])
+        (full,) = made.backend.run([row])
+        assert told(alone) == told(output)
+        scores, exact = ({one["label"]: one["score"] for one in told(x)} for x in (output, full))
+        assert scores == {label: pytest.approx(score, abs=0.02) for label, score in exact.items()}
+    again = pipeline.build(spec, ArtifactStore(tmp_path / "again")).artifact.manifest.digest
+    assert again == built.artifact.manifest.digest
+
+
+def test_eight_bits_are_refused_where_there_is_little_to_win(tmp_path: Path) -> None:
+    folder = save("resnet", tmp_path / "source")
+    with pytest.raises(BuildFailed, match=r"only \d+% of the weights in .*source are those of"):
+        pipeline.build(spec_of(folder, Precision.INT8), ArtifactStore(tmp_path / "home"))
+
+
 def test_what_is_no_image_classifier_is_refused_with_the_reason(tmp_path: Path) -> None:
     store = ArtifactStore(tmp_path / "home")
     folder = save("vit", tmp_path / "source")
     with pytest.raises(BuildFailed, match='"fp32"'):
-        pipeline.build(spec_of(folder, Precision.INT8), store)
+        pipeline.build(spec_of(folder, Precision.FP16), store)
     config = (folder / "config.json").read_text()
     (folder / "config.json").write_text(config.replace("ViTForImageClass", "ViTForMaskedImage"))
     with pytest.raises(BuildFailed, match="takes a model made ForImageClassification"):

@@ -21,6 +21,7 @@ BUILT: dict[str, Callable[[LaneKeys], str]] = {
     f"record:{ID}": lambda keys: keys.record(ID),
     "record:": lambda keys: keys.records,
     f"out:{ID}:2:1": lambda keys: keys.outputs(ID, 2, 1),
+    f"events:{ID}": lambda keys: keys.events(ID),
     f"parts:{ID}": lambda keys: keys.parts + ID,
     "deadlines": lambda keys: keys.deadlines,
     "demand": lambda keys: keys.demand,
@@ -37,6 +38,9 @@ BUILT: dict[str, Callable[[LaneKeys], str]] = {
     "reloads": lambda keys: keys.reloads,
     "copies": lambda keys: keys.copies,
     "disagreement": lambda keys: keys.disagreement,
+    "scaling": lambda keys: keys.scaling,
+    "cache": lambda keys: keys.cache,
+    "cached": lambda keys: keys.cached,
 }
 
 
@@ -53,6 +57,7 @@ def pattern_of(name: str) -> str:
         "lane": ["LANE"],
         "record": ["ID"],
         "out": ["ID", "PART", "ATTEMPT"],
+        "events": ["ID"],
         "parts": ["ID"],
         "joined": ["ID"],
         "sketch": ["VERSION", "DAY"],
@@ -82,12 +87,14 @@ def test_every_builder_of_keys_is_tried_here() -> None:
     tried = {
         name for build in BUILT.values() for name in build.__code__.co_names if name in builders
     }
-    assert builders - {"endings"} == tried
+    assert builders - {"endings", "wake"} == tried
 
 
-def test_the_channel_of_a_shard_carries_its_tag_and_is_told_below_the_table() -> None:
+def test_the_channels_of_a_shard_carry_its_tag_and_are_told_below_the_table() -> None:
     assert KEYS.endings == "p:{echo:3}:endings"
     assert "`P:{model:shard}:endings`" in (keys_module.__doc__ or "")
+    assert KEYS.wake == "p:{echo:3}:wake"
+    assert "`P:{model:shard}:wake`" in (keys_module.__doc__ or "")
 
 
 def test_a_predictions_keys_are_found_from_its_id() -> None:
@@ -114,7 +121,7 @@ def test_keys_of_no_one_model_have_no_tag_and_are_told_below_the_table() -> None
 _BY_HAND = re.compile(
     r"\}\}:|\{\w+:\d+\}:"
     r"|:(?:lane|record|out|parts|deadlines|demand|workers|absences|running|rates|counters|leaders"
-    r"|joined|sketch|dead|traffic|reloads|copies|disagreement|models|reply)[:{%\"']"
+    r"|joined|sketch|dead|traffic|reloads|copies|disagreement|scaling|models|reply)[:{%\"']"
 )
 _LITERAL = re.compile(r"""[rbf]*(?:"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')""", re.IGNORECASE)
 

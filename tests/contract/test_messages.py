@@ -5,24 +5,28 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
+from forebay.contract.generation import Chunk
 from forebay.contract.messages import (
     WIRE_VERSION,
     Computation,
     Reply,
     UnknownWireVersionError,
+    decode_chunk,
     decode_computation,
     decode_outputs,
+    decode_published,
     decode_replies,
     decode_reply,
     encode,
     encode_outputs,
 )
 from tests.contract import golden_files
-from tests.contract.samples import COMPUTATIONS, OUTPUTS, REPLIES
+from tests.contract.samples import CHUNKS, COMPUTATIONS, OUTPUTS, REPLIES
 
 MESSAGES: dict[str, Computation | Reply] = {**COMPUTATIONS, **REPLIES}
 BYTES = {
     **{name: encode(message) for name, message in MESSAGES.items()},
+    **{name: encode(chunk) for name, chunk in CHUNKS.items()},
     **{name: encode_outputs(outputs) for name, outputs in OUTPUTS.items()},
 }
 
@@ -55,6 +59,26 @@ def test_the_bytes_of_old_are_still_understood(name: str) -> None:
 @pytest.mark.parametrize("name", OUTPUTS)
 def test_outputs_of_old_are_still_understood(name: str) -> None:
     assert decode_outputs(golden_files.read(name)) == OUTPUTS[name]
+
+
+@pytest.mark.parametrize("name", CHUNKS)
+def test_chunks_of_old_are_still_understood(name: str) -> None:
+    assert decode_chunk(golden_files.read(name)) == CHUNKS[name]
+
+
+@pytest.mark.parametrize("name", CHUNKS)
+def test_what_a_later_release_adds_to_a_chunk_is_ignored(name: str) -> None:
+    flat = msgspec.msgpack.decode(golden_files.read(name))
+    whole = [*flat, *[None] * (len(Chunk.__struct_fields__) - len(flat)), {"new": 1}]
+    assert decode_chunk(msgspec.msgpack.encode(whole)) == CHUNKS[name]
+
+
+def test_replies_and_chunks_travel_in_one_array() -> None:
+    several: tuple[Reply | Chunk, ...] = (*REPLIES.values(), *CHUNKS.values())
+    for header in (bytes([0x90 + len(several)]), b"\xdd" + len(several).to_bytes(4, "big")):
+        published = header + b"".join(map(encode, several))
+        assert decode_published(published) == several
+        assert decode_replies(published) == tuple(REPLIES.values())
 
 
 @pytest.mark.parametrize("name", MESSAGES)

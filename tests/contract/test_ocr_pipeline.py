@@ -1,6 +1,7 @@
 """The OCR of the docs reads pages as `rapidocr-onnxruntime` does, whose three models it runs."""
 
 import base64
+import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from forebay.runtime.catalog import read
 from forebay.storage.artifacts import ArtifactStore
 from tests.fixtures.pictures import encoded
 from tests.fixtures.stack import ROOT, Stack, running_stack
+from tests.unit.test_cli import invoke
 
 pytestmark = pytest.mark.slow
 
@@ -77,6 +79,26 @@ def test_a_page_that_is_blank_has_no_lines_and_what_is_no_page_is_refused(stack:
     assert read_page(stack, encoded(page("")))["output"] == []
     told = read_page(stack, b"no image")
     assert told["error"] == "Row 0: input.image is no image that can be read."
+
+
+def test_the_pipeline_is_evaluated_through_the_gateway(stack: Stack, tmp_path: Path) -> None:
+    pages = [encoded(page(*LINES)), encoded(page(LINES[0], turn=4.0))]
+    rows = [
+        {
+            "input": {"image": base64.b64encode(file).decode()},
+            "output": read_page(stack, file)["output"],
+        }
+        for file in pages
+    ]
+    rows.append(rows[0] | {"output": []})
+    data = tmp_path / "pages.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = ["models", "evaluate", "ocr", "--models-file", str(CATALOG), "--json"]
+    done = invoke(*words, "--data", str(data), "--url", stack.url, "--tolerance", "0.01")
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert told["figures"][0]["measure"] == "exact match"
+    assert told["figures"][0]["value"] == pytest.approx(2 / 3)
 
 
 def read_page(stack: Stack, file: bytes) -> dict[str, Any]:

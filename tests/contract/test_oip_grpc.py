@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, TypeVar
 
 import grpc
+import msgspec
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
@@ -14,13 +15,15 @@ from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
+from forebay.contract.caching import CacheOptions
 from forebay.contract.prediction import Lane
 from forebay.contract.rows import TextRow, TokensRow
 from forebay.lanes.keys import Keys
 from forebay.local.server import free_port
+from forebay.runtime.catalog import Catalog
 from forebay.runtime.settings import Settings
 from tests.fixtures.answering import DIMENSIONS, VERSION, answering
-from tests.fixtures.gateway import Gateway, running_gateway
+from tests.fixtures.gateway import MODELS, Gateway, running_gateway
 from tests.fixtures.lanes import fill_lane, rows_on_lanes
 from tests.fixtures.tensors import (
     EXPECTED,
@@ -401,10 +404,10 @@ BAD: dict[str, tuple[Any, Code, str]] = {
     "an unknown parameter": (
         request(
             inputs=[tensor(contents=A)],
-            parameters={"temperature": pb.InferParameter(double_param=1.0)},
+            parameters={"colour": pb.InferParameter(double_param=1.0)},
         ),
         Code.INVALID_ARGUMENT,
-        "parameters.temperature",
+        "parameters.colour",
     ),
     "a parameter of no value": (
         request(inputs=[tensor(contents=A)], parameters={"truncate": pb.InferParameter()}),
@@ -545,3 +548,35 @@ async def test_redis_out_of_reach_is_unavailable(key_prefix: str) -> None:
         with pytest.raises(InferenceServerException) as caught:
             await client.infer("minilm", [texts(triton, ["a"])])
         assert caught.value.status() == "StatusCode.UNAVAILABLE"
+
+
+async def test_metadata_says_what_the_cache_does(
+    redis_url: str, key_prefix: str, keys: Keys
+) -> None:
+    cached = msgspec.structs.replace(MODELS.models["minilm"], cache=CacheOptions(enabled=True))
+    settings = Settings(redis_url=redis_url, key_prefix=key_prefix, grpc_port=free_port())
+    request = pb.ModelInferRequest(model_name="minilm")
+    tensor = request.inputs.add(name="text", datatype="BYTES", shape=[1])
+    tensor.contents.bytes_contents.append(b"hello")
+    async with (
+        answering(redis_url, keys, "minilm") as delivered,
+        running_gateway(
+            settings, catalog=Catalog({"minilm": cached}), versions=KnownVersions()
+        ) as gateway,
+        grpc.aio.insecure_channel(target(gateway)) as channel,
+    ):
+        stub: Any = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+
+        async def told(*said: tuple[str, str]) -> str:
+            call = stub.ModelInfer(request, metadata=said)
+            await call
+            return str(dict(await call.trailing_metadata())["cache-status"])
+
+        assert await told() == "forebay; fwd=miss; stored"
+        assert (await told()).startswith("forebay; hit; ttl=")
+        assert await told(("cache-control", "no-store")) == "forebay; fwd=bypass"
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await told(("cache-control", "only-if-cached, no-cache"))
+    assert refused.value.code() is Code.DEADLINE_EXCEEDED
+    assert "only-if-cached" in str(refused.value.details())
+    assert len(delivered) == 2

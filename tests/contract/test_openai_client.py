@@ -256,7 +256,7 @@ async def test_a_body_that_is_not_json_is_a_400(gateway: Gateway, body: bytes) -
         ("GET", "/v1/embeddings", 405),
         ("POST", "/v1/models", 405),
         ("DELETE", "/v1/models/minilm", 405),
-        ("POST", "/v1/chat/completions", 404),
+        ("POST", "/v1/audio/speech", 404),
         ("GET", "/v1/models/", 404),
     ],
 )

@@ -23,6 +23,7 @@ from forebay.inference.backends.load import load
 from forebay.storage.artifacts import ArtifactStore
 from tests.fixtures import onnx_models
 from tests.fixtures.pictures import encoded
+from tests.unit.test_cli import invoke
 
 OCR = "onnx:package:rapidocr_onnxruntime/models"
 
@@ -294,3 +295,20 @@ class TestImagesOfAFile:
         other = msgspec.structs.replace(artifact.manifest, head=head)
         with pytest.raises(ArtifactError, match="doesn't do what its manifest says"):
             ImageModel(artifact.folder, other, threads=1).warm()
+
+
+def test_what_can_be_built_of_all_is_and_what_cant_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    onnx_models.summed(tmp_path / "summed.onnx")
+    (tmp_path / "models.toml").write_text(
+        '[models.gone]\ntask = "embedding"\nbackend = "onnx"\nsource = "not/there"\n'
+        '[models.summed]\ntask = "tensors"\nbackend = "onnx"\nsource = "onnx:summed.onnx"\n'
+    )
+    monkeypatch.chdir("/")
+    words = ("--models-file", str(tmp_path / "models.toml"), "--home", str(tmp_path / "home"))
+    done = invoke("models", "build", "--all", *words)
+    assert str(done.exception) == "Not built: gone. The others were."
+    said = done.output + capsys.readouterr().err
+    assert f"{tmp_path}/not/there is no folder" in said
+    assert ArtifactStore(tmp_path / "home").open("summed")

@@ -76,7 +76,7 @@ async def test_every_gateway_follows_and_keeps_what_it_knew_while_redis_is_away(
     gateway: Gateway, settings: Settings, private_server: Server, keys: Keys
 ) -> None:
     async with running_gateway(settings, catalog=CATALOG) as other:
-        both = [gateway.app.dispatch, other.app.dispatch]
+        both = [gateway.app.dispatch.registry, other.app.dispatch.registry]
         assert [one.shares(MODEL)["v2"] for one in both] == [10, 10]
         await change(private_server, keys, ALL_V2)
         await eventually(lambda: [one.shares(MODEL)["v2"] for one in both] == [100, 100])
@@ -87,7 +87,7 @@ async def test_every_gateway_follows_and_keeps_what_it_knew_while_redis_is_away(
             return (await client.get("/health/ready")).status_code == 503
 
         await eventually(unready)
-        assert gateway.app.dispatch.shares(MODEL)["v2"] == 100
+        assert gateway.app.dispatch.registry.shares(MODEL)["v2"] == 100
         told = (await client.get("/v1/models/minilm")).json()["forebay"]["versions"]
         assert [one["share"] for one in told] == [0, 100, 0]
 
@@ -101,12 +101,12 @@ async def test_a_gateway_that_has_never_read_the_shares_answers_nothing_rather_t
         httpx.AsyncClient(base_url=gateway.url, timeout=20) as client,
     ):
         with pytest.raises(Unavailable):
-            gateway.app.dispatch.shares(MODEL)
+            gateway.app.dispatch.registry.shares(MODEL)
         assert (await client.post("/v1/predictions", json=embed("a"))).status_code == 503
         told = (await client.get("/v1/models/minilm")).json()["forebay"]["versions"]
         assert [one["share"] for one in told] == [None, None, None]
         private_server.start()
-        await eventually(lambda: bool(gateway.app.dispatch._split._shares))
+        await eventually(lambda: bool(gateway.app.dispatch.registry._split._shares))
 
 
 async def test_a_name_whose_first_request_died_is_run_by_the_version_it_was_given_to(
@@ -119,7 +119,7 @@ async def test_a_name_whose_first_request_died_is_run_by_the_version_it_was_give
     await claims.claim("key:mine", first, fingerprint("/v1/predictions", body), ttl_ms=60_000)
     await redis.aclose()
     await change(private_server, keys, {"default": 100})
-    await eventually(lambda: gateway.app.dispatch.shares(MODEL)["default"] == 100)
+    await eventually(lambda: gateway.app.dispatch.registry.shares(MODEL)["default"] == 100)
     async with httpx.AsyncClient(base_url=gateway.url, timeout=20) as client:
         headers = {"Idempotency-Key": "mine"}
         answer = await client.post("/v1/predictions", content=body, headers=headers)

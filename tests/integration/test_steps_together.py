@@ -214,8 +214,8 @@ async def test_a_pipeline_makes_way_for_its_step_and_comes_back_for_the_result(
         first = house.fleet.start("worker", "--all")
         await house.fleet.ready("words", "flow")
         house.fleet.end(first)
+        # Whichever of the two it has first, it is asked for the other.
         house.fleet.start("worker", "--all", "--memory-mb", str(ROOM_MB))
-        await house.fleet.ready("words")
         told = await house.ended(await house.ask("one", "two", wait=False))
         assert told["output"] == [["ONE"], ["TWO"]], house.fleet.said
         assert house.ran == ["one", "two"]

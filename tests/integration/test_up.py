@@ -19,6 +19,7 @@ import pytest
 import tritonclient.grpc as triton
 
 from forebay.local.server import free_port
+from tests.fixtures.artifacts import small_catalog
 from tests.fixtures.waiting import eventually_sync
 
 ROOT = Path(__file__).parents[2]
@@ -204,9 +205,9 @@ def two_free_ports() -> int:
     """A port that is free, as is the next one."""
     while True:
         with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port = int(first.getsockname()[1])
-            with contextlib.suppress(OSError, OverflowError):
+            port = free_port()
+            with contextlib.suppress(OSError):
+                first.bind(("127.0.0.1", port))
                 second.bind(("127.0.0.1", port + 1))
                 return port
 
@@ -217,7 +218,7 @@ def test_the_commands_it_prints_work_as_they_are(
     home = tmp_path / "0" / "home"
     home.mkdir(parents=True)
     (home / "artifacts").symlink_to(minilm_home / "artifacts")
-    running = up("--models-file", str(ROOT / "models.toml"))
+    running = up("--models-file", str(small_catalog(tmp_path)))
     assert "Models: minilm, echo" in running.out
     commands = [line.strip() for line in running.out.splitlines() if line.startswith("  ")]
     for command, shown in zip(commands, ('"embedding":[', "384 numbers]", "["), strict=True):

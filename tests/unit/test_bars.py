@@ -5,7 +5,7 @@ import pytest
 from forebay.build import bars
 from forebay.contract.build_steps import Effect, StepReport
 from forebay.contract.errors import BuildFailed
-from forebay.contract.manifest import Accuracy, Agreement
+from forebay.contract.manifest import Accuracy, Agreement, Fluency
 
 ACCURACY = Accuracy(
     texts=10, mean_cosine=0.99, min_cosine=0.9, neighbour_agreement=0.9, invariance=1.0
@@ -45,3 +45,12 @@ def test_a_models_own_bar_is_held_instead_and_invariance_keeps_its_own() -> None
     dependent = Accuracy(10, 0.999, 0.9, 0.9, 0.99)
     with pytest.raises(BuildFailed, match="batch invariance on 10 texts"):
         bars.check("m", dependent, min_accuracy=0.0, steps=(step("export", 1.0),))
+
+
+def test_a_model_that_generates_is_held_against_its_perplexity() -> None:
+    fluency = Fluency(
+        tokens=900, perplexity=12.5, full_perplexity=10.0, ratio=0.8, same=0.7, company=1.0
+    )
+    bars.check("m", fluency, min_accuracy=0.8)
+    with pytest.raises(BuildFailed, match=r"perplexities to FP32 on 900 tokens is 0\.80000"):
+        bars.check("m", fluency)

@@ -29,9 +29,10 @@ def catalog(folder: Path, text: str) -> Path:
     return path
 
 
-def test_the_shipped_catalog_names_minilm_and_echo() -> None:
+def test_the_shipped_catalog_names_minilm_smollm2_and_echo() -> None:
     models = read(ROOT / "models.toml").models
-    assert set(models) >= {"minilm", "echo"}
+    assert list(models) == ["minilm", "smollm2", "echo"]
+    assert models["smollm2"].task is Task.GENERATION
     assert models["minilm"].task is Task.EMBEDDING
     assert all(spec.name == name for name, spec in models.items())
 

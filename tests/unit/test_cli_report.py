@@ -9,7 +9,11 @@ import msgspec
 import pytest
 
 from forebay.contract.build_steps import Effect, StepReport
+from forebay.contract.generation import GenerationTable
+from forebay.contract.manifest import Fluency, Pace
+from forebay.contract.model import Precision
 from forebay.contract.recipe import BuildSpec
+from forebay.runtime import catalog
 from forebay.storage.artifacts import ArtifactStore
 from tests.unit.test_artifacts import REPORT, build
 from tests.unit.test_cli import invoke
@@ -92,3 +96,43 @@ def test_the_docs_name_every_field_of_the_tables() -> None:
     text = DOCS.read_text("utf-8")
     for field in BuildSpec.__struct_fields__:
         assert f"`{field}`" in text, field
+
+
+def test_a_report_of_a_model_that_writes_text_says_how_good_fast_and_large_it_is(
+    home: Path,
+) -> None:
+    fluency = Fluency(
+        tokens=900, perplexity=12.5, full_perplexity=10.0, ratio=0.8, same=0.75, company=1.0
+    )
+    pace = Pace(
+        tokens_s=99.6,
+        rows=8,
+        rows_tokens_s=540.2,
+        prompt_tokens=14,
+        first_token_ms=31.4,
+        token_bytes=46_080,
+        context=2_048,
+        slots=8,
+    )
+    draft = home.parent / "draft"
+    report = msgspec.structs.replace(REPORT, accuracy=None, fluency=fluency, pace=pace)
+    ArtifactStore(home).publish(draft, build(draft), report=report)
+    first, second = invoke("models", "report", "minilm").output.splitlines()
+    assert (
+        "perplexity 12.50 where full precision has 10.00 (ratio 0.800), the same likeliest token "
+        "on 75.0%, 100% of texts alike alone and in company" in first
+    )
+    assert "times as fast as PyTorch in FP32" in first
+    assert "100 tokens/s of one text, and 540 of 8 at once" in second
+    assert "the first token of a prompt of 14 comes after 31 ms" in second
+    assert "46 kB: 94 MB for a slot of 2,048 tokens, and 755 MB for all 8 slots" in second
+
+
+def test_the_docs_have_a_model_that_writes_text(tmp_path: Path) -> None:
+    page = (DOCS.parent / "text-models.md").read_text("utf-8")
+    (told,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "models.toml").write_text(told)
+    spec = catalog.read(tmp_path / "models.toml").find("smollm2")
+    assert spec.precision is Precision.INT4
+    assert spec.generation == GenerationTable(slots=8, context=2_048)
+    assert not spec.is_watched

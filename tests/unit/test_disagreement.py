@@ -6,10 +6,12 @@ import pytest
 
 from forebay.background.comparison import compare
 from forebay.background.disagreement import difference
+from forebay.contract.generation import Finish
 from forebay.contract.rows import (
     Classes,
     Embedding,
     Entailment,
+    Generated,
     NamedTensor,
     Output,
     Span,
@@ -66,6 +68,8 @@ def spans(*found: tuple[str, int, int]) -> Spans:
         (tensors(1, 2), tensors(1, float("nan")), 1, True),
         (tensors(1, code="e", datatype="FP16"), tensors(1), 1, True),
         (tensors(1, code="q", datatype="INT64"), tensors(2, code="q", datatype="INT64"), 1, True),
+        (Generated("a b", Finish.STOP, 3, 2), Generated("a b", Finish.LENGTH, 4, 2), 0, False),
+        (Generated("a b", Finish.STOP, 3, 2), Generated("a c", Finish.STOP, 3, 2), 1, True),
         (Value(b"1"), embedding(1), 1, True),
     ],
 )

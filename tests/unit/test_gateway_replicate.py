@@ -62,7 +62,6 @@ def test_a_wait_that_is_out_of_range_is_refused(prefer: bytes) -> None:
     ("field", "value"),
     [
         ("webhook", b'"https://example.com"'),
-        ("stream", b"true"),
         ("webhook_events_filter", b'["completed"]'),
     ],
 )

@@ -11,11 +11,14 @@ from forebay.contract.errors import ConfigurationError, InvalidInput
 from forebay.contract.image import Fit, ImageForm, ImageTable
 from forebay.contract.model import Precision
 from forebay.contract.rows import Task
+from forebay.contract.signature import InputTensor
 from forebay.runtime.catalog import Catalog, read
 
 ROOT = Path(__file__).parents[2]
 MODEL = '[models.m]\ntask = "{task}"\nbackend = "onnx"\nsource = "{source}"\n'
 IMAGES = MODEL.format(task="image-classification", source="onnx:m.onnx")
+SCRIPT = MODEL.format(task="tensors", source="torchscript:m.pt")
+SIGNATURE = '[models.m.signature]\ninputs = {{ x = "{}" }}\n'
 TABLE = IMAGES + '[models.m.image]\nlabels = ["a"]\n'
 
 
@@ -25,7 +28,8 @@ def catalog(folder: Path, text: str) -> Catalog:
 
 
 def test_every_catalog_of_the_docs_is_one(tmp_path: Path) -> None:
-    page = (ROOT / "docs" / "tasks.md").read_text("utf-8")
+    pages = [ROOT / "docs" / name for name in ("tasks.md", "sources.md")]
+    page = "\n".join(page.read_text("utf-8") for page in pages)
     shown = re.findall(r"^```toml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     for text in shown:
         # Some show one table of a model's, and the rest is as in the shipped catalog.
@@ -76,7 +80,7 @@ def test_images_and_tensors_are_left_in_full_precision(tmp_path: Path) -> None:
         (TABLE + "colour = 1\n", "models.m.image.colour: there is no such field; there are height"),
         (
             TABLE.replace("onnx:m.onnx", "folder"),
-            "models.m.image: must be left out: it is for ONNX files that classify images",
+            "models.m.image: must be left out: it is for files of graphs that classify images",
         ),
         (
             MODEL.format(task="tensors", source="folder"),
@@ -84,11 +88,39 @@ def test_images_and_tensors_are_left_in_full_precision(tmp_path: Path) -> None:
         ),
         (
             MODEL.format(task="embedding", source="onnx:m.onnx"),
-            "models.m.source: must be no ONNX file for this task",
+            "models.m.source: must be no file of a graph for this task",
         ),
         (
             MODEL.format(task="tensors", source="onnx:m.onnx") + "sample = { x = [0] }\n",
             "models.m.sample: must be shapes of 1 to 1,000,000",
+        ),
+        (SCRIPT, "models.m.signature: must be given: a TorchScript file doesn't say what it takes"),
+        (
+            MODEL.format(task="tensors", source="onnx:m.onnx") + SIGNATURE.format("FP32[2]"),
+            "line 5: models.m.signature: must be left out: it is for the tensors of TorchScript",
+        ),
+        (
+            MODEL.format(task="embedding", source="torchscript:m.pt"),
+            "models.m.source: must be no file of a graph for this task",
+        ),
+        *(
+            (
+                SCRIPT + SIGNATURE.format(shape),
+                f"line 6: models.m.signature.inputs.x: must be {why}",
+            )
+            for shape, why in (
+                ("FP32", "of the form"),
+                ("FP32[0]", "of the form"),
+                ("FP32[rows, -1]", "of the form"),
+                ("FP32[1000001]", "of the form"),
+                ("float[2]", "of the form"),
+                ("BYTES[2]", "of one of BOOL, FP16, FP32"),
+                ("FP8[2]", "of one of BOOL, FP16, FP32"),
+            )
+        ),
+        (
+            SCRIPT + SIGNATURE.format("FP32[2]") + 'outputs = ["x"]\n',
+            "line 7: models.m.signature.outputs: must be of names that are not empty and that no",
         ),
     ],
 )
@@ -98,6 +130,14 @@ def test_what_is_wrong_with_a_table_is_told_by_its_field(
     with pytest.raises(ConfigurationError) as caught:
         catalog(tmp_path, text)
     assert told in caught.value.message
+
+
+def test_a_signature_names_axes_and_gives_scalars_none(tmp_path: Path) -> None:
+    text = SCRIPT + SIGNATURE.format('FP32[rows,3 , n_1]", y = "BOOL[]').replace("{{", "{")
+    assert catalog(tmp_path, text).find("m").signature.tensors == (
+        InputTensor("x", "FP32", ("rows", 3, "n_1")),
+        InputTensor("y", "BOOL", ()),
+    )
 
 
 def test_a_table_is_a_form_and_what_its_scores_are_of() -> None:

@@ -13,7 +13,8 @@ import psutil
 import pytest
 
 from forebay.local import guard
-from forebay.local.processes import MAX_CRASHES, MAX_FALSE_STARTS, Stage, Supervisor, Task
+from forebay.local.children import Stage, Task
+from forebay.local.processes import MAX_CRASHES, MAX_FALSE_STARTS, Supervisor
 from forebay.runtime.process import EXIT_HOPELESS, EXIT_HUNG
 from forebay.runtime.settings import Settings
 from tests.fixtures.waiting import eventually, eventually_sync

@@ -13,7 +13,13 @@ from forebay.build import layout, source
 from forebay.contract.errors import BuildFailed
 from forebay.contract.network import Pooling
 
-CONFIG = {"hidden_size": 8, "vocab_size": 7, "max_position_embeddings": 512, "pad_token_id": 3}
+CONFIG = {
+    "model_type": "bert",
+    "hidden_size": 8,
+    "vocab_size": 7,
+    "max_position_embeddings": 512,
+    "pad_token_id": 3,
+}
 POOLING = {"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": False}
 MODULES = (
     ("sentence_transformers.models.Transformer", ""),
@@ -161,6 +167,12 @@ def test_an_architecture_that_is_known_passes(folder: Path) -> None:
     assert source.resolve(str(folder)).folder == folder
 
 
+def test_a_relative_folder_is_beside_the_catalog(folder: Path) -> None:
+    assert source.resolve(folder.name, base=folder.parent).folder == folder
+    with pytest.raises(BuildFailed, match=f"{folder.parent}/gone is no folder"):
+        source.resolve("gone", base=folder.parent)
+
+
 def test_the_layout_gives_pooling_limits_and_special_tokens(folder: Path) -> None:
     found = layout.read(folder)
     assert (found.pooling, found.normalize) == (Pooling.MEAN, True)
@@ -236,4 +248,63 @@ def test_a_model_with_parts_that_are_not_supported_is_refused(
 def test_a_broken_file_is_named(folder: Path, name: str) -> None:
     (folder / name).write_text("{")
     with pytest.raises(BuildFailed, match=Path(name).name):
+        layout.read(folder)
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("modules.json", [1]),
+        ("modules.json", [{"idx": 0}]),
+        ("1_Pooling/config.json", []),
+        ("sentence_bert_config.json", {"max_seq_length": "many"}),
+        ("tokenizer_config.json", {"model_max_length": "many"}),
+        ("config_sentence_transformers.json", {"prompts": 7}),
+        ("config.json", {**CONFIG, "num_hidden_layers": "two"}),
+        ("config.json", {**CONFIG, "max_position_embeddings": 3}),
+    ],
+)
+def test_a_file_that_says_something_odd_is_named(folder: Path, file: str, content: Any) -> None:
+    write(folder / file, content)
+    with pytest.raises(BuildFailed, match=file.replace(".", r"\.")):
+        layout.read(folder)
+
+
+def test_a_configuration_may_call_its_fields_otherwise(folder: Path) -> None:
+    write(folder / "config.json", {"model_type": "distilbert", "dim": 12, "vocab_size": 7})
+    assert layout.read(folder).limits.dimensions == 12
+
+
+def test_positions_before_the_first_are_taken_off_the_limit(folder: Path) -> None:
+    for file in ("sentence_bert_config.json", "tokenizer_config.json"):
+        (folder / file).unlink()
+    write(folder / "config.json", {**CONFIG, "model_type": "roberta", "pad_token_id": 1})
+    assert layout.read(folder).limits.max_tokens == 510
+
+
+def test_a_limit_that_stands_for_none_is_none(folder: Path) -> None:
+    (folder / "sentence_bert_config.json").unlink()
+    write(folder / "tokenizer_config.json", {"model_max_length": 10**30})
+    assert layout.read(folder).limits.max_tokens == 512
+
+
+def test_a_prompt_before_every_text_is_refused(folder: Path) -> None:
+    path = folder / "config_sentence_transformers.json"
+    write(path, {"prompts": {"query": "query: "}, "default_prompt_name": None})
+    layout.read(folder)
+    write(path, {"prompts": {"query": "query: ", "no": ""}, "default_prompt_name": "query"})
+    with pytest.raises(BuildFailed, match="the prompt 'query: ' before every text"):
+        layout.read(folder)
+    write(path, {"prompts": {"query": "query: ", "no": ""}, "default_prompt_name": "no"})
+    layout.read(folder)
+
+
+def test_lower_case_is_refused_where_the_tokenizer_does_not_make_it(folder: Path) -> None:
+    write(folder / "sentence_bert_config.json", {"max_seq_length": 64, "do_lower_case": True})
+    layout.read(folder)
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    write(folder / "sentence_bert_config.json", {"do_lower_case": True})
+    with pytest.raises(BuildFailed, match=r"sentence_bert_config\.json .*do_lower_case"):
         layout.read(folder)

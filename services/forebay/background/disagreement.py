@@ -14,6 +14,7 @@ from forebay.contract.rows import (
     Classes,
     Embedding,
     Entailment,
+    Generated,
     NamedTensor,
     Output,
     Spans,
@@ -44,6 +45,7 @@ def difference(one: Output, other: Output) -> tuple[float, bool]:
     tensors     the largest, of one tensor's elements by the        over `LET_PASS`
                 largest of them; 0 or 1 of what is no float
     JSON        0 or 1                                              not equal
+    text        0 or 1                                              not equal
     ==========  ==================================================  ===========================
 
     Returns:
@@ -69,6 +71,8 @@ def difference(one: Output, other: Output) -> tuple[float, bool]:
         case Value(), Value():
             equal = one.json == other.json or _json(one.json) == _json(other.json)
             return (0.0, False) if equal else (MOST_DIFFERENT, True)
+        case Generated(), Generated():
+            return (0.0, False) if one.text == other.text else (MOST_DIFFERENT, True)
         case _:
             return MOST_DIFFERENT, True
 

@@ -8,11 +8,14 @@ import msgspec
 
 from forebay.cli.report import costs
 from forebay.contract.model import BackendName, ModelSpec
+from forebay.contract.rows import Task
 from forebay.inference.backends.base import Backend
 from forebay.inference.backends.load import load
 from forebay.inference.backends.python import PythonModel
 from forebay.inference.backends.tensors import TensorsModel
 from forebay.inference.footprint import measure
+from forebay.inference.generation.load import load as load_generator
+from forebay.inference.generation.protocol import Generator
 from forebay.inference.steps.model import PipelineModel
 from forebay.runtime.catalog import Catalog
 from forebay.runtime.settings import Settings
@@ -38,11 +41,13 @@ def run(settings: Settings, spec: ModelSpec, catalog: Catalog) -> None:
     store = ArtifactStore(settings.home)
     with contextlib.redirect_stdout(sys.stderr):
         # A python model is not told to gateways: what serves may still be the code of before.
-        backend: Backend | PipelineModel
+        backend: Backend | PipelineModel | Generator
         if spec.backend is BackendName.PYTHON:
             backend = PythonModel(spec)
         elif spec.backend is BackendName.PIPELINE:
             backend = PipelineModel(spec, catalog)
+        elif spec.task is Task.GENERATION:
+            backend = load_generator(spec, store)
         else:
             backend = load(spec, store)
         backend.warm()

@@ -13,6 +13,7 @@ from forebay.contract.messages import Computation
 from forebay.contract.messages import UnknownWireVersionError as UnknownWireVersion
 from forebay.contract.prediction import PredictionId
 from forebay.contract.rows import (
+    ChatRow,
     ImageRow,
     PairRow,
     Row,
@@ -144,6 +145,9 @@ def row_text(row: Row) -> str:
             return ", ".join(
                 f"{plain(one.name)} {one.datatype} {list(one.shape)}" for one in tensors
             )
+        case ChatRow(messages=messages):
+            last = messages[-1].content if messages else ""
+            return f"a chat of {len(messages)} messages, the last " + _short(last, '"')
 
 
 def plain(text: str) -> str:
@@ -235,6 +239,8 @@ def _row(row: Row) -> dict[str, Any]:
                     for one in tensors
                 }
             }
+        case ChatRow(messages=messages):
+            return {"messages": [{"role": one.role, "content": one.content} for one in messages]}
 
 
 def _print_json(value: Any) -> None:

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from forebay.cli import flags
+from forebay.cli.cache import cache
 from forebay.cli.dead import dead
 from forebay.cli.models import models
 from forebay.cli.workers import workers
@@ -32,6 +33,7 @@ app = typer.Typer(
 app.add_typer(models, name="models")
 app.add_typer(dead, name="dead")
 app.add_typer(workers, name="workers")
+app.add_typer(cache, name="cache")
 
 INTERRUPTED = 130
 SERVICES = frozenset({"gateway", "worker", "background"})
@@ -185,17 +187,48 @@ def predict(
     ] = False,
     wait_s: Annotated[float, typer.Option("--wait", help="Give up after so many seconds.")] = 60.0,
 ) -> None:
-    """Ask a running gateway for one prediction."""
+    """Ask a running gateway for one prediction; a text is shown while it is generated."""
     from forebay.cli.predict import ask, check_wait, read_input, task_of
     from forebay.cli.show import print_prediction
-    from forebay.local.welcome import Address
+    from forebay.cli.texts import grows, show
 
     check_wait(wait_s)
     settings = flags.configure().settings
-    if url is None:
-        url = Address(settings.host, settings.port).url
-    body = read_input(input_, task_of(model, Path(settings.models_file)))
-    print_prediction(ask(url, model, body, wait_s=wait_s), raw=raw)
+    address = _gateway_url(url, settings)
+    task = task_of(model, Path(settings.models_file))
+    body = read_input(input_, task)
+    if grows(task, body) and not raw:
+        show(address, model, body, wait_s=wait_s)
+    else:
+        print_prediction(ask(address, model, body, wait_s=wait_s), raw=raw)
+
+
+@app.command()
+def chat(
+    model: Annotated[str, typer.Argument(help="Name of a model that generates text.")],
+    url: Annotated[
+        str | None, typer.Option("--url", help="The gateway's URL, if not on this machine.")
+    ] = None,
+    system: Annotated[
+        str | None, typer.Option("--system", help="What the model is told before anything else.")
+    ] = None,
+    wait_s: Annotated[
+        float, typer.Option("--wait", help="Give up after so many seconds of silence.")
+    ] = 60.0,
+) -> None:
+    """Chat with a model, a message a line, until the input ends. Ctrl-C ends an answer."""
+    from forebay.cli.predict import check_wait
+    from forebay.cli.texts import converse
+
+    check_wait(wait_s)
+    address = _gateway_url(url, flags.configure().settings)
+    converse(address, model, system=system, wait_s=wait_s)
+
+
+def _gateway_url(given: str | None, settings: Settings) -> str:
+    from forebay.local.welcome import Address
+
+    return Address(settings.host, settings.port).url if given is None else given
 
 
 @app.command()

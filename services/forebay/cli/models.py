@@ -1,5 +1,6 @@
 """`forebay models`: build them, say what is built and what they take; what a catalog may hold."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +9,7 @@ import typer
 from forebay.cli import flags
 from forebay.cli.assess import assess
 from forebay.cli.tune import tune
-from forebay.contract.errors import InvalidInput
+from forebay.contract.errors import BuildFailed, ForebayError, InvalidInput
 from forebay.runtime.settings import Configuration, Settings
 
 models = typer.Typer(
@@ -38,12 +39,23 @@ def build(
     catalog = catalogs.read(Path(settings.models_file))
     if everything == (name is not None):
         raise InvalidInput("Name one model to build, or say --all.")
-    specs = list(catalog.served.values()) if name is None else [catalog.find(name)]
-    for spec in specs:
+    if name is not None:
+        spec = catalog.find(name)
         if spec.is_built:
             run(settings, spec)
-        elif name:
+        else:
             print(f"{name} needs no artifact: there is nothing to build.")
+        return
+    failed: list[str] = []
+    for spec in catalog.served.values():
+        try:
+            if spec.is_built:
+                run(settings, spec)
+        except ForebayError as error:
+            print(f"{spec.name}: {error.message}", file=sys.stderr)
+            failed.append(spec.name)
+    if failed:
+        raise BuildFailed(f"Not built: {', '.join(failed)}. The others were.")
 
 
 @models.command("list")

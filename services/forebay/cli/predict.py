@@ -1,10 +1,12 @@
 """A small client of the native job API, on the standard library alone."""
 
 import base64
+import contextlib
 import http.client
 import json
 import math
 import time
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any, cast
 from urllib import error, parse, request
@@ -81,7 +83,7 @@ def ask(url: str, model: str, input_: object, *, wait_s: float) -> dict[str, Any
     base = f"{check_url(url)}/v1/predictions"
     deadline = time.monotonic() + wait_s
     prefer = max(1, min(int(wait_s), LONGEST_PREFER_S))
-    prediction = _call(
+    prediction = ask_for(
         base,
         body={"version": model, "input": input_},
         headers={"Prefer": f"wait={prefer}"},
@@ -90,7 +92,7 @@ def ask(url: str, model: str, input_: object, *, wait_s: float) -> dict[str, Any
     while prediction["status"] not in TERMINAL and time.monotonic() < deadline:
         time.sleep(POLL_S)
         id_ = parse.quote(str(prediction["id"]))
-        prediction = _call(f"{base}/{id_}", timeout_s=MARGIN_S)
+        prediction = ask_for(f"{base}/{id_}", timeout_s=MARGIN_S)
     return prediction
 
 
@@ -99,7 +101,7 @@ def read_input(text: str, task: Task | None) -> object:
 
     Args:
         text: a text, or the whole input as a JSON object; for a python model also a list of them,
-            for one of images also the path of a file.
+            for one of images also the path of a file. One that generates is asked it as a chat.
         task: the model's, if it is known here; it says which field a text goes to.
 
     Raises:
@@ -117,6 +119,9 @@ def read_input(text: str, task: Task | None) -> object:
             'This model takes tensors, as a JSON object: {"NAME": [[1.0, 2.0]]}. `forebay models '
             "check` lists their names."
         )
+    if first != "{" and task is Task.GENERATION:
+        # The most likely text: what small models draw by chance soon makes no sense.
+        return {"messages": [{"role": "user", "content": text}], "temperature": 0}
     if first != "{" and (first != "[" or task not in (Task.PYTHON, Task.PIPELINE)):
         return {"value" if task is Task.ECHO else "text": text}
     try:
@@ -148,13 +153,43 @@ def task_of(model: str, models_file: Path) -> Task | None:
         return None
 
 
-def _call(
+def ask_for(
     url: str,
     *,
     body: dict[str, Any] | None = None,
     headers: dict[str, str] | None = None,
     timeout_s: float,
 ) -> dict[str, Any]:
+    """One request whose answer is a prediction; a POST if it has a body.
+
+    Raises:
+        InvalidInput: the body can't be sent as JSON.
+        Unavailable: no gateway answers there.
+        ForebayError: the gateway refused; its words.
+    """
+    with answered(url, body=body, headers=headers, timeout_s=timeout_s) as answer:
+        try:
+            return _prediction(json.load(answer))
+        except (ValueError, RecursionError) as fault:
+            raise Unavailable(f"What answers at {url} is no Forebay gateway: {fault}.") from fault
+
+
+@contextlib.contextmanager
+def answered(
+    url: str,
+    *,
+    body: dict[str, Any] | None = None,
+    headers: dict[str, str] | None = None,
+    timeout_s: float,
+) -> Generator[http.client.HTTPResponse]:
+    """One request, and its answer while it comes; raises what `ask_for` does.
+
+    Args:
+        url: where.
+        body: makes it a POST.
+        headers: further ones.
+        timeout_s: longest wait for the next bytes.
+    """
     data = None if body is None else _encode(body)
     head = {"Content-Type": "application/json", "Accept": "application/json", **(headers or {})}
     try:
@@ -162,7 +197,9 @@ def _call(
             request.Request(url, data=data, headers=head),  # noqa: S310
             timeout=timeout_s,
         ) as answer:
-            return _prediction(json.load(answer))
+            yield answer
+    except BrokenPipeError:
+        raise  # whoever read what was printed of it, not the gateway
     except error.HTTPError as fault:
         raise ForebayError(_refusal(fault)) from fault
     except (OSError, http.client.HTTPException) as fault:
@@ -170,7 +207,7 @@ def _call(
         raise Unavailable(
             f"No gateway answers at {url}: {reason}. Start one with `forebay up`."
         ) from fault
-    except (ValueError, RecursionError) as fault:
+    except ValueError as fault:
         raise Unavailable(f"What answers at {url} is no Forebay gateway: {fault}.") from fault
 
 
@@ -197,15 +234,18 @@ def _prediction(answer: object) -> dict[str, Any]:
 
 
 def _refusal(fault: error.HTTPError) -> str:
-    """The gateway's own words, from a body as RFC 9457 has it; else just the status."""
+    """The gateway's own words, as RFC 9457 or OpenAI has them; else just the status."""
     try:
         problem = json.load(fault)
+        if "error" in problem:
+            return str(problem["error"]["message"])
         return str(problem.get("detail") or problem["title"])
     except (
         ValueError,
         RecursionError,
         KeyError,
         AttributeError,
+        TypeError,
         OSError,
         http.client.HTTPException,
     ):

@@ -12,13 +12,13 @@ from forebay.assess.forms.load import form_of
 from forebay.assess.lines import Lines
 from forebay.assess.local import MOST_ROWS
 from forebay.assess.profile.run import Cost, Profile, of_tokens, profile
-from forebay.assess.rows import rows_of_texts, shipped_rows
+from forebay.assess.rows import rows_of_lines, rows_of_texts, rows_to_profile
 from forebay.cli.show import print_table
 from forebay.contract.errors import ForebayError, InvalidInput
-from forebay.contract.model import ModelSpec
+from forebay.contract.model import BackendName, ModelSpec
 from forebay.contract.rows import Row
 from forebay.gateway.dialects.replicate.inputs import rows_of
-from forebay.inference.backends.base import Backend
+from forebay.inference.backends.base import Backend, OfTensors
 from forebay.runtime.settings import Settings
 from forebay.storage.artifacts import ArtifactStore
 
@@ -64,6 +64,11 @@ def _profile(
     tokens: int | None,
     trace: Path | None,
 ) -> Profile:
+    if spec.backend is BackendName.PIPELINE:
+        raise InvalidInput(
+            f"{spec.name!r} is a pipeline: its time goes into its steps, on lanes of their own. "
+            f"Profile these: {', '.join(spec.steps)}."
+        )
     backend = artifacts.warm(spec, store)
     try:
         rows = _rows(spec, store, backend, file, samples=samples)
@@ -80,24 +85,28 @@ def _rows(
     if file is not None and samples:
         raise InvalidInput("Say --rows or --samples, and not both.")
     if file is not None:
-        return _read(spec, file)
-    if samples and spec.is_built:
-        return rows_of_texts(spec.task, store.open(spec.name).manifest.samples)
-    return shipped_rows(spec.task, backend)
+        return _read(spec, backend, file)
+    if samples and spec.is_built and (texts := store.open(spec.name).manifest.samples):
+        return rows_of_texts(spec.task, texts)
+    return rows_to_profile(spec.task, backend)
 
 
-def _read(spec: ModelSpec, file: Path) -> list[Row]:
-    """Rows of a data file, as `evaluate` takes one, or of a file of one text a line."""
+def _read(spec: ModelSpec, backend: Backend, file: Path) -> list[Row]:
+    """Rows of a data file, as `evaluate` takes one, or of a text or an image file a line."""
+    tensors = backend.signature if isinstance(backend, OfTensors) else None
     lines, found, form = Lines(file, limit=MOST_LINES), list[Row](), None
     for line in lines:
         try:
             if line.data.startswith(b"{"):
                 if form is None:
-                    form = form_of(spec.task, line.data, truncate=True, tolerance=0.0)
+                    form = form_of(
+                        spec.task, line.data, truncate=True, tolerance=0.0, folder=lines.folder
+                    )
                 input_ = msgspec.json.encode(form.read(line.data, line.number).input)
-                found += rows_of(spec, msgspec.Raw(input_), most=MOST_ROWS).rows
+                asked = rows_of(spec, msgspec.Raw(input_), most=MOST_ROWS, tensors=tensors)
+                found += asked.rows
             else:
-                found += rows_of_texts(spec.task, [line.data.decode()])
+                found += rows_of_lines(spec.task, [line.data.decode()], folder=lines.folder)
         except (InvalidInput, UnicodeDecodeError) as error:
             raise lines.wrong(line.number, str(error)) from error
     return found

@@ -5,7 +5,7 @@ import msgspec
 from forebay.build.pipeline import Built
 from forebay.cli.show import print_table
 from forebay.contract.errors import ArtifactError
-from forebay.contract.manifest import BuildReport, Footprint, Manifest
+from forebay.contract.manifest import BuildReport, Footprint, Manifest, Pace
 from forebay.contract.tensors import TensorSignature
 from forebay.storage.artifacts import ArtifactStore
 
@@ -42,6 +42,8 @@ def print_report(store: ArtifactStore, model: str, *, raw: bool) -> None:
 
 def _print_report(manifest: Manifest, report: BuildReport) -> None:
     print(summary(manifest, report))
+    if report.pace is not None:
+        print(writing(report.pace, report.speed.threads))
     if report.footprint is not None:
         print(costs(report.footprint))
     print_steps(report)
@@ -59,12 +61,30 @@ def summary(manifest: Manifest, report: BuildReport) -> str:
 
 
 def _as_it_is(manifest: Manifest, report: BuildReport, tensors: TensorSignature) -> str:
-    """The same of an ONNX file, which is neither converted nor compared with anything."""
+    """The same of an ONNX file, or of what became one."""
     rows = "rows are batched" if tensors.batched else "each row runs alone"
+    made = report.conversion
+    how = (
+        "the file as it is"
+        if made is None
+        else f"converted by {made.by}, off by {made.difference:.1g} at most in {made.runs} runs"
+    )
     return (
-        f"{manifest.model} {manifest.version}: the file as it is, {report.bytes / 1e6:.1f} MB, "
+        f"{manifest.model} {manifest.version}: {how}, {report.bytes / 1e6:.1f} MB, "
         f"{rows}, {report.speed.rows_s:.0f} rows/s of {list(tensors.sample[0])} one by one; built "
         f"in {report.seconds:.0f} s"
+    )
+
+
+def writing(pace: Pace, threads: int) -> str:
+    """How fast a model writes, and what its texts take, in one line."""
+    return (
+        f"With {threads} threads it writes {pace.tokens_s:.0f} tokens/s of one text, and "
+        f"{pace.rows_tokens_s:.0f} of {pace.rows} at once; the first token of a prompt of "
+        f"{pace.prompt_tokens} comes after {pace.first_token_ms:.0f} ms. A token's keys and values "
+        f"take {pace.token_bytes / 1e3:.0f} kB: {pace.slot_bytes / 1e6:.0f} MB for a slot of "
+        f"{pace.context:,} tokens, and {pace.slots * pace.slot_bytes / 1e6:.0f} MB for all "
+        f"{pace.slots} slots."
     )
 
 
@@ -106,6 +126,8 @@ def _speed(report: BuildReport) -> str:
         if speed.low is None or speed.high is None
         else f" ({speed.low:.2f} to {speed.high:.2f}, {speed.streams} x {speed.threads} threads)"
     )
+    if report.pace is not None:
+        return f"{speed.ratio:.1f} times as fast as PyTorch in FP32"
     return f"{speed.ratio:.1f} times FP32's speed{spread}"
 
 
@@ -120,6 +142,12 @@ def _close(report: BuildReport) -> str:
         return (
             f"agreement with FP32 {agreement.same:.4f}, mean difference of scores "
             f"{agreement.mean_difference:.4f}, {agreement.variance:.6f} in other company"
+        )
+    if (fluency := report.fluency) is not None:
+        return (
+            f"perplexity {fluency.perplexity:.2f} where full precision has "
+            f"{fluency.full_perplexity:.2f} (ratio {fluency.ratio:.3f}), the same likeliest token "
+            f"on {fluency.same:.1%}, {fluency.company:.0%} of texts alike alone and in company"
         )
     return "nothing measured"
 

@@ -61,6 +61,22 @@ def list_(
         print_table(columns, [row for card in cards for row in _rows(card)])
 
 
+@workers.command("replicas")
+@flags.service("home", "models_file", "redis_url", "key_prefix")
+def replicas(
+    settings: Settings,
+    raw: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Tell of each model how many replicas are ready, how many are wanted, and why."""
+    from forebay.cli.replicas import print_standings, standings
+
+    found = ask(settings, standings(settings))
+    if raw:
+        print(json.dumps(msgspec.to_builtins(found), indent=2, ensure_ascii=False))
+    else:
+        print_standings(found)
+
+
 @workers.command("load")
 @flags.service(*_SETTINGS)
 def load(settings: Settings, worker: Name, model: Model, wait_s: Wait = 60.0) -> None:

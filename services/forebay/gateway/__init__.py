@@ -9,6 +9,7 @@
     protocol   uvicorn's connection, and errors of ours for what its parser refuses
     corked     one system call a response
     http       reading a bounded body and writing one whole answer
+    sse        answers that come event by event
     bodies     JSON into typed structs, and saying what is wrong with it
     errors     the one table from kinds of error to HTTP, and RFC 9457 bodies
     names      what clients call requests that may come again
@@ -16,6 +17,9 @@
     reads      commands to Redis outside the hot path
     dispatch   the one way from rows to a lane and back, behind every dialect
     waits      for what was enqueued, until done, too late, or nobody waits
+    streaming  predictions read while they are generated
+    generation how a text is to be generated, as every dialect says it
+    chats      messages to a row
     pairs      the bound on texts that are put beside several others
     reranking  a query and documents to rows, and back to an order
     zero_shot  a text and labels to rows, and back to scores

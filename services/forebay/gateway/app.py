@@ -15,19 +15,23 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from forebay.contract.errors import ConfigurationError
+from forebay.gateway.caching import Caching
 from forebay.gateway.dialects import cohere, oip, openai, replicate
 from forebay.gateway.dispatch import Dispatch
 from forebay.gateway.errors import NoSuchRoute, fault_of
 from forebay.gateway.health import Health
 from forebay.gateway.http import Exchange, render_problem, respond
 from forebay.gateway.reads import Reads
+from forebay.gateway.registry import Registry
 from forebay.gateway.repeats import Repeats
 from forebay.gateway.repository import Repository
 from forebay.gateway.serving import listen, run
 from forebay.gateway.shadows import Shadows, bounded
 from forebay.gateway.split import Split
 from forebay.gateway.versions import StoredVersions, Versions
+from forebay.lanes.cache import Cache
 from forebay.lanes.claims import Claims
+from forebay.lanes.events import Events
 from forebay.lanes.lane import LaneWriter
 from forebay.lanes.producer import Producer, kept_going
 from forebay.lanes.shadows import Shadows as Books
@@ -143,19 +147,28 @@ def create_app(settings: Settings, catalog: Catalog, *, versions: Versions | Non
         kept_ms=int(settings.unseen_retention_s * 1000),
     )
     repository = Repository(lanes.redis, lanes.keys, reads, lanes.clock)
+    versions = versions or StoredVersions(ArtifactStore(settings.home))
+    caching = Caching(
+        catalog,
+        versions,
+        lookups=lanes.lookups,
+        cache=Cache(lanes.redis, lanes.keys),
+        link=lanes.link,
+        clock=lanes.clock,
+    )
     dispatch = Dispatch(
         settings=settings,
-        catalog=catalog,
-        versions=versions or StoredVersions(ArtifactStore(settings.home)),
+        registry=Registry(catalog, versions, split),
         writer=lanes.writer,
         inbox=lanes.inbox,
         records=lanes.records,
+        events=Events(lanes.redis, lanes.keys),
         canceler=lanes.canceler,
         repeats=Repeats(Claims(lanes.redis, lanes.keys), lanes.records, reads),
         reads=reads,
         clock=lanes.clock,
-        split=split,
         shadows=shadows,
+        caching=caching,
         repository=repository,
     )
     exchange = Exchange(max_body_bytes=settings.max_body_bytes)
@@ -187,6 +200,9 @@ def create_app(settings: Settings, catalog: Catalog, *, versions: Versions | Non
             if shadows:
                 await stack.enter_async_context(kept_going("copies", copies.run))
                 await stack.enter_async_context(kept_going("shadows", shadows.run))
+            if caching:
+                await stack.enter_async_context(kept_going("lookups", lanes.lookups.run))
+                await stack.enter_async_context(kept_going("caching", caching.run))
             if rpc is not None:
                 await rpc.start()
                 stack.push_async_callback(rpc.aclose)

@@ -6,8 +6,7 @@
 whose input and result are therefore kept.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Sequence
 
 import msgspec
 
@@ -21,55 +20,37 @@ from forebay.contract.errors import (
     NotFound,
     Unavailable,
 )
+from forebay.contract.generation import GenerationTable
 from forebay.contract.messages import Reply
-from forebay.contract.model import ModelSpec
+from forebay.contract.model import LaneLimits, ModelSpec
 from forebay.contract.prediction import (
     Lane,
     Prediction,
     PredictionId,
     Status,
-    Timing,
     added_up,
 )
 from forebay.contract.rows import DEFAULT_OPTIONS, Options, Output, Row, Task
-from forebay.contract.tensors import TensorSignature
-from forebay.contract.versions import model_of
+from forebay.gateway.caching import Caching
 from forebay.gateway.errors import DEFAULT_RETRY_S, raised
 from forebay.gateway.names import Name
 from forebay.gateway.reads import Reads
+from forebay.gateway.recall import Asker, Recall
+from forebay.gateway.registry import Registry
 from forebay.gateway.repeats import Repeats
 from forebay.gateway.repository import Repository
 from forebay.gateway.shadows import Shadows
-from forebay.gateway.split import Split, Sticky
-from forebay.gateway.versions import Serving, Versions, find
+from forebay.gateway.split import Sticky
+from forebay.gateway.streaming import Outcome, Stream, Streams
 from forebay.gateway.waits import Waits, WhenGone
+from forebay.gateway.work import work_of
 from forebay.lanes.cancel import Canceler
+from forebay.lanes.events import Events
 from forebay.lanes.lane import LaneWriter, Submission
-from forebay.lanes.parts import identity_of, parts_of
 from forebay.lanes.records import Records, combined_timing
 from forebay.lanes.replies import Inbox
-from forebay.runtime.catalog import Catalog
 from forebay.runtime.clock import Clock
 from forebay.runtime.settings import Settings
-
-MOST_NAMED: Final = 10
-"""Models named in an error."""
-
-
-class Outcome(msgspec.Struct, frozen=True):
-    """What became of a request that nobody has the id of.
-
-    Attributes:
-        outputs: one a row, in order.
-        version: short digest of the artifact that ran.
-        timing: where the time went.
-        of: which version that was, by its name, where the model has several.
-    """
-
-    outputs: Sequence[Output]
-    version: str | None
-    timing: Timing | None
-    of: str | None = None
 
 
 class Dispatch:
@@ -77,17 +58,17 @@ class Dispatch:
 
     Args:
         settings: waits and retentions.
-        catalog: the models there are.
-        versions: which artifacts serve them.
+        registry: finds models.
         writer: the way in.
         inbox: the way out.
         records: predictions as they were stored.
+        events: what they have generated so far.
         canceler: ends those that nobody wants any more.
         repeats: leads requests that come again to the first one's prediction.
         reads: how to ask Redis outside the hot path.
         clock: the server's clock.
-        split: gives requests to versions, where a model has several.
         shadows: copies requests to versions that answer nobody.
+        caching: answers what was answered before.
         repository: knows what is unloaded.
     """
 
@@ -95,23 +76,22 @@ class Dispatch:
         self,
         *,
         settings: Settings,
-        catalog: Catalog,
-        versions: Versions,
+        registry: Registry,
         writer: LaneWriter,
         inbox: Inbox,
         records: Records,
+        events: Events,
         canceler: Canceler,
         repeats: Repeats,
         reads: Reads,
         clock: Clock,
-        split: Split,
         shadows: Shadows,
+        caching: Caching,
         repository: Repository,
     ) -> None:
         self.max_inputs = settings.max_inputs
         self.sync_wait_s = settings.sync_wait_s
-        self._catalog = catalog
-        self._versions = versions
+        self.registry = registry
         self._writer = writer
         self._waits = Waits(writer, inbox, canceler)
         self._records = records
@@ -119,134 +99,12 @@ class Dispatch:
         self._repeats = repeats
         self._reads = reads
         self._clock = clock
-        self._split = split
         self._shadows = shadows
+        self._streams = Streams(self._waits, events, canceler, reads, self._outputs)
+        self._caching = caching
         self._repository = repository
         self._kept_ms = int(settings.result_retention_s * 1000)
         self._unseen_ms = int(settings.unseen_retention_s * 1000)
-
-    @property
-    def models(self) -> Mapping[str, ModelSpec]:
-        """The models there are, by name."""
-        return self._catalog.models
-
-    def model(self, name: str, *, param: str) -> ModelSpec:
-        """A model's spec, or that of one version of it.
-
-        Args:
-            name: in the catalog; or a version, as `versions.find` has it.
-            param: the request field that names it.
-
-        Raises:
-            NotFound: there is none of that name.
-        """
-        spec = self.models.get(name)
-        if spec is not None:
-            return spec
-        if ":" in name:
-            return self.meant(name, param=param)
-        try:
-            return self._catalog.find(name)
-        except NotFound as error:
-            raise NotFound(error.message, param=param) from None
-
-    def version_of(self, spec: ModelSpec, version: str, *, param: str) -> ModelSpec:
-        """A version of a model, by its name or its digest.
-
-        Raises:
-            NotFound: there is no such version.
-            InvalidInput: it is too short to mean one digest.
-        """
-        if spec.versions and version in spec.shares:
-            return self._catalog.version(spec, version)
-        return self.meant(f"{spec.name}:{version}", param=param)
-
-    def model_for(self, task: Task, name: str, *, param: str) -> ModelSpec:
-        """A model's spec, if it does a task.
-
-        Args:
-            task: what is asked of it.
-            name: in the catalog.
-            param: the request field that names it.
-
-        Raises:
-            NotFound: there is none of that name.
-            InvalidInput: its task is another; the message names models that can.
-        """
-        spec = self.model(name, param=param)
-        if spec.task is task:
-            return spec
-        able = sorted(other.name for other in self.models.values() if other.task is task)
-        named = ", ".join(map(repr, able[:MOST_NAMED])) + ", …" * (len(able) > MOST_NAMED)
-        raise InvalidInput(
-            f"{name!r} can't do this: its task is {spec.task.value!r}, and this takes a model of "
-            f"task {task.value!r}"
-            + (f": {named}." if able else ", of which models.toml has none."),
-            param=param,
-        )
-
-    def meant(self, version: str, *, param: str) -> ModelSpec:
-        """The model that `name`, `name:version` or `version` means; see `versions.find`."""
-        return find(self._catalog, self._versions, version, param=param)
-
-    def version(self, prediction: Prediction) -> str:
-        """What a prediction was, or will be, run by.
-
-        That is the version which has answered it; until one has, the one that serves its model;
-        and the model's name where this gateway can't tell.
-        """
-        if prediction.version is not None:
-            return prediction.version
-        spec = self._catalog.served.get(prediction.model)
-        serving = None if spec is None else self._versions.serving(spec)
-        return model_of(prediction.model) if serving is None else serving.version
-
-    def which(self, prediction: Prediction) -> str | None:
-        """The name of the version that a prediction was given to, where its model has several."""
-        model = self.models.get(model_of(prediction.model))
-        return None if model is None else self._of(model, prediction.model)
-
-    def _of(self, model: ModelSpec, served: str) -> str | None:
-        """The name of the version that is served under a name; None if there is but one."""
-        spec = self._catalog.served.get(served) if model.versions else None
-        return None if spec is None else spec.version
-
-    def dimensions(self, spec: ModelSpec) -> int | None:
-        """Length of the model's embeddings; None where this gateway can't tell."""
-        serving = self._versions.serving(spec)
-        return None if serving is None else serving.dimensions
-
-    def serving(self, spec: ModelSpec) -> Serving | None:
-        """What serves a model's own table, or a version; None where this gateway can't tell."""
-        return self._versions.serving(spec)
-
-    def shares(self, spec: ModelSpec) -> Mapping[str, float]:
-        """Shares of a model's versions, per cent.
-
-        Raises:
-            Unavailable: they are not known, as Redis was out of reach all the time.
-        """
-        return self._split.shares(spec) if spec.versions else spec.shares
-
-    def versions_of(self, spec: ModelSpec) -> Sequence[ModelSpec]:
-        """The specs of a model's versions, its own table's first."""
-        several = spec.versions and spec.shares
-        return [self._catalog.version(spec, name) for name in several] or [spec]
-
-    def tensors(self, spec: ModelSpec) -> TensorSignature | None:
-        """Tensors of a model of plain tensors; None of others, or where this gateway can't tell."""
-        serving = self._versions.serving(spec) if spec.task is Task.TENSORS else None
-        return None if serving is None else serving.tensors
-
-    def serving_version(self, spec: ModelSpec) -> str | None:
-        """The version that serves the model; None where this gateway can't tell."""
-        serving = self._versions.serving(spec)
-        return None if serving is None else serving.version
-
-    def serving_versions(self, spec: ModelSpec) -> tuple[str, ...]:
-        """The versions that serve a model, its own table's first, as far as they are known here."""
-        serving = [self._versions.serving(one) for one in self.versions_of(spec)]
-        return tuple(dict.fromkeys(one.version for one in serving if one is not None))
 
     async def run(
         self,
@@ -260,6 +118,7 @@ class Dispatch:
         name: Name | None = None,
         when_gone: WhenGone | None = None,
         sticky: Sticky | None = None,
+        asker: Asker | None = None,
     ) -> Outcome:
         """Run rows for somebody who waits and gets no id.
 
@@ -269,36 +128,57 @@ class Dispatch:
             truncate: cut over-long rows.
             options: what is asked of the outputs.
             lane: where they queue.
-            timeout_s: how long it may take, if that is less than this gateway's own bounds.
+            timeout_s: how long it may take, if that is less than this gateway's own bounds; a text
+                may take its model's.
             name: what the client calls the request, if it may come again.
             when_gone: asks to be told if the client goes away; the rows are then canceled, unless
                 it may come again.
             sticky: tells what the client gives for its requests to stay with one version.
+            asker: says what the client wants of the cache.
 
         Raises:
             ForebayError: by kind, what kept the rows from being run, or one of them from
                 succeeding; `row` is its index.
         """
-        model = spec
-        if model.versions:
-            spec = self._split.served(model, sticky, name)
+        model, spec = spec, self.registry.chosen(spec, sticky, name)
         limits = spec.realtime if lane is Lane.REALTIME else spec.bulk
-        wait_s = min(self.sync_wait_s, limits.deadline_s, timeout_s or self.sync_wait_s)
+        deadline_s = min(self.sync_wait_s, limits.deadline_s)
+        most_s = self.sync_wait_s
+        if spec.task is Task.GENERATION:
+            deadline_s = _patience_s(spec, limits)
+            most_s += deadline_s
+        deadline_s = min(deadline_s, timeout_s or deadline_s)
+        grace_s = 0.0 if timeout_s else min(spec.replicas.grace_s, most_s - deadline_s)
+        wait_s = deadline_s + grace_s
         now_ms = self._clock.now_ms()
-        deadline_ms = max(1, int(wait_s * 1000))
+        deadline_ms, grace_ms = max(1, int(deadline_s * 1000)), int(grace_s * 1000)
         id_ = PredictionId.new(spec.name)
         retain_ms = self._unseen_ms
         if name is not None:
             when_gone, retain_ms = None, self._kept_ms
-            id_, earlier = await self._again(name, id_, deadline_ms, wait_s)
+            id_, earlier = await self._again(name, id_, deadline_ms + grace_ms, wait_s)
             if earlier is not None:
-                return _outcome(earlier, wait_s, self._of(model, earlier.model))
-            spec = self._catalog.served.get(id_.model, spec)
-        identity = identity_of(rows, truncate=truncate, options=options) if spec.joins else b""
+                return _outcome(earlier, wait_s, self.registry.of(model, earlier.model))
+            spec = self.registry.served(id_.model) or spec
+        recalled = None
         try:
-            self._repository.check(spec.name)
-            parts = parts_of(
-                rows, now_ms=now_ms, deadline_ms=deadline_ms, truncate=truncate, options=options
+            if spec.cache.enabled:
+                recalled = await self._caching.recall(
+                    spec, id_, rows, truncate=truncate, options=options, asker=asker
+                )
+                if recalled.reply is not None and name is None:
+                    reply = recalled.reply
+                    return Outcome(
+                        reply.outputs, reply.version, None, self.registry.of(model, spec.name)
+                    )
+            identity, parts = work_of(
+                spec,
+                rows,
+                recalled,
+                now_ms=now_ms,
+                deadline_ms=deadline_ms,
+                truncate=truncate,
+                options=options,
             )
             submission = Submission(
                 id_,
@@ -309,10 +189,19 @@ class Dispatch:
                 retain_ms,
                 self._waits.channel,
                 identity=identity,
+                hits=b"" if recalled is None or name is None else recalled.packed,
+                grace_ms=grace_ms,
             )
-            replies = await self._waits.wait(submission, wait_s, when_gone)
-        except (LaneFull, InvalidInput, ModelUnloaded):
+            if recalled is not None and recalled.reply is not None:
+                await self._writer.enqueue(submission)
+                replies: tuple[Reply, ...] = (recalled.reply,)
+            else:
+                self._repository.check(spec.name)
+                replies = await self._waits.wait(submission, wait_s, when_gone)
+        except (LaneFull, InvalidInput, ModelUnloaded) as error:
             await self._refused(name, id_)
+            if recalled is not None:
+                recalled.place(error)
             raise
         if not replies:
             if self._waits.abandoned:
@@ -328,12 +217,14 @@ class Dispatch:
             )
         first = replies[0]
         if first.status is not Status.SUCCEEDED:
-            raise raised(first.error)
-        if model.versions:
+            raise raised(first.error if recalled is None else recalled.placed(first.error))
+        if model.versions and (recalled is None or recalled.ran_whole):
             self._shadows.copy(model, id_, parts)
         outputs = await self._outputs(replies)
+        if recalled is not None:
+            outputs = self._caching.learn(spec, recalled, first.version, outputs)
         timing = first.timing if len(replies) == 1 else combined_timing(replies)
-        return Outcome(outputs, first.version, timing, self._of(model, spec.name))
+        return Outcome(outputs, first.version, timing, self.registry.of(model, spec.name))
 
     async def create(
         self,
@@ -348,6 +239,8 @@ class Dispatch:
         name: Name | None = None,
         when_gone: WhenGone | None = None,
         sticky: Sticky | None = None,
+        stream: bool = False,
+        asker: Asker | None = None,
     ) -> Prediction:
         """Make a prediction that its client can come back to.
 
@@ -359,12 +252,14 @@ class Dispatch:
             truncate: cut over-long rows.
             options: what is asked of the outputs.
             wait_s: how long to wait for the end of it; None doesn't wait at all, and takes the
-                bulk lane.
+                bulk lane unless it is a stream.
             cancel_after_s: end it after so long, if that is sooner than the lane's deadline.
             name: what the client calls the request, if it may come again.
             when_gone: asks to be told if the client goes away. Without a name nobody could come
                 back for the prediction, as it has no id yet; it is then canceled.
             sticky: tells what the client gives for its requests to stay with one version.
+            stream: keep what is generated while it is, for `resume`.
+            asker: says what the client wants of the cache.
 
         Returns:
             The prediction as it ended, or with the status `starting`.
@@ -374,27 +269,37 @@ class Dispatch:
             ModelUnloaded: likewise; only raised where the client waits.
             Unavailable: Redis is out of reach.
         """
-        lane = Lane.BULK if wait_s is None else Lane.REALTIME
-        model = spec
-        if model.versions:
-            spec = self._split.served(model, sticky, name)
-        limits = spec.bulk if wait_s is None else spec.realtime
+        lane = Lane.BULK if wait_s is None and not stream else Lane.REALTIME
+        model, spec = spec, self.registry.chosen(spec, sticky, name)
+        limits = spec.bulk if lane is Lane.BULK else spec.realtime
         now_ms = self._clock.now_ms()
-        deadline_ms = int(min(limits.deadline_s, cancel_after_s or limits.deadline_s) * 1000)
+        # That of a stream is put off once it begins.
+        deadline_s = limits.deadline_s if stream else _patience_s(spec, limits)
+        deadline_ms = int(min(deadline_s, cancel_after_s or deadline_s) * 1000)
+        grace_ms = 0 if cancel_after_s else int(spec.replicas.grace_s * 1000)
         id_ = PredictionId.new(spec.name)
         if name is not None:
             when_gone = None
-            id_, earlier = await self._again(name, id_, deadline_ms, wait_s or 0.0)
+            id_, earlier = await self._again(name, id_, deadline_ms + grace_ms, wait_s or 0.0)
             if earlier is not None:
                 return _shown(earlier, name)
-            spec = self._catalog.served.get(id_.model, spec)
-        identity = identity_of(rows, truncate=truncate, options=options) if spec.joins else b""
+            spec = self.registry.served(id_.model) or spec
         replies: tuple[Reply, ...] = ()
+        recalled = None
         try:
-            if wait_s is not None:
-                self._repository.check(spec.name)
-            parts = parts_of(
-                rows, now_ms=now_ms, deadline_ms=deadline_ms, truncate=truncate, options=options
+            if spec.cache.enabled:
+                recalled = await self._caching.recall(
+                    spec, id_, rows, truncate=truncate, options=options, asker=asker
+                )
+            identity, parts = work_of(
+                spec,
+                rows,
+                recalled,
+                now_ms=now_ms,
+                deadline_ms=deadline_ms,
+                truncate=truncate,
+                options=options,
+                stream=stream,
             )
             submission = Submission(
                 id_,
@@ -406,16 +311,25 @@ class Dispatch:
                 "" if wait_s is None else self._waits.channel,
                 input_json,
                 identity,
+                b"" if recalled is None else recalled.packed,
+                grace_ms,
             )
-            if wait_s is None:
+            if recalled is not None and recalled.reply is not None:
+                await self._writer.enqueue(submission)
+                replies = (recalled.reply,)
+            elif wait_s is None:
                 await self._writer.enqueue(submission)
             else:
+                self._repository.check(spec.name)
                 wait_s = min(wait_s, self.sync_wait_s)
                 replies = await self._waits.wait(submission, wait_s, when_gone)
-        except (LaneFull, InvalidInput, ModelUnloaded):
+        except (LaneFull, InvalidInput, ModelUnloaded) as error:
             await self._refused(name, id_)
+            if recalled is not None:
+                recalled.place(error)
             raise
-        if model.versions and (wait_s is None or _succeeded(replies)):
+        ran = recalled is None or recalled.ran_whole
+        if model.versions and ran and (wait_s is None or _succeeded(replies)):
             self._shadows.copy(model, id_, parts)
         if not replies:
             made = Prediction(
@@ -426,8 +340,132 @@ class Dispatch:
                 deadline_at_ms=now_ms + deadline_ms,
             )
         else:
-            made = await self._ended(id_, replies, created_at_ms=now_ms, deadline_ms=deadline_ms)
+            made = await self._ended(
+                id_,
+                replies,
+                created_at_ms=now_ms,
+                deadline_ms=deadline_ms,
+                spec=spec,
+                recalled=recalled,
+            )
         return _shown(made, name)
+
+    async def stream(
+        self,
+        spec: ModelSpec,
+        rows: Sequence[Row],
+        *,
+        options: Options,
+        input_json: bytes = b"",
+        kept: bool = False,
+        after: int = 0,
+        name: Name | None = None,
+        sticky: Sticky | None = None,
+    ) -> Stream:
+        """Run rows of a model that generates, for somebody who reads while it does.
+
+        What keeps them from being run is raised by the stream, before its first chunk.
+
+        Args:
+            spec: the model.
+            rows: at least one, as many as one worker takes.
+            options: what is asked of the outputs.
+            input_json: the input as the client sent it, kept with the prediction.
+            kept: the client can come back for it, so it goes on when the stream is closed; else
+                it is canceled then.
+            after: sequence of the last chunk that a client has which comes again.
+            name: what the client calls the request, if it may come again; it is kept then. Who
+                comes again reads the prediction of the first, after what it has.
+            sticky: tells what the client gives for its requests to stay with one version.
+
+        Raises:
+            InvalidInput: there are more rows than one worker takes.
+            NotFound: there is nothing to go on with after `after`.
+            ModelUnloaded: the model is; nothing was enqueued.
+            Unavailable: Redis is out of reach.
+        """
+        model, spec = spec, self.registry.chosen(spec, sticky, name)
+        wait_s = min(self.sync_wait_s, spec.realtime.deadline_s)
+        run_s = spec.generation.timeout_s
+        deadline_ms = max(1, int(wait_s * 1000))
+        now_ms = self._clock.now_ms()
+        grace_ms = int(spec.replicas.grace_s * 1000)
+        _, parts = work_of(
+            spec,
+            rows,
+            None,
+            now_ms=now_ms,
+            deadline_ms=deadline_ms,
+            truncate=False,
+            options=options,
+            stream=True,
+        )
+        id_ = PredictionId.new(spec.name)
+        if name is not None:
+            kept = True
+            ttl_ms = deadline_ms + grace_ms + self._kept_ms
+            claimed = await self._repeats.claim(name, id_, ttl_ms=ttl_ms)
+            if claimed != id_ and await self._repeats.follow(claimed, 0.0) is not None:
+                return await self._resumed(claimed, after=after)
+            id_ = claimed
+            spec = self.registry.served(id_.model) or spec
+        if after:
+            await self._refused(name, id_)
+            raise NotFound(
+                "There is no stream to go on with, or no longer: it takes the Idempotency-Key of "
+                "the request that began it. Leave Last-Event-ID out to begin anew.",
+                param="Last-Event-ID",
+            )
+        try:
+            self._repository.check(spec.name)
+        except ModelUnloaded:
+            await self._refused(name, id_)
+            raise
+        submission = Submission(
+            id_,
+            Lane.REALTIME,
+            parts,
+            now_ms,
+            deadline_ms,
+            self._kept_ms if kept else self._unseen_ms,
+            self._waits.channel,
+            input_json if kept else b"",
+            grace_ms=grace_ms,
+        )
+        return self._streams.open(
+            submission,
+            rows=len(rows),
+            wait_s=wait_s + grace_ms / 1000,
+            run_s=run_s,
+            of=self.registry.of(model, spec.name),
+            kept=kept,
+        )
+
+    async def resume(self, text: str, *, after: int = 0) -> Stream:
+        """Read what a prediction generates, or has generated, on from an event of it.
+
+        Args:
+            text: its id.
+            after: sequence of the last chunk that the client has; 0 if it has none.
+
+        Raises:
+            InvalidInput: `after` can't be.
+            NotFound: there is no such prediction, or its retention is over.
+            Unavailable: Redis is out of reach.
+        """
+        return await self._resumed(await self._meant(text), after=after)
+
+    async def _resumed(self, id_: PredictionId, *, after: int) -> Stream:
+        spec = self.registry.served(id_.model)
+        stream = await self._streams.resume(
+            id_,
+            after=after,
+            run_s=GenerationTable().timeout_s if spec is None else spec.generation.timeout_s,
+            of=self.registry.named(id_.model),
+        )
+        if stream is None:
+            raise NotFound(f"There is no prediction {id_.text!r}, or no longer.")
+        return stream
 
     async def prediction(self, text: str) -> Prediction:
         """A prediction by its id.
@@ -476,10 +514,10 @@ class Dispatch:
             await self._repeats.release(name, id_)
 
     async def _again(
-        self, name: Name, id_: PredictionId, deadline_ms: int, wait_s: float
+        self, name: Name, id_: PredictionId, within_ms: int, wait_s: float
     ) -> tuple[PredictionId, Prediction | None]:
         """Claim a name; returns the id it stands for, and its prediction if there is one."""
-        claimed = await self._repeats.claim(name, id_, ttl_ms=deadline_ms + self._kept_ms)
+        claimed = await self._repeats.claim(name, id_, ttl_ms=within_ms + self._kept_ms)
         if claimed == id_:
             return id_, None
         try:
@@ -496,13 +534,19 @@ class Dispatch:
         *,
         created_at_ms: int,
         deadline_ms: int,
+        spec: ModelSpec,
+        recalled: Recall | None,
     ) -> Prediction:
         first = replies[0]
         outputs: Sequence[Output] = ()
         status, error = first.status, first.error
+        if recalled is not None:
+            error = recalled.placed(error)
         if status is Status.SUCCEEDED:
             try:
                 outputs = await self._outputs(replies)
+                if recalled is not None:
+                    outputs = self._caching.learn(spec, recalled, first.version, outputs)
             except ForebayError as lost:
                 if lost.kind is not ErrorKind.INTERNAL:
                     raise
@@ -534,6 +578,13 @@ class Dispatch:
             raise ForebayError(
                 "The result was too large to be sent at once, and is gone."
             ) from None
+
+
+def _patience_s(spec: ModelSpec, limits: LaneLimits) -> float:
+    """How long a prediction may take of which nothing is told before its end, seconds."""
+    if spec.task is Task.GENERATION:
+        return limits.deadline_s + spec.generation.timeout_s
+    return limits.deadline_s
 
 
 def _succeeded(replies: Sequence[Reply]) -> bool:

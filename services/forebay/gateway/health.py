@@ -122,6 +122,8 @@ class Health:
                     "name": "forebay",
                     "models": sorted(set(map(model_of, self._models))),
                     "endpoints": [
+                        "POST /v1/chat/completions",
+                        "POST /v1/completions",
                         "POST /v1/embeddings",
                         "POST /v1/rerank",
                         "POST /v1/moderations",
@@ -129,6 +131,7 @@ class Health:
                         "GET /v1/models/{id}",
                         "POST /v1/predictions",
                         "GET /v1/predictions/{id}",
+                        "GET /v1/predictions/{id}/stream",
                         "GET /v2",
                         "GET /v2/models/{model}",
                         "POST /v2/models/{model}/infer",

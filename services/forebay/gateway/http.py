@@ -1,5 +1,7 @@
 """The gateway's own HTTP: read a bounded body, hand it to a handler, write one whole answer.
 
+Answers that come event by event are in `sse`.
+
 The endpoints are plain ASGI: no Request or Response objects and no middleware between the server
 and the handler (decision 0003).
 """
@@ -15,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from forebay.contract.errors import ForebayError
 from forebay.contract.prediction import Timing
+from forebay.gateway.cache_control import CACHE_STATUS_HEADER
 from forebay.gateway.errors import (
     Fault,
     MethodNotAllowed,
@@ -25,6 +28,7 @@ from forebay.gateway.errors import (
 )
 from forebay.gateway.names import Name, fingerprint, key_of
 from forebay.gateway.split import STICKY_HEADER, VERSION_HEADER
+from forebay.gateway.sse import EVENTS, EventStream, Streaming
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +40,9 @@ PROBLEM: Final[Header] = (b"content-type", b"application/problem+json")
 
 WHEN_GONE: Final = "forebay.when_gone"
 """Key in the ASGI scope: what the connection calls when it is lost before the answer is sent."""
+
+CACHE_STATUS: Final = "forebay.cache_status"
+"""Key in the ASGI scope: what `Cache-Status` is to say; not there where no cache was asked."""
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -87,6 +94,18 @@ class Call(msgspec.Struct, frozen=True):
         """
         return self.header(STICKY_HEADER).decode("latin-1") or user or ""
 
+    def cache_control(self) -> str:
+        """What the client says of caching."""
+        return self.header(b"cache-control").decode("latin-1")
+
+    def caller(self) -> bytes:
+        """The API key as the client sends it, with its scheme; empty if it sends none."""
+        return self.header(b"authorization")
+
+    def tell_cache(self, status: str) -> None:
+        """Say in `Cache-Status` what the cache has done."""
+        self.scope[CACHE_STATUS] = status.encode()
+
     @property
     def base_url(self) -> str:
         """Scheme and host as the client wrote them."""
@@ -110,7 +129,7 @@ class Answer(msgspec.Struct, frozen=True):
     headers: tuple[Header, ...] = ()
 
 
-Handler = Callable[[Call], Awaitable[Answer]]
+Handler = Callable[[Call], Awaitable[Answer | EventStream]]
 RenderFault = Callable[[Fault, str], Answer]
 """Renders a fault in a dialect; the second argument is the request's id."""
 
@@ -177,7 +196,27 @@ class Endpoint:
             answer = self._render(fault_of(error), request_id)
         except Exception as error:
             answer = self._render(unexpected(error, request_id), request_id)
+        if isinstance(answer, EventStream):
+            await self._stream(scope, answer, send, request_id)
+            return
+        status = scope.get(CACHE_STATUS)
+        if status is not None:
+            headers = (*answer.headers, (CACHE_STATUS_HEADER, status))
+            answer = msgspec.structs.replace(answer, headers=headers)
         await respond(send, answer, request_id)
+
+    async def _stream(self, scope: Scope, answer: EventStream, send: Send, request_id: str) -> None:
+        if scope["method"] == "HEAD":
+            await respond(send, Answer(b"", content_type=EVENTS), request_id)
+            return
+
+        async def refuse(fault: Fault) -> None:
+            await respond(send, self._render(fault, request_id), request_id)
+
+        def when_gone(tell: Callable[[], None]) -> None:
+            scope[WHEN_GONE] = tell
+
+        await Streaming(answer, send, request_id, refuse=refuse).run(when_gone)
 
 
 async def respond(send: Send, answer: Answer, request_id: str) -> None:

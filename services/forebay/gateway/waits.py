@@ -9,10 +9,11 @@ from collections.abc import Callable
 from typing import Final
 
 from forebay.contract.messages import Reply
+from forebay.contract.prediction import PredictionId
 from forebay.gateway.errors import ClientGone
 from forebay.lanes.cancel import Canceler
 from forebay.lanes.lane import LaneWriter, Submission
-from forebay.lanes.replies import Inbox, Waiter
+from forebay.lanes.replies import Ear, Inbox, Waiter
 
 WRITE_POLL_S: Final = 0.02
 """How often a wait that has run out looks whether the write is through."""
@@ -51,26 +52,47 @@ class Waits:
             ClientGone: there is nobody to be told. What was enqueued is canceled.
             ForebayError: by kind, why it could not be enqueued.
         """
-        waiter = self._inbox.expect(submission.id, len(submission.parts))
+        waiter = self.begin(submission.id, len(submission.parts))
         timer = None
-        self._waiting.add(waiter)
         if when_gone is not None:
             when_gone(functools.partial(self._gone, waiter))
         try:
-            self._writer.submit(submission, waiter.submitted)
-            timer = asyncio.get_running_loop().call_later(wait_s, _stop_waiting, waiter)
+            self.submit(submission, waiter)
+            timer = asyncio.get_running_loop().call_later(wait_s, stop_waiting, waiter)
             return await waiter.future
         finally:
             if timer is not None:
                 timer.cancel()
-            self._waiting.discard(waiter)
-            self._inbox.forget(waiter)
+            self.end(waiter)
+
+    def begin(self, id_: PredictionId, parts: int, *, ear: Ear | None = None) -> Waiter:
+        """Begin to wait for a prediction that is about to be submitted, or is there already."""
+        waiter = self._inbox.expect(id_, parts, ear=ear)
+        self._waiting.add(waiter)
+        return waiter
+
+    def submit(self, submission: Submission, waiter: Waiter) -> None:
+        """Enqueue what is waited for."""
+        self._writer.submit(submission, waiter.submitted)
+
+    async def look(self, waiter: Waiter) -> None:
+        """Read at once what is recorded of a prediction that is there already.
+
+        Raises:
+            redis.exceptions.RedisError: Redis is out of reach.
+        """
+        await self._inbox.look(waiter)
+
+    def end(self, waiter: Waiter) -> None:
+        """Wait no more."""
+        self._waiting.discard(waiter)
+        self._inbox.forget(waiter)
 
     def abandon(self) -> None:
         """End all waits, as if their time were over."""
         self.abandoned = True
         for waiter in tuple(self._waiting):
-            _stop_waiting(waiter)
+            stop_waiting(waiter)
 
     def _gone(self, waiter: Waiter) -> None:
         """The client who waits has gone: nobody wants it any more."""
@@ -84,7 +106,7 @@ class Waits:
         waiter.future.set_exception(ClientGone())
 
 
-def _stop_waiting(waiter: Waiter) -> None:
+def stop_waiting(waiter: Waiter) -> None:
     """End a wait without replies, once it is known that the prediction is on its lane.
 
     A client must not get the id of a prediction whose write may still fail. Its fate is known
@@ -95,4 +117,4 @@ def _stop_waiting(waiter: Waiter) -> None:
     if waiter.enqueued:
         waiter.future.set_result(())
     else:
-        asyncio.get_running_loop().call_later(WRITE_POLL_S, _stop_waiting, waiter)
+        asyncio.get_running_loop().call_later(WRITE_POLL_S, stop_waiting, waiter)

@@ -16,7 +16,8 @@ from typing import Final
 
 from forebay.contract.errors import ConfigurationError
 from forebay.local.checks import BusyError, reason
-from forebay.local.processes import GUARD_GRACE_S, Stage
+from forebay.local.children import Stage
+from forebay.local.processes import GUARD_GRACE_S
 
 LOCK: Final = "up.lock"
 URL_FILE: Final = "redis-url"

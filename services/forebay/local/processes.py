@@ -13,13 +13,11 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
-from enum import IntEnum
+from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
-
 from forebay.contract.errors import Unavailable
+from forebay.local.children import Child, Stage, Task
 from forebay.runtime.process import EXIT_HOPELESS
 
 log = logging.getLogger(__name__)
@@ -54,33 +52,6 @@ MAX_LINE_BYTES = 65_536
 """A longer line of a child's output is passed on in pieces."""
 
 
-class Stage(IntEnum):
-    """The order in which children stop: nothing new comes in, then what is there is finished."""
-
-    GATEWAY = 0
-    WORKERS = 1
-    BACKGROUND = 2
-    SERVER = 3
-
-
-class Task(msgspec.Struct, frozen=True):
-    """A process to keep running.
-
-    Attributes:
-        name: shown before its output.
-        command: program and arguments.
-        stage: when it stops.
-        env: its environment.
-        log: the file it logs to, if that isn't its output.
-    """
-
-    name: str
-    command: tuple[str, ...]
-    stage: Stage
-    env: Mapping[str, str]
-    log: Path | None = None
-
-
 class Supervisor:
     """Keeps processes running until it is told to drain.
 
@@ -97,11 +68,10 @@ class Supervisor:
         self._drain_s = drain_s
         self._show = show
         self._lock = lock
-        self._draining = asyncio.Event()
+        self._draining = False
         self._settled = False
         self._given_up: asyncio.Future[Unavailable] = asyncio.get_running_loop().create_future()
-        self._children: dict[str, tuple[Task, asyncio.Task[None]]] = {}
-        self._running: dict[str, asyncio.subprocess.Process] = {}
+        self._children: dict[str, Child] = {}
         self._guard: asyncio.subprocess.Process | None = None
 
     async def open(self) -> None:
@@ -116,8 +86,33 @@ class Supervisor:
 
     def start(self, task: Task) -> None:
         """Start a process, and keep it running."""
-        keeper = asyncio.create_task(self._keep(task), name=f"keep {task.name}")
-        self._children[task.name] = (task, keeper)
+        child = self._children[task.name] = Child(task, ending=self._draining)
+        child.keeper = asyncio.create_task(self._keep(child), name=f"keep {task.name}")
+
+    def has(self, name: str) -> bool:
+        """Whether a process is kept running; False once it was given up, or stopped."""
+        return self._keeper(name) is not None
+
+    def pid(self, name: str) -> int | None:
+        """Its process id; None while it doesn't run."""
+        child = self._children.get(name)
+        return None if child is None or child.process is None else child.process.pid
+
+    async def stop(self, name: str) -> None:
+        """Stop one process, and wait until it has ended. One that is not kept is no matter."""
+        if self._keeper(name) is None:
+            return
+        child = self._children[name]
+        keeper = child.end()
+        await _first([keeper], self._drain_s + KILL_AFTER_S, None)
+        child.kill()
+        await asyncio.shield(keeper)
+        if self._children.get(name) is child:
+            del self._children[name]
+
+    def _keeper(self, name: str) -> asyncio.Task[None] | None:
+        keeper = self._children[name].keeper if name in self._children else None
+        return None if keeper is None or keeper.done() else keeper
 
     def settled(self) -> None:
         """All have been ready: whoever crashes from now on is started again, however often."""
@@ -133,41 +128,30 @@ class Supervisor:
         Args:
             hurry: once set, what still runs is killed.
         """
-        self._draining.set()
+        self._draining = True
+        for child in self._children.values():
+            child.ending.set()
         for stage in Stage:
-            keepers = [keeper for task, keeper in self._children.values() if task.stage is stage]
-            names = [task.name for task, _ in self._children.values() if task.stage is stage]
-            if not keepers:
+            children = [one for one in self._children.values() if one.task.stage is stage]
+            if not children:
                 continue
-            for name in names:
-                self._signal(name, signal.SIGTERM)
+            keepers = [child.end() for child in children]
             await _first(keepers, self._drain_s + KILL_AFTER_S, hurry)
-            for name in names:
-                if name in self._running:
-                    log.warning("%s did not stop in time and is killed", name)
-                    self._signal(name, signal.SIGKILL)
+            for child in children:
+                child.kill()
             await asyncio.gather(*keepers)
         if self._guard is not None and self._guard.stdin is not None:
             self._guard.stdin.close()
             await self._guard.wait()
 
-    def _signal(self, name: str, number: signal.Signals) -> None:
-        process = self._running.get(name)
-        if process is None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            if number is signal.SIGKILL:
-                os.killpg(process.pid, number)
-            else:
-                process.send_signal(number)
-
-    async def _keep(self, task: Task) -> None:
+    async def _keep(self, child: Child) -> None:
+        task = child.task
         false_starts = 0
         pause_s = FIRST_PAUSE_S
-        while not self._draining.is_set():
+        while not child.ending.is_set():
             started = time.monotonic()
-            code, last_line = await self._run(task)
-            if self._draining.is_set():
+            code, last_line = await self._run(child)
+            if child.ending.is_set():
                 return
             if time.monotonic() - started >= STEADY_S:
                 false_starts, pause_s = 0, FIRST_PAUSE_S
@@ -177,17 +161,23 @@ class Supervisor:
                 false_starts, pause_s = 0, min(pause_s, LONGEST_CRASH_PAUSE_S)
             most = MAX_CRASHES if crashed else MAX_FALSE_STARTS
             if code == EXIT_HOPELESS or false_starts >= most:
-                if not self._given_up.done():
-                    last_line = last_line or _last_line(task.log)
-                    self._given_up.set_result(_given_up(task, code, false_starts, last_line))
+                self._give_up(task, code, false_starts, last_line or _last_line(task.log))
                 return
             log.warning("%s %s; starting it again in %.1f s", task.name, _describe(code), pause_s)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._draining.wait(), pause_s)
+                await asyncio.wait_for(child.ending.wait(), pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
-    async def _run(self, task: Task) -> tuple[int, str]:
+    def _give_up(self, task: Task, code: int, times: int, last_line: str) -> None:
+        error = _given_up(task, code, times, last_line)
+        if not task.vital:
+            log.error("%s", error.message)
+        elif not self._given_up.done():
+            self._given_up.set_result(error)
+
+    async def _run(self, child: Child) -> tuple[int, str]:
         """Run it once; returns its exit code and the last line it said."""
+        task = child.task
         try:
             process = await asyncio.create_subprocess_exec(
                 *task.command,
@@ -201,12 +191,12 @@ class Supervisor:
         except OSError as error:
             return 127, str(error)
         self._watch(f"+{process.pid} {task.stage.value}")
-        self._running[task.name] = process
-        if self._draining.is_set():
-            self._signal(task.name, signal.SIGTERM)
+        child.process = process
+        if child.ending.is_set():
+            child.signal(signal.SIGTERM)
         relay = asyncio.create_task(self._relay(task.name, process))
         code = await process.wait()
-        del self._running[task.name]
+        child.process = None
         # What it may have left behind in its group would hold our pipe open, and more.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)

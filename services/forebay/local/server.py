@@ -1,10 +1,12 @@
 """The embedded server: which program it is, how it is configured, whether it answers."""
 
 import asyncio
+import contextlib
 import importlib.util
 import os
 import platform
 import re
+import secrets
 import shutil
 import socket
 import subprocess
@@ -29,6 +31,9 @@ SHIPPED = Path(__file__).with_name("disk.conf")
 
 ANSWER_TIMEOUT_S = 1.0
 POLL_S = 0.01
+
+_PORTS = range(10_000, 32_768)
+_TRIES = 100
 
 
 class Program(msgspec.Struct, frozen=True):
@@ -83,10 +88,20 @@ def read_version(path: str) -> tuple[int, int] | None:
 
 
 def free_port() -> int:
-    """A TCP port of the loopback interface that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port of the loopback interface that nobody listens on just now.
+
+    By chance, of those that Linux and macOS give to no outgoing connection: one of theirs may be
+    taken by any process that connects somewhere, before it is listened on.
+    """
+    for _ in range(_TRIES):
+        port = secrets.choice(_PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise ConfigurationError(
+        f"No port of 127.0.0.1 could be listened on, of {_TRIES} that were tried from "
+        f"{_PORTS.start} to {_PORTS.stop - 1}."
+    )
 
 
 class EmbeddedServer:

@@ -9,17 +9,21 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final, TypeVar
+
+import msgspec
 
 from forebay.contract.errors import ArtifactError, ForebayError
 from forebay.contract.model import ModelSpec
 from forebay.local.checks import check_port, check_redis
+from forebay.local.children import Stage, Task
 from forebay.local.home import forget_url, hold_home, tell_url, until_left, whole_path
-from forebay.local.processes import Stage, Supervisor, Task
+from forebay.local.processes import Supervisor
 from forebay.local.server import EmbeddedServer
 from forebay.local.welcome import Address, Ready
+from forebay.local.workers import Workers, worker_task
 from forebay.runtime import catalog as catalogs
 from forebay.runtime.catalog import Catalog
 from forebay.runtime.settings import Configuration
@@ -64,6 +68,7 @@ class Up:
         self._announce = announce
         self._began = time.monotonic()
         self._grpc_port = 0
+        self._workers: Workers | None = None
 
     async def run(self) -> int:
         """Start everything and keep it running until SIGINT, SIGTERM or SIGHUP; then drain.
@@ -104,6 +109,8 @@ class Up:
             await _unless(stop, self._serve(supervisor, catalog, server))
         finally:
             log.info("draining")
+            if self._workers is not None:
+                await self._workers.aclose()
             await supervisor.drain(hurry=hurry)
             forget_url(self._home)
         return 0
@@ -187,13 +194,10 @@ class Up:
             tell_url(self._home, url)
         env = self._env(url)
         served = [spec.name for spec in catalog.wanted]
-
-        def start_workers(names: Sequence[str]) -> None:
-            for name in names:
-                supervisor.start(Task(f"worker:{name}", _verb("worker", name), Stage.WORKERS, env))
-
+        there = msgspec.structs.replace(settings, redis_url=url)
+        self._workers = Workers(supervisor, catalog.served, there, env)
         if not self._one_worker:
-            start_workers(served)
+            self._workers.start(served)
         for name, stage, verb in (
             ("gateway", Stage.GATEWAY, _verb("gateway")),
             ("background", Stage.BACKGROUND, _verb("background")),
@@ -207,13 +211,16 @@ class Up:
         late = sorted(live.difference(served))
         served += late
         if self._one_worker:
-            supervisor.start(Task("worker", _verb("worker", *served), Stage.WORKERS, env))
+            supervisor.start(worker_task("worker", served, env))
+            awaited = served
         else:
-            start_workers(late)
+            self._workers.start(late)
+            self._workers.scale(served)
+            awaited = [name for name in served if catalog.served[name].replicas.min]
         address = Address(settings.host, settings.port)
         await until_ready(
             address,
-            served,
+            awaited,
             redis_url=url,
             key_prefix=settings.key_prefix,
             say=log.info,

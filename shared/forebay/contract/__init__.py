@@ -5,6 +5,7 @@ a server. The gateway, the lanes and the workers know one another only through t
 
     errors      what can go wrong, by kind
     model       what `models.toml` says about a model
+    signature   which tensors it says a converted source has
     manifest    what a built artifact says about itself
     steps       which model has which others as its steps
     rows        the units a batch is made of, and what comes out of them

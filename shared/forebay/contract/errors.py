@@ -9,6 +9,7 @@ ForebayError
 │   └── ModelUnloaded  an operator had the model unloaded everywhere
 ├── DeadlineExceeded   the prediction did not end before its deadline
 ├── BackendFailed      the model raised on this row
+├── Interrupted        the worker was lost in the middle of a text that no other can go on with
 ├── StepFailed         a step of a pipeline failed, or refused the row that it was given
 ├── ArtifactError      an artifact is missing, damaged or not what its manifest says
 ├── BuildFailed        a build step failed, or its result is under the bar
@@ -130,6 +131,19 @@ class BackendFailed(ForebayError):  # noqa: N818
     """The model raised while it ran."""
 
     kind = ErrorKind.BACKEND_FAILED
+
+
+class Interrupted(ForebayError):  # noqa: N818
+    """A text was partly told by a worker that is lost, and no other can go on with it."""
+
+    kind = ErrorKind.WORKER_LOST
+
+    def __init__(
+        self,
+        message: str = "The worker that generated this text was lost, and no other can go on with "
+        "it. Send it again.",
+    ) -> None:
+        super().__init__(message)
 
 
 class StepFailed(ForebayError):  # noqa: N818

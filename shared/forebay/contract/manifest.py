@@ -14,9 +14,12 @@ from forebay.contract.image import ImageForm
 from forebay.contract.model import BackendName, Precision
 from forebay.contract.network import Network
 from forebay.contract.rows import Function, Task
+from forebay.contract.signature import Conversion
 from forebay.contract.tensors import TensorSignature
 
 FORMAT_VERSION = 1
+
+_BYTES = {"FP32": 4, "FP16": 2}
 
 
 class FileEntry(msgspec.Struct, frozen=True):
@@ -67,6 +70,42 @@ class Head(msgspec.Struct, frozen=True):
     unknown: int | None = None
 
 
+class Decoder(msgspec.Struct, frozen=True):
+    """How a generating graph is run: ONNX Runtime GenAI's builder names its tensors.
+
+    `input_ids` (rows, new), `attention_mask` (rows, longest), and for each layer
+    `past_key_values.N.key|value` in and `present.N.key|value` out (rows, kv_heads, capacity,
+    head_size); `logits` (rows, new, vocabulary) out.
+
+    Attributes:
+        layers: of attention.
+        kv_heads: heads of keys and values.
+        head_size: numbers a head has for a token.
+        cache_type: of keys and values: `FP32` or `FP16`.
+        context: most tokens of prompt and text together.
+        vocabulary: number of logits.
+        end_ids: tokens that end a text.
+        chat: whether the artifact has a chat template, `chat_template.jinja`.
+        bos: text of the token that begins a text, for the template; likewise `eos`.
+    """
+
+    layers: int
+    kv_heads: int
+    head_size: int
+    cache_type: str
+    context: int
+    vocabulary: int
+    end_ids: tuple[int, ...]
+    chat: bool = False
+    bos: str | None = None
+    eos: str | None = None
+
+    @property
+    def token_bytes(self) -> int:
+        """Memory of one token's keys and values, over all layers."""
+        return self.layers * 2 * self.kv_heads * self.head_size * _BYTES[self.cache_type]
+
+
 class Versions(msgspec.Struct, frozen=True):
     """Versions of the libraries that made the artifact."""
 
@@ -91,6 +130,7 @@ class Manifest(msgspec.Struct, frozen=True):
         network: what the weights are of; None for a graph, which says so itself.
         image: how a model that takes images is fed.
         signature: the graph's tensors, of a model that takes no text.
+        decoder: of a model that generates text.
     """
 
     model: str
@@ -107,6 +147,7 @@ class Manifest(msgspec.Struct, frozen=True):
     network: Network | None = None
     image: ImageForm | None = None
     signature: TensorSignature | None = None
+    decoder: Decoder | None = None
 
     @property
     def digest(self) -> str:
@@ -119,7 +160,7 @@ class Manifest(msgspec.Struct, frozen=True):
             [(f.path, f.sha256) for f in sorted(self.files, key=lambda f: f.path)],
             *(
                 part
-                for part in (self.head, self.network, self.image, self.signature)
+                for part in (self.head, self.network, self.image, self.signature, self.decoder)
                 if part is not None
             ),
         )
@@ -186,8 +227,59 @@ class Agreement(msgspec.Struct, frozen=True):
     variance: float
 
 
+class Fluency(msgspec.Struct, frozen=True):
+    """How close a generating model is to full precision, on a text that nothing is chosen by.
+
+    Attributes:
+        tokens: of the text, each predicted from those before it.
+        perplexity: of the artifact.
+        full_perplexity: of the source in FP32, run by PyTorch.
+        ratio: the second perplexity over the first; 1 is as good as full precision.
+        same: share of the tokens before which both find the same one the likeliest.
+        company: share of prompts that are continued alike alone and among others, greedily.
+    """
+
+    tokens: int
+    perplexity: float
+    full_perplexity: float
+    ratio: float
+    same: float
+    company: float
+
+
+class Pace(msgspec.Struct, frozen=True):
+    """How fast a generating model writes, and what it holds; the bare decode loop, nobody else.
+
+    Attributes:
+        tokens_s: of one text alone.
+        rows: texts at once.
+        rows_tokens_s: of them all together.
+        prompt_tokens: of a short prompt.
+        first_token_ms: from that prompt to its first token, median.
+        token_bytes: memory of one token's keys and values.
+        context: most tokens of a prompt and its text, as the model's table says.
+        slots: likewise.
+    """
+
+    tokens_s: float
+    rows: int
+    rows_tokens_s: float
+    prompt_tokens: int
+    first_token_ms: float
+    token_bytes: int
+    context: int
+    slots: int
+
+    @property
+    def slot_bytes(self) -> int:
+        """Memory of one slot, once it is full."""
+        return self.token_bytes * self.context
+
+
 class Speed(msgspec.Struct, frozen=True):
     """Rows per second of both graphs in one run, bucketed by length, and their ratio.
+
+    Of a model that generates it is tokens per second, of one text alone; PyTorch runs the FP32.
 
     Attributes:
         ratio: the median over rounds in which one graph runs after the other.
@@ -238,6 +330,9 @@ class BuildReport(msgspec.Struct, frozen=True):
         kept_fp32: products in full precision; with `int4-weight-only`, in 8 bits.
         steps: what each step did, in order.
         footprint: what a worker of it costs.
+        fluency: of a model that generates.
+        pace: likewise.
+        conversion: of a source that became an ONNX file.
     """
 
     speed: Speed
@@ -250,3 +345,6 @@ class BuildReport(msgspec.Struct, frozen=True):
     agreement: Agreement | None = None
     steps: tuple[StepReport, ...] = ()
     footprint: Footprint | None = None
+    fluency: Fluency | None = None
+    pace: Pace | None = None
+    conversion: Conversion | None = None

@@ -10,7 +10,9 @@ from typing import TypeVar
 
 import msgspec
 
+from forebay.contract.caching import CacheKeys
 from forebay.contract.errors import ErrorInfo
+from forebay.contract.generation import Chunk
 from forebay.contract.prediction import Status, StepTime, Timing
 from forebay.contract.rows import DEFAULT_OPTIONS, Options, Output, Row
 
@@ -33,6 +35,8 @@ class Computation(msgspec.Struct, frozen=True, omit_defaults=True):
         truncate: cut an over-long row instead of refusing it.
         traceparent: W3C trace context, if the request is sampled.
         options: what is asked of the rows' outputs.
+        stream: somebody reads what is generated while it is.
+        cache: where the outputs are to be kept, if they are.
     """
 
     rows: tuple[Row, ...] = msgspec.field(name="r")
@@ -42,6 +46,8 @@ class Computation(msgspec.Struct, frozen=True, omit_defaults=True):
     truncate: bool = msgspec.field(name="t", default=False)
     traceparent: str | None = msgspec.field(name="tp", default=None)
     options: Options = msgspec.field(name="o", default=DEFAULT_OPTIONS)
+    stream: bool = msgspec.field(name="s", default=False)
+    cache: CacheKeys | None = msgspec.field(name="c", default=None)
     wire: int = msgspec.field(name="v", default_factory=_wire_version)
 
 
@@ -80,14 +86,15 @@ class UnknownWireVersionError(ValueError):
 _encoder = msgspec.msgpack.Encoder()
 _computation = msgspec.msgpack.Decoder(Computation)
 _reply = msgspec.msgpack.Decoder(Reply)
-_replies = msgspec.msgpack.Decoder(tuple[Reply, ...])
+_chunk = msgspec.msgpack.Decoder(Chunk)
+_published = msgspec.msgpack.Decoder(tuple[msgspec.Raw, ...])
 _outputs = msgspec.msgpack.Decoder(tuple[Output, ...])
 
 T = TypeVar("T")
 M = TypeVar("M", Computation, Reply)
 
 
-def encode(message: Computation | Reply) -> bytes:
+def encode(message: Computation | Reply | Chunk) -> bytes:
     """The message as msgpack."""
     return _encoder.encode(message)
 
@@ -116,7 +123,7 @@ def decode_computation(data: bytes) -> Computation:
     return _checked(_decode(_computation, data))
 
 
-def decode_reply(data: bytes) -> Reply:
+def decode_reply(data: bytes | msgspec.Raw) -> Reply:
     """Read one reply, as a record keeps it.
 
     Raises:
@@ -126,18 +133,40 @@ def decode_reply(data: bytes) -> Reply:
     return _checked(_decode(_reply, data))
 
 
-def decode_replies(data: bytes) -> tuple[Reply, ...]:
-    """Read what a reply channel carries: a msgpack array of replies.
+def decode_chunk(data: bytes | msgspec.Raw) -> Chunk:
+    """Read one chunk, as an event stream keeps it.
 
     Raises:
-        msgspec.MsgspecError: these bytes are no array of replies.
-        UnknownWireVersionError: one of them is of another release.
+        msgspec.MsgspecError: these bytes are no chunk.
     """
-    replies = _decode(_replies, data)
-    return tuple(map(_checked, replies))
+    return _decode(_chunk, data)
 
 
-def _decode(decoder: msgspec.msgpack.Decoder[T], data: bytes) -> T:
+def decode_published(data: bytes) -> tuple[Reply | Chunk, ...]:
+    """Read what a reply channel carries: a msgpack array of replies and of chunks.
+
+    Raises:
+        msgspec.MsgspecError: these bytes are no array of these.
+        UnknownWireVersionError: one of the replies is of another release.
+    """
+    return tuple(
+        decode_chunk(one) if _is_array(one) else decode_reply(one)
+        for one in _decode(_published, data)
+    )
+
+
+def decode_replies(data: bytes) -> tuple[Reply, ...]:
+    """The replies alone of what a reply channel carries; raises what `decode_published` does."""
+    return tuple(one for one in decode_published(data) if isinstance(one, Reply))
+
+
+def _is_array(message: msgspec.Raw) -> bool:
+    """Whether it is a chunk, which is an array as msgpack has it, where a reply is a map."""
+    first = memoryview(message)[0]
+    return 0x90 <= first <= 0x9F or first in (0xDC, 0xDD)
+
+
+def _decode(decoder: msgspec.msgpack.Decoder[T], data: bytes | msgspec.Raw) -> T:
     try:
         return decoder.decode(data)
     except (UnicodeDecodeError, RecursionError) as error:

@@ -7,10 +7,14 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from forebay.contract.caching import CacheOptions
 from forebay.contract.execution import CPU, OnnxOptions, TorchOptions
+from forebay.contract.generation import GenerationTable
 from forebay.contract.image import ImageTable
 from forebay.contract.recipe import BuildSpec
+from forebay.contract.replicas import Replicas
 from forebay.contract.rows import Task
+from forebay.contract.signature import CONVERTED, SignatureTable
 from forebay.contract.versions import VERSION_PATTERN, WHOLE, Version
 
 NOT_IN_A_FILE = frozenset({"name", "folder"})
@@ -20,6 +24,12 @@ NAME_PATTERN = "[a-z0-9][a-z0-9._-]{0,62}"
 
 ONNX_FILE = "onnx:"
 """How the source of a model that is an ONNX file begins."""
+
+GGUF_FILE = "gguf:"
+"""How the source of a model that is a GGUF file begins."""
+
+GRAPHS = (ONNX_FILE, *CONVERTED)
+"""How sources begin that are a graph already, or become one just so."""
 
 _NOT_JOINED = frozenset({Task.ECHO, Task.PYTHON, Task.PIPELINE})
 
@@ -34,7 +44,7 @@ class BackendName(StrEnum):
     PIPELINE = "pipeline"
 
 
-_NOT_WATCHED = frozenset({Task.ECHO, Task.PIPELINE})
+_NOT_WATCHED = frozenset({Task.ECHO, Task.PIPELINE, Task.GENERATION})
 _NOT_BUILT = frozenset({BackendName.ECHO, BackendName.PYTHON, BackendName.PIPELINE})
 
 
@@ -45,7 +55,9 @@ class Precision(StrEnum):
     not depend on who shares its batch. `int8-weight-only` and `int4-weight-only` quantize weights
     in blocks and compute in full precision: smaller, not faster. `fp16` and `bf16` compute in 16
     bits, of which `bf16` has FP32's range; `fp16` halves an ONNX graph, but an ONNX Runtime without
-    16-bit kernels, as on most CPUs, computes in full precision.
+    16-bit kernels, as on most CPUs, computes in full precision. `int4` is for generation, where
+    reading the weights takes the time: it quantizes them in blocks of 32, and activations to 8
+    bits; likewise `int8` of a model that generates.
     """
 
     FP32 = "fp32"
@@ -54,17 +66,25 @@ class Precision(StrEnum):
     BF16 = "bf16"
     INT8_WEIGHT_ONLY = "int8-weight-only"
     INT4_WEIGHT_ONLY = "int4-weight-only"
+    INT4 = "int4"
 
 
 PRECISIONS = {
-    BackendName.ONNX: frozenset(Precision) - {Precision.BF16},
+    BackendName.ONNX: frozenset(Precision) - {Precision.BF16, Precision.INT4},
     BackendName.TORCH: frozenset({Precision.FP32, Precision.FP16, Precision.BF16, Precision.INT8}),
 }
 """Precisions that a backend's artifacts come in."""
 
+OF_GENERATION = frozenset({Precision.INT4, Precision.INT8, Precision.FP32})
+"""Those of a model that generates text, on the onnx backend."""
+
 
 UNQUANTIZED = frozenset({Task.IMAGE_CLASSIFICATION, Task.TENSORS})
-"""Tasks whose graphs a build leaves in their own precision (decision 0025)."""
+"""Tasks whose graphs a build leaves in their own precision (decision 0025), unless a folder of an
+image classifier is to have 8 bits (decision 0034)."""
+
+DEFAULTS = {**dict.fromkeys(UNQUANTIZED, Precision.FP32), Task.GENERATION: Precision.INT4}
+"""Precision of a task's models where nothing is said, if it is not `int8`."""
 
 
 class BatchLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -112,8 +132,8 @@ class DriftWatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What workers remember of what they serve, for `forebay models drift`: counts, and no text.
 
     Attributes:
-        watch: whether they do at all. If not given, they do, but for `echo`, and `pipeline`,
-            whose steps are watched.
+        watch: whether they do at all. If not given, they do, but for `echo`, `generation`, and
+            `pipeline`, whose steps are watched.
         sample: share of the rows that is looked at, by chance. Of more than 200 rows a second a
             worker looks at fewer.
         keep_days: for how long a day's counts are kept.
@@ -133,14 +153,16 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         source: where a build takes the weights: a folder, `package:NAME/FOLDER` for weights
             inside an installed Python package, or `hf:owner/name@COMMIT` for those of a hub. An
             ONNX file: `onnx:path/to/file.onnx`, relative to the catalog's folder, or
-            `onnx:package:NAME/FILE.onnx`. For a python model its class:
+            `onnx:package:NAME/FILE.onnx`. What is converted to one: `torchscript:path/to/file.pt`
+            and `savedmodel:path/to/folder`, likewise relative. A
+            GGUF file of a model that generates, likewise: `gguf:`. For a python model its class:
             `path/to/file.py:ClassName`, relative to the catalog's folder, or
             `package.module:ClassName`; likewise for a pipeline, unless it is a mere chain. Empty
             for backends that have none.
         steps: of a pipeline: the models whose lanes its rows go through, in order; with a class,
             those that it may call.
         precision: what a build aims at. If not given, `int8`; but `fp32` for images and tensors,
-            whose graphs are left as they are.
+            whose graphs are left as they are, and `int4` for generation.
         threads: threads of one forward pass; 0 takes all cores. A worker runs as many forward
             passes at once as the cores have room for, so 1 means one on each core: the most rows
             per second for a small model, and hardly slower for a single row.
@@ -156,6 +178,7 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             folder says that itself.
         sample: shapes of the inputs, by name, that a build tries an ONNX file on, where it can't
             find them by itself.
+        signature: the tensors of a TorchScript file, which doesn't say them.
         drift: what workers remember of what they serve.
         build: how its artifact is made.
         version: what this table is called among the versions of the model.
@@ -163,6 +186,9 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         device: where a torch model runs: `cpu`, `cuda`, or `cuda:N` for one of several.
         torch: how the torch backend executes it.
         onnx: how the onnx backend executes it.
+        generation: how its texts grow, if it generates any.
+        replicas: how many workers `forebay up` has for it.
+        cache: what is kept of its outputs, to answer the same again.
         name: what the catalog calls it.
         folder: the catalog's.
     """
@@ -179,6 +205,7 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bulk: BulkLimits = BulkLimits()
     image: ImageTable = ImageTable()
     sample: dict[str, tuple[int, ...]] = {}
+    signature: SignatureTable = SignatureTable()
     drift: DriftWatch = DriftWatch()
     build: BuildSpec = BuildSpec()
     version: str = "default"
@@ -186,6 +213,9 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     device: str = CPU
     torch: TorchOptions = TorchOptions()
     onnx: OnnxOptions = OnnxOptions()
+    generation: GenerationTable = GenerationTable()
+    replicas: Replicas = Replicas()
+    cache: CacheOptions = CacheOptions()
     name: str = ""
     folder: str = ""
     steps: tuple[str, ...] = ()

@@ -9,9 +9,13 @@ import msgspec
 from forebay.contract.class_source import FORM, ClassSource
 from forebay.contract.errors import ConfigurationError
 from forebay.contract.execution import CPU, OnnxOptions, TorchOptions, is_device
+from forebay.contract.generation import GenerationTable
 from forebay.contract.image import ImageTable
 from forebay.contract.model import (
+    GGUF_FILE,
+    GRAPHS,
     NAME_PATTERN,
+    OF_GENERATION,
     ONNX_FILE,
     PRECISIONS,
     UNQUANTIZED,
@@ -21,13 +25,18 @@ from forebay.contract.model import (
 )
 from forebay.contract.recipe import BuildSpec
 from forebay.contract.rows import Task
+from forebay.contract.signature import SAVED_MODEL, TORCHSCRIPT, SignatureTable
 from forebay.contract.versions import VERSION_PATTERN
 
 MAX_SAMPLE: Final = 1_000_000
 """Longest axis of a tensor that a build tries a graph on."""
 
+MAX_CONTEXT: Final = 1_048_576
+"""Most tokens of a prompt and its text."""
+
 _NAME: Final = re.compile(NAME_PATTERN)
 _VERSION: Final = re.compile(VERSION_PATTERN)
+_ECHOED: Final = frozenset({Task.ECHO, Task.GENERATION})
 _WITHOUT_SOURCE: Final = frozenset({BackendName.ECHO, BackendName.PIPELINE})
 _WITH_CLASS: Final = frozenset({BackendName.PYTHON, BackendName.PIPELINE})
 
@@ -47,12 +56,24 @@ def checked(spec: ModelSpec, name: str) -> ModelSpec:
             "and starts with a letter or digit."
         )
     where = f"models.{name}"
-    rules = (*_of_limits(spec), *_of_kind(spec), *_of_execution(spec), *_of_versions(spec))
-    for field, ok, rule in (*rules, *_of_builds(spec), *_of_graphs(spec)):
+    rules = (
+        *_of_limits(spec),
+        *_of_kind(spec),
+        *_of_execution(spec),
+        *_of_versions(spec),
+        *_of_builds(spec),
+        *_of_graphs(spec),
+        *_of_signature(spec),
+        *_of_cache(spec),
+        *_of_decoders(spec),
+        *_of_generation(spec),
+    )
+    for field, ok, rule in rules:
         if not ok:
             raise ConfigurationError(f"{where}.{field}: must be {rule}.")
     spec.build.check(f"{where}.build")
     spec.onnx.check(f"{where}.onnx")
+    spec.replicas.check(f"{where}.replicas")
     return msgspec.structs.replace(spec, name=name)
 
 
@@ -86,7 +107,8 @@ def _of_kind(spec: ModelSpec) -> tuple[Rule, ...]:
         ("source", spec.backend in _WITHOUT_SOURCE or bool(spec.source), "given"),
         (
             "backend",
-            (spec.backend is BackendName.ECHO) == (spec.task is Task.ECHO)
+            (spec.backend is BackendName.ECHO or spec.task is not Task.ECHO)
+            and (spec.backend is not BackendName.ECHO or spec.task in _ECHOED)
             and (spec.backend is BackendName.PYTHON) == (spec.task is Task.PYTHON)
             and (spec.backend is BackendName.PIPELINE) == (spec.task is Task.PIPELINE),
             f"one that runs the task {spec.task.value!r}",
@@ -144,10 +166,29 @@ def _of_builds(spec: ModelSpec) -> tuple[Rule, ...]:
     )
 
 
+def _of_cache(spec: ModelSpec) -> tuple[Rule, ...]:
+    """Rules for the cache."""
+    wrong = spec.cache.wrong()
+    return (
+        (f"cache.{wrong[0] if wrong else ''}", wrong is None, wrong[1] if wrong else ""),
+        (
+            "cache.enabled",
+            spec.task is not Task.PIPELINE or not spec.cache.enabled,
+            "left out: a pipeline answers with what its steps make, and they change without it",
+        ),
+        (
+            "cache.enabled",
+            spec.task is not Task.GENERATION or not spec.cache.enabled,
+            "left out: texts are generated anew, unless the very same is under way",
+        ),
+    )
+
+
 def _of_execution(spec: ModelSpec) -> tuple[Rule, ...]:
     """Rules for what executes it."""
     is_torch, is_onnx = spec.backend is BackendName.TORCH, spec.backend is BackendName.ONNX
-    made = ", ".join(sorted(PRECISIONS[spec.backend])) if spec.backend in PRECISIONS else ""
+    generates = is_onnx and spec.task is Task.GENERATION
+    made = OF_GENERATION if generates else PRECISIONS.get(spec.backend, frozenset())
     return (
         ("device", is_device(spec.device), "`cpu`, `cuda` or `cuda:N`"),
         (
@@ -169,15 +210,16 @@ def _of_execution(spec: ModelSpec) -> tuple[Rule, ...]:
         ("onnx", is_onnx or spec.onnx == OnnxOptions(), "left out of another backend's"),
         (
             "precision",
-            not made or spec.precision in PRECISIONS[spec.backend],
-            f"one that the backend {spec.backend.value!r} has: {made}",
+            not made or spec.precision in made,
+            f"one that the backend {spec.backend.value!r} has for the task "
+            f"{spec.task.value!r}: {', '.join(sorted(made))}",
         ),
     )
 
 
 def _of_graphs(spec: ModelSpec) -> tuple[Rule, ...]:
     """Rules for images and tensors."""
-    wrong, is_file = spec.image.wrong(), spec.source.startswith(ONNX_FILE)
+    wrong, is_file = spec.image.wrong(), spec.source.startswith(GRAPHS)
     images = spec.task is Task.IMAGE_CLASSIFICATION
     shapes = spec.sample.values()
     return (
@@ -185,28 +227,97 @@ def _of_graphs(spec: ModelSpec) -> tuple[Rule, ...]:
         (
             "image",
             spec.image == ImageTable() or (images and is_file),
-            "left out: it is for ONNX files that classify images",
+            "left out: it is for files of graphs that classify images",
         ),
         (
             "image.labels",
             bool(spec.image.labels) or not (images and is_file),
-            "given: what the scores of an ONNX file are of",
+            "given: what the scores of a graph are of",
         ),
-        ("source", not is_file or spec.task in UNQUANTIZED, "no ONNX file for this task"),
+        ("source", not is_file or spec.task in UNQUANTIZED, "no file of a graph for this task"),
         (
             "precision",
-            spec.task not in UNQUANTIZED or spec.precision is Precision.FP32,
-            f"fp32 for the task {spec.task.value!r}: its graph is left as it is",
+            spec.task not in UNQUANTIZED
+            or spec.precision is Precision.FP32
+            or (images and not is_file and spec.precision is Precision.INT8),
+            f"fp32 for the task {spec.task.value!r}: its graph is left as it is; or int8 "
+            "for a folder of an image classifier",
         ),
         (
             "source",
             spec.task is not Task.TENSORS or is_file or spec.backend is not BackendName.ONNX,
-            f"an ONNX file, `{ONNX_FILE}path/to/file.onnx`",
+            f"an ONNX file, `{ONNX_FILE}path/to/file.onnx`, or what is converted to one: "
+            f"`{TORCHSCRIPT}path/to/file.pt`, `{SAVED_MODEL}path/to/folder`",
         ),
         (
             "sample",
             all(0 < side <= MAX_SAMPLE for shape in shapes for side in shape),
             f"shapes of 1 to {MAX_SAMPLE:,} in each dimension",
+        ),
+    )
+
+
+def _of_signature(spec: ModelSpec) -> tuple[Rule, ...]:
+    """Rules for what a TorchScript file takes: an image, or what the catalog says."""
+    table, wrong = spec.signature, spec.signature.wrong()
+    needed = spec.task is Task.TENSORS and spec.source.startswith(TORCHSCRIPT)
+    return (
+        (f"signature.{wrong[0] if wrong else ''}", wrong is None, wrong[1] if wrong else ""),
+        (
+            "signature",
+            needed or table == SignatureTable(),
+            "left out: it is for the tensors of TorchScript files",
+        ),
+        (
+            "signature",
+            bool(table.inputs) or not needed,
+            "given: a TorchScript file doesn't say what it takes. For each argument of `forward`, "
+            'in order: `inputs = { x = "FP32[rows, 16]" }`',
+        ),
+    )
+
+
+def _of_decoders(spec: ModelSpec) -> tuple[Rule, ...]:
+    """Rules for what generates text from weights."""
+    generates = spec.task is Task.GENERATION
+    return (
+        (
+            "backend",
+            not generates or spec.backend is not BackendName.TORCH,
+            "'onnx' for the task 'generation'",
+        ),
+        (
+            "source",
+            generates or not spec.source.startswith(GGUF_FILE),
+            "no GGUF file for this task",
+        ),
+        (
+            "build",
+            not generates or spec.build == spec.build.measuring,
+            "`evaluation` and `min_accuracy` at most: nothing else is for models that generate",
+        ),
+    )
+
+
+def _of_generation(spec: ModelSpec) -> tuple[Rule, ...]:
+    """Rules for how texts grow."""
+    table, generates = spec.generation, spec.task is Task.GENERATION
+    echoes = spec.backend is BackendName.ECHO
+    return (
+        ("generation", generates or table == GenerationTable(), "left out of other tasks"),
+        ("generation.slots", 1 <= table.slots <= 256, "from 1 to 256"),
+        ("generation.context", 0 <= table.context <= MAX_CONTEXT, f"0 to {MAX_CONTEXT:,}"),
+        ("generation.timeout_s", 0 < table.timeout_s < math.inf, "more than 0, and finite"),
+        ("generation.tokens_per_s", 0 <= table.tokens_per_s < math.inf, "0 or more, finite"),
+        (
+            "generation.tokens_per_s",
+            echoes or not table.tokens_per_s,
+            "left out: only an echo is told how fast to be",
+        ),
+        (
+            "drift.watch",
+            not (generates and spec.drift.watch),
+            "left out: generated text isn't watched",
         ),
     )
 

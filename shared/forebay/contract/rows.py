@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 
+from forebay.contract.generation import Finish, Message, Sampling, TokenLogprob
+
 
 class Task(StrEnum):
     """What a model does with a row."""
@@ -22,6 +24,7 @@ class Task(StrEnum):
     ZERO_SHOT = "zero-shot"
     IMAGE_CLASSIFICATION = "image-classification"
     TENSORS = "tensors"
+    GENERATION = "generation"
     PYTHON = "python"
     ECHO = "echo"
     PIPELINE = "pipeline"
@@ -89,7 +92,13 @@ class TensorsRow(msgspec.Struct, frozen=True, tag="tens", tag_field="t"):
     tensors: tuple[NamedTensor, ...] = msgspec.field(name="x")
 
 
-Row = TextRow | TokensRow | ValueRow | PairRow | ImageRow | TensorsRow
+class ChatRow(msgspec.Struct, frozen=True, tag="chat", tag_field="t"):
+    """A chat that the model goes on with; the worker renders it by the model's own template."""
+
+    messages: tuple[Message, ...] = msgspec.field(name="x")
+
+
+Row = TextRow | TokensRow | ValueRow | PairRow | ImageRow | TensorsRow | ChatRow
 
 
 class Function(StrEnum):
@@ -114,11 +123,13 @@ class Options(msgspec.Struct, frozen=True, omit_defaults=True):
         top_k: labels in a `Classes`, the best ones; 0 means all.
         function: makes the scores; None is the model's own.
         aggregation: of labelled tokens.
+        sampling: of generated text.
     """
 
     top_k: int = msgspec.field(name="k", default=1)
     function: Function | None = msgspec.field(name="f", default=None)
     aggregation: Aggregation = msgspec.field(name="a", default=Aggregation.NONE)
+    sampling: Sampling | None = msgspec.field(name="s", default=None)
 
 
 DEFAULT_OPTIONS = Options()
@@ -208,7 +219,27 @@ class Tensors(msgspec.Struct, frozen=True, tag="tens", tag_field="t"):
     tensors: tuple[NamedTensor, ...] = msgspec.field(name="x")
 
 
-Output = Embedding | Value | Classes | Entailment | Spans | Tensors
+class Generated(msgspec.Struct, frozen=True, tag="gen", tag_field="t", omit_defaults=True):
+    """A text that a model wrote.
+
+    Attributes:
+        text: without the stop string that ended it.
+        finish: why it ended.
+        prompt_tokens: length of the prompt.
+        tokens: how many were generated, one that ends the text included.
+        cached_tokens: how many of the prompt's were not computed again.
+        logprobs: one a token, where they were asked for.
+    """
+
+    text: str = msgspec.field(name="x")
+    finish: Finish = msgspec.field(name="f")
+    prompt_tokens: int = msgspec.field(name="p")
+    tokens: int = msgspec.field(name="n")
+    cached_tokens: int = msgspec.field(name="c", default=0)
+    logprobs: tuple[TokenLogprob, ...] = msgspec.field(name="lp", default=())
+
+
+Output = Embedding | Value | Classes | Entailment | Spans | Tensors | Generated
 
 
 _PAYLOAD: Mapping[type, Callable[[Any], int]] = MappingProxyType(
@@ -219,6 +250,7 @@ _PAYLOAD: Mapping[type, Callable[[Any], int]] = MappingProxyType(
         Entailment: lambda output: 18,
         Spans: lambda output: sum(len(x.entity) + len(x.word) + 24 for x in output.spans),
         Tensors: lambda output: sum(len(tensor.data) for tensor in output.tensors),
+        Generated: lambda output: len(output.text),
     }
 )
 
@@ -247,6 +279,8 @@ def row_bytes(row: Row) -> int:
             return len(image)
         case TensorsRow(tensors=tensors):
             return sum(len(tensor.data) for tensor in tensors)
+        case ChatRow(messages=messages):
+            return sum(len(message.content) for message in messages)
 
 
 _encoder = msgspec.msgpack.Encoder()

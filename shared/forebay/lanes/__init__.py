@@ -22,6 +22,9 @@
     roster    which workers are present, and which models each has
     orders    have a worker load or unload a model
     depth     demand, and who is there to work it off
+    presence  who that is, how fast each, and whether it holds anything
+    wakes     hearing that something waits and nobody is there
+    scaling   how many replicas are wanted
 
 Redis keeps the truth: a result is stored before it is published, and whoever missed the message
 re-reads the record.

@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import msgspec
 from redis.exceptions import ResponseError
 
+from forebay.contract.caching import CacheOptions
 from forebay.contract.messages import Computation, Reply, decode_computation, encode
 from forebay.contract.messages import UnknownWireVersionError as UnknownWireVersion
 from forebay.contract.prediction import Lane
 from forebay.lanes import scripts
 from forebay.lanes.keys import GROUP, LaneKeys
+from forebay.lanes.presence import holders
 from forebay.lanes.scripts import Arg, SettleOutcome
 from forebay.runtime.clock import Clock
 from forebay.runtime.process import is_gone
@@ -68,21 +70,24 @@ class Settlement(msgspec.Struct, frozen=True):
     Attributes:
         spilled: outputs kept beside the record (msgpack), where `reply.spilled` names their key.
         dead: reason, if the computation becomes a dead letter.
+        kept: for the response cache, key and entry of each row that it is to have.
     """
 
     delivery: Delivery
     reply: Reply
     spilled: bytes | None = None
     dead: str = ""
+    kept: tuple[tuple[bytes, bytes], ...] = ()
 
 
 class ConsumerLimits(msgspec.Struct, frozen=True):
-    """Times and bounds of a consumer, from the settings of the same names."""
+    """Times and bounds of a consumer, from the settings of the same names; the model's cache."""
 
     lease_ms: int
     presence_ms: int
     dead_letter_max: int
     dead_letter_max_bytes: int
+    cache: CacheOptions = CacheOptions()
 
 
 class Consumer:
@@ -197,26 +202,13 @@ class Consumer:
             lapse_ms=self.limits.lease_ms,
             released_ms=RELEASED_IDLE_MS // 2,
             judge=self.steady,
-            ended=[name for name in await self._holders(lane) if is_gone(name)],
+            ended=[name for name in await holders(self._redis, self.keys, lane) if is_gone(name)],
         )
         now = self._clock.now() * 1000
         return [
             self._delivery(lane, entry, fields, attempt, now, strikes)
             for entry, attempt, strikes, fields in taken
         ]
-
-    async def _holders(self, lane: Lane) -> list[str]:
-        """Workers that hold leases."""
-        try:
-            consumers = await self._redis.execute_command(
-                "XINFO", "CONSUMERS", self.keys.lane(lane), GROUP
-            )
-        except ResponseError as error:
-            if "no such key" in str(error):
-                return []  # the lanes are gone from Redis, as the next read will tell
-            raise
-        told = [dict(zip(flat[::2], flat[1::2], strict=True)) for flat in consumers]
-        return [about[b"name"].decode() for about in told if about[b"pending"]]
 
     async def renew(self, deliveries: Iterable[Delivery]) -> set[LeaseId]:
         """Renew leases; returns those that are no longer this worker's."""
@@ -247,7 +239,8 @@ class Consumer:
         """Record how deliveries ended. Safe to repeat: what is recorded stays as it is."""
         pairs: list[str] = []
         args: list[Arg] = []
-        for settlement in settlements:
+        cached: list[Arg] = []
+        for number, settlement in enumerate(settlements, 1):
             delivery = settlement.delivery
             outputs = self.keys.outputs(delivery.prediction, delivery.part, delivery.attempt)
             pairs += (self.keys.record(delivery.prediction), outputs)
@@ -262,6 +255,12 @@ class Consumer:
                 settlement.spilled or b"",
                 settlement.dead,
             )
+            if settlement.kept:
+                for key, entry in settlement.kept:
+                    cached += (number, key, entry)
+        if cached:
+            cache = self.limits.cache
+            cached[:0] = (self.keys.cache, self.keys.cached, cache.ttl_ms, cache.redis_bytes)
         return await scripts.settle(
             self._settles,
             self.keys,
@@ -269,6 +268,7 @@ class Consumer:
             dead_max=self.limits.dead_letter_max,
             dead_max_bytes=self.limits.dead_letter_max_bytes,
             args=args,
+            cached=cached,
         )
 
     async def leave(self) -> None:

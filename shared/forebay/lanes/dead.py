@@ -23,6 +23,7 @@ from forebay.lanes.lane import (
     UNAVAILABLE_RETRY_S,
     Part,
     Submission,
+    wake_channel,
 )
 from forebay.lanes.scripts import EnqueueOutcome, RawLetter
 from forebay.runtime.redis import Commands
@@ -86,11 +87,13 @@ class Contents(msgspec.Struct, frozen=True):
         message: the encoded `Computation` that died, if it was not too large.
         parts: all parts of its prediction, in order; none where the letter lacks any.
         input: the input as the client sent it, where that was kept.
+        hits: what the response cache had answered of it, as its record had that.
     """
 
     message: bytes | None
     parts: tuple[Part, ...]
     input: bytes
+    hits: bytes = b""
 
     def computation(self) -> Computation | None:
         """The computation that died, if it was kept.
@@ -158,7 +161,7 @@ class DeadLetters:
                 parts = _parts(letter.part, own, fields[b"rows"], fields[b"rest"])
             except (KeyError, ValueError) as error:
                 raise ForebayError(f"The dead letter of {id_.text} is damaged: {error}.") from error
-        return Contents(own, parts, fields.get(b"in", b""))
+        return Contents(own, parts, fields.get(b"in", b""), fields.get(b"hi", b""))
 
     async def replay(
         self, id_: PredictionId, letters: Sequence[Letter], spec: ModelSpec, *, retain_ms: int
@@ -212,6 +215,8 @@ class DeadLetters:
             elastic=spec.realtime.max_rows is None,
             retry_of=id_.text,
             letters=[letter.entry for letter in letters],
+            wake=wake_channel(spec, keys),
+            hits=(new.text, contents.hits) if contents.hits else (),
             args=submission.args(),
         )
         try:

@@ -5,6 +5,7 @@
 | `lane:LANE`                    | stream | enqueue; settle, finish | workers     | for ever  |
 | `record:ID`                    | hash   | enqueue; settle, finish | gateways    | retention |
 | `out:ID:PART:ATTEMPT`          | string | settle                  | gateways    | and 1 hour |
+| `events:ID`                    | stream | tell                    | gateways    | and 1 hour |
 | `parts:ID`                     | hash   | settle                  | settle      | and 1 hour |
 | `deadlines`                    | zset   | enqueue; settle, finish | sweep       | for ever  |
 | `demand`                       | hash   | enqueue; settle; finish; beat | gateways | for ever |
@@ -21,14 +22,18 @@
 | `reloads`                      | hash   | operators, workers      | workers     | a minute  |
 | `copies`                       | list   | gateways, background    | background  | bounded   |
 | `disagreement`                 | hash   | gateways, background    | operators   | for ever  |
+| `scaling`                      | string | autoscaler              | operators   | seconds   |
+| `cache`                        | hash   | settle                  | gateways    | its TTL   |
+| `cached`                       | zset   | settle                  | settle      | likewise  |
 
 "As long": as what they are about is under way.
 
 Pub/sub: `P:{model:shard}:endings`, where finish and settle name the leases that ended though their
-worker has not settled them, as `LANE:ENTRY …`; all workers of the shard listen.
+worker has not settled them, as `LANE:ENTRY …`; all workers of the shard listen. And
+`P:{model:shard}:wake`, where enqueue says that nobody is there; the autoscaler listens.
 
-Without a tag: the pub/sub channels `P:reply:GATEWAY`, written by settle and finish and read by
-that gateway; `P:claim:DIGEST`, a string, the prediction that a client's name stands for, written
+Without a tag: the pub/sub channels `P:reply:GATEWAY`, written by settle, finish and tell and read
+by that gateway; `P:claim:DIGEST`, a string, the prediction that a client's name stands for, written
 and read by gateways, for the prediction's life and retention; `P:models`, a set of every model that
 was ever swept, written and read by the sweeps, for ever; `P:roster`, a set of workers, written by
 them and read by gateways and operators; `P:roster:WORKER`, a string, a worker's card, likewise, for
@@ -41,31 +46,40 @@ P is `settings.key_prefix`. Everything of one model's shard carries the hash tag
 
 A record's fields: `st` status (a lane entry being leased is not written here), `ct` created and
 `dl` deadline and `ft` ended (Unix ms), `ln` lane, `n` parts, `left` parts not settled, `rp` reply
-channel, `tt` retention in ms, `in` the input as the client sent it, `en` lane entries as
-`id:rows …`, `sq` rows that had ever entered the lane, its own included, `oN` reply of part N, `aN`
-attempt of part N if not the first, `kN` strikes of part N if any and `hN` their history, a line
-each, `er` reply of a finish, `rt` the prediction whose dead letter was replayed as this one, `id`
-identity of what it asks for if others may join it, `fo` how many have and still wait, `go` there if
-it has ended and is run for them only, `of` the leader it has joined, whose record has the replies.
+channel, `tt` retention in ms, `in` the input as the client sent it, `en` lane entries as `id:rows
+…`, `sq` rows that had ever entered the lane, its own included, `oN` reply of part N, `aN` attempt
+of part N if not the first, `kN` strikes of part N if any and `hN` their history, a line each, `er`
+reply of a finish, `hi` what the cache has answered of its rows, `rt` the prediction whose dead
+letter was replayed as this one, `id` identity of what it asks for if others may join it, `fo` how
+many have and still wait, `go` there if it has ended and is run for them only, `of` the leader it
+has joined, whose record has the replies.
+
+An event's id is `SEQUENCE-0`. Its fields: `c` the chunk, `v` in the first one the version of the
+artifact that generates it.
 
 A sketch's fields: `STATISTIC BIN`, how many of that a version of the model has been asked or has
 answered on that day (`2026-11-22`, by the server's clock); see `forebay.contract.sketch`.
 
 The demand's fields: by `LANE`, rows that wait or are leased; by `LANE_in`, rows that ever entered;
-`rate`, rows a second that all workers present work off.
+`rate`, rows a second that all workers present work off; `present`, until when one of them is
+(Unix ms).
 
 A lane entry's fields: `c` computation as `prediction.part`, `m` the message, `d` a later deadline
-than the message says (Unix ms), for those that joined.
+than the message says (Unix ms), for those that joined, and where no worker was present.
 
 A dead letter's fields: `c` and `m` as of a lane entry, `reason`, `attempts`, `strikes`, `lane`,
 `at` (Unix ms) and `history` as in the record; `rows`, for each part, as `rows:bytes …`, `rest`, the
-messages of the other parts in order, one after the other, and `in` as in the record; instead of
-those three `lacks`, which is `large` or `gone`; `joined`, predictions that had joined it, if any;
-`before`, bytes of all letters before it.
+messages of the other parts in order, one after the other, and `in` and `hi` as in the record;
+instead of those `lacks`, which is `large` or `gone`; `joined`, predictions that had joined it, if
+any; `before`, bytes of all letters before it.
 
 A model's traffic is one entry for each change of its versions' shares; the last one holds: `s`
 shares as JSON, empty for those of `models.toml`; `w` why; `b` the change that rolling it back leads
 to. Workers of pipelines read it as gateways do, for their steps.
+
+The cache is by key of a row what was answered to it, and in its field `bytes` what all that takes;
+`cached` has the same keys by when they were written. Both go when nothing was written for the
+cache's TTL. See `lanes/cache.py`.
 
 Of a version whose workers are to take up a new artifact, the reloads are by worker what is asked of
 it and how far it is. Of a shadow, the copies are as `ID:SINCE` what it was sent and is not compared
@@ -105,6 +119,10 @@ class LaneKeys(msgspec.Struct, frozen=True):
         """Outputs too big to publish, by attempt, so a zombie can't overwrite its successor's."""
         return f"{self.base}:out:{prediction}:{part}:{attempt}"
 
+    def events(self, prediction: str) -> str:
+        """Chunks of what a prediction generates, by their sequence."""
+        return f"{self.base}:events:{prediction}"
+
     @property
     def parts(self) -> str:
         """What the key begins with that keeps messages of settled parts; the id follows."""
@@ -124,6 +142,16 @@ class LaneKeys(msgspec.Struct, frozen=True):
     def endings(self) -> str:
         """Channel on which workers hear which leases have ended by authority."""
         return f"{self.base}:endings"
+
+    @property
+    def wake(self) -> str:
+        """Channel on which it is said that something waits, and no worker is there."""
+        return f"{self.base}:wake"
+
+    @property
+    def scaling(self) -> str:
+        """How many replicas are wanted, and why."""
+        return f"{self.base}:scaling"
 
     @property
     def deadlines(self) -> str:
@@ -188,6 +216,16 @@ class LaneKeys(msgspec.Struct, frozen=True):
     def disagreement(self) -> str:
         """How far a shadow's outputs are from those that clients got."""
         return f"{self.base}:disagreement"
+
+    @property
+    def cache(self) -> str:
+        """What was answered, by key of the row."""
+        return f"{self.base}:cache"
+
+    @property
+    def cached(self) -> str:
+        """Keys of the cache by when they were written."""
+        return f"{self.base}:cached"
 
 
 class Keys:

@@ -58,11 +58,14 @@ class Submission(msgspec.Struct, frozen=True):
     Attributes:
         created_at_ms: Unix time in ms, by the Redis server's clock.
         deadline_ms: from then.
+        grace_ms: by how much later the deadline is if no worker is there.
         reply_channel: where results are published; empty if nobody listens.
         retain_ms: how long the record is kept once the prediction has ended.
         input: the input as the client sent it (JSON), kept where a client has the id.
         identity: what it has in common with all that ask for the very same, so that they may join;
             empty if none may.
+        hits: what the response cache has answered of it: the encoded `Hits`, or the whole reply
+            where there are no parts; empty if nothing.
     """
 
     id: PredictionId
@@ -74,11 +77,13 @@ class Submission(msgspec.Struct, frozen=True):
     reply_channel: str = ""
     input: bytes = b""
     identity: bytes = b""
+    hits: bytes = b""
+    grace_ms: int = 0
 
     @property
     def size(self) -> int:
         """Payload in bytes."""
-        return sum(len(part.message) for part in self.parts) + len(self.input)
+        return sum(len(part.message) for part in self.parts) + len(self.input) + len(self.hits)
 
     def args(self) -> list[Arg]:
         """This submission as `enqueue.lua` reads it."""
@@ -87,6 +92,7 @@ class Submission(msgspec.Struct, frozen=True):
             self.lane.value,
             self.created_at_ms,
             self.deadline_ms,
+            self.grace_ms,
             self.reply_channel,
             self.retain_ms,
             self.input,
@@ -212,8 +218,11 @@ class LaneWriter:
             return
         keys = self._keys.of_prediction(id_)
         args: list[Arg] = []
+        hits: list[Arg] = []
         for submission, _ in items:
             args += submission.args()
+            if submission.hits:
+                hits += (submission.id.text, submission.hits)
         call = functools.partial(
             scripts.enqueue,
             self._commands(keys),
@@ -221,6 +230,8 @@ class LaneWriter:
             records=[keys.record(submission.id.text) for submission, _ in items],
             bounds=(spec.realtime.max_rows or ELASTIC_ROWS, spec.bulk.max_rows or MAX_BULK_ROWS),
             elastic=spec.realtime.max_rows is None,
+            hits=hits,
+            wake=wake_channel(spec, keys),
             args=args,
         )
         try:
@@ -253,6 +264,11 @@ class LaneWriter:
         if self._replicated is None:
             return self._redis
         return CopiedWrites(self._replicated, ("HINCRBY", keys.demand, Lane.REALTIME.value, 0))
+
+
+def wake_channel(spec: ModelSpec, keys: LaneKeys) -> str:
+    """Where to say that no worker is there for a model; empty if one always should be."""
+    return keys.wake if spec.replicas.from_zero else ""
 
 
 def _unconfirmed() -> Unavailable:

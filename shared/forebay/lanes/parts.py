@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 
+from forebay.contract.caching import CacheKeys
 from forebay.contract.errors import TooLong
 from forebay.contract.messages import Computation, encode
 from forebay.contract.prediction import MAX_PART_BYTES, MAX_PART_ROWS
@@ -29,6 +30,8 @@ def parts_of(
     options: Options = DEFAULT_OPTIONS,
     traceparent: str | None = None,
     most: int = MAX_PART_ROWS,
+    stream: bool = False,
+    cache: CacheKeys | None = None,
 ) -> tuple[Part, ...]:
     """Cut rows into lane entries, in order.
 
@@ -40,6 +43,8 @@ def parts_of(
         options: what is asked of the outputs.
         traceparent: W3C trace context, if the request is sampled.
         most: rows in one part.
+        stream: somebody reads what is generated while it is.
+        cache: where the rows' outputs are to be kept, if they are.
 
     Raises:
         TooLong: a text is longer than any model takes, and may not be cut.
@@ -50,7 +55,15 @@ def parts_of(
             len(some),
             encode(
                 Computation(
-                    some, now_ms, deadline_at_ms, first, truncate, traceparent, options=options
+                    some,
+                    now_ms,
+                    deadline_at_ms,
+                    first,
+                    truncate,
+                    traceparent,
+                    options=options,
+                    stream=stream,
+                    cache=cache and cache.part(first, len(some)),
                 )
             ),
         )
@@ -59,7 +72,11 @@ def parts_of(
 
 
 def identity_of(
-    rows: Sequence[Row], *, truncate: bool, options: Options = DEFAULT_OPTIONS
+    rows: Sequence[Row],
+    *,
+    truncate: bool,
+    options: Options = DEFAULT_OPTIONS,
+    scope: bytes = b"",
 ) -> bytes:
     """What requests of a model have in common if they ask for the very same: a digest of 20 bytes.
 
@@ -67,9 +84,10 @@ def identity_of(
         rows: as the client sent them, at least one.
         truncate: as the client sent it.
         options: likewise. The bytes of rows tell where they end, so what follows is the options.
+        scope: digest of who may have them in common, 16 bytes at most; empty for everybody.
     """
     told = encode_rows(rows) + encode_options(options)
-    return hashlib.blake2b(told, digest_size=20, salt=b"cut" * truncate).digest()
+    return hashlib.blake2b(told, digest_size=20, salt=b"cut" * truncate, person=scope).digest()
 
 
 def _bounded(rows: Sequence[Row], *, truncate: bool) -> tuple[Row, ...]:

@@ -10,6 +10,7 @@ import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 
 from forebay.contract.model import ModelSpec
+from forebay.lanes.cache import Lookups
 from forebay.lanes.cancel import Canceler
 from forebay.lanes.keys import Keys
 from forebay.lanes.lane import LaneWriter
@@ -41,6 +42,7 @@ class Producer:
         writer: the way in.
         inbox: the way out, with a reply channel of its own.
         canceler: ends what nobody wants any more.
+        lookups: finds what was answered before; runs where somebody asks it.
 
     Raises:
         ConfigurationError: the Redis URL can't be understood.
@@ -65,6 +67,8 @@ class Producer:
             clock=self.clock,
         )
         self.canceler = Canceler(self.redis, self.keys, self.clock)
+        self._lookups = Channel(self._blocking, timeout_s=timeout_s, link=self.link)
+        self.lookups = Lookups(self._lookups, self.keys, self.link)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
@@ -73,6 +77,7 @@ class Producer:
             # Unwound from the end: the writer stops first, the connections close last.
             stack.push_async_callback(self._blocking.aclose)
             stack.push_async_callback(self._writes.aclose)
+            stack.push_async_callback(self._lookups.aclose)
             stack.push_async_callback(self.redis.aclose)
             for name, run in (
                 ("link", self.link.run),

@@ -7,6 +7,7 @@ import msgspec
 from redis.exceptions import ResponseError
 
 from forebay.contract.errors import ErrorInfo, ErrorKind
+from forebay.contract.hits import Hits, decode_hits
 from forebay.contract.messages import Reply, decode_outputs, decode_reply
 from forebay.contract.prediction import (
     Lane,
@@ -35,6 +36,7 @@ class Record(msgspec.Struct, frozen=True):
         retry_of: the prediction whose dead letter was replayed as this one.
         leader: the prediction that this one has joined; lane, entries, rows and replies are that
             one's.
+        hits: what the response cache has answered of its rows; replies are of the others.
     """
 
     status: Status
@@ -50,6 +52,7 @@ class Record(msgspec.Struct, frozen=True):
     input: bytes | None
     retry_of: str | None = None
     leader: str | None = None
+    hits: Hits | None = None
 
 
 class Records:
@@ -109,6 +112,11 @@ class Records:
         outputs: tuple[Output, ...] = ()
         if status is Status.SUCCEEDED:
             outputs = await self.outputs(record.replies)
+            if record.hits is not None:
+                outputs = record.hits.merged(outputs)
+        error = failure.error if failure else None
+        if error is not None and record.hits is not None:
+            error = record.hits.placed(error)
         started = [r.started_at_ms for r in record.replies if r.started_at_ms is not None]
         return Prediction(
             id=id_.text,
@@ -121,7 +129,7 @@ class Records:
             completed_at_ms=record.completed_at_ms,
             input=msgspec.json.decode(record.input) if record.input else None,
             outputs=outputs,
-            error=failure.error if failure else None,
+            error=error,
             timing=combined_timing(record.replies),
             place=place,
             retry_of=record.retry_of,
@@ -209,6 +217,7 @@ def _parse(fields: dict[bytes, bytes]) -> Record:
         entered=int(fields.get(b"sq", 0)),
         input=fields.get(b"in"),
         retry_of=fields[b"rt"].decode() if b"rt" in fields else None,
+        hits=decode_hits(fields[b"hi"]) if b"hi" in fields else None,
     )
 
 

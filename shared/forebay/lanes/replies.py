@@ -9,13 +9,15 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from forebay.contract.errors import ForebayError
-from forebay.contract.messages import Reply, decode_replies
+from forebay.contract.generation import Chunk
+from forebay.contract.messages import Reply, decode_published
 from forebay.contract.messages import UnknownWireVersionError as UnknownWireVersion
 from forebay.contract.prediction import PredictionId, Status
 from forebay.lanes.lane import unavailable
@@ -38,6 +40,18 @@ OUTAGE_GRACE_S = 1.0
 """Waiters survive an absence of Redis this long before they are told."""
 
 
+class Ear(Protocol):
+    """Who listens to a prediction's chunks while they come."""
+
+    def hear(self, chunk: Chunk) -> None:
+        """A chunk was published; others may have been lost before it."""
+        ...
+
+    def missed(self) -> None:
+        """Some may have been published that never came."""
+        ...
+
+
 class Waiter:
     """Somebody waiting for a prediction's replies. Await `future` for them, one a part.
 
@@ -46,13 +60,15 @@ class Waiter:
 
     Attributes:
         also: another who waits for the same prediction here.
+        ear: is told of chunks, if it wants them.
         then: called when the prediction is on its lane.
     """
 
-    __slots__ = ("also", "enqueued", "future", "id", "parts", "replies", "since", "then")
+    __slots__ = ("also", "ear", "enqueued", "future", "id", "parts", "replies", "since", "then")
 
-    def __init__(self, id_: PredictionId, parts: int) -> None:
+    def __init__(self, id_: PredictionId, parts: int, ear: Ear | None = None) -> None:
         self.id = id_
+        self.ear = ear
         self.parts = parts
         self.since = time.monotonic()
         self.replies: dict[int, Reply] = {}
@@ -77,6 +93,16 @@ class Waiter:
             return False
         self.future.set_result(tuple(self.replies[part] for part in range(self.parts)))
         return True
+
+    def hear(self, chunk: Chunk) -> None:
+        """Tell all who wait for this prediction here of a chunk."""
+        waiter: Waiter | None = self
+        now = time.monotonic()
+        while waiter is not None:
+            waiter.since = now  # it lives: nothing has been missed that this does not show
+            if waiter.ear is not None:
+                waiter.ear.hear(chunk)
+            waiter = waiter.also
 
     def submitted(self, error: ForebayError | None) -> None:
         """What became of the submission; the `Done` of `LaneWriter.submit`."""
@@ -119,9 +145,9 @@ class Inbox:
         """Whether the subscription stands."""
         return self._listening.is_set()
 
-    def expect(self, id_: PredictionId, parts: int) -> Waiter:
+    def expect(self, id_: PredictionId, parts: int, *, ear: Ear | None = None) -> Waiter:
         """Start waiting; call before the prediction is submitted, and `forget` in the end."""
-        waiter = Waiter(id_, parts)
+        waiter = Waiter(id_, parts, ear)
         waiter.also = self._waiters.get(id_.text)
         self._waiters[id_.text] = waiter
         return waiter
@@ -176,15 +202,19 @@ class Inbox:
 
     def _receive(self, data: bytes) -> None:
         try:
-            replies = decode_replies(data)
+            published = decode_published(data)
         except (msgspec.MsgspecError, UnknownWireVersion):
             log.exception("a reply of %d bytes can't be read", len(data))
             return
         waiters = self._waiters
-        for reply in replies:
-            waiter = waiters.get(reply.prediction)
-            if waiter is not None and waiter.take(reply):
-                del waiters[reply.prediction]
+        for one in published:
+            waiter = waiters.get(one.prediction)
+            if waiter is None:
+                continue
+            if isinstance(one, Chunk):
+                waiter.hear(one)
+            elif waiter.take(one):
+                del waiters[one.prediction]
 
     def _give_up(self) -> None:
         waiters, self._waiters = self._waiters, {}
@@ -218,6 +248,8 @@ class Inbox:
                     self.forget(waiter)
                     break
             waiter.since = time.monotonic()
+            if waiter.ear is not None:
+                waiter.ear.missed()
 
     async def _recorded(self, id_: PredictionId, *, expected: bool) -> tuple[Reply, ...]:
         try:

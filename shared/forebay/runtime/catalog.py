@@ -12,11 +12,10 @@ from msgspec import Meta
 
 from forebay.contract.errors import ConfigurationError, NotFound
 from forebay.contract.model import (
+    DEFAULTS,
     NAME_PATTERN,
     NOT_IN_A_FILE,
-    UNQUANTIZED,
     ModelSpec,
-    Precision,
 )
 from forebay.contract.model_rules import checked
 from forebay.contract.steps import check_steps
@@ -223,8 +222,8 @@ def _spec(path: Path, text: str, name: str, table: Any, *, where: Field | None =
             raise _wrong(path, text, (*where, own), _no_such(ModelSpec))
     try:
         spec = msgspec.convert(table, ModelSpec)
-        if spec.task in UNQUANTIZED and "precision" not in table:
-            spec = msgspec.structs.replace(spec, precision=Precision.FP32)
+        if spec.task in DEFAULTS and "precision" not in table:
+            spec = msgspec.structs.replace(spec, precision=DEFAULTS[spec.task])
         spec = checked(spec, name)
     except msgspec.ValidationError as error:
         field, what = _explain(error, ModelSpec)

@@ -36,6 +36,13 @@ def process_name() -> str:
     return f"{socket.gethostname()}-{pid}-{start:x}-{kernel}"
 
 
+def pid_of(name: str) -> int | None:
+    """The process id in a name; None if it is of another machine, or no such name."""
+    match = _NAME.search(name)
+    ours = match is not None and name[: match.start()] == socket.gethostname()
+    return int(match["pid"]) if match is not None and ours else None
+
+
 def is_gone(name: str) -> bool:
     """Whether the process of that name has certainly ended; False where that can't be known."""
     match = _NAME.search(name)

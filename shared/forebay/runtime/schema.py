@@ -10,6 +10,7 @@ from forebay.contract.execution import OnnxOptions, TorchOptions
 from forebay.contract.image import ImageTable
 from forebay.contract.model import BatchLimits, DriftWatch, LaneLimits, ModelSpec
 from forebay.contract.recipe import BuildSpec, DistillSpec
+from forebay.contract.signature import SignatureTable
 from forebay.contract.versions import OF_THE_MODEL, Version
 from forebay.runtime.catalog import CatalogFile, set_by_hand
 
@@ -35,6 +36,7 @@ def catalog_schema() -> dict[str, Any]:
         DriftWatch,
         TorchOptions,
         OnnxOptions,
+        SignatureTable,
         Version,
     ):
         _tell(parts[struct.__name__], struct)

@@ -31,8 +31,14 @@ def warm(spec: ModelSpec, store: ArtifactStore) -> Backend:
     """The backend that serves a model, warm.
 
     Raises:
+        InvalidInput: it is a pipeline, which runs on the lanes of its steps.
         ArtifactError: it isn't built, or doesn't load.
     """
+    if spec.backend is BackendName.PIPELINE:
+        raise InvalidInput(
+            f"{spec.name!r} is a pipeline, which runs on the lanes of its steps and not in one "
+            f"process: name a gateway with --url, or a step: {', '.join(spec.steps)}."
+        )
     # A python model is not told to gateways: what serves may still be the code of before.
     is_python = spec.backend is BackendName.PYTHON
     backend: Backend = PythonModel(spec) if is_python else load(spec, store)

@@ -177,7 +177,13 @@ def _read(
     if first is None:
         raise InvalidInput("The data has no rows: it needs one JSON object a line.")
     try:
-        form = form_of(task, first.data, truncate=truncate, tolerance=tolerance)
+        form = form_of(
+            task,
+            first.data,
+            truncate=truncate,
+            tolerance=tolerance,
+            folder=lines.folder,
+        )
     except InvalidInput as error:
         raise lines.wrong(first.number, error.message) from error
 

@@ -73,6 +73,11 @@ class Lines:
             raise InvalidInput(f"{self._path} can't be read: {error.strerror}.") from error
 
     @property
+    def folder(self) -> Path:
+        """The file's."""
+        return self._path.parent
+
+    @property
     def sha256(self) -> str:
         """Hex SHA-256 of the lines read so far: the same rows give the same, whatever the file."""
         return self._digest.hexdigest()

@@ -22,7 +22,7 @@ from forebay.contract.prediction import Lane
 from forebay.contract.rows import Output
 from forebay.gateway.dialects.replicate.inputs import rows_of
 from forebay.gateway.dialects.replicate.outputs import output_of
-from forebay.inference.backends.base import Backend, PreparedRow
+from forebay.inference.backends.base import Backend, OfTensors, PreparedRow
 from forebay.inference.batcher import Batcher, MicroBatch
 from forebay.inference.bisect import bisect
 
@@ -105,6 +105,7 @@ class Local:
     def __init__(self, spec: ModelSpec, backend: Backend) -> None:
         self._spec = spec
         self._backend = backend
+        self._tensors = backend.signature if isinstance(backend, OfTensors) else None
 
     @property
     def version(self) -> str:
@@ -146,7 +147,7 @@ class Local:
     def _open(self, example: Example, batcher: Batcher[_Ref]) -> _Open:
         raw = msgspec.Raw(msgspec.json.encode(example.input))
         try:
-            asked = rows_of(self._spec, raw, most=MOST_ROWS)
+            asked = rows_of(self._spec, raw, most=MOST_ROWS, tensors=self._tensors)
         except ForebayError as error:
             opened = _Open(example, raw, 0, single=True)
             opened.error = error

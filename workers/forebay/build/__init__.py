@@ -13,5 +13,7 @@ Each step is measured by `gauge`, on texts by which nothing is chosen; what is c
 stays current (decisions 0005 and 0006).
 
 Models that take no text go through `graphs`: ONNX files by `onnx_file` and `probe`, folders of
-image classifiers by `image_source` and `image_classifier` (decision 0025).
+image classifiers by `image_source` and `image_classifier` (decision 0025), TorchScript files and
+SavedModels by `conversion` (decision 0034). Models that generate text have a package of their own,
+`decoders` (decision 0037).
 """

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from forebay.contract.build_steps import StepReport, before
 from forebay.contract.errors import BuildFailed
-from forebay.contract.manifest import Accuracy, Agreement
+from forebay.contract.manifest import Accuracy, Agreement, Fluency
 
 MIN_MEAN_COSINE = 0.995
 MIN_INVARIANCE = 0.9999
@@ -12,6 +12,8 @@ MIN_INVARIANCE = 0.9999
 MIN_SAME = 0.97
 MAX_MEAN_DIFFERENCE = 0.02
 MAX_VARIANCE = 0.001
+
+MIN_FLUENCY = 0.85
 
 _FULL = 'try `precision = "fp32"`'
 _TRIES = {
@@ -26,7 +28,7 @@ _TRIES = {
 
 def check(
     model: str,
-    measured: Accuracy | Agreement,
+    measured: Accuracy | Agreement | Fluency,
     *,
     min_accuracy: float | None = None,
     steps: Sequence[StepReport] = (),
@@ -47,6 +49,11 @@ def check(
         _at_least(model, f"mean cosine to FP32 {on}", measured.mean_cosine,
                   MIN_MEAN_COSINE if min_accuracy is None else min_accuracy, steps)  # fmt: skip
         _at_least(model, f"batch invariance {on}", measured.invariance, MIN_INVARIANCE, ())
+        return
+    if isinstance(measured, Fluency):
+        bar = MIN_FLUENCY if min_accuracy is None else min_accuracy
+        on = f"on {measured.tokens} tokens"
+        _at_least(model, f"ratio of perplexities to FP32 {on}", measured.ratio, bar, ())
         return
     on = f"on {measured.rows} rows"
     _at_least(model, f"agreement with FP32 {on}", measured.same,

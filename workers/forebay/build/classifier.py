@@ -56,11 +56,13 @@ class Classifier:
                 from what PyTorch makes of each row alone by more than 1e-4.
         """
         axes = ["rows", "tokens"] if self._task is Task.TOKEN_CLASSIFICATION else ["rows"]
-        # Two widths, so that nothing of the one that is traced is taken for a constant.
-        widths = dict.fromkeys(min(width, self.limits.max_tokens) for width in (_MIDDLE, 10_000))
+        # Two widths, so that nothing of the one that is traced is taken for a constant; and the
+        # longest, so that a limit that is too high shows.
+        most = min(self.limits.max_tokens, tracing.LONGEST)
+        widths = dict.fromkeys(min(width, most) for width in (_MIDDLE, most))
         return tracing.trace(
             self.module(),
-            [self._probe(min(width, 4 * _MIDDLE)) for width in widths],
+            [self._probe(width) for width in widths],
             out,
             output=OUTPUT,
             shape=[*axes, len(self.head.labels)],

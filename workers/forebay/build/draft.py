@@ -12,13 +12,19 @@ from forebay.contract.manifest import (
     Accuracy,
     Agreement,
     BuildReport,
+    Fluency,
     Manifest,
+    Pace,
     Speed,
     TextLimits,
     Versions,
 )
 from forebay.contract.model import ModelSpec
+from forebay.contract.signature import Conversion
 from forebay.storage.artifacts import describe
+
+Measured = Accuracy | Agreement | Fluency
+"""How close a result is to full precision; each kind of model has its own way to tell."""
 
 Progress = Callable[[str, float], None]
 """Told the step and the share of it that is done, 0..1."""
@@ -35,16 +41,20 @@ class Draft(msgspec.Struct, frozen=True):
         smoothing: see `BuildReport`.
         kept_fp32: likewise.
         steps: likewise.
+        pace: likewise.
+        conversion: likewise.
     """
 
     folder: Path
     manifest: Manifest
-    measured: Accuracy | Agreement | None
+    measured: Measured | None
     speed: Speed
     fp32_bytes: int
     smoothing: float = 0.0
     kept_fp32: tuple[str, ...] = ()
     steps: tuple[StepReport, ...] = ()
+    pace: Pace | None = None
+    conversion: Conversion | None = None
 
     def report(self, *, seconds: float) -> BuildReport:
         """What is kept beside the manifest."""
@@ -58,6 +68,9 @@ class Draft(msgspec.Struct, frozen=True):
             kept_fp32=self.kept_fp32,
             seconds=round(seconds, 1),
             steps=self.steps,
+            fluency=self.measured if isinstance(self.measured, Fluency) else None,
+            pace=self.pace,
+            conversion=self.conversion,
         )
 
 

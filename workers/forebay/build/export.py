@@ -24,7 +24,7 @@ def export(folder: Path, layout: Layout, out: Path) -> ModelProto:
     """
     return tracing.trace(
         encoder(folder, layout),
-        [_probe(layout)],
+        [_probe(layout), _longest(layout)],
         out,
         output="embedding",
         shape=["rows", layout.limits.dimensions],
@@ -73,3 +73,12 @@ def _probe(layout: Layout) -> tracing.Feed:
     for row, length in enumerate((len(full), len(limits.prefix + limits.suffix) or 1, 7)):
         ids[row, :length], mask[row, :length] = full[:length], 1
     return {"input_ids": ids, "attention_mask": mask}
+
+
+def _longest(layout: Layout) -> tracing.Feed:
+    """One row of as many tokens as the model takes, so that a limit that is too high shows."""
+    limits = layout.limits
+    inner = min(limits.max_tokens, tracing.LONGEST) - len(limits.prefix) - len(limits.suffix)
+    middle = np.arange(inner, dtype=np.int64) * 97 % limits.vocabulary
+    ids = np.concatenate([limits.prefix, middle, limits.suffix]).astype(np.int64)[None]
+    return {"input_ids": ids, "attention_mask": np.ones_like(ids)}

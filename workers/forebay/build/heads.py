@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from tokenizers import Tokenizer
 
-from forebay.build.tracing import quiet
+from forebay.build.limits import configuration, text_limits, tokenizer_of
 from forebay.contract.errors import BuildFailed
 from forebay.contract.manifest import Head, TextLimits
 from forebay.contract.rows import Function, Task
@@ -17,15 +17,6 @@ AUTO_CLASSES = {
     Task.ZERO_SHOT: "AutoModelForSequenceClassification",
     Task.TOKEN_CLASSIFICATION: "AutoModelForTokenClassification",
 }
-
-_UNLIMITED = 1_000_000
-"""A tokenizer whose limit is more than this has none."""
-
-_POSITIONS_AFTER_PADDING = frozenset(
-    {"camembert", "data2vec-text", "ibert", "longformer", "mpnet", "roberta",
-     "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod"}
-)  # fmt: skip
-"""Families whose first position comes after the id of the padding, which is taken off the limit."""
 
 
 class Form(msgspec.Struct, frozen=True):
@@ -46,16 +37,7 @@ def read(folder: Path, task: Task) -> Form:
     Raises:
         BuildFailed: a file is missing or broken, or the model isn't one for the task.
     """
-    import transformers
-
-    known: Any = transformers
-    settings = {"local_files_only": True, "trust_remote_code": False}
-    try:
-        with quiet():
-            config = known.AutoConfig.from_pretrained(str(folder), **settings)
-            tokenizer = known.AutoTokenizer.from_pretrained(str(folder), **settings)
-    except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
-        raise BuildFailed(f"The model in {folder} can't be loaded: {error}") from error
+    config, tokenizer = configuration(folder), tokenizer_of(folder)
     if config.is_encoder_decoder or getattr(config, "is_decoder", False):
         raise BuildFailed(
             f"{folder / 'config.json'} is of a {config.model_type!r} that decodes: classifiers are "
@@ -77,7 +59,16 @@ def read(folder: Path, task: Task) -> Form:
     plain.no_truncation()
     plain.no_padding()
     head = _head(folder, config, tokenizer, task)
-    return Form(plain, _limits(folder, config, tokenizer, plain, len(head.labels)), head)
+    pad = config.pad_token_id if config.pad_token_id is not None else tokenizer.pad_token_id
+    limits = text_limits(
+        folder,
+        config,
+        plain,
+        lengths=[int(tokenizer.model_max_length)] if tokenizer.model_max_length else [],
+        dimensions=len(head.labels),
+        pad_id=pad,
+    )
+    return Form(plain, limits, head)
 
 
 def _head(folder: Path, config: Any, tokenizer: Any, task: Task) -> Head:
@@ -118,34 +109,3 @@ def function_of(problem_type: str | None, labels: int) -> Function:
     if problem_type == "multi_label_classification" or labels == 1:
         return Function.SIGMOID
     return Function.SOFTMAX
-
-
-def _limits(
-    folder: Path, config: Any, tokenizer: Any, plain: Tokenizer, dimensions: int
-) -> TextLimits:
-    bare: list[int] = plain.encode("a", add_special_tokens=False).ids
-    full: list[int] = plain.encode("a").ids
-    start = next((i for i in range(len(full)) if full[i : i + len(bare)] == bare), None)
-    if not bare or start is None:
-        raise BuildFailed(f"The tokenizer in {folder} makes no token of the text 'a'.")
-    pad = config.pad_token_id if config.pad_token_id is not None else tokenizer.pad_token_id
-    longest: list[int] = []
-    if tokenizer.model_max_length and tokenizer.model_max_length < _UNLIMITED:
-        longest.append(int(tokenizer.model_max_length))
-    positions = getattr(config, "max_position_embeddings", None)
-    if positions and positions > 0:
-        after = (pad or 0) + 1 if config.model_type in _POSITIONS_AFTER_PADDING else 0
-        longest.append(positions - after)
-    if not longest:
-        raise BuildFailed(
-            f"Neither config.json nor the tokenizer in {folder} says how long a text may be: set "
-            "model_max_length in tokenizer_config.json."
-        )
-    return TextLimits(
-        max_tokens=min(longest),
-        dimensions=dimensions,
-        vocabulary=config.vocab_size,
-        pad_id=pad or 0,
-        prefix=tuple(full[:start]),
-        suffix=tuple(full[start + len(bare) :]),
-    )

@@ -15,7 +15,7 @@ PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 TIMEOUT_S = 30.0
 """For asking the hub what a repository holds."""
 
-_WANTED = ("*.json", "*.safetensors")
+_WANTED = ("*.json", "*.safetensors", "*.jinja")
 _UNWANTED = ("*/*.safetensors",)
 """Weights in folders are those of other formats, or of parts that are not supported."""
 

@@ -87,20 +87,26 @@ class ImageClassifier:
         made = self._source.processor(images=sample_images(), return_tensors="np")
         return np.asarray(made[INPUT], np.float32)
 
-    def measured(self, path: Path, *, threads: int) -> tuple[Agreement, Speed]:
+    def measured(self, path: Path, *, exact: Path, threads: int) -> tuple[Agreement, Speed]:
         """Compare a graph with PyTorch on the sample images, and with itself in other company.
 
+        Args:
+            path: the graph.
+            exact: the one in full precision, which it was made of.
+            threads: of one forward pass.
+
         Raises:
-            BuildFailed: logits differ from PyTorch's by more than 1e-4.
+            BuildFailed: the logits of `exact` differ from PyTorch's by more than 1e-4.
         """
         pixels = self.pixels()
-        run = _runner(path, threads)
+        run, full = _runner(path, threads), _runner(exact, threads)
         module = self._module
         expected = _alone(lambda some: _of_torch(module, some), pixels)
         alone, together = _alone(run, pixels), _batched(run, pixels)
+        exported = _batched(full, pixels)
         # Of logits in the hundreds float32 keeps fewer digits behind the point.
         scale = max(1.0, float(np.abs(expected).max()))
-        difference = float(np.abs(together - expected).max()) / scale
+        difference = float(np.abs(exported - expected).max()) / scale
         if not difference < tracing.TOLERANCE:
             raise BuildFailed(
                 f"The exported graph of {self._folder} differs from PyTorch by {difference:.2g}; "
@@ -109,7 +115,7 @@ class ImageClassifier:
         function = self.head.function
         return (
             agreement.compared(expected, got=together, alone=alone, function=function),
-            _speed(run, pixels, threads=threads),
+            _speed(run, full, pixels, threads=threads),
         )
 
 
@@ -163,15 +169,16 @@ def _batches(pixels: npt.NDArray[np.float32]) -> Sequence[npt.NDArray[np.float32
     return [pixels[at : at + _BATCH] for at in range(0, len(pixels), _BATCH)]
 
 
-def _speed(run: _Run, pixels: npt.NDArray[np.float32], *, threads: int) -> Speed:
-    """Rows per second in batches; the best of each batch's rounds counts."""
-    seconds = 0.0
+def _speed(run: _Run, full: _Run, pixels: npt.NDArray[np.float32], *, threads: int) -> Speed:
+    """Rows per second in batches, both graphs in turns; the best of each batch's rounds counts."""
+    seconds = np.zeros(2)
     for some in _batches(pixels):
-        best = float("inf")
+        best = np.full(2, np.inf)
         for _ in range(_ROUNDS):
-            started = time.perf_counter()
-            run(some)
-            best = min(best, time.perf_counter() - started)
+            for index, one in enumerate((full, run)):
+                started = time.perf_counter()
+                one(some)
+                best[index] = min(best[index], time.perf_counter() - started)
         seconds += best
-    rows = round(len(pixels) / seconds, 1)
-    return Speed(fp32_rows_s=rows, rows_s=rows, ratio=1.0, threads=threads)
+    fp32, rows = (round(len(pixels) / float(one), 1) for one in seconds)
+    return Speed(fp32_rows_s=fp32, rows_s=rows, ratio=round(rows / fp32, 3), threads=threads)

@@ -53,6 +53,7 @@ class OnnxFile(msgspec.Struct, frozen=True):
 
     Attributes:
         path: where it is.
+        name: what errors call it.
         outside: files with external data, relative to the file's folder.
         sha256: hash over the file, and over those with external data in order of name.
         inputs: what it takes.
@@ -61,6 +62,7 @@ class OnnxFile(msgspec.Struct, frozen=True):
     """
 
     path: Path
+    name: str
     outside: tuple[str, ...]
     sha256: str
     inputs: tuple[TensorSpec, ...]
@@ -76,7 +78,7 @@ class OnnxFile(msgspec.Struct, frozen=True):
             shutil.copyfile(self.path.parent / name, target)
 
 
-def read(source: str, *, base: Path, threads: int) -> OnnxFile:
+def read(source: str, *, base: Path, threads: int, name: str = "") -> OnnxFile:
     """Find a file and check it.
 
     Args:
@@ -84,6 +86,7 @@ def read(source: str, *, base: Path, threads: int) -> OnnxFile:
             installed package, which is not imported.
         base: folder that a path is relative to.
         threads: of the session.
+        name: what errors call it; its path if not given.
 
     Raises:
         BuildFailed: there is no such file, or it fails a check; the message names the file, and
@@ -97,25 +100,27 @@ def read(source: str, *, base: Path, threads: int) -> OnnxFile:
     )
     if not path.is_file():
         raise BuildFailed(f"The source {source!r} is not there: {path} is no file.")
+    name = name or str(path)
     model = _parsed(path)
     outside = _external(path, model)
     try:
         onnx.checker.check_model(str(path))
     except (onnx.checker.ValidationError, ValueError) as error:
         raise BuildFailed(
-            f"{path} is not valid ONNX: {_first_line(error)}. Export the model again."
+            f"{name} is not valid ONNX: {_first_line(error)}. Export the model again."
         ) from error
-    session = _session(path, model, threads)
+    session = _session(path, model, threads, name)
     digest = hashlib.sha256()
-    for each in (path, *(path.parent / name for name in outside)):
+    for each in (path, *(path.parent / one for one in outside)):
         with each.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return OnnxFile(
         path,
+        name,
         outside,
         digest.hexdigest(),
-        _specs(path, session.get_inputs()),
-        _specs(path, session.get_outputs()),
+        _specs(name, session.get_inputs()),
+        _specs(name, session.get_outputs()),
         session,
     )
 
@@ -180,7 +185,7 @@ def _tensors(model: ModelProto) -> Iterator[TensorProto]:
                     yield attribute.t
 
 
-def _session(path: Path, model: ModelProto, threads: int) -> Any:
+def _session(path: Path, model: ModelProto, threads: int, name: str) -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4  # what goes wrong is told by the error
@@ -195,16 +200,16 @@ def _session(path: Path, model: ModelProto, threads: int) -> Any:
             if own
             else "Export the model again, for an opset that this version knows."
         )
-        raise BuildFailed(f"ONNX Runtime can't run {path}: {_first_line(error)}. {hint}") from error
+        raise BuildFailed(f"ONNX Runtime can't run {name}: {_first_line(error)}. {hint}") from error
 
 
-def _specs(path: Path, edges: list[Any]) -> tuple[TensorSpec, ...]:
+def _specs(name: str, edges: list[Any]) -> tuple[TensorSpec, ...]:
     found: list[TensorSpec] = []
     for edge in edges:
         datatype = _DATATYPES.get(edge.type)
         if datatype is None:
             raise BuildFailed(
-                f"{path} has {edge.name!r} of the type {edge.type}: only tensors of numbers, bools "
+                f"{name} has {edge.name!r} of the type {edge.type}: only tensors of numbers, bools "
                 "and strings can be served. Export the model without it."
             )
         shape = tuple(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _LIBRARIES = ("numpy", "onnx", "onnxruntime", "onnxscript", "safetensors", "tokenizers", "torch",
               "transformers")  # fmt: skip
+_FOR_DECODERS = ("accelerate", "gguf", "onnxruntime_genai")
 _OF_PRECISION = {
     Precision.FP16: ("half",),
     Precision.INT8: ("quantize", "smooth", "mix"),
@@ -42,12 +43,14 @@ def steps(spec: ModelSpec) -> tuple[str, ...]:
     build = spec.build
     if spec.backend is BackendName.TORCH:
         return ("source", "evaluate", "publish")
+    if spec.task is Task.GENERATION:
+        return ("source", "export", "evaluate", "publish")
     return (
         "source",
         "export",
         *(("cut", "distill") if build.distill is not None else ()),
         *(("prune",) if build.prune else ()),
-        *_OF_PRECISION.get(spec.precision, ()),
+        *_OF_PRECISION.get(spec.precision, ())[: 1 if spec.task in UNQUANTIZED else None],
         *(() if build.fuse is Fuse.OFF else ("fuse",)),
         "evaluate",
         "publish",
@@ -75,7 +78,8 @@ def build(spec: ModelSpec, store: ArtifactStore, *, progress: "Progress" = _unhe
     """
     if spec.task in (Task.ECHO, Task.PYTHON, Task.PIPELINE):
         raise BuildFailed(f"{spec.name!r} has the task {spec.task.value!r}: nothing to build.")
-    missing = [name for name in _LIBRARIES if importlib.util.find_spec(name) is None]
+    needed = (*_LIBRARIES, *(_FOR_DECODERS if spec.task is Task.GENERATION else ()))
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
         raise BuildFailed(
             f"Building needs {', '.join(missing)}: run `pip install 'forebay[build]'`."
@@ -107,6 +111,10 @@ def _maker(spec: ModelSpec) -> "Callable[[ModelSpec, Path, Progress], Draft]":
         from forebay.build import torch_models
 
         return torch_models.make
+    if spec.task is Task.GENERATION:
+        from forebay.build.decoders import pipeline
+
+        return pipeline.make
     from forebay.build import graphs, text_models
 
     return graphs.make if spec.task in UNQUANTIZED else text_models.make

@@ -69,6 +69,8 @@ def make(precision: Precision, setting: Setting) -> Made:
             return _weights(setting, bits=4)
         case Precision.BF16:
             raise BuildFailed('A graph has no BF16: say `backend = "torch"`, or `fp16`.')
+        case Precision.INT4:
+            raise BuildFailed("`int4` is for models that generate: say `int4-weight-only`.")
 
 
 def _half(setting: Setting) -> Made:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import onnxruntime as ort
 from onnx import TensorProto
 
+from forebay.build.conversion import cases
 from forebay.build.onnx_file import OnnxFile
 from forebay.contract.errors import BuildFailed
 from forebay.contract.manifest import Speed
@@ -32,21 +33,7 @@ _TOLERANCE = 1e-4
 """Largest difference between a row alone and in company, in units of the largest value."""
 
 _BFLOAT16 = int(TensorProto.BFLOAT16)
-_DTYPES: dict[str, Any] = {
-    "BOOL": np.bool_,
-    "INT8": np.int8,
-    "INT16": np.int16,
-    "INT32": np.int32,
-    "INT64": np.int64,
-    "UINT8": np.uint8,
-    "UINT16": np.uint16,
-    "UINT32": np.uint32,
-    "UINT64": np.uint64,
-    "FP16": np.float16,
-    "FP32": np.float32,
-    "FP64": np.float64,
-    BYTES: np.object_,
-}
+_DTYPES: dict[str, Any] = {**cases.DTYPES, BYTES: np.object_}
 
 
 def signature_of(
@@ -65,7 +52,7 @@ def signature_of(
     """
     if not file.inputs or not file.outputs:
         raise BuildFailed(
-            f"{file.path} takes no tensors, or gives none: there is nothing to serve."
+            f"{file.name} takes no tensors, or gives none: there is nothing to serve."
         )
     tried = _said(file, sample, where) if sample else _guessed(file.inputs)
     first_error: Exception | None = None
@@ -80,7 +67,7 @@ def signature_of(
     assert first_error is not None
     said = str(first_error).strip().splitlines()[0][:300]
     raise BuildFailed(
-        f"{file.path} fails on all that was tried: {said}. Say shapes that it takes as "
+        f"{file.name} fails on all that was tried: {said}. Say shapes that it takes as "
         f"`sample = {{ {file.inputs[0].name} = {list(tried[0][0])} }}` in [{where}]."
     ) from first_error
 
@@ -109,7 +96,7 @@ def output_shape(file: OnnxFile, signature: TensorSignature) -> tuple[int, ...]:
     except Exception as error:  # ONNX Runtime's exceptions share no base of their own
         said = str(error).strip().splitlines()[0][:300]
         raise BuildFailed(
-            f"{file.path} fails on an input of {list(signature.sample[0])}: {said}."
+            f"{file.name} fails on an input of {list(signature.sample[0])}: {said}."
         ) from error
     return tuple(outputs[names.index(signature.outputs[0].name)].shape)
 
@@ -122,7 +109,7 @@ def _said(
         if name not in takes or name not in sample or not fits(sample[name], takes[name].shape):
             shapes = ", ".join(f"{spec.name} = {list(spec.shape)}" for spec in file.inputs)
             raise BuildFailed(
-                f"[{where}] must say in `sample` a shape for each input of {file.path}, and no "
+                f"[{where}] must say in `sample` a shape for each input of {file.name}, and no "
                 f"other: {shapes}, where -1 is any."
             )
     return [tuple(sample[spec.name] for spec in file.inputs)]
@@ -148,7 +135,14 @@ def _is_batched(file: OnnxFile, shapes: tuple[tuple[int, ...], ...]) -> bool:
     if not all(spec.shape and spec.shape[0] == ANY for spec in edges):
         return False
     one = tuple((1, *shape[1:]) for shape in shapes)
-    rows = [_feed(file, one, seed=seed) for seed in range(_ROWS)]
+    return all(
+        _is_the_same([_feed(file, one, seed=seed, signed=signed) for seed in range(_ROWS)], file)
+        for signed in (False, True)
+    )
+
+
+def _is_the_same(rows: Sequence[Feed], file: OnnxFile) -> bool:
+    """Whether each row gives in company what it gives alone."""
     try:
         alone = [_run(file, row) for row in rows]
         together = _run(file, {k: np.concatenate([row[k] for row in rows]) for k in rows[0]})
@@ -171,15 +165,21 @@ def _same(expected: npt.NDArray[Any], got: npt.NDArray[Any]) -> bool:
     return bool(np.allclose(expected, got, rtol=0, atol=loose * _TOLERANCE * most, equal_nan=True))
 
 
-def _feed(file: OnnxFile, shapes: Sequence[tuple[int, ...]], *, seed: int) -> Feed:
-    """Values for each input: random numbers of 0 to 1, ones, the text `a`."""
+def _feed(
+    file: OnnxFile, shapes: Sequence[tuple[int, ...]], *, seed: int, signed: bool = False
+) -> Feed:
+    """Values for each input: random numbers of 0 to 1, ones, the text `a`.
+
+    Signed ones are of the normal distribution, which takes other branches of a graph that has some.
+    """
     random = np.random.default_rng(seed)
     feed: Feed = {}
     for spec, shape in zip(file.inputs, shapes, strict=True):
         if spec.datatype == BYTES:
             feed[spec.name] = np.full(shape, "a", np.object_)
         elif spec.datatype in ("FP16", "FP32", "FP64"):
-            feed[spec.name] = random.random(shape).astype(_DTYPES[spec.datatype])
+            drawn = random.standard_normal(shape) if signed else random.random(shape)
+            feed[spec.name] = drawn.astype(_DTYPES[spec.datatype])
         else:
             one = 0x3F80 if spec.datatype == "BF16" else 1
             feed[spec.name] = np.full(shape, one, _DTYPES.get(spec.datatype, np.uint16))

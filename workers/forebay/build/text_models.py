@@ -48,7 +48,7 @@ def make(spec: ModelSpec, work: Path, progress: Progress) -> Draft:
     build, folder, fp32 = spec.build, work / "artifact", work / "fp32.onnx"
     folder.mkdir()
     progress("source", 0.0)
-    found = source.resolve(spec.source)
+    found = source.resolve(spec.source, base=Path(spec.folder))
     chosen = texts.gather(spec.folder, calibrate_on=build.calibration, evaluate_on=build.evaluation)
     kind = kinds.read(found.folder, spec.task)
     kind.tokenizer.save(str(folder / TOKENIZER), pretty=False)

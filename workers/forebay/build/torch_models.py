@@ -114,7 +114,7 @@ def write(spec: ModelSpec, folder: Path, *, full: Path | None = None) -> Written
     Raises:
         BuildFailed: the source isn't there or can't be loaded.
     """
-    found = source.resolve(spec.source)
+    found = source.resolve(spec.source, base=Path(spec.folder))
     kind = kinds.read(found.folder, spec.task)
     network = _network(found.folder, kind, spec.task)
     kind.tokenizer.save(str(folder / TOKENIZER), pretty=False)

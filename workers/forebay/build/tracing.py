@@ -22,6 +22,10 @@ OPSET = 20
 TOLERANCE = 1e-4
 """Largest difference of a graph's output to PyTorch's."""
 
+LONGEST = 1_024
+"""Most tokens of the rows that a graph is tried on: attention takes their square in memory, and
+what has longer rows has no table of positions that may end early."""
+
 Feed = Mapping[str, npt.NDArray[np.int64]]
 """Values of a graph's inputs, by name, each `[rows, tokens]`."""
 
@@ -57,7 +61,15 @@ def trace(
     session = open_session(out, threads=1)
     difference = 0.0
     for feed in feeds:
-        (got,) = session.run([output], dict(feed))
+        try:
+            (got,) = session.run([output], dict(feed))
+        except Exception as error:  # ONNX Runtime's errors have no common class
+            width = feed["attention_mask"].shape[1]
+            raise BuildFailed(
+                f"The exported graph of {folder} fails on rows of {width} tokens: a text may be "
+                "shorter than the folder says (model_max_length in tokenizer_config.json, "
+                f"max_position_embeddings in config.json). {error}"
+            ) from error
         for index, expected in enumerate(_alone(module, feed)):
             own = got[index][: len(expected)] if expected.ndim > 1 else got[index]
             difference = max(difference, float(np.abs(own - expected).max()))

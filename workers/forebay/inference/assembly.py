@@ -2,6 +2,7 @@
 
 import msgspec
 
+from forebay.contract.caching import CacheOptions, entries_of
 from forebay.contract.errors import ErrorInfo, ErrorKind, ForebayError
 from forebay.contract.messages import Computation, Reply, encode_outputs
 from forebay.contract.prediction import Status, StepTime, Timing, added_up
@@ -82,13 +83,16 @@ class Assembly:
         """Whether it can be settled."""
         return self._left == 0 or self._error is not None
 
-    def settlement(self, keys: LaneKeys, *, version: str, now_ms: int) -> Settlement:
+    def settlement(
+        self, keys: LaneKeys, *, version: str, now_ms: int, cache: CacheOptions
+    ) -> Settlement:
         """The outcome, ready to settle.
 
         Args:
             keys: of the model's shard.
             version: short digest of the artifact.
             now_ms: the server's time.
+            cache: what of the outputs is kept to answer others, where the computation says so.
         """
         delivery = self.delivery
         status, error = self._error or (Status.SUCCEEDED, None)
@@ -99,6 +103,11 @@ class Assembly:
                 queue_ms=max(0.0, delivery.received_at_ms - self.computation.enqueued_at_ms),
                 batch_ms=self.began_ms - delivery.received_at_ms,
                 compute_ms=self.done_ms - self.began_ms,
+            )
+        kept: tuple[tuple[bytes, bytes], ...] = ()
+        if self.computation.cache is not None and outputs:
+            kept = entries_of(
+                self.computation.cache, outputs, version=version, at_ms=now_ms, cache=cache
             )
         spilled = None
         if sum(map(output_bytes, outputs)) > SPILL_BYTES:
@@ -119,7 +128,7 @@ class Assembly:
             else None,
             steps=added_up(self.steps),
         )
-        return Settlement(delivery, reply, spilled)
+        return Settlement(delivery, reply, spilled, kept=kept)
 
 
 class RowRef:

@@ -41,17 +41,24 @@ class Room:
         lanes: whose batches, the most urgent first.
         isolates: whether its batches pass the process's gate, where one under suspicion runs alone.
             Where batches wait for others they don't: those may have to pass it themselves.
+        suspects_from: strikes from which on a row is under suspicion.
 
     Attributes:
         free: has a permit for each place that is free.
     """
 
     def __init__(
-        self, places: int, *, lanes: Sequence[Lane] = tuple(Lane), isolates: bool = True
+        self,
+        places: int,
+        *,
+        lanes: Sequence[Lane] = tuple(Lane),
+        isolates: bool = True,
+        suspects_from: int = 1,
     ) -> None:
         self.places = places
         self.lanes = lanes
         self.isolates = isolates
+        self.suspects_from = suspects_from
         self.free = asyncio.Semaphore(places)
 
 

@@ -15,7 +15,8 @@ import msgspec
 from forebay.contract.errors import ArtifactError
 from forebay.contract.manifest import Footprint
 from forebay.contract.model import BackendName, ModelSpec
-from forebay.inference.backends.base import Backend
+from forebay.contract.rows import Task
+from forebay.inference.backends.base import Model
 
 HEAVY = ("torch", "transformers", "onnxruntime")
 """Libraries of which it is told whether they were imported."""
@@ -61,6 +62,7 @@ def _measured(spec: ModelSpec, home: Path) -> Footprint:
     began = time.perf_counter()
     importlib.import_module("forebay.inference.worker")
     from forebay.inference.backends.load import import_libraries, load
+    from forebay.inference.generation.load import load as load_generator
 
     import_libraries([spec])
     imported = time.perf_counter()
@@ -69,12 +71,14 @@ def _measured(spec: ModelSpec, home: Path) -> Footprint:
     from forebay.storage.artifacts import ArtifactStore
 
     give_back_large_blocks()
-    backend: Backend
+    backend: Model
     if spec.backend is BackendName.PYTHON:
         from forebay.inference.backends.python import PythonModel
 
         # Gateways are not told of it: what serves may be the code of before.
         backend = PythonModel(spec)
+    elif spec.task is Task.GENERATION:
+        backend = load_generator(spec, ArtifactStore(home))
     else:
         backend = load(spec, ArtifactStore(home))
     loaded = time.perf_counter()

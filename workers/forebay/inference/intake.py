@@ -83,6 +83,9 @@ class Intake:
         self._bytes_per_entry = 1.0
         self._backlog = True
         self._trouble = Trouble(log, f"reading the {lane.value} lane")
+        self._suspects_from = next(
+            room.suspects_from for room in executor.rooms if lane in room.lanes
+        )
         self._draining = False
         self._room = asyncio.Event()
 
@@ -206,7 +209,8 @@ class Intake:
                 self._ledger.settle(assembly)
                 return
         deadline = assembly.computation.deadline_at_ms
-        alone = assembly if assembly.delivery.strikes else None
+        suspected = assembly.delivery.strikes >= self._suspects_from
+        alone = assembly if suspected else None
         for index, row in enumerate(prepared):
             if isinstance(row, PreparedRow):
                 ref = RowRef(assembly, index, row)

@@ -102,7 +102,10 @@ class Ledger:
         """It has come to an end: settle it soon."""
         self._unsettled.append(
             assembly.settlement(
-                self._consumer.keys, version=self._version, now_ms=self._clock.now_ms()
+                self._consumer.keys,
+                version=self._version,
+                now_ms=self._clock.now_ms(),
+                cache=self._consumer.limits.cache,
             )
         )
         self._outcome.set()
@@ -192,6 +195,8 @@ class Ledger:
         size = 0
         for number, settlement in enumerate(self._unsettled[:SETTLE_MAX]):
             size += len(settlement.spilled or b"")
+            if settlement.kept:
+                size += sum(len(entry) for _, entry in settlement.kept)
             if number and size > SETTLE_BYTES:
                 return self._unsettled[:number]
         return self._unsettled[:SETTLE_MAX]

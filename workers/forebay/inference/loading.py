@@ -20,8 +20,11 @@ import msgspec
 
 from forebay.contract.errors import ArtifactError
 from forebay.contract.model import BackendName, ModelSpec
+from forebay.contract.rows import Task
 from forebay.inference.backends.base import Backend
 from forebay.inference.backends.load import import_libraries, load
+from forebay.inference.generation.load import load as load_generator
+from forebay.inference.generation.protocol import Generator
 from forebay.inference.memory import give_back_all, resident_bytes
 from forebay.inference.steps.model import PipelineModel
 from forebay.runtime.catalog import Catalog
@@ -48,11 +51,11 @@ class Loaded(msgspec.Struct):
     """A model that is loaded and warm.
 
     Attributes:
-        backend: which executes it; or the pipeline that it is.
+        backend: which executes it; or the pipeline that it is, or what generates its texts.
         footprint: what it takes.
     """
 
-    backend: Backend | PipelineModel
+    backend: Backend | PipelineModel | Generator
     footprint: Footprint
 
 
@@ -70,7 +73,7 @@ class Loader:
         home: str | Path,
         catalog: Catalog,
         *,
-        opens: Callable[[ModelSpec], Backend] | None = None,
+        opens: Callable[[ModelSpec], Backend | Generator] | None = None,
     ) -> None:
         self._store = ArtifactStore(Path(home))
         self._catalog = catalog
@@ -156,7 +159,9 @@ class Loader:
             self._footprints.write(msgspec.structs.replace(loaded.footprint, bytes=size))
         return given_back
 
-    def _open(self, spec: ModelSpec) -> Backend | PipelineModel:
+    def _open(self, spec: ModelSpec) -> Backend | PipelineModel | Generator:
+        if spec.task is Task.GENERATION:
+            return load_generator(spec, self._store)
         if spec.backend is BackendName.PIPELINE:
             tell = Descriptions(self._store.home).write
             return PipelineModel(spec, self._catalog, tell=tell)

@@ -20,6 +20,9 @@ from forebay.inference.backends.base import Backend, Model
 from forebay.inference.execution import Execution
 from forebay.inference.executor import Executor
 from forebay.inference.gate import Gate
+from forebay.inference.generation.flow import Generation
+from forebay.inference.generation.protocol import Generator
+from forebay.inference.generation.speaker import Speaker
 from forebay.inference.intake import BLOCK_MS
 from forebay.inference.reload import Reload
 from forebay.inference.stages import Stages
@@ -75,11 +78,14 @@ class Replica:
     Args:
         around: what it shares with others.
         spec: the model.
-        backend: loaded and warm.
+        backend: loaded and warm, or what generates its texts.
     """
 
     def __init__(
-        self, around: Surroundings, spec: ModelSpec, backend: Backend | PipelineModel
+        self,
+        around: Surroundings,
+        spec: ModelSpec,
+        backend: Backend | PipelineModel | Generator,
     ) -> None:
         settings = around.settings
         self.backend = backend
@@ -90,8 +96,11 @@ class Replica:
         self._wire = Wire(settings.redis_url, timeout_s=timeout_s)
         self._running = Running(self._wire, keys, around.worker)
         self._flows: Flows | None = None
+        self._generation: Generation | None = None
         self._letting_go: asyncio.Task[None] | None = None
         limits = spec.batch
+        settles = Channel(around.blocking, timeout_s=timeout_s)
+        channels = [settles]
         executor: Execution
         model: Model
         if isinstance(backend, PipelineModel):
@@ -105,6 +114,13 @@ class Replica:
                 retain_ms=int(settings.unseen_retention_s * 1000),
             )
             model, limits = backend, msgspec.structs.replace(limits, max_rows=1)
+        elif isinstance(backend, Generator):
+            channels.append(Channel(around.blocking, timeout_s=timeout_s))
+            speaker = Speaker(
+                channels[-1], keys, version=backend.version, run_s=spec.generation.timeout_s
+            )
+            executor = self._generation = Generation(backend, speaker, self._running)
+            model, limits = backend, msgspec.structs.replace(limits, max_rows=1, prefetch_rows=1)
         else:
             watching = watched(spec, backend)
             model, executor = watching, Executor(watching, self._running)
@@ -112,8 +128,7 @@ class Replica:
         reads = {
             lane: Channel(around.blocking, timeout_s=BLOCK_MS / 1000 + timeout_s) for lane in Lane
         }
-        settles = Channel(around.blocking, timeout_s=timeout_s)
-        self._channels = (*reads.values(), settles)
+        self._channels = (*reads.values(), *channels)
         self._consumer = Consumer(
             around.redis,
             keys,
@@ -125,6 +140,7 @@ class Replica:
                 presence_ms=int(settings.presence_s * 1000),
                 dead_letter_max=settings.dead_letter_max,
                 dead_letter_max_bytes=settings.dead_letter_max_bytes,
+                cache=spec.cache,
             ),
             clock=around.clock,
         )
@@ -188,7 +204,7 @@ class Replica:
             asyncio.create_task(self._telling.run(), name=f"telling {self._spec.name}"),
             asyncio.create_task(self._reload.run(), name=f"reload {self._spec.name}"),
         ]
-        async with contextlib.nullcontext() if self._flows is None else self._flows.running():
+        async with self._beside():
             work = asyncio.create_task(self._stages.run(), name=f"stages {self._spec.name}")
             try:
                 await asyncio.wait({work})
@@ -198,6 +214,14 @@ class Replica:
                     task.cancel()
                 await asyncio.gather(*upkeep, return_exceptions=True)
                 await self.leave()
+
+    def _beside(self) -> contextlib.AbstractAsyncContextManager[None]:
+        """What its kind of model takes beside the stages."""
+        if self._flows is not None:
+            return self._flows.running()
+        if self._generation is not None:
+            return self._generation.telling(lose=self._stages.lose, drop=self._stages.drop)
+        return contextlib.nullcontext()
 
     def drain(self) -> None:
         """Lease nothing more; finish what is in hand, give back what is not."""

@@ -125,7 +125,7 @@ def _is_current(spec: ModelSpec, manifest: Manifest) -> bool:
         **{name: importlib.metadata.version(name) for name in Versions.__struct_fields__}
     )
     try:
-        weights = source.resolve(spec.source).sha256
+        weights = source.resolve(spec.source, base=Path(spec.folder)).sha256
     except BuildFailed:
         return False  # the build will say what is wrong with it
     return (manifest.versions, manifest.source_sha256) == (libraries, weights)

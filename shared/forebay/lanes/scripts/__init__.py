@@ -79,6 +79,15 @@ class SettleOutcome(IntEnum):
     GONE = -2
 
 
+class TellOutcome(IntEnum):
+    """What became of chunks."""
+
+    TOLD = 1
+    ENDED = 0
+    STALE = -1
+    GONE = -2
+
+
 class FinishOutcome(IntEnum):
     """What became of a finish."""
 
@@ -89,6 +98,9 @@ class FinishOutcome(IntEnum):
 
 MAX_JOINED = 128
 """Predictions that join one under way. They end in one script call, and more would hold it up."""
+
+MAX_EVENTS = 16_384
+"""Chunks of a prediction that are kept, about; a client can come back for those."""
 
 READ_BYTES = 1_048_576
 """Payload after which a worker reads no more in one go."""
@@ -111,6 +123,8 @@ _letters = Script("letters")
 _unclaim = Script("unclaim")
 _traffic = Script("traffic")
 _copied = Script("copied", adds=True)
+_tell = Script("tell")
+_follow = Script("follow")
 
 
 def _lanes(keys: LaneKeys) -> list[str]:
@@ -126,6 +140,8 @@ async def enqueue(
     elastic: bool = False,
     retry_of: str = "",
     letters: Sequence[bytes] = (),
+    wake: str = "",
+    hits: Sequence[Arg] = (),
     args: Sequence[Arg],
 ) -> list[Enqueued]:
     """`enqueue.lua`.
@@ -138,6 +154,8 @@ async def enqueue(
         elastic: whether realtime takes more if that is worked off before the deadline.
         retry_of: the dead prediction that is replayed as the only one of these.
         letters: its dead letters' entries.
+        wake: channel on which to say that no worker is present; empty if nobody starts one.
+        hits: (id, what the response cache has answered), flat, of those that it has for.
         args: the packed predictions, in the order of `records`.
     """
     reply = await _enqueue.call(
@@ -160,6 +178,9 @@ async def enqueue(
             keys.records,
             keys.joined,
             MAX_JOINED,
+            wake,
+            len(hits) // 2,
+            *hits,
             *args,
         ],
     )
@@ -187,6 +208,7 @@ async def settle(
     dead_max: int,
     dead_max_bytes: int,
     args: Sequence[Arg],
+    cached: Sequence[Arg] = (),
 ) -> list[SettleOutcome]:
     """`settle.lua`.
 
@@ -197,6 +219,7 @@ async def settle(
         dead_max: most dead letters of the shard.
         dead_max_bytes: most bytes of them all, of which one takes a quarter at most.
         args: the packed settlements, in the order of `pairs`.
+        cached: what is to be kept in the response cache, packed; none if nothing is.
     """
     reply = await _settle.call(
         redis,
@@ -218,6 +241,7 @@ async def settle(
             keys.records,
             keys.joined,
             *args,
+            *cached,
         ],
     )
     return [SettleOutcome(code) for code in cast(list[int], reply)]
@@ -300,7 +324,9 @@ async def sketch(redis: Commands, *, key: str, keep_ms: int, counts: Mapping[str
 async def leave(redis: Commands, keys: LaneKeys, *, worker: str) -> None:
     """`leave.lua`."""
     await _leave.call(
-        redis, [*_lanes(keys), keys.workers, keys.running, keys.rates], [GROUP, worker]
+        redis,
+        [*_lanes(keys), keys.workers, keys.running, keys.rates, keys.demand],
+        [GROUP, worker],
     )
 
 
@@ -364,3 +390,30 @@ async def letters(
     """`letters.lua`: where to go on, empty after the last page; and the letters of this one."""
     reply = await _letters.call(redis, [keys.dead], [begin, most, prediction])
     return cast(bytes, reply[0]).decode(), cast(list[RawLetter], reply[1:])
+
+
+async def tell(
+    redis: Commands,
+    keys: LaneKeys,
+    *,
+    pairs: Sequence[str],
+    run_ms: int,
+    args: Sequence[Arg],
+) -> list[TellOutcome]:
+    """`tell.lua`.
+
+    Args:
+        redis: where.
+        keys: of the model's shard.
+        pairs: (record, events) keys, flat.
+        run_ms: how long a prediction may run.
+        args: the packed chunks, in the order of `pairs`.
+    """
+    reply = await _tell.call(redis, [keys.deadlines, *pairs], [MAX_EVENTS, run_ms, *args])
+    return [TellOutcome(code) for code in cast(list[int], reply)]
+
+
+async def follow(redis: Commands, record: str, channel: str) -> tuple[bytes, int] | None:
+    """`follow.lua`: status and number of parts; None if there is no such record."""
+    reply = await _follow.call(redis, [record], [channel])
+    return None if reply is None else (cast(bytes, reply[0]), int(reply[1]))

@@ -6,24 +6,34 @@
 -- A prediction that asks for what another has under way joins it: it gets a record and no entries.
 -- If somebody waits for it and what is under way still waits in bulk, that moves to realtime.
 --
+-- A prediction without parts was answered by the response cache; its record is made as it ends.
+--
+-- Where no worker is present its deadline is later by what one may take to start, and who starts
+-- workers is told, if anybody does.
+--
 -- KEYS  1 realtime lane (stream)  2 bulk lane (stream)  3 deadlines (zset)  4 demand (hash)
 --       5 dead letters (stream)  6 leaders (hash: identity -> prediction)  7 counters (hash)
 --       8.. one prediction record (hash) each
 -- ARGV  1 most rows in realtime  2 most rows in bulk  3 1 if realtime takes more than that as long
 --       as it is worked off before the deadline  4 id of the dead prediction that is replayed, or
 --       ''  5 its dead letters, as 'ENTRY ...'  6 group  7 key prefix of prediction records
---       8 key prefix of lists of those that joined  9 most that join one; then for each prediction:
---       id, lane, created (Unix ms), deadline in ms from then, reply channel or '',
---       retention in ms, input or '', identity or '', number of parts, then for each part:
---       rows, message
+--       8 key prefix of lists of those that joined  9 most that join one  10 channel on which to say
+--       that no worker is present, or ''
+--       11 how many predictions the cache has answered, in part or whole; then for each of these:
+--       id, what it has answered, which is the reply where there are no parts; then for each
+--       prediction: id, lane, created (Unix ms), deadline in ms from then, by how many ms it is
+--       later if no worker is present, reply channel or '', retention in ms, input or '',
+--       identity or '', number of parts, then for each part: rows, message
 -- Returns for each prediction  1 enqueued  3 joined  0 already known  2 a dead letter is gone
 --                              less: refused, the lane is full for so many ms; -1 if nobody can tell
 local bound = { realtime = tonumber(ARGV[1]), bulk = tonumber(ARGV[2]) }
 local stream = { realtime = KEYS[1], bulk = KEYS[2] }
-local told = redis.call('HMGET', KEYS[4], 'realtime', 'bulk', 'realtime_in', 'bulk_in', 'rate')
+local told = redis.call('HMGET', KEYS[4], 'realtime', 'bulk', 'realtime_in', 'bulk_in', 'rate',
+  'present')
 local demand = { realtime = tonumber(told[1] or 0), bulk = tonumber(told[2] or 0) }
 local entered = { realtime = tonumber(told[3] or 0), bulk = tonumber(told[4] or 0) }
 local rate = tonumber(told[5] or 0)
+local present = tonumber(told[6] or 0)
 local added = { realtime = 0, bulk = 0 }
 
 local function room(lane, deadline_ms)
@@ -107,17 +117,36 @@ local function leader_of(own, identity, lane, parts, deadline, excess)
   return id
 end
 
-local deadlines, outcomes, joined = {}, {}, 0
-local at = 10
+-- Record what was answered without a lane.
+local function end_at_once(record, created, deadline, lane, retain, input, reply)
+  redis.call('HSET', record, 'st', 'succeeded', 'ct', created, 'dl', deadline, 'ft', created,
+    'ln', lane, 'n', 1, 'left', 0, 'rp', '', 'tt', retain, 'en', '', 'o0', reply)
+  if input ~= '' then redis.call('HSET', record, 'in', input) end
+  redis.call('PEXPIRE', record, retain)
+  redis.call('HINCRBY', KEYS[7], 'succeeded', 1)
+end
+
+local deadlines, outcomes, joined, asleep = {}, {}, 0, false
+local hits, at = {}, 12
+for _ = 1, tonumber(ARGV[11]) do
+  hits[ARGV[at]] = ARGV[at + 1]
+  at = at + 2
+end
 for k = 8, #KEYS do
   local record = KEYS[k]
   local id, lane, created = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   local deadline_ms = tonumber(ARGV[at + 3])
   local deadline = created + deadline_ms
-  local reply, retain, input = ARGV[at + 4], ARGV[at + 5], ARGV[at + 6]
-  local identity = ARGV[at + 7]
-  local parts = tonumber(ARGV[at + 8])
-  local first = at + 9
+  local reply, retain, input = ARGV[at + 5], ARGV[at + 6], ARGV[at + 7]
+  local identity = ARGV[at + 8]
+  local parts = tonumber(ARGV[at + 9])
+  local later = false
+  if parts > 0 and present < deadline - deadline_ms then
+    asleep = true
+    later = ARGV[at + 4] ~= '0'
+    deadline = deadline + tonumber(ARGV[at + 4])
+  end
+  local first = at + 10
   at = first + 2 * parts
   local rows = 0
   for p = 0, parts - 1 do rows = rows + tonumber(ARGV[first + 2 * p]) end
@@ -125,12 +154,20 @@ for k = 8, #KEYS do
   local leader = leader_of(record, identity, lane, parts, deadline, excess)
   if #letters > 0 and redis.call('EXISTS', record) == 0 and letter_gone() then
     outcomes[#outcomes + 1] = 2
+  elseif parts == 0 then
+    local fresh = redis.call('EXISTS', record) == 0
+    if fresh then end_at_once(record, created, deadline, lane, retain, input, hits[id]) end
+    outcomes[#outcomes + 1] = fresh and 1 or 0
   elseif leader then
     local fields = { 'st', 'starting', 'ct', created, 'dl', deadline, 'ln', lane, 'n', parts,
       'left', parts, 'rp', reply, 'tt', retain, 'en', '', 'of', leader }
     if input ~= '' then
       fields[#fields + 1] = 'in'
       fields[#fields + 1] = input
+    end
+    if hits[id] then
+      fields[#fields + 1] = 'hi'
+      fields[#fields + 1] = hits[id]
     end
     redis.call('HSET', record, unpack(fields))
     redis.call('RPUSH', ARGV[8] .. leader, id)
@@ -150,8 +187,14 @@ for k = 8, #KEYS do
   else
     local entries = {}
     for p = 0, parts - 1 do
-      local entry = redis.call('XADD', stream[lane], '*',
-        'c', id .. '.' .. p, 'm', ARGV[first + 2 * p + 1])
+      local entry
+      if later then
+        entry = redis.call('XADD', stream[lane], '*', 'c', id .. '.' .. p,
+          'm', ARGV[first + 2 * p + 1], 'd', string.format('%.0f', deadline))
+      else
+        entry = redis.call('XADD', stream[lane], '*',
+          'c', id .. '.' .. p, 'm', ARGV[first + 2 * p + 1])
+      end
       entries[#entries + 1] = entry .. ':' .. ARGV[first + 2 * p]
     end
     local fields = { 'ct', created, 'dl', deadline, 'ln', lane, 'n', parts,
@@ -160,6 +203,10 @@ for k = 8, #KEYS do
     if input ~= '' then
       fields[#fields + 1] = 'in'
       fields[#fields + 1] = input
+    end
+    if hits[id] then
+      fields[#fields + 1] = 'hi'
+      fields[#fields + 1] = hits[id]
     end
     if identity ~= '' then
       fields[#fields + 1] = 'id'
@@ -186,4 +233,5 @@ for lane, rows in pairs(added) do
   end
 end
 if joined > 0 then redis.call('HINCRBY', KEYS[7], 'joined', joined) end
+if asleep and ARGV[10] ~= '' then redis.call('PUBLISH', ARGV[10], '') end
 return outcomes

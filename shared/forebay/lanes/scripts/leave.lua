@@ -4,11 +4,14 @@
 -- KEYS  1 realtime lane (stream)  2 bulk lane (stream)
 --       3 workers (zset: worker -> present until, ms)
 --       4 running (hash: worker -> entries it runs)  5 rates (hash: worker -> rows a second)
+--       6 demand (hash)
 -- ARGV  1 group  2 worker
 -- Returns how many consumers were removed
 redis.call('ZREM', KEYS[3], ARGV[2])
 redis.call('HDEL', KEYS[4], ARGV[2], ARGV[2] .. ' why')
 redis.call('HDEL', KEYS[5], ARGV[2])
+local left = redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', '+inf', 'WITHSCORES')
+redis.call('HSET', KEYS[6], 'present', string.format('%.0f', left[#left] or 0))
 local removed = 0
 for i = 1, 2 do
   local lane = KEYS[i]

@@ -5,6 +5,8 @@
 -- Those that joined the prediction end with it, in the same way. It may have ended itself, by
 -- cancel or deadline, and be run for them only.
 --
+-- What is to be kept in the response cache is written with the result that it is of.
+--
 -- KEYS  1 realtime lane (stream)  2 bulk lane (stream)  3 deadlines (zset)  4 demand (hash)
 --       5 counters (hash)  6 dead letters (stream)  7 leaders (hash: identity -> prediction)
 --       8.. for each computation: prediction record (hash), spilled outputs (string)
@@ -13,7 +15,10 @@
 --       5 key prefix of the messages of settled parts  6 key prefix of prediction records
 --       7 key prefix of lists of those that joined, then for each computation:
 --       lane, entry id, prediction id, part, attempt, status, reply message,
---       outputs if they are kept beside the record or '', reason if it becomes a dead letter or ''
+--       outputs if they are kept beside the record or '', reason if it becomes a dead letter or '';
+--       then, if anything is to be kept in the cache: the cache (hash), its keys by age (zset),
+--       ms that an entry lives, most bytes of all, then for each entry:
+--       which of the computations it is of, key, entry
 -- Returns for each  2 the prediction is now terminal  1 part recorded  0 too late, dropped
 --                   3 runs again, for those that joined with a later deadline
 --                   -1 the lease is another's, dropped  -2 no such record any more, dropped
@@ -102,7 +107,7 @@ end
 
 -- Make a dead letter of a part, with all that it takes to run the whole prediction again.
 local function bury(record, lane, id, part, attempt, reason, entries)
-  local about = redis.call('HMGET', record, 'k' .. part, 'h' .. part, 'in')
+  local about = redis.call('HMGET', record, 'k' .. part, 'h' .. part, 'in', 'hi')
   local letter = { 'c', id .. '.' .. part, 'reason', reason, 'attempts', attempt,
     'strikes', about[1] or '0', 'lane', lane, 'at', string.format('%.0f', now),
     'history', about[2] or '' }
@@ -129,6 +134,10 @@ local function bury(record, lane, id, part, attempt, reason, entries)
   end
   local whole = { 'rows', table.concat(rows, ' '), 'rest', table.concat(rest),
     'in', about[3] or '' }
+  if about[4] then
+    whole[#whole + 1] = 'hi'
+    whole[#whole + 1] = about[4]
+  end
   local most = tonumber(ARGV[4]) / 4
   if own and bytes_of(letter) + #own <= most then
     letter[#letter + 1] = 'm'
@@ -196,6 +205,49 @@ local function run_again(record, lane, entry, id, part, entries, deadline)
     string.sub(entries, 1, first - 1) .. new .. ':' .. string.sub(entries, last + 1))
   redis.call('HDEL', record, 'a' .. part)
   return true
+end
+
+-- What an entry takes in the two keys beyond its bytes: 110 to 155 with Valkey 9.1, by its size, and
+-- more where hash tables are older.
+local ENTRY_BYTES = 190
+-- Entries too old to answer that are dropped in one call: more would hold it up.
+local MOST_TOO_OLD = 64
+
+-- Keep outputs of what was recorded just now, and make room: the oldest go first.
+local function keep(cache, ages, ttl, most, from)
+  -- One without the other: the server has evicted it to make room of its own.
+  if redis.call('EXISTS', cache, ages) == 1 then redis.call('UNLINK', cache, ages) end
+  local bytes = tonumber(redis.call('HGET', cache, 'bytes') or 0)
+  local kept, evicted = 0, 0
+  local function drop(entry_key)
+    bytes = bytes - redis.call('HSTRLEN', cache, entry_key) - ENTRY_BYTES
+    redis.call('HDEL', cache, entry_key)
+  end
+  for i = from, #ARGV, 3 do
+    if outcomes[tonumber(ARGV[i])] > 0 then
+      local entry_key, entry = ARGV[i + 1], ARGV[i + 2]
+      if redis.call('HEXISTS', cache, entry_key) == 1 then drop(entry_key) end
+      redis.call('HSET', cache, entry_key, entry)
+      redis.call('ZADD', ages, now, entry_key)
+      bytes = bytes + #entry + ENTRY_BYTES
+      kept = kept + 1
+    end
+  end
+  if kept == 0 then return end
+  local old = redis.call('ZRANGEBYSCORE', ages, '-inf', now - ttl, 'LIMIT', 0, MOST_TOO_OLD)
+  for _, entry_key in ipairs(old) do drop(entry_key) end
+  if #old > 0 then redis.call('ZREM', ages, unpack(old)) end
+  while bytes > most do
+    local oldest = redis.call('ZPOPMIN', ages)[1]
+    if not oldest then break end
+    drop(oldest)
+    evicted = evicted + 1
+  end
+  redis.call('HSET', cache, 'bytes', string.format('%.0f', bytes))
+  redis.call('PEXPIRE', cache, ttl)
+  redis.call('PEXPIRE', ages, ttl)
+  counted.cache_kept = kept
+  if evicted > 0 then counted.cache_evicted = evicted end
 end
 
 local at, key = 8, 8
@@ -296,6 +348,9 @@ while key <= #KEYS do
   outcomes[#outcomes + 1] = outcome
 end
 
+if at <= #ARGV then
+  keep(ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3]), at + 4)
+end
 if #ended > 0 then redis.call('ZREM', KEYS[3], unpack(ended)) end
 for lane, entries in pairs(released) do
   if #entries > 0 then

@@ -1,4 +1,4 @@
-"""Any input with the very output that is expected: for python models, and echo.
+"""Any input with the very output that is expected: for python models, pipelines, and echo.
 
     {"input": {"text": "…"}, "output": ["de", 0.93]}
 

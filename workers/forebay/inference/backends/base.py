@@ -9,6 +9,7 @@ import msgspec
 
 from forebay.contract.errors import InvalidInput
 from forebay.contract.rows import DEFAULT_OPTIONS, Options, Output, Row
+from forebay.contract.tensors import TensorSignature
 
 
 class PreparedRow(msgspec.Struct, frozen=True):
@@ -89,3 +90,10 @@ class Traced(Protocol):
                 operator's kind as `args.op_name`.
         """
         ...
+
+
+@runtime_checkable
+class OfTensors(Protocol):
+    """What a backend of plain tensors has beside: it says which ones it takes and gives."""
+
+    signature: TensorSignature

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +144,10 @@ class ImageModel:
         values = np.concatenate([outputs[0] for outputs in found]).astype(np.float32)
         asked = [row.options if isinstance(row, PreparedImage) else DEFAULT_OPTIONS for row in rows]
         return classes(self._head, values, options=asked, tokens=[0] * len(rows))
+
+    def traced(self, path: Path) -> AbstractContextManager[None]:
+        """See `backends.base.Traced`."""
+        return self._graph.traced(path)
 
     def close(self) -> None:
         """Drop the session and its weights."""

@@ -27,8 +27,12 @@ def load(spec: ModelSpec, store: ArtifactStore) -> Backend:
             precision or task than the spec now asks for; or a python model doesn't load.
         ConfigurationError: an execution provider isn't in this machine's ONNX Runtime, a device or
             a library isn't on it, a python model's class isn't where its source says, or the model
-            is a pipeline.
+            is a pipeline or generates text.
     """
+    if spec.task is Task.GENERATION:
+        raise ConfigurationError(
+            f"{spec.name!r} generates text, which takes a worker. Ask a running gateway."
+        )
     match spec.backend:
         case BackendName.ECHO:
             from forebay.inference.backends.echo import Echo
@@ -46,8 +50,8 @@ def load(spec: ModelSpec, store: ArtifactStore) -> Backend:
         case BackendName.ONNX:
             from forebay.inference.backends import providers
 
-            artifact = _artifact(spec, store)
-            threads, streams = _room(spec)
+            artifact = open_artifact(spec, store)
+            threads, streams = room(spec)
             return _class_of(artifact.manifest.task)(
                 artifact.folder,
                 artifact.manifest,
@@ -58,8 +62,8 @@ def load(spec: ModelSpec, store: ArtifactStore) -> Backend:
         case BackendName.TORCH:
             from forebay.inference.backends.torch import TorchModel
 
-            artifact = _artifact(spec, store)
-            threads, streams = _room(spec)
+            artifact = open_artifact(spec, store)
+            threads, streams = room(spec)
             return TorchModel(
                 artifact.folder,
                 artifact.manifest,
@@ -70,8 +74,12 @@ def load(spec: ModelSpec, store: ArtifactStore) -> Backend:
             )
 
 
-def _artifact(spec: ModelSpec, store: ArtifactStore) -> Artifact:
-    """The artifact of a spec, checked against it and against its own manifest."""
+def open_artifact(spec: ModelSpec, store: ArtifactStore) -> Artifact:
+    """The artifact of a spec, checked against it and against its own manifest.
+
+    Raises:
+        ArtifactError: it is missing or damaged, or was built of something else.
+    """
     artifact = store.open(spec.name)
     manifest = artifact.manifest
     for field, built, wanted in (
@@ -88,7 +96,7 @@ def _artifact(spec: ModelSpec, store: ArtifactStore) -> Artifact:
     return artifact
 
 
-def _room(spec: ModelSpec) -> tuple[int, int]:
+def room(spec: ModelSpec) -> tuple[int, int]:
     """Threads of one forward pass, and passes at once."""
     there = cores()
     threads = min(spec.threads, there) or there
@@ -98,7 +106,11 @@ def _room(spec: ModelSpec) -> tuple[int, int]:
 def import_libraries(specs: Iterable[ModelSpec]) -> None:
     """Import what backends of these take, so that it counts for none of them in particular."""
     for backend, task in {(spec.backend, spec.task) for spec in specs}:
-        if backend is BackendName.ONNX:
+        if task is Task.GENERATION:
+            from forebay.inference.generation import load as generation
+
+            generation.import_libraries(backend)
+        elif backend is BackendName.ONNX:
             _class_of(task)
         elif backend is not BackendName.PIPELINE:  # code alone, which every worker has
             importlib.import_module(f"forebay.inference.backends.{backend.value}")

@@ -5,8 +5,10 @@ run by themselves. Nothing is padded, so what a feed gives doesn't depend on its
 """
 
 import ctypes
+import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,7 +45,8 @@ class TensorGraph:
     def __init__(
         self, path: Path, signature: TensorSignature, *, threads: int, providers: Providers
     ) -> None:
-        self._session = open_session(path, threads=threads, providers=providers)
+        self._open = functools.partial(open_session, path, threads=threads, providers=providers)
+        self._session = self._open()
         self._signature = signature
         self._outputs = [spec.name for spec in signature.outputs]
         edges = (*signature.inputs, *signature.outputs)
@@ -71,6 +74,16 @@ class TensorGraph:
             for index, outputs in zip(indices, together, strict=True):
                 results[index] = outputs
         return results
+
+    @contextmanager
+    def traced(self, path: Path) -> Generator[None]:
+        """See `backends.base.Traced`: runs go through a second session, which writes down each."""
+        plain, self._session = self._session, self._open(profile=path)
+        try:
+            yield
+        finally:
+            traced, self._session = self._session, plain
+            Path(traced.end_profiling()).replace(path)
 
     def close(self) -> None:
         """Drop the session and its weights."""

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +115,10 @@ class TensorsModel:
             )
             for arrays in self._graph.run([row.data for row in rows])
         ]
+
+    def traced(self, path: Path) -> AbstractContextManager[None]:
+        """See `backends.base.Traced`."""
+        return self._graph.traced(path)
 
     def close(self) -> None:
         """Drop the session and its weights."""

@@ -10,6 +10,7 @@
     classification        labels for a text or a pair of texts; reranking is that of pairs alone
     zero_shot             whether a text entails a hypothesis
     token_classification  labels for parts of a text
+    chat                  a chat to the prompt of a model that writes text
 
 Each answers as transformers' pipeline of its name does, without transformers (decision 0021).
 """

@@ -46,8 +46,9 @@ def load(folder: Path, manifest: Manifest) -> Task:
             | rows.Task.PIPELINE
             | rows.Task.IMAGE_CLASSIFICATION
             | rows.Task.TENSORS
+            | rows.Task.GENERATION
         ) as task:
-            raise ArtifactError(f"{folder} holds no model of text: its task is {task.value!r}.")
+            raise ArtifactError(f"{folder} holds no text encoder: its task is {task.value!r}.")
 
 
 def _head(manifest: Manifest) -> Head:

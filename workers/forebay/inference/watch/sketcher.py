@@ -12,6 +12,7 @@ from forebay.contract.rows import (
     Classes,
     Embedding,
     Entailment,
+    Generated,
     Output,
     PairRow,
     Row,
@@ -182,7 +183,7 @@ class Sketcher:
                     counts[f"entity {self._name(span.entity)}"] += 1
             case Value(json=json):
                 counts[f"answer {_answer(json)}"] += 1
-            case Tensors():
+            case Tensors() | Generated():
                 counts[f"answer {bins.size(output_bytes(output))}"] += 1
 
     def _name(self, label: str) -> str:

@@ -91,7 +91,7 @@ class Reranks:
                     "it out; `truncate: true` cuts what is longer.",
                     param=name,
                 )
-        spec = self._dispatch.model_for(Task.RERANKING, request.model, param="model")
+        spec = self._dispatch.registry.model_for(Task.RERANKING, request.model, param="model")
         rows = questions(request.query, request.documents, most=self._dispatch.max_inputs)
         try:
             outcome = await self._dispatch.run(
@@ -101,6 +101,7 @@ class Reranks:
                 name=call.name,
                 when_gone=call.when_gone,
                 sticky=call.sticky,
+                asker=call,
             )
         except InvalidInput as error:
             # The worker names the row; this dialect's client knows it as an item of `documents`.

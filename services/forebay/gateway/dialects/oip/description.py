@@ -129,7 +129,7 @@ class Description:
         """A model: what it takes and gives."""
         return ModelMetadata(
             model_of(spec.name),
-            self._dispatch.serving_versions(spec),
+            self._dispatch.registry.serving_versions(spec),
             _platform(spec),
             tuple(_told(tensor) for tensor in self._signature(spec).inputs),
             tuple(_told(tensor) for tensor in self._outputs(spec)),
@@ -147,7 +147,7 @@ class Description:
 
     def specs(self) -> list[ModelSpec]:
         """All models, by name."""
-        models = self._dispatch.models
+        models = self._dispatch.registry.models
         return [models[name] for name in sorted(models)]
 
     async def model_ready(self, spec: ModelSpec) -> bool:
@@ -180,7 +180,7 @@ class Description:
 
     def version(self, spec: ModelSpec) -> str:
         """The version of a model that serves; empty if this gateway can't tell."""
-        return self._dispatch.serving_version(spec) or ""
+        return self._dispatch.registry.serving_version(spec) or ""
 
     async def load(self, model: str, *, parameters: bool) -> None:
         """Have a model loaded where workers have several; any other is there, or comes when asked.
@@ -218,13 +218,13 @@ class Description:
             )
 
     def _known(self, model: str) -> ModelSpec:
-        return self._dispatch.model(model, param="model")
+        return self._dispatch.registry.model(model, param="model")
 
     def _outputs(self, spec: ModelSpec) -> tuple[TensorSpec, ...]:
-        return self._signature(spec).outputs(self._dispatch.dimensions(spec))
+        return self._signature(spec).outputs(self._dispatch.registry.dimensions(spec))
 
     def _signature(self, spec: ModelSpec) -> Signature:
-        return signature_of(spec, self._dispatch.tensors(spec))
+        return signature_of(spec, self._dispatch.registry.tensors(spec))
 
 
 def _platform(spec: ModelSpec) -> str:

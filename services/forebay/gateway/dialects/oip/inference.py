@@ -15,12 +15,15 @@ import msgspec
 from forebay.contract.errors import InvalidInput
 from forebay.contract.model import ModelSpec
 from forebay.contract.prediction import Timing
+from forebay.contract.rows import Options, Task
 from forebay.contract.versions import model_of
 from forebay.gateway.dialects.oip.parameters import Parameters
 from forebay.gateway.dialects.oip.statistics import Statistics
 from forebay.gateway.dialects.oip.tasks import Signature, signature_of
 from forebay.gateway.dispatch import Dispatch
+from forebay.gateway.generation import check_texts
 from forebay.gateway.names import Name
+from forebay.gateway.recall import Asker
 from forebay.gateway.split import Sticky
 from forebay.gateway.tensors import Declared, Tensor, check_declared
 from forebay.gateway.waits import WhenGone
@@ -74,8 +77,10 @@ class Inference:
             NotFound: there is no such model, or another version serves.
             InvalidInput: it is too short to mean one version.
         """
-        spec = self._dispatch.model(name, param="model")
-        return self._dispatch.version_of(spec, version, param="version") if version else spec
+        spec = self._dispatch.registry.model(name, param="model")
+        return (
+            self._dispatch.registry.version_of(spec, version, param="version") if version else spec
+        )
 
     async def run(
         self,
@@ -87,6 +92,7 @@ class Inference:
         name: Name | None,
         when_gone: WhenGone | None,
         sticky: Sticky,
+        asker: Asker,
     ) -> Answered:
         """Run one.
 
@@ -98,13 +104,16 @@ class Inference:
             name: what the client calls the request, if it may come again.
             when_gone: asks to be told if the client goes away.
             sticky: tells what the client gives for its requests to stay with one version.
+            asker: says what the client wants of the cache.
 
         Raises:
             ForebayError: by kind, why there is no answer.
         """
         since = time.monotonic()
         try:
-            answered = await self._run(spec, inputs, wanted, parameters, name, when_gone, sticky)
+            answered = await self._run(
+                spec, inputs, wanted, parameters, name, when_gone, sticky, asker
+            )
         except BaseException:
             self._statistics.failed(model_of(spec.name), seconds=time.monotonic() - since)
             raise
@@ -125,24 +134,30 @@ class Inference:
         name: Name | None,
         when_gone: WhenGone | None,
         sticky: Sticky,
+        asker: Asker,
     ) -> Answered:
-        parameters.check()
-        signature = signature_of(spec, self._dispatch.tensors(spec))
+        parameters.check(spec)
+        signature = signature_of(spec, self._dispatch.registry.tensors(spec))
         _check_names(spec, "output", wanted, signature.names)
         self._check_inputs(spec, signature, [declared for declared, _ in inputs])
         tensors = {declared.name: read(declared) for declared, read in inputs}
         rows = signature.rows(tensors)
+        options = signature.options
+        if spec.task is Task.GENERATION:
+            check_texts(len(rows), param="text")
+            options = Options(sampling=parameters.sampling(within="parameters."))
         try:
             outcome = await self._dispatch.run(
                 spec,
                 rows,
                 truncate=parameters.truncate,
-                options=signature.options,
+                options=options,
                 lane=parameters.lane,
                 timeout_s=parameters.timeout_s,
                 name=name,
                 when_gone=when_gone,
                 sticky=sticky,
+                asker=asker,
             )
         except InvalidInput as error:
             if error.row is not None:

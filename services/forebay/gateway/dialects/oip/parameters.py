@@ -1,7 +1,8 @@
 """A request's `parameters`: how it wants to be run.
 
 `priority` and `timeout` are Triton's schedule policy extension, `binary_data_output` its binary
-tensor data extension; `truncate` is ours. What models here can't heed is refused by name.
+tensor data extension; `truncate` is ours, and so are those of models that generate text. What a
+model can't heed is refused by name.
 """
 
 from collections.abc import Mapping
@@ -11,14 +12,17 @@ import msgspec
 from msgspec import Meta
 
 from forebay.contract.errors import InvalidInput
+from forebay.contract.model import ModelSpec
 from forebay.contract.prediction import Lane
+from forebay.contract.rows import Task
 from forebay.contract.validation import explain
+from forebay.gateway.generation import SamplingFields
 
 MICROSECONDS: Final = 1_000_000
 
 
-class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Those that a request may carry.
+class Parameters(SamplingFields, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Those that a request may carry, and to a model that generates text those of `SamplingFields`.
 
     Attributes:
         binary_data_output: give outputs as binary data, unless an output says otherwise; REST only.
@@ -50,17 +54,26 @@ class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """How long it may take; None if it doesn't say."""
         return self.timeout / MICROSECONDS if self.timeout else None
 
-    def check(self) -> None:
-        """Refuse what can't be done.
+    def check(self, spec: ModelSpec) -> None:
+        """Refuse what a model can't do.
 
         Raises:
-            InvalidInput: it asks for a sequence.
+            InvalidInput: it asks for a sequence, or how to generate what is not generated.
         """
         if self.sequence_id:
             raise InvalidInput(
                 "sequence_id: models here keep no state between requests; leave it out.",
                 param="parameters.sequence_id",
             )
+        if spec.task is Task.GENERATION:
+            return
+        for name in SamplingFields.__struct_fields__:
+            if getattr(self, name) not in (None, False):
+                raise InvalidInput(
+                    f"{name} is for models that generate text, and {spec.name!r} is none: leave it "
+                    "out.",
+                    param=f"parameters.{name}",
+                )
 
 
 def read(given: Mapping[str, Any]) -> Parameters:

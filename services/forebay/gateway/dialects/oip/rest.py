@@ -191,6 +191,7 @@ class Rest:
             name=call.name,
             when_gone=call.when_gone,
             sticky=call.sticky,
+            asker=call,
         )
         return render(answered, id_=request.id, is_binary=asked.is_binary)
 

@@ -10,6 +10,7 @@
     token-classification  text BYTES [-1]                            spans BYTES [-1], each JSON
     image-classification  image BYTES [-1], each a file, or          labels BYTES [-1, -1],
                           base64 or a data: URL of one               scores FP32 [-1, -1]
+    generation            text BYTES [-1], prompts                   text BYTES [-1]
     echo, python          value BYTES [-1], each of them JSON        value BYTES [-1]
     and pipeline
 
@@ -32,6 +33,7 @@ from forebay.contract.rows import (
     Classes,
     Embedding,
     Entailment,
+    Generated,
     ImageRow,
     Options,
     Output,
@@ -177,6 +179,13 @@ def _spans_tensors(outputs: Sequence[Output]) -> list[Tensor]:
     return [Tensor("spans", BYTES, (len(spans),), spans)]
 
 
+def _generated_tensors(outputs: Sequence[Output]) -> list[Tensor]:
+    texts = [output.text.encode() for output in outputs if isinstance(output, Generated)]
+    if len(texts) < len(outputs):
+        raise ForebayError("The model answered with something that is no text.")
+    return [Tensor("text", BYTES, (len(texts),), texts)]
+
+
 def _image_rows(inputs: Inputs) -> Sequence[Row]:
     rows: list[Row] = []
     for index, item in enumerate(inputs["image"].strings):
@@ -281,6 +290,12 @@ SIGNATURES: Final = cast(
             rows=_image_rows,
             tensors=_classes_tensors,
             options=_ALL_LABELS,
+        ),
+        Task.GENERATION: Signature(
+            inputs=(_TEXT,),
+            outputs=lambda _: (_TEXT,),
+            rows=_text_rows,
+            tensors=_generated_tensors,
         ),
         Task.PYTHON: Signature(
             inputs=(TensorSpec("value", BYTES, (-1,)),),

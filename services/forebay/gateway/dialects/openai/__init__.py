@@ -1,5 +1,11 @@
-"""OpenAI's protocol: embeddings, moderations and models, for the unmodified `openai` client.
+"""OpenAI's protocol: texts, embeddings, moderations and models, for the unmodified `openai` client.
 
+chats        POST /v1/chat/completions
+completions  POST /v1/completions
+parameters   what both take beside the prompt, and what they refuse by name
+texts        from a request of either to its answer, at once or in events
+logprobs     how likely tokens were, in the shape of each
+usage        tokens that a request cost
 embeddings   POST /v1/embeddings
 moderations  POST /v1/moderations
 models       GET /v1/models, GET /v1/models/{id}
@@ -8,6 +14,8 @@ faults       {"error": {message, type, param, code}}
 
 from starlette.routing import Route
 
+from forebay.gateway.dialects.openai.chats import Chats
+from forebay.gateway.dialects.openai.completions import Completions
 from forebay.gateway.dialects.openai.embeddings import Embeddings
 from forebay.gateway.dialects.openai.faults import render_fault
 from forebay.gateway.dialects.openai.models import Models
@@ -22,6 +30,16 @@ def routes(dispatch: Dispatch, exchange: Exchange) -> list[Route]:
     """The dialect's routes."""
     models = Models(dispatch)
     return [
+        Route(
+            "/v1/chat/completions",
+            Endpoint(exchange, Chats(dispatch).create, methods=("POST",), render=render_fault),
+        ),
+        Route(
+            "/v1/completions",
+            Endpoint(
+                exchange, Completions(dispatch).create, methods=("POST",), render=render_fault
+            ),
+        ),
         Route(
             "/v1/embeddings",
             Endpoint(exchange, Embeddings(dispatch).create, methods=("POST",), render=render_fault),

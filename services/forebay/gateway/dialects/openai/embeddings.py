@@ -80,14 +80,14 @@ class Embeddings:
             ForebayError: by kind, why not.
         """
         request = decode(_request, call.body)
-        spec = self._dispatch.model(request.model, param="model")
+        spec = self._dispatch.registry.model(request.model, param="model")
         if spec.task is not Task.EMBEDDING:
             raise InvalidInput(
                 f"{spec.name!r} makes no embeddings: its task is {spec.task.value!r}.",
                 param="model",
             )
         if request.dimensions is not None:
-            made = self._dispatch.dimensions(spec)
+            made = self._dispatch.registry.dimensions(spec)
             if made is not None:
                 _check_dimensions(spec.name, wanted=request.dimensions, made=made)
         rows = rows_of(request.input, most=self._dispatch.max_inputs)
@@ -99,6 +99,7 @@ class Embeddings:
                 name=call.name,
                 when_gone=call.when_gone,
                 sticky=functools.partial(call.sticky, request.user),
+                asker=call,
             )
         except InvalidInput as error:
             name_item(error)
@@ -112,40 +113,41 @@ class Embeddings:
         return Answer(body, headers=told(outcome.timing, outcome.of))
 
 
-def rows_of(given: Input, *, most: int) -> tuple[Row, ...]:
-    """The rows of an `input`.
+def rows_of(given: Input, *, most: int, field: str = "input") -> tuple[Row, ...]:
+    """The rows of an `input`, or of another field that is like it.
 
     Args:
         given: one text, texts, one text as ids, or texts as ids.
         most: rows in one request.
+        field: its name.
 
     Raises:
         InvalidInput: nothing is in it, too much is, or it mixes kinds.
     """
     if isinstance(given, str):
         if not given:
-            raise _empty("input")
+            raise _empty(field)
         return (TextRow(given),)
     if not given:
-        raise _empty("input")
+        raise _empty(field)
     ids = [item for item in given if isinstance(item, int)]
     if len(ids) == len(given):
         return (TokensRow(tuple(ids)),)
     if len(given) > most:
         raise InvalidInput(
-            f"input has {len(given):,} items; one request takes {most:,} at most.", param="input"
+            f"{field} has {len(given):,} items; one request takes {most:,} at most.", param=field
         )
     texts = [TextRow(item) for item in given if isinstance(item, str)]
     rows: Sequence[Row] = texts or [TokensRow(i) for i in given if isinstance(i, tuple)]
     if len(rows) < len(given):
         raise InvalidInput(
-            "input must be a text, a list of texts, a list of token ids, or a list of lists of "
+            f"{field} must be a text, a list of texts, a list of token ids, or a list of lists of "
             "token ids, not a mixture.",
-            param="input",
+            param=field,
         )
     for index, item in enumerate(given):
         if not item:
-            raise _empty(f"input[{index}]")
+            raise _empty(f"{field}[{index}]")
     return tuple(rows)
 
 

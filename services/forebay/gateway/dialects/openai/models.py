@@ -81,12 +81,12 @@ class Models:
 
     async def list(self, call: Call) -> Answer:
         """All of them, by name."""
-        names = sorted(self._dispatch.models)
+        names = sorted(self._dispatch.registry.models)
         return Answer(to_json(ModelList([Model(name, self._created) for name in names])))
 
     async def get(self, call: Call) -> Answer:
         """One of them."""
-        spec = self._dispatch.model(call.path_param("id"), param="model")
+        spec = self._dispatch.registry.model(call.path_param("id"), param="model")
         extension = Extension(
             spec.task, spec.description, self._versions(spec), f"/v1/models/{spec.name}/schema"
         )
@@ -94,15 +94,15 @@ class Models:
 
     def _versions(self, spec: ModelSpec) -> tuple[Version, ...]:
         try:
-            shares: Mapping[str, float] = self._dispatch.shares(spec)
+            shares: Mapping[str, float] = self._dispatch.registry.shares(spec)
         except Unavailable:
             shares = {}
         return tuple(
             Version(
                 f"{model_of(spec.name)}{BETWEEN}{one.version}",
                 shares.get(one.version),
-                self._dispatch.serving_version(one),
+                self._dispatch.registry.serving_version(one),
                 one.version in spec.versions and spec.versions[one.version].shadow,
             )
-            for one in self._dispatch.versions_of(spec)
+            for one in self._dispatch.registry.versions_of(spec)
         )

@@ -80,7 +80,7 @@ class Moderations:
             ForebayError: by kind, why not.
         """
         request = decode(_request, call.body)
-        spec = self._dispatch.model_for(Task.CLASSIFICATION, request.model, param="model")
+        spec = self._dispatch.registry.model_for(Task.CLASSIFICATION, request.model, param="model")
         rows = rows_of(request.input, most=self._dispatch.max_inputs)
         try:
             outcome = await self._dispatch.run(
@@ -91,6 +91,7 @@ class Moderations:
                 name=call.name,
                 when_gone=call.when_gone,
                 sticky=call.sticky,
+                asker=call,
             )
         except InvalidInput as error:
             name_item(error)

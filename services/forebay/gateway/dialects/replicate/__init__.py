@@ -6,6 +6,7 @@
     schemas       the JSON schema of both, by task
     models        GET /v1/models/{name}/schema; GET …/models, and of a model its versions
     predictions   POST /v1/predictions; GET and PUT /v1/predictions/{id}; POST …/{id}/cancel
+    streams       GET /v1/predictions/{id}/stream
     rendering     a prediction as this API shows it
     faults        RFC 9457, with 422 for an input that is wrong
 
@@ -18,6 +19,7 @@ from starlette.routing import Route
 from forebay.gateway.dialects.replicate.faults import render_fault
 from forebay.gateway.dialects.replicate.models import Models
 from forebay.gateway.dialects.replicate.predictions import Predictions
+from forebay.gateway.dialects.replicate.streams import Streams
 from forebay.gateway.dispatch import Dispatch
 from forebay.gateway.http import Endpoint, Exchange
 
@@ -28,7 +30,7 @@ MOUNTS = ("/v1", "/replicate/v1")
 
 def routes(dispatch: Dispatch, exchange: Exchange) -> list[Route]:
     """The dialect's routes."""
-    models = Models(dispatch)
+    models, streams = Models(dispatch), Streams(dispatch)
     model = f"{MOUNTS[1]}/models/{{owner}}/{{name}}"
     found = [
         Route(path, Endpoint(exchange, handle, methods=("GET",), render=render_fault))
@@ -51,6 +53,10 @@ def routes(dispatch: Dispatch, exchange: Exchange) -> list[Route]:
             Route(
                 f"{path}/{{id}}",
                 Endpoint(exchange, predictions.one, methods=("GET", "PUT"), render=render_fault),
+            ),
+            Route(
+                f"{path}/{{id}}/stream",
+                Endpoint(exchange, streams.get, methods=("GET",), render=render_fault),
             ),
             Route(
                 f"{path}/{{id}}/cancel",

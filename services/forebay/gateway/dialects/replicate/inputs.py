@@ -23,6 +23,8 @@ from forebay.contract.rows import (
 from forebay.contract.tensors import TensorSignature
 from forebay.gateway import images, reranking, tensor_json, tensor_rows, zero_shot
 from forebay.gateway.bodies import check_depth, decode
+from forebay.gateway.chats import ChatMessage, chat_of
+from forebay.gateway.generation import MAX_TEXTS, SamplingFields
 from forebay.gateway.pairs import check_size
 
 TopK = Annotated[int, Meta(ge=1, le=1_000_000)]
@@ -133,6 +135,18 @@ class ImageInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     function_to_apply: Function | None = None
 
 
+class GenerationInput(SamplingFields, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Input of a model that generates text: a prompt, or a chat; and how.
+
+    Attributes:
+        prompt: a text to go on with, or texts.
+        messages: a chat to go on with; the model's own template makes a prompt of it.
+    """
+
+    prompt: str | tuple[str, ...] | None = None
+    messages: tuple[ChatMessage, ...] | None = None
+
+
 class EchoInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Input of an echo model: any JSON value."""
 
@@ -162,6 +176,7 @@ _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _spans = msgspec.json.Decoder(SpansInput)
 _labels = msgspec.json.Decoder(LabelsInput)
 _image = msgspec.json.Decoder(ImageInput)
+_generation = msgspec.json.Decoder(GenerationInput)
 _echo = msgspec.json.Decoder(EchoInput)
 _any = msgspec.json.Decoder()
 _objects = msgspec.json.Decoder(dict[str, Any] | tuple[dict[str, Any], ...])
@@ -210,6 +225,8 @@ def rows_of(
             return _images_asked(decode(_image, input_json, within="input"), most)
         case Task.TENSORS:
             return _tensors_asked(tensor_rows.known(spec, tensors), input_json, most)
+        case Task.GENERATION:
+            return _texts_asked(decode(_generation, input_json, within="input"))
         case Task.ECHO:
             value = decode(_echo, input_json, within="input").value
             # A value that is kept as it came must be one that can be read back.
@@ -245,6 +262,18 @@ def _images_asked(given: ImageInput, most: int) -> Asked:
         for index, text in enumerate(found)
     )
     return Asked(rows, single, options=Options(given.top_k or 0, given.function_to_apply))
+
+
+def _texts_asked(given: GenerationInput) -> Asked:
+    options = Options(sampling=given.sampling(within="input."))
+    if (given.prompt is None) == (given.messages is None):
+        raise InvalidInput("Give a prompt or messages, one of them.", param="input.prompt")
+    if given.messages is not None:
+        return Asked((chat_of(given.messages, within="input."),), single=True, options=options)
+    assert given.prompt is not None
+    prompts = texts_of(given.prompt, MAX_TEXTS, field="prompt")
+    rows = tuple(map(TextRow, prompts))
+    return Asked(rows, isinstance(given.prompt, str), options=options)
 
 
 def _tensors_asked(signature: TensorSignature, input_json: msgspec.Raw, most: int) -> Asked:

@@ -89,12 +89,12 @@ class Models:
         Raises:
             NotFound: there is none of that name.
         """
-        spec = self._dispatch.model(call.path_param("name"), param="name")
+        spec = self._dispatch.registry.model(call.path_param("name"), param="name")
         schemas = self._schemas(spec)
         body = SchemaBody(
             spec.name,
             spec.task,
-            self._dispatch.serving_version(spec),
+            self._dispatch.registry.serving_version(spec),
             schemas.whole(schemas.input),
             schemas.whole(schemas.output),
         )
@@ -102,7 +102,7 @@ class Models:
 
     async def list(self, call: Call) -> Answer:
         """All models."""
-        models = self._dispatch.models
+        models = self._dispatch.registry.models
         return Answer(to_json(Page([self._model(call, models[name]) for name in sorted(models)])))
 
     async def get(self, call: Call) -> Answer:
@@ -115,7 +115,7 @@ class Models:
 
     async def versions(self, call: Call) -> Answer:
         """A model's versions, its own table's first."""
-        versions = self._dispatch.versions_of(self._spec(call))
+        versions = self._dispatch.registry.versions_of(self._spec(call))
         return Answer(to_json(Page([self._version(spec) for spec in versions])))
 
     async def version(self, call: Call) -> Answer:
@@ -124,23 +124,25 @@ class Models:
         Raises:
             NotFound: there is no such version.
         """
-        spec = self._dispatch.version_of(self._spec(call), call.path_param("id"), param="id")
+        spec = self._dispatch.registry.version_of(
+            self._spec(call), call.path_param("id"), param="id"
+        )
         return Answer(to_json(self._version(spec)))
 
     def _spec(self, call: Call) -> ModelSpec:
         owner, name = call.path_param("owner"), call.path_param("name")
         if owner != OWNER:
             raise NotFound(f"All models here are {OWNER!r}'s: ask for {OWNER}/{name[:80]}.")
-        return self._dispatch.model(name, param="name")
+        return self._dispatch.registry.model(name, param="name")
 
     def _model(self, call: Call, spec: ModelSpec) -> Model:
         url = f"{call.base_url}/v1/models/{spec.name}"
         return Model(url, spec.name, spec.description, self._version(spec))
 
     def _version(self, spec: ModelSpec) -> Version:
-        id_ = self._dispatch.serving_version(spec) or spec.name
+        id_ = self._dispatch.registry.serving_version(spec) or spec.name
         openapi = self._schemas(spec).openapi(title=spec.name, version=id_)
         return Version(id_, self._created, openapi)
 
     def _schemas(self, spec: ModelSpec) -> Schemas:
-        return schemas_of(spec.task, self._dispatch.serving(spec))
+        return schemas_of(spec.task, self._dispatch.registry.serving(spec))

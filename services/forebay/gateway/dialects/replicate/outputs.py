@@ -10,6 +10,7 @@ from forebay.contract.rows import (
     Classes,
     Embedding,
     Entailment,
+    Generated,
     Output,
     Span,
     Spans,
@@ -22,7 +23,7 @@ from forebay.gateway.dialects.replicate.inputs import LabelsInput, is_of_documen
 
 _any = msgspec.json.Decoder()
 
-_LISTS = ("text", "pair", "documents", "image")
+_LISTS = ("text", "pair", "documents", "image", "prompt")
 """Fields that make an input several items where they are lists."""
 
 
@@ -103,6 +104,8 @@ def _value(output: Output) -> Any:
             return struct.unpack(f"<{len(vector) // 4}f", vector)
         case Value(json=json):
             return msgspec.Raw(json)
+        case Generated(text=text):
+            return text
         case Spans(spans=spans):
             return [_span(span) for span in spans]
         case _:

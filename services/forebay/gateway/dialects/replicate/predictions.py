@@ -1,6 +1,9 @@
 """Predictions: make (POST, or PUT under an id of one's own), show, cancel."""
 
+from forebay.contract.errors import InvalidInput
+from forebay.contract.model import ModelSpec
 from forebay.contract.prediction import Prediction
+from forebay.contract.rows import Task
 from forebay.contract.versions import model_of
 from forebay.gateway.dialects.replicate import inputs, requests
 from forebay.gateway.dialects.replicate.outputs import is_single
@@ -43,13 +46,15 @@ class Predictions:
     async def _create(self, call: Call, name: Name | None) -> Answer:
         wait_s = requests.wait_of(call.header(b"prefer"))
         request = requests.read(call.body)
-        spec = self._dispatch.meant(request.version, param="version")
+        spec = self._dispatch.registry.meant(request.version, param="version")
         asked = inputs.rows_of(
             spec,
             request.input,
             most=self._dispatch.max_inputs,
-            tensors=self._dispatch.tensors(spec),
+            tensors=self._dispatch.registry.tensors(spec),
         )
+        if request.stream:
+            _check_stream(spec, asked)
         prediction = await self._dispatch.create(
             spec,
             asked.rows,
@@ -61,15 +66,18 @@ class Predictions:
             name=name,
             when_gone=call.when_gone,
             sticky=call.sticky,
+            stream=bool(request.stream),
+            asker=call,
         )
         body = render(
             prediction,
-            version=self._dispatch.version(prediction),
+            version=self._dispatch.registry.version(prediction),
             url=self._url(call, prediction),
             input_json=request.input,
             single=asked.single,
+            streams=spec.task is Task.GENERATION,
         )
-        headers = told(prediction.timing, self._dispatch.which(prediction))
+        headers = told(prediction.timing, self._dispatch.registry.which(prediction))
         return Answer(body, 201, headers=headers)
 
     async def one(self, call: Call) -> Answer:
@@ -95,15 +103,34 @@ class Predictions:
         return self._shown(call, await self._dispatch.cancel(call.path_param("id")))
 
     def _shown(self, call: Call, prediction: Prediction) -> Answer:
-        spec = self._dispatch.models.get(model_of(prediction.model))
+        spec = self._dispatch.registry.models.get(model_of(prediction.model))
         body = render(
             prediction,
-            version=self._dispatch.version(prediction),
+            version=self._dispatch.registry.version(prediction),
             url=self._url(call, prediction),
             input_json=prediction.input,
             single=is_single(None if spec is None else spec.task, prediction.input),
+            streams=spec is not None and spec.task is Task.GENERATION,
         )
-        return Answer(body, headers=told(None, self._dispatch.which(prediction)))
+        return Answer(body, headers=told(None, self._dispatch.registry.which(prediction)))
 
     def _url(self, call: Call, prediction: Prediction) -> str:
         return f"{call.base_url}{self._path}/{prediction.id}"
+
+
+def _check_stream(spec: ModelSpec, asked: inputs.Asked) -> None:
+    """Refuse to stream what can't be told piece by piece.
+
+    Raises:
+        InvalidInput: it can't.
+    """
+    if spec.task is not Task.GENERATION:
+        raise InvalidInput(
+            f"{spec.name!r} generates no text that could be told piece by piece: leave stream out.",
+            param="stream",
+        )
+    if len(asked.rows) > 1:
+        raise InvalidInput(
+            "A stream is of one text: send a request for each prompt, or leave stream out.",
+            param="stream",
+        )

@@ -60,7 +60,13 @@ class PredictionBody(msgspec.Struct, frozen=True):
 
 
 def render(
-    prediction: Prediction, *, version: str, url: str, input_json: Any, single: bool
+    prediction: Prediction,
+    *,
+    version: str,
+    url: str,
+    input_json: Any,
+    single: bool,
+    streams: bool = False,
 ) -> bytes:
     """The prediction as JSON.
 
@@ -70,7 +76,11 @@ def render(
         url: where it can be read.
         input_json: its input.
         single: whether the input was one item, so that the output is no list of them.
+        streams: whether it can be read while it is generated.
     """
+    urls = {"get": url, "cancel": f"{url}/cancel"}
+    if streams:
+        urls["stream"] = f"{url}/stream"
     status = prediction.status
     completed = prediction.completed_at_ms
     timing = prediction.timing
@@ -97,7 +107,7 @@ def render(
             queue=msgspec.UNSET
             if prediction.place is None
             else Queue(prediction.place.rows_ahead, prediction.place.wait_s),
-            urls={"get": url, "cancel": f"{url}/cancel"},
+            urls=urls,
             retry_of=msgspec.UNSET if prediction.retry_of is None else prediction.retry_of,
         )
     )

@@ -22,12 +22,13 @@ class CreatePrediction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         version: `name`, `name:version`, or a version alone.
         input: by task; see `inputs`.
-        stream: not available yet; refused unless false. Likewise the webhook fields.
+        stream: keep the text as it is generated, for whoever reads `urls.stream`.
+        webhook: not available yet; refused. Likewise `webhook_events_filter`.
     """
 
     version: str
     input: msgspec.Raw
-    stream: Any = None
+    stream: bool | None = None
     webhook: Any = None
     webhook_events_filter: Any = None
 
@@ -42,13 +43,12 @@ def read(body: bytes) -> CreatePrediction:
         InvalidInput: it is wrong, or asks for what isn't available.
     """
     request = decode(_create, body)
-    if request.stream or request.webhook or request.webhook_events_filter:
-        for name in ("stream", "webhook", "webhook_events_filter"):
-            if getattr(request, name):
-                raise InvalidInput(
-                    f"{name} is not available yet: leave it out, and poll the prediction.",
-                    param=name,
-                )
+    for name in ("webhook", "webhook_events_filter"):
+        if getattr(request, name):
+            raise InvalidInput(
+                f"{name} is not available yet: leave it out, and poll the prediction.",
+                param=name,
+            )
     return request
 
 

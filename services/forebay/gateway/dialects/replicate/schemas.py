@@ -19,6 +19,7 @@ TAKEN: Final[dict[Task, tuple[Any, ...]]] = {
     Task.TOKEN_CLASSIFICATION: (inputs.SpansInput,),
     Task.ZERO_SHOT: (inputs.LabelsInput,),
     Task.IMAGE_CLASSIFICATION: (inputs.ImageInput,),
+    Task.GENERATION: (inputs.GenerationInput,),
     Task.ECHO: (inputs.EchoInput,),
 }
 """What an `input` may be, by task; python models, pipelines and plain tensors say it themselves."""
@@ -40,6 +41,7 @@ GIVEN: Final[dict[Task, tuple[Any, ...]]] = {
     ),
     Task.ZERO_SHOT: (zero_shot.Ranking, list[zero_shot.Ranking]),
     Task.IMAGE_CLASSIFICATION: (list[outputs.Label], list[list[outputs.Label]]),
+    Task.GENERATION: (str, list[str]),
     Task.ECHO: (Any,),
 }
 """What an `output` may be: that of one item, or of a list of them."""
@@ -186,8 +188,11 @@ def _structs(types: Sequence[Any]) -> list[type[msgspec.Struct]]:
 
 
 def _tell(part: dict[str, Any], struct: type[msgspec.Struct]) -> None:
-    """Describe a struct's fields by its docstring."""
-    for name, text in attributes(struct).items():
+    """Describe a struct's fields by its docstring, and those of what it inherits from."""
+    told = {
+        name: text for kind in reversed(struct.__mro__) for name, text in attributes(kind).items()
+    }
+    for name, text in told.items():
         if name in part.get("properties", {}):
             part["properties"][name] = {**part["properties"][name], "description": text}
 

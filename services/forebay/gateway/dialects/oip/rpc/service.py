@@ -6,7 +6,6 @@ on. Methods for shared memory, traces and logs are left out: gRPC says UNIMPLEME
 """
 
 import asyncio
-import functools
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final, TypeAlias, TypeVar
@@ -23,6 +22,7 @@ from forebay.gateway.dialects.oip.description import Description
 from forebay.gateway.dialects.oip.inference import Answered, Inference
 from forebay.gateway.dialects.oip.parameters import MICROSECONDS, Parameters
 from forebay.gateway.dialects.oip.rpc import messages
+from forebay.gateway.dialects.oip.rpc.client import Client
 from forebay.gateway.dialects.oip.rpc.faults import code_of, metadata_of
 from forebay.gateway.dialects.oip.rpc.tensors import (
     inputs_of,
@@ -35,7 +35,6 @@ from forebay.gateway.dialects.oip.statistics import Statistics
 from forebay.gateway.errors import Fault, fault_of, unexpected
 from forebay.gateway.http import RequestIds, told
 from forebay.gateway.names import Name, fingerprint, key_of
-from forebay.gateway.split import STICKY_HEADER
 from forebay.gateway.waits import WhenGone
 
 log = logging.getLogger(__name__)
@@ -191,8 +190,9 @@ class Service:
     async def _infer(
         self, request: pb.ModelInferRequest, context: Context, request_id: str
     ) -> pb.ModelInferResponse:
-        response, answered = await self._answer(request, context)
-        headers = told(answered.timing, answered.of)
+        client = Client(context)
+        response, answered = await self._answer(request, context, client)
+        headers = (*told(answered.timing, answered.of), *client.headers)
         context.set_trailing_metadata(metadata_of(headers, request_id))
         return response
 
@@ -229,7 +229,7 @@ class Service:
     ) -> pb.ModelStreamInferResponse:
         """The answer to one request of a stream, an error included."""
         try:
-            response, _ = await self._answer(request, context)
+            response, _ = await self._answer(request, context, Client(context))
         except Exception as error:
             fault = _fault(error, self._ids.next())
             failed = pb.ModelInferResponse(id=request.id)  # so that the client knows which
@@ -239,14 +239,13 @@ class Service:
         return pb.ModelStreamInferResponse(infer_response=response)
 
     async def _answer(
-        self, request: pb.ModelInferRequest, context: Context
+        self, request: pb.ModelInferRequest, context: Context, client: Client
     ) -> tuple[pb.ModelInferResponse, Answered]:
         """Run an inference, for as long as the client is there and has time."""
         spec = self._inference.model(request.model_name, request.model_version)
         parameters = _within(parameters_.read(parameters_of(request)), context.time_remaining())
         inputs, wanted = inputs_of(request), wanted_of(request)
         name = _name_of(request, context)
-        sticky = functools.partial(_sticky_of, context)
         answered = await self._while_there(
             lambda when_gone: self._inference.run(
                 spec,
@@ -255,7 +254,8 @@ class Service:
                 parameters=parameters,
                 name=name,
                 when_gone=when_gone,
-                sticky=sticky,
+                sticky=client.sticky,
+                asker=client,
             )
         )
         raw = bool(request.raw_input_contents) or parameters.binary_data_output
@@ -304,14 +304,6 @@ def _name_of(request: pb.ModelInferRequest, context: Context) -> Name | None:
             body = request.SerializeToString(deterministic=True)
             return key_of(given, fingerprint(f"/{SERVICE}/ModelInfer", body))
     return None
-
-
-def _sticky_of(context: Context) -> str:
-    """What the client gives for its requests to stay with one version; empty if nothing."""
-    for key, value in context.invocation_metadata() or ():
-        if key == STICKY_HEADER.decode():
-            return value.decode("latin-1") if isinstance(value, bytes) else value
-    return ""
 
 
 def _serialize(message: Message) -> bytes:

@@ -1,0 +1,1 @@
+"""What starts and ends replicas: for now, worker processes of this machine."""

@@ -1,0 +1,46 @@
+"""What a call's metadata says of its client, under the names that HTTP's headers have."""
+
+from typing import Any
+
+import grpc
+
+from forebay.gateway.cache_control import CACHE_STATUS_HEADER
+from forebay.gateway.http import Header
+from forebay.gateway.split import STICKY_HEADER
+
+
+class Client:
+    """The client of one request.
+
+    Args:
+        context: of the call.
+
+    Attributes:
+        headers: what it is to be told behind the answer.
+    """
+
+    def __init__(self, context: "grpc.aio.ServicerContext[Any, Any]") -> None:
+        self._context = context
+        self.headers: tuple[Header, ...] = ()
+
+    def sticky(self) -> str:
+        """What it gives for its requests to stay with one version; empty if nothing."""
+        return self._said(STICKY_HEADER.decode())
+
+    def cache_control(self) -> str:
+        """What it says of caching; empty if nothing."""
+        return self._said("cache-control")
+
+    def caller(self) -> bytes:
+        """Its API key as it sends it, with its scheme; empty if it sends none."""
+        return self._said("authorization").encode("latin-1", "replace")
+
+    def tell_cache(self, status: str) -> None:
+        """Say in `cache-status` what the cache has done."""
+        self.headers = ((CACHE_STATUS_HEADER, status.encode()),)
+
+    def _said(self, name: str) -> str:
+        for key, value in self._context.invocation_metadata() or ():
+            if key == name:
+                return value.decode("latin-1") if isinstance(value, bytes) else value
+        return ""

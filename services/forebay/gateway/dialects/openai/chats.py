@@ -1,0 +1,257 @@
+"""`POST /v1/chat/completions`.
+
+https://platform.openai.com/docs/api-reference/chat
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from forebay.contract.errors import InvalidInput
+from forebay.contract.generation import Chunk
+from forebay.contract.rows import Generated, Task
+from forebay.gateway.bodies import decode
+from forebay.gateway.chats import ChatMessage, chat_of
+from forebay.gateway.dialects.openai.logprobs import ChatLogprobs, chat_logprobs
+from forebay.gateway.dialects.openai.parameters import TextRequest
+from forebay.gateway.dialects.openai.texts import Asked, Named, Texts
+from forebay.gateway.dialects.openai.usage import Usage, usage_of
+from forebay.gateway.dispatch import Dispatch
+from forebay.gateway.generation import Tokens, TopLogprobs
+from forebay.gateway.http import Answer, Call, to_json
+from forebay.gateway.sse import EventStream
+
+_NO_TOOLS: Final = "models here call no tools yet; describe in a message what the model may ask for"
+_TEXT_ONLY: Final = "models here read and write text only; leave it out"
+_LEAVE_OUT: Final = "leave it out"
+
+REFUSED: Final[Mapping[str, tuple[frozenset[Any], str]]] = {
+    "tools": (frozenset({"[]"}), _NO_TOOLS),
+    "tool_choice": (frozenset({"none", "auto"}), _NO_TOOLS),
+    "parallel_tool_calls": (frozenset({True, False}), _NO_TOOLS),
+    "functions": (frozenset({"[]"}), _NO_TOOLS),
+    "function_call": (frozenset({"none", "auto"}), _NO_TOOLS),
+    "response_format": (
+        frozenset({'{"type":"text"}'}),
+        "texts are not held to a format yet; ask for JSON in a message, and check what comes",
+    ),
+    "modalities": (frozenset({'["text"]'}), _TEXT_ONLY),
+    "audio": (frozenset(), _TEXT_ONLY),
+    "prediction": (frozenset(), _LEAVE_OUT),
+    "moderation": (frozenset(), "ask a classifier at /v1/moderations"),
+    "web_search_options": (frozenset(), "nothing here searches; put what was found in a message"),
+    "reasoning_effort": (frozenset({"none"}), "say in a message how much thought it should take"),
+    "verbosity": (frozenset({"medium"}), "say in a message how long the answer should be"),
+    "store": (frozenset({False}), "answers are not kept; leave it out"),
+    "service_tier": (frozenset({"auto", "default"}), _LEAVE_OUT),
+    "prompt_cache_options": (frozenset(), "prompts are reused without being told; leave it out"),
+    "prompt_cache_retention": (
+        frozenset({"in_memory"}),
+        "prompts are reused from memory only; leave it out",
+    ),
+}
+"""Fields that nothing here heeds: values that ask for nothing, and what to do instead."""
+
+
+class ChatRequest(TextRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body, as OpenAI documents it, and the parameters of `SamplingFields` that it lacks.
+
+    Attributes:
+        max_completion_tokens: the newer name of `max_tokens`.
+        logprobs: tell how likely each token was.
+        top_logprobs: and how many of the most likely ones; only with `logprobs`.
+        prompt_cache_key: taken, and needed for nothing: prompts are recognised by themselves.
+        safety_identifier: taken, and told to nobody.
+    """
+
+    messages: tuple[ChatMessage, ...]
+    max_completion_tokens: Tokens | None = None
+    logprobs: bool | None = None
+    top_logprobs: TopLogprobs | None = None
+    prompt_cache_key: str | None = None
+    safety_identifier: str | None = None
+
+    tools: Any = None
+    tool_choice: Any = None
+    parallel_tool_calls: Any = None
+    functions: Any = None
+    function_call: Any = None
+    response_format: Any = None
+    modalities: Any = None
+    audio: Any = None
+    prediction: Any = None
+    moderation: Any = None
+    web_search_options: Any = None
+    reasoning_effort: Any = None
+    verbosity: Any = None
+    store: Any = None
+    service_tier: Any = None
+    prompt_cache_options: Any = None
+    prompt_cache_retention: Any = None
+
+
+class Said(msgspec.Struct, frozen=True):
+    """The message that the model has written."""
+
+    content: str
+    role: str = "assistant"
+    refusal: None = None
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """One of the texts."""
+
+    index: int
+    message: Said
+    logprobs: ChatLogprobs | None
+    finish_reason: str
+
+
+class ChatCompletion(msgspec.Struct, frozen=True):
+    """The answer."""
+
+    id: str
+    created: int
+    model: str
+    choices: list[Choice]
+    usage: Usage
+    object: str = "chat.completion"
+
+
+class Delta(msgspec.Struct, frozen=True):
+    """What an event adds to the message; the first of a choice says whose it is."""
+
+    content: str | UnsetType = UNSET
+    role: str | UnsetType = UNSET
+
+
+class ChunkChoice(msgspec.Struct, frozen=True):
+    """What a chunk adds to one of the texts."""
+
+    index: int
+    delta: Delta
+    logprobs: ChatLogprobs | None
+    finish_reason: str | None
+
+
+class ChatCompletionChunk(msgspec.Struct, frozen=True):
+    """An event. With `stream_options.include_usage` all have a `usage`, null but in the last."""
+
+    id: str
+    created: int
+    model: str
+    choices: tuple[ChunkChoice, ...]
+    usage: Usage | UnsetType | None = UNSET
+    object: str = "chat.completion.chunk"
+
+
+_request = msgspec.json.Decoder(ChatRequest)
+
+
+class Chats:
+    """Answers chats.
+
+    Args:
+        dispatch: runs them.
+    """
+
+    def __init__(self, dispatch: Dispatch) -> None:
+        self._dispatch = dispatch
+        self._texts = Texts(dispatch)
+
+    async def create(self, call: Call) -> Answer | EventStream:
+        """Go on with a chat.
+
+        Raises:
+            ForebayError: by kind, why not.
+        """
+        request = decode(_request, call.body)
+        request.check(REFUSED)
+        spec = self._dispatch.registry.model_for(Task.GENERATION, request.model, param="model")
+        rows = (chat_of(request.messages),) * request.choices
+        sampling = request.sampling(max_tokens=_most(request), logprobs=_logprobs(request))
+        return await self._texts.answer(
+            call, request, Asked(spec, rows, sampling, "messages"), ChatShape(request)
+        )
+
+
+class ChatShape:
+    """How chats are told.
+
+    Args:
+        request: that is answered.
+    """
+
+    prefix = "chatcmpl"
+
+    def __init__(self, request: ChatRequest) -> None:
+        self._choices = request.choices
+        self._logprobs = bool(request.logprobs)
+        self._no_usage: UnsetType | None = None if request.with_usage else UNSET
+
+    def whole(self, named: Named, outputs: Sequence[Generated]) -> bytes:
+        """The body of an answer that comes at once."""
+        choices = [
+            Choice(
+                index,
+                Said(output.text),
+                chat_logprobs(output.logprobs) if self._logprobs else None,
+                output.finish.value,
+            )
+            for index, output in enumerate(outputs)
+        ]
+        usage = usage_of(outputs, choices=self._choices)
+        return to_json(ChatCompletion(named.id, named.created, named.model, choices, usage))
+
+    def begin(self, named: Named) -> Sequence[bytes]:
+        """Whose each message is, in events of their own and in the order of the choices.
+
+        The client takes choices for numbered as they first come, and counts the logprobs of the
+        event that begins one twice.
+        """
+        return [
+            self._event(named, ChunkChoice(index, Delta("", "assistant"), None, None))
+            for index in range(self._choices)
+        ]
+
+    def chunk(self, named: Named, chunk: Chunk) -> bytes:
+        """The data of the event for a chunk."""
+        choice = ChunkChoice(
+            chunk.row,
+            Delta(chunk.text or UNSET),
+            chat_logprobs(chunk.logprobs) if self._logprobs and chunk.logprobs else None,
+            None if chunk.finish is None else chunk.finish.value,
+        )
+        return self._event(named, choice)
+
+    def usage(self, named: Named, outputs: Sequence[Generated]) -> bytes:
+        """The data of the event that tells the tokens."""
+        usage = usage_of(outputs, choices=self._choices)
+        return to_json(ChatCompletionChunk(named.id, named.created, named.model, (), usage))
+
+    def _event(self, named: Named, choice: ChunkChoice) -> bytes:
+        return to_json(
+            ChatCompletionChunk(named.id, named.created, named.model, (choice,), self._no_usage)
+        )
+
+
+def _most(request: ChatRequest) -> int | None:
+    """Most tokens, by either name."""
+    newer, older = request.max_completion_tokens, request.max_tokens
+    if newer is not None and older is not None and newer != older:
+        raise InvalidInput(
+            f"max_completion_tokens is {newer:,} and max_tokens {older:,}: send one of them.",
+            param="max_tokens",
+        )
+    return newer
+
+
+def _logprobs(request: ChatRequest) -> int | None:
+    if request.top_logprobs is not None and not request.logprobs:
+        raise InvalidInput(
+            "top_logprobs goes with `logprobs: true` only: send both, or neither.",
+            param="top_logprobs",
+        )
+    return (request.top_logprobs or 0) if request.logprobs else None

@@ -1,0 +1,103 @@
+"""Graphs of generating models against transformers: the same logits, and the same texts."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from forebay.build.decoders import builder, graph, source, words
+from forebay.build.decoders.builder import Job
+from forebay.build.decoders.graph import QUANTIZING
+from forebay.build.decoders.measure import Reference
+from forebay.build.decoders.running import Ids, Runner
+from forebay.build.graph import MODEL_FILE, WEIGHTS_FILE
+from forebay.contract.model import Precision
+from tests.fixtures.decoders import CONTEXT, FAMILIES, FORGOTTEN, SIZES, save
+
+TOLERANCE = 2e-4
+"""Of logits, which are some tens: relative to the largest."""
+
+TOKENS = 20
+
+NEAR = {Precision.INT8: 0.999, Precision.INT4: 0.95}
+"""How logits of a graph of fewer bits are correlated with PyTorch's, at least."""
+
+FORGETFUL = ("mistral", "phi3")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A folder of each family, and its graph in FP32 beside it, by one process of the builder."""
+    root = tmp_path_factory.mktemp("families")
+    made = {family: save(family, root / family) for family in FAMILIES}
+    wanted = [(folder, Precision.FP32) for folder in made.values()]
+    wanted += [(made["llama"], precision) for precision in NEAR]
+    builder.run(
+        [
+            Job(str(folder), f"{folder}-{precision}", precision, QUANTIZING.get(precision, ()))
+            for folder, precision in wanted
+        ]
+    )
+    for folder, precision in wanted:
+        artifact = artifact_of(folder, precision)
+        artifact.mkdir()
+        graph.take(Path(f"{folder}-{precision}"), artifact)
+    return made
+
+
+def artifact_of(folder: Path, precision: Precision) -> Path:
+    """Where the graph of a folder is."""
+    return Path(f"{folder}-{precision}-artifact")
+
+
+def opened(folder: Path, precision: Precision = Precision.FP32) -> Runner:
+    """The graph beside a folder."""
+    path = artifact_of(folder, precision) / MODEL_FILE
+    config: dict[str, Any] = json.loads((folder / "config.json").read_text())
+    decoder = graph.describe(path, config, words.read(folder))
+    assert decoder.layers == SIZES["num_hidden_layers"]
+    assert decoder.kv_heads == SIZES["num_key_value_heads"]
+    assert decoder.head_size == SIZES["head_dim"]
+    assert decoder.context == (FORGOTTEN if folder.name in FORGETFUL else CONTEXT)
+    assert decoder.cache_type == "FP32"
+    assert decoder.chat
+    return Runner(path, decoder, threads=1)
+
+
+def prompts() -> list[Ids]:
+    """Three of different lengths."""
+    draws = np.random.default_rng(3)
+    return [draws.integers(3, 500, length) for length in (5, 31, 12)]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_graph_has_the_logits_and_the_texts_of_transformers(
+    family: str, folders: dict[str, Path]
+) -> None:
+    folder = folders[family]
+    source.check(folder / "config.json")
+    runner, reference = opened(folder), Reference(folder)
+    given = prompts()
+    expected = reference.logits(given[1])
+    assert np.abs(runner.logits(given[1]) - expected).max() < TOLERANCE * np.abs(expected).max()
+    texts = [reference.write(prompt, tokens=TOKENS) for prompt in given]
+    assert len({token for text in texts for token in text}) > TOKENS // 2, "it says something"
+    assert runner.write(given, tokens=TOKENS).texts == texts
+
+
+@pytest.mark.parametrize("precision", NEAR)
+def test_a_graph_of_fewer_bits_is_near_and_writes_alike_in_company(
+    precision: Precision, folders: dict[str, Path]
+) -> None:
+    folder = folders["llama"]
+    runner, given = opened(folder, precision), prompts()
+    expected = Reference(folder).logits(given[1])
+    likeness = np.corrcoef(runner.logits(given[1]).ravel(), expected.ravel())[0, 1]
+    assert NEAR[precision] < likeness < 1
+    alone = [runner.write([prompt], tokens=TOKENS).texts[0] for prompt in given]
+    assert runner.write(given, tokens=TOKENS).texts == alone
+    weights = artifact_of(folder, precision) / WEIGHTS_FILE
+    full = artifact_of(folder, Precision.FP32) / WEIGHTS_FILE
+    assert weights.stat().st_size < full.stat().st_size

@@ -1,0 +1,88 @@
+"""A process in which ONNX Runtime GenAI's model builder runs.
+
+    jobs as JSON ─stdin─▶ python -m forebay.build.decoders.builder ─stdout─▶ what went wrong, if so
+
+The builder is a program: imported, it adds its own folder to Python's path, under which such names
+as `quantization` lie. Here it bothers nobody, and the memory that the weights took is given back.
+"""
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+
+import msgspec
+
+from forebay.contract.errors import BuildFailed
+from forebay.contract.model import Precision
+
+_OPTIONS = ("hf_token=false", "hf_remote=false", "windowed_kv_cache=false")
+"""What the builder is told: no network, no code from the folder, and as many keys and values kept
+in layers that look at the last tokens only as in others, so that all layers' slots are alike."""
+
+_LAST_WORDS = 400
+
+
+class Job(msgspec.Struct, frozen=True):
+    """A graph to make.
+
+    Attributes:
+        source: a Hugging Face folder.
+        out: folder for `model.onnx` and its weights; made by the builder.
+        precision: of the weights.
+        options: what else the builder is told, `name=value` as it names them.
+    """
+
+    source: str
+    out: str
+    precision: Precision
+    options: tuple[str, ...] = ()
+
+
+def run(jobs: Sequence[Job]) -> None:
+    """Make graphs in one process, one after the other.
+
+    Raises:
+        BuildFailed: one of them can't be made; the message has the builder's reason.
+    """
+    ran = subprocess.run(
+        [sys.executable, "-m", "forebay.build.decoders.builder"],
+        input=msgspec.json.encode(jobs),
+        # Sets of names have another order in each process, unless they are told not to. What
+        # imports this package may not be installed.
+        env={**os.environ, "PYTHONHASHSEED": "0", "HF_HUB_OFFLINE": "1",
+             "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        check=False,
+    )  # fmt: skip
+    wrong = ran.stdout.decode(errors="replace").strip()
+    if ran.returncode and not wrong:
+        last = ran.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        wrong = last[-_LAST_WORDS:] or f"it ended with {ran.returncode}"
+    if wrong:
+        raise BuildFailed(f"ONNX Runtime GenAI's builder can't make the graph: {wrong}")
+
+
+def main() -> None:
+    """Run the jobs that stdin has, and say on stdout what went wrong."""
+    jobs = msgspec.json.decode(sys.stdin.buffer.read(), type=list[Job])
+    answer = sys.stdout
+    with contextlib.redirect_stdout(sys.stderr):
+        from onnxruntime_genai.models import builder
+
+        for job in jobs:
+            where = (None, job.source, job.out, job.precision.value, "cpu")
+            with tempfile.TemporaryDirectory() as cache:
+                try:
+                    options = builder.parse_extra_options(*where, cache, [*_OPTIONS, *job.options])
+                    builder.create_model(*where, cache, **options)
+                except Exception as error:  # whatever it does with a model it doesn't know
+                    said = f"{type(error).__name__}: {error}".strip().splitlines()[0]
+                    answer.write(f"{job.source} in {job.precision.value}: {said[:_LAST_WORDS]}")
+                    return
+
+
+if __name__ == "__main__":
+    main()

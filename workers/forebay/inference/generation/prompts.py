@@ -1,0 +1,106 @@
+"""Texts and chats to token ids, with room left for what is to be written."""
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from forebay.contract.errors import InvalidInput, TooLong
+from forebay.contract.generation import Message, Sampling
+from forebay.contract.rows import ChatRow, Row, TextRow, TokensRow
+from forebay.inference.backends.base import PreparedRow
+from forebay.inference.tasks.chat import ChatTemplate
+
+CHARACTERS_A_TOKEN = 64
+"""A text with more for each token of the context is refused unread: it has no room."""
+
+
+class Prompts:
+    """Makes prompts of rows.
+
+    Args:
+        tokenizer: the artifact's, with truncation and padding off.
+        template: renders chats; None where the model has none.
+        vocabulary: how many tokens there are.
+        context: most tokens of a prompt and its text together.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        template: ChatTemplate | None,
+        *,
+        vocabulary: int,
+        context: int,
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._template = template
+        self._vocabulary = vocabulary
+        self._context = context
+
+    def prepare(self, row: Row, index: int, sampling: Sampling) -> PreparedRow | InvalidInput:
+        """A row's prompt, or why it is refused.
+
+        Args:
+            row: a `ChatRow`, which the model's template renders; a `TextRow`, to which the
+                tokenizer adds what begins a text; or a `TokensRow`, which is taken as it is.
+            index: of the row in its request.
+            sampling: what is asked for.
+
+        Returns:
+            `data` is int64 `[tokens]`.
+        """
+        for token, _ in sampling.logit_bias:
+            if not 0 <= token < self._vocabulary:
+                return self._no_token(token, index, param="logit_bias")
+        match row:
+            case TextRow(text=text):
+                ids = self._ids(text, index, special=True)
+            case ChatRow(messages=messages):
+                ids = self._chat(messages, index)
+            case TokensRow(ids=ids):
+                wrong = next((id_ for id_ in ids if not 0 <= id_ < self._vocabulary), None)
+                if wrong is not None:
+                    return self._no_token(wrong, index)
+            case _:
+                return InvalidInput("This model takes texts, token ids and chats.", row=index)
+        if isinstance(ids, InvalidInput):
+            return ids
+        if not ids:
+            return InvalidInput("This prompt is empty: send at least a character.", row=index)
+        wanted = 1 if sampling.max_tokens is None else sampling.max_tokens
+        if len(ids) + wanted > self._context:
+            return TooLong(
+                f"The prompt has {len(ids):,} tokens and its text may have {wanted:,}, but this "
+                f"model has room for {self._context:,} together: shorten the prompt, or ask for "
+                "fewer tokens.",
+                row=index,
+            )
+        return PreparedRow(len(ids), np.asarray(ids, np.int64))
+
+    def _chat(self, messages: tuple[Message, ...], index: int) -> list[int] | InvalidInput:
+        if self._template is None:
+            return InvalidInput(
+                "This model has no chat template: send it a text to go on with, as a completion.",
+                row=index,
+            )
+        try:
+            text = self._template.render(messages)
+        except InvalidInput as refusal:
+            return InvalidInput(refusal.message, row=index, param=refusal.param)
+        return self._ids(text, index, special=False)
+
+    def _ids(self, text: str, index: int, *, special: bool) -> list[int] | InvalidInput:
+        if len(text) > CHARACTERS_A_TOKEN * self._context:
+            return TooLong(
+                f"This prompt has {len(text):,} characters, and this model has room for "
+                f"{self._context:,} tokens: shorten it.",
+                row=index,
+            )
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=special).ids
+        return ids
+
+    def _no_token(self, token: int, index: int, *, param: str | None = None) -> InvalidInput:
+        return InvalidInput(
+            f"{token} is no token id of this model: its ids go from 0 to {self._vocabulary - 1}.",
+            row=index,
+            param=param,
+        )
