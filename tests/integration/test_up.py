@@ -19,7 +19,9 @@ import pytest
 import tritonclient.grpc as triton
 
 from forebay.local.server import free_port
+from forebay.storage.footprints import Footprint, Footprints
 from tests.fixtures.artifacts import small_catalog
+from tests.fixtures.ballast import catalog
 from tests.fixtures.waiting import eventually_sync
 
 ROOT = Path(__file__).parents[2]
@@ -382,6 +384,37 @@ def test_one_worker_can_serve_all_models(up: Start, tmp_path: Path) -> None:
     ).stdout
     assert told.count("ready") == 2
     assert "second" in told
+
+
+def test_a_worker_that_is_too_small_for_a_model_says_so_at_the_start(
+    up: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = catalog(tmp_path, ["small", "huge"])
+    monkeypatch.setitem(ENV, "FOREBAY_WORKER_MEMORY_MB", "300")
+    size = 900_000_000
+    Footprints(tmp_path / "0" / "home").write(
+        Footprint("huge", "ballast.py:Ballast", "", size, load_bytes=size, load_s=1.0)
+    )
+    running = up("--one-worker", "--models-file", str(models))
+    assert "Not served: huge doesn't fit: with it alone this worker takes about" in running.out
+    assert "it may take 300 MB (worker_memory_mb)" in running.out
+
+
+def test_a_worker_that_is_too_small_for_every_model_ends_the_start(
+    up: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = catalog(tmp_path, ["a", "b"])
+    monkeypatch.setitem(ENV, "FOREBAY_WORKER_MEMORY_MB", "20")
+    done = subprocess.run(
+        [*FOREBAY, "up", "--one-worker", "--home", str(tmp_path / "home"),
+         "--models-file", str(models), "--port", str(free_port())],
+        capture_output=True, text=True, timeout=60, env=ENV, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "Forebay is ready" not in done.stdout
+    last = done.stderr.strip().splitlines()[-1]
+    assert "This worker may take 20 MB, and no model of it fits" in last
+    assert "Raise --memory-mb (FOREBAY_WORKER_MEMORY_MB)" in last
 
 
 def test_verbs_find_the_server_that_runs_in_their_home(up: Start) -> None:

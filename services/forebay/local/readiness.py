@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterable
 
+import msgspec
 from redis.exceptions import RedisError
 
 from forebay.contract.errors import Unavailable
@@ -58,8 +59,8 @@ async def until_ready(
     redis_url: str,
     key_prefix: str,
     say: Callable[[str], None],
-) -> None:
-    """Wait until the gateway is ready and every model has a worker present.
+) -> dict[str, str]:
+    """Wait until the gateway is ready and every model has a worker present, or can't have one.
 
     Args:
         address: where the gateway listens.
@@ -67,10 +68,13 @@ async def until_ready(
         redis_url: the server that workers announce themselves on.
         key_prefix: `settings.key_prefix`.
         say: told now and then what is not there yet.
+
+    Returns:
+        Models that no worker has enough memory for, and why.
     """
     loop = asyncio.get_running_loop()
     speak_at = loop.time() + SAY_AFTER_S
-    absent = dict.fromkeys(models, "")
+    absent = dict.fromkeys(models, _Absence())
     keys = Keys(key_prefix)
     gateway = False
     client = connect(redis_url, timeout_s=HTTP_TIMEOUT_S)
@@ -79,11 +83,12 @@ async def until_ready(
             with contextlib.suppress(RedisError, OSError):
                 absent = await _absent(client, keys, absent)
             gateway = gateway or await gateway_ready(address)
-            if gateway and not absent:
-                return
+            late = {name: gone for name, gone in absent.items() if not gone.for_good}
+            if gateway and not late:
+                return {name: gone.why for name, gone in absent.items()}
             if loop.time() >= speak_at:
                 speak_at += SAY_AFTER_S
-                missing = [f"a worker for {name}{why}" for name, why in absent.items()]
+                missing = [f"a worker for {name}{gone}" for name, gone in late.items()]
                 say(f"still waiting for {', '.join([*missing, *([] if gateway else ['gateway'])])}")
             await asyncio.sleep(POLL_S)
     finally:
@@ -106,17 +111,27 @@ async def gateway_ready(address: Address) -> bool:
         return False
 
 
-async def _absent(redis: Commands, keys: Keys, models: Iterable[str]) -> dict[str, str]:
+class _Absence(msgspec.Struct, frozen=True):
+    """Why a model has no worker, if that is known, and whether it will never have."""
+
+    why: str = ""
+    for_good: bool = False
+
+    def __str__(self) -> str:
+        return f" ({self.why})" if self.why else ""
+
+
+async def _absent(redis: Commands, keys: Keys, models: Iterable[str]) -> dict[str, _Absence]:
     """Those models that have no worker present, and none that would load them; why, if known."""
     seconds, _ = await redis.execute_command("TIME")
     now_ms = int(seconds) * 1000
     depths = {name: await depth(redis, keys.of(name), now_ms=now_ms) for name in models}
     absent = [name for name, found in depths.items() if found.replicas == 0]
     told = [model for card in await Roster(redis, keys).present() for model in card.models]
-    errors = {model.name: f" ({model.error})" for model in told if model.error}
+    errors = {model.name: _Absence(model.error, model.too_big) for model in told if model.error}
     willing = {
         model.name
         for model in told
         if model.state is ModelState.ABSENT and not model.away and not model.error
     }
-    return {name: errors.get(name, "") for name in absent if name not in willing}
+    return {name: errors.get(name, _Absence()) for name in absent if name not in willing}

@@ -218,7 +218,7 @@ class Up:
             self._workers.scale(served)
             awaited = [name for name in served if catalog.served[name].replicas.min]
         address = Address(settings.host, settings.port)
-        await until_ready(
+        unserved = await until_ready(
             address,
             awaited,
             redis_url=url,
@@ -231,6 +231,7 @@ class Up:
             tuple(catalog.models.values()),
             time.monotonic() - self._began,
             grpc=Address(settings.host, self._grpc_port) if self._grpc_port else None,
+            unserved=tuple(unserved.values()),
         )
 
     def _env(self, redis_url: str) -> dict[str, str]:

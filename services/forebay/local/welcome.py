@@ -46,12 +46,14 @@ class Ready(msgspec.Struct, frozen=True):
     Attributes:
         seconds: what the whole start took.
         grpc: where gRPC is spoken, if it is.
+        unserved: of each model that is too big for its worker, a sentence that says so.
     """
 
     address: Address
     models: tuple[ModelSpec, ...]
     seconds: float
     grpc: Address | None = None
+    unserved: tuple[str, ...] = ()
 
 
 def commands(ready: Ready) -> list[str]:
@@ -98,6 +100,7 @@ def text(ready: Ready) -> str:
         f"Forebay is ready at {ready.address.url} after {ready.seconds:.1f} s.",
         *grpc,
         f"Models: {models}",
+        *(f"Not served: {why}" for why in ready.unserved),
         "",
         "Try:",
         *(f"  {command}" for command in commands(ready)),

@@ -36,6 +36,7 @@ class ModelCard(msgspec.Struct, frozen=True, omit_defaults=True):
         version: short digest of the artifact, while it is ready.
         away: whether it was ordered away, and waits for an order to load it.
         error: why it could not be loaded, the last time that was tried.
+        too_big: whether the worker has too little memory for it, even alone.
     """
 
     name: str
@@ -45,6 +46,7 @@ class ModelCard(msgspec.Struct, frozen=True, omit_defaults=True):
     version: str = ""
     away: bool = False
     error: str = ""
+    too_big: bool = False
 
 
 class WorkerCard(msgspec.Struct, frozen=True):

@@ -78,6 +78,7 @@ class Housing:
             slot: the model's.
             needs: bytes that the process would take with it alone.
         """
+        slot.too_big = True
         slot.fail(
             f"{slot.spec.name} doesn't fit: with it alone this worker takes about "
             f"{needs / MB:,.0f} MB, and it may take {self.budget / MB:,.0f} MB "

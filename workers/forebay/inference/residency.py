@@ -127,7 +127,7 @@ def decide(
         key=lambda one: (not one.ordered, one.served, one.waiting, one.name),
     )
     for model in list(wanted):
-        if memory.budget and memory.floor + model.bytes > memory.budget:
+        if too_big(model, memory):
             steps.append(Refuse(model.name, memory.floor + model.bytes))
             wanted.remove(model)
     leaving = [model for model in models if model.state is ModelState.UNLOADING]
@@ -158,6 +158,12 @@ def fits(models: Iterable[Resident], memory: Memory, more: int) -> bool:
     """
     held = sum(model.bytes for model in models)
     return not memory.budget or max(memory.floor + held, memory.rss) + more <= memory.budget
+
+
+def too_big(model: Resident, memory: Memory) -> bool:
+    """Whether a model would not fit if it were alone, as far as is known."""
+    model = _within(model, memory)
+    return bool(memory.budget) and memory.floor + model.bytes > memory.budget
 
 
 def _make_room(

@@ -15,16 +15,16 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from redis.exceptions import RedisError
 
-from forebay.contract.errors import NotFound, Unavailable
+from forebay.contract.errors import ConfigurationError, NotFound, Unavailable
 from forebay.contract.model import ModelSpec
 from forebay.contract.versions import model_of
 from forebay.contract.workers import ModelCard, ModelState, Order, Verb
-from forebay.inference.housing import Housing
+from forebay.inference.housing import MB, Housing
 from forebay.inference.loading import Loaded, Loader
 from forebay.inference.memory import resident_bytes
 from forebay.inference.moves import Moves
 from forebay.inference.replica import Replica, Surroundings
-from forebay.inference.residency import Load, Memory, Refuse, Step, Unload, decide, fits
+from forebay.inference.residency import Load, Memory, Refuse, Step, Unload, decide, fits, too_big
 from forebay.inference.slot import Slot
 from forebay.inference.trouble import Trouble
 from forebay.lanes.depth import depth
@@ -110,8 +110,10 @@ class Residents:
 
         Raises:
             ExceptionGroup: the backend of the only model broke its protocol.
+            ConfigurationError: there are several models, and too little memory for any.
         """
         self._measure_floor()
+        self._refuse_too_big()
         try:
             await self._begin()
             while not self._stop.is_set():
@@ -164,6 +166,28 @@ class Residents:
         given = sum(loaded.footprint.load_bytes for loaded in self._given.values())
         self._housing.floor = max(resident_bytes() - given, 0)
 
+    def _refuse_too_big(self) -> None:
+        """Say at once which models will never be loaded, rather than when somebody waits for them.
+
+        Raises:
+            ConfigurationError: none will.
+        """
+        memory = Memory(self._housing.budget, self._housing.floor)
+        now = time.monotonic()
+        for slot in self._slots.values():
+            alone = slot.seen(now)
+            if slot.spec.name not in self._given and too_big(alone, memory):
+                self._housing.refuse(slot, memory.floor + alone.bytes)
+        if all(slot.too_big for slot in self._slots.values()):
+            takes = ", ".join(
+                f"{name} {slot.footprint.bytes / MB:,.0f}" for name, slot in self._slots.items()
+            )
+            raise ConfigurationError(
+                f"This worker may take {memory.budget / MB:,.0f} MB, and no model of it fits: it "
+                f"takes {memory.floor / MB:,.0f} MB without any, and with it about as many as "
+                f"this: {takes}. Raise --memory-mb (FOREBAY_WORKER_MEMORY_MB)."
+            )
+
     async def _begin(self) -> None:
         """What is loaded already is served; what fits of the rest is to be loaded."""
         planned = self._housing.floor
@@ -173,6 +197,8 @@ class Residents:
                 slot.footprint = given.footprint
                 await self._housing.serve(slot, given)
             size = slot.footprint.bytes
+            if slot.too_big:
+                continue
             if not self._housing.budget or planned + size <= self._housing.budget:
                 planned += size
                 slot.preload(time.monotonic())

@@ -27,6 +27,7 @@ class Slot:
         task: runs the replica.
         away: whether it was ordered away.
         error: why its last load failed; empty if it did not.
+        too_big: whether it would not fit if it were alone.
         ordered: whether it was ordered here, and that is not yet done.
         preloading: whether it waits for its turn at the worker's start.
     """
@@ -41,6 +42,7 @@ class Slot:
         self.task: asyncio.Task[None] | None = None
         self.away = False
         self.error = ""
+        self.too_big = False
         self.ordered = False
         self.preloading = False
         self._used = now
@@ -60,7 +62,7 @@ class Slot:
         self.state, self.since = state, now
         if state is ModelState.READY:
             self._used, self._waiting = now, None
-            self._failures, self.error = 0, ""
+            self._failures, self.error, self.too_big = 0, "", False
             self.ordered = self.preloading = False
 
     def look(self, now: float, *, rows: int, served: bool) -> None:
@@ -128,4 +130,5 @@ class Slot:
             version=self.replica.backend.version if self.replica is not None else "",
             away=self.away,
             error=self.error,
+            too_big=self.too_big,
         )
