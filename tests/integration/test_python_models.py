@@ -197,6 +197,58 @@ def test_a_worker_whose_class_can_not_be_loaded_says_so_and_that_no_other_start_
     assert said in checked.stderr.splitlines()[-1]
 
 
+@pytest.mark.parametrize(
+    ("task", "deed", "said"),
+    [
+        ("python", "print('words'); os._exit(3)", "ended the process with exit code 3."),
+        ("python", "os._exit(0)", "ended the process with exit code 0."),
+        ("python", "raise KeyboardInterrupt", "ended the process by SIGINT."),
+        ("python", "ctypes.string_at(0)", "ended the process by SIGSEGV."),
+        ("pipeline", "os._exit(3)", "ended the process with exit code 3."),
+    ],
+)
+def test_the_check_of_a_class_that_ends_its_process_says_so_and_names_the_file(
+    tmp_path: Path, task: str, deed: str, said: str
+) -> None:
+    (tmp_path / "ends.py").write_text(
+        f"import ctypes, os\nclass Ends:\n    def load(self):\n        {deed}\n"
+    )
+    catalog = tmp_path / "models.toml"
+    catalog.write_text(
+        f'[models.ends]\ntask = "{task}"\nbackend = "{task}"\nsource = "ends.py:Ends"\n'
+        + 'steps = ["echo"]\n[models.echo]\ntask = "echo"\nbackend = "echo"\n'
+        * (task == "pipeline")
+    )
+    done = forebay("models", "check", "ends", "--models-file", str(catalog), home=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert said in done.stderr
+    assert str(tmp_path / "ends.py") in done.stderr
+    assert "have it raise" in done.stderr.lower()
+
+
+@pytest.mark.parametrize(
+    ("source", "code", "own"),
+    [
+        ("nobody_has_this:Odd", "", False),
+        ("odd.py:Odd", "from odd_helper import X\n", True),
+        ("odd.py:Odd", "class Odd\n", False),
+    ],
+)
+def test_a_class_that_can_not_be_loaded_shows_its_own_frames_and_none_of_ours(
+    tmp_path: Path, source: str, code: str, own: bool
+) -> None:
+    (tmp_path / "odd.py").write_text(code)
+    (tmp_path / "odd_helper.py").write_text("1 / 0\n")
+    catalog = tmp_path / "models.toml"
+    catalog.write_text(f'[models.odd]\ntask = "python"\nbackend = "python"\nsource = "{source}"\n')
+    done = forebay("models", "check", "odd", "--models-file", str(catalog), home=tmp_path)
+    assert done.returncode == 1
+    assert ("Traceback" in done.stderr) is own
+    assert ("odd_helper.py" in done.stderr) is own
+    assert "user_class.py" not in done.stderr
+    assert "importlib" not in done.stderr
+
+
 def test_a_model_can_be_checked_and_says_what_it_takes(tmp_path: Path) -> None:
     words = ("--models-file", str(EXAMPLES / "models.toml"))
     done = forebay("models", "check", "language", *words, home=tmp_path)

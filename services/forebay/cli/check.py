@@ -7,13 +7,14 @@ import sys
 import msgspec
 
 from forebay.cli.report import costs
+from forebay.contract.errors import ArtifactError
 from forebay.contract.model import BackendName, ModelSpec
 from forebay.contract.rows import Task
 from forebay.inference.backends.base import Backend
 from forebay.inference.backends.load import load
 from forebay.inference.backends.python import PythonModel
 from forebay.inference.backends.tensors import TensorsModel
-from forebay.inference.footprint import measure
+from forebay.inference.footprint import ProcessEnded, measure
 from forebay.inference.generation.load import load as load_generator
 from forebay.inference.generation.protocol import Generator
 from forebay.inference.steps.model import PipelineModel
@@ -39,6 +40,16 @@ def run(settings: Settings, spec: ModelSpec, catalog: Catalog) -> None:
     """
     setup_logging(settings, f"check:{spec.name}")
     store = ArtifactStore(settings.home)
+    footprint, failed = None, None
+    if spec.source and spec.backend in (BackendName.PYTHON, BackendName.PIPELINE):
+        # First where it may end the process: here nobody would be left to say so.
+        steps = {name: catalog.find(name) for name in spec.steps}
+        try:
+            footprint = measure(spec, store.home, steps=steps)
+        except ProcessEnded:
+            raise
+        except ArtifactError as error:
+            failed = error
     with contextlib.redirect_stdout(sys.stderr):
         # A python model is not told to gateways: what serves may still be the code of before.
         backend: Backend | PipelineModel | Generator
@@ -52,6 +63,8 @@ def run(settings: Settings, spec: ModelSpec, catalog: Catalog) -> None:
             backend = load(spec, store)
         backend.warm()
         backend.close()
+    if failed is not None:
+        raise failed  # it has gone well this time
     told: dict[str, object] = {}
     if isinstance(backend, TensorsModel):
         for field, specs in (
@@ -67,7 +80,7 @@ def run(settings: Settings, spec: ModelSpec, catalog: Catalog) -> None:
     if isinstance(backend, PipelineModel):
         print(f"{spec.name} {backend.version} loads; its steps: {', '.join(spec.steps)}.")
     else:
-        footprint = measure(spec, store.home)
+        footprint = footprint or measure(spec, store.home)
         if spec.is_built and (report := store.report(spec.name)) is not None:
             store.keep_report(spec.name, msgspec.structs.replace(report, footprint=footprint))
         print(f"{spec.name} {backend.version} loads, and has answered its samples.")

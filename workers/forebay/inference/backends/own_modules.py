@@ -143,6 +143,11 @@ def is_of_another(name: str, own: OwnModules | None) -> bool:
     return whose is not None and whose is not own
 
 
+def is_import(file: str) -> bool:
+    """Whether a frame of this file is of an import, and not of what is imported."""
+    return file.startswith("<frozen importlib") or file in (__file__, importlib.__file__)
+
+
 class _Loader(SourceFileLoader):
     """Runs a module with the builtins of its folder's."""
 

@@ -12,13 +12,13 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, TracebackType
 from typing import Any, TypeVar
 
 from forebay.contract.class_source import ClassSource
 from forebay.contract.errors import ArtifactError, ConfigurationError
 from forebay.contract.model import ModelSpec
-from forebay.inference.backends.own_modules import OwnModules, is_of_another
+from forebay.inference.backends.own_modules import OwnModules, is_import, is_of_another
 from forebay.inference.backends.user_rows import UNSAYABLE, encoded, kind_of
 
 log = logging.getLogger(__name__)
@@ -79,8 +79,16 @@ class UserClass:
         """
         try:
             return call()
+        except ConfigurationError:
+            raise
         except (Exception, SystemExit) as error:
-            log.error("the class of %s could not be %s", self._model, what, exc_info=error)
+            own = self._own_frames(error)
+            log.error(
+                "the class of %s could not be %s",
+                self._model,
+                what,
+                exc_info=(type(error), error, own) if own is not None else None,
+            )
             raise ArtifactError(
                 f"The class of {self._model!r} could not be {what}: {self._place(error)}: "
                 f"{shown(error)}. Mend it, and try it with `forebay models check {self._model}`."
@@ -173,19 +181,20 @@ class UserClass:
             self._own, load = own, own.load
         else:
             own.close()
-        try:
-            module = self.attempt("imported", lambda: load(name))
-        except ArtifactError as error:
-            missing = error.__cause__
-            if isinstance(missing, ModuleNotFoundError) and f"{name}.".startswith(
-                f"{missing.name}."
-            ):
+
+        def found() -> ModuleType:
+            try:
+                return load(name)
+            except ModuleNotFoundError as missing:
+                if not f"{name}.".startswith(f"{missing.name}."):
+                    raise
                 raise ConfigurationError(
                     f"models.{self._model}.source names the module {name!r}, and {missing.name!r} "
                     f"is neither in {folder} nor installed: correct it, or install it where the "
                     "worker runs."
                 ) from missing
-            raise
+
+        module = self.attempt("imported", found)
         if module.__file__ is None:
             raise ConfigurationError(
                 f"models.{self._model}.source names {name!r}, which is a folder: name a module."
@@ -215,15 +224,30 @@ class UserClass:
         """The file at fault, and the last line of the user's own that led there."""
         if isinstance(error, SyntaxError) and error.filename:
             return f"{error.filename}, line {error.lineno}"
-        root = str(getattr(self, "_root", ""))
         frames = [
             frame
             for frame in traceback.extract_tb(error.__traceback__)
-            if root
-            and frame.filename.startswith(root)
-            and not _INSTALLED & {*frame.filename.split("/")}
+            if self._is_own(frame.filename)
         ]
         return f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else self.told
+
+    def _own_frames(self, error: BaseException) -> TracebackType | None:
+        """The traceback from where their code begins, without imports; None if it never did."""
+        kept: list[TracebackType] = []
+        frames = error.__traceback__
+        while frames is not None:
+            file = frames.tb_frame.f_code.co_filename
+            if self._is_own(file) or (kept and not is_import(file)):
+                kept.append(frames)
+            frames = frames.tb_next
+        shown = None
+        for one in reversed(kept):
+            shown = TracebackType(shown, one.tb_frame, one.tb_lasti, one.tb_lineno)
+        return shown
+
+    def _is_own(self, file: str) -> bool:
+        root = str(getattr(self, "_root", ""))
+        return bool(root) and file.startswith(root) and not _INSTALLED & {*file.split("/")}
 
 
 def shown(error: BaseException) -> str:
