@@ -9,6 +9,7 @@ from forebay.contract.model import Precision
 from forebay.contract.rows import Task
 from forebay.runtime.catalog import read
 
+OWN = '[models.m]\ntask = "python"\nbackend = "python"\nsource = "a.py:M"\n'
 ECHO = '[models.echo]\ntask = "echo"\nbackend = "echo"\n'
 BUILT = '[models.it]\ntask = "embedding"\nbackend = "onnx"\nsource = "folder"\n[models.it.build]\n'
 LOOKS_LIKE_ONE = '''
@@ -119,6 +120,24 @@ def test_a_catalog_can_not_be_changed_once_read(tmp_path: Path) -> None:
             ", line 4: models.echo.threads: expected `int`, got `float`.",
         ),
         (ECHO + "join = 1\n", ", line 4: models.echo.join: expected `bool | null`, got `int`."),
+        (
+            OWN + '[models.m.sample]\nok = [1]\nx = [1, "a"]\n',
+            ", line 7: models.m.sample.x[1]: expected `int`, got `str`.",
+        ),
+        (OWN + "sample.x = 1\n", ", line 5: models.m.sample.x: expected `array`, got `int`."),
+        (
+            OWN + 'steps = ["a", 1]\n',
+            ", line 5: models.m.steps[1]: expected `str`, got `int`.",
+        ),
+        (
+            OWN + "[models.m.versions.v2]\nweight = 70\n[models.m.versions.v3]\nweight = 60\n",
+            ", line 8: models.m.versions.v3.weight: must be less: all weights come to 100 at most.",
+        ),
+        (
+            OWN + "[models.m.versions.v2]\n[models.m.versions.default]\nweight = 60\n",
+            ", line 6: models.m.versions.default: must be named otherwise: the model's own table "
+            "is the version 'default'.",
+        ),
         (ECHO + "batch = 3\n", ", line 4: models.echo.batch: expected a table, got `int`."),
         (ECHO + ECHO, " is not valid TOML: Cannot declare"),
         (

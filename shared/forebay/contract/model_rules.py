@@ -1,5 +1,6 @@
 """Which values the table of a model may have, and may have together."""
 
+import itertools
 import math
 import re
 from typing import Final
@@ -136,8 +137,12 @@ def _of_versions(spec: ModelSpec) -> tuple[Rule, ...]:
             _VERSION.fullmatch(spec.version) is not None,
             "1 to 31 of a-z, 0-9, '.', '_' and '-', a letter or digit first",
         ),
-        ("version", spec.version not in spec.versions, "a name that no other version has"),
-        ("versions", spec.shares[spec.version] >= 0, "of weights that are 100 at most"),
+        (
+            f"versions.{spec.version}",
+            spec.version not in spec.versions,
+            f"named otherwise: the model's own table is the version {spec.version!r}",
+        ),
+        (_heaviest(spec), spec.shares[spec.version] >= 0, "less: all weights come to 100 at most"),
         *(
             (
                 f"versions.{version}.shadow",
@@ -147,6 +152,14 @@ def _of_versions(spec: ModelSpec) -> tuple[Rule, ...]:
             for version, told in spec.versions.items()
         ),
     )
+
+
+def _heaviest(spec: ModelSpec) -> str:
+    """The weight with which they come to more than 100, in the order of the file."""
+    sums = itertools.accumulate(told.weight for told in spec.versions.values())
+    over = (version for version, total in zip(spec.versions, sums, strict=True) if total > 100)
+    version = next(over, None)
+    return "versions" if version is None else f"versions.{version}.weight"
 
 
 def _of_builds(spec: ModelSpec) -> tuple[Rule, ...]:

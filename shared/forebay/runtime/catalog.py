@@ -32,6 +32,10 @@ Field = tuple[str, ...]
 """The keys that lead to a value: `("models", "minilm", "batch", "max_rows")`."""
 
 _VALIDATION = re.compile(r"(?P<what>.*?)(?: - at `\$(?P<where>.*)`)?", re.DOTALL)
+_SOME_KEY = "[...]"
+"""What msgspec says for the key of a table whose keys are anybody's."""
+
+_INDEX = re.compile(r"(\[\d+\])+$")
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*)`", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(?P<name>.*)`")
 _QUOTED = r"""\"[^"]*\"|'[^']*'"""
@@ -140,7 +144,7 @@ def read(path: Path) -> Catalog:
     except RecursionError:
         raise ConfigurationError(f"{path} nests too deeply.") from None
     except msgspec.ValidationError as error:
-        raise _wrong(path, text, *_explain(error, _Unread)) from error
+        raise _wrong(path, text, *_explain(error, _Unread, {})) from error
     if not file.models:
         raise ConfigurationError(f"{path} names no model: add a [models.NAME] table.")
     models: dict[str, ModelSpec] = {}
@@ -194,7 +198,7 @@ def _told(path: Path, text: str, model: str, version: str, table: Any) -> dict[s
     try:
         msgspec.convert(told, Version)
     except msgspec.ValidationError as error:
-        field, what = _explain(error, Version)
+        field, what = _explain(error, Version, told)
         raise _wrong(path, text, (*where, *field), what) from error
     return told
 
@@ -226,7 +230,7 @@ def _spec(path: Path, text: str, name: str, table: Any, *, where: Field | None =
             spec = msgspec.structs.replace(spec, precision=DEFAULTS[spec.task])
         spec = checked(spec, name)
     except msgspec.ValidationError as error:
-        field, what = _explain(error, ModelSpec)
+        field, what = _explain(error, ModelSpec, table)
         raise _wrong(path, text, (*where, *field), what) from error
     except ConfigurationError as error:
         inner, _, what = error.message.removeprefix(f"models.{name}").partition(": ")
@@ -235,11 +239,16 @@ def _spec(path: Path, text: str, name: str, table: Any, *, where: Field | None =
     return msgspec.structs.replace(spec, folder=str(path.absolute().parent))
 
 
-def _explain(error: msgspec.ValidationError, of: type[msgspec.Struct]) -> tuple[Field, str]:
+def _explain(
+    error: msgspec.ValidationError, of: type[msgspec.Struct], table: Any
+) -> tuple[Field, str]:
     """The field at fault inside a struct, and what is wrong, from msgspec's words for it."""
     found = _VALIDATION.fullmatch(str(error))
     what, where = (str(error), "") if found is None else (found["what"], found["where"] or "")
-    field = tuple(part for part in where.split(".") if part)
+    before, is_of_keys, after = where.partition(_SOME_KEY)
+    field = tuple(part for part in before.split(".") if part)
+    if is_of_keys:
+        return (*field, f"{_key_at_fault(field, of, table)}{after}"), what[:1].lower() + what[1:]
     if known := _UNKNOWN.fullmatch(what):
         inner: Any = of
         for key in field:
@@ -253,6 +262,19 @@ def _explain(error: msgspec.ValidationError, of: type[msgspec.Struct]) -> tuple[
             values = _struct(set_by_hand(values)[key])
         return field, f"{what[:1].lower()}{what[1:]}; there are {', '.join(values)}"
     return field, what[:1].lower() + what[1:].replace("`object`", "a table")
+
+
+def _key_at_fault(field: Field, of: type[msgspec.Struct], table: Any) -> str:
+    """Which key of a table within a table has the value that is wrong."""
+    kind: Any = of
+    for key in field:
+        kind, table = _struct(set_by_hand(kind)[key]), table[key]
+    for key, value in table.items():
+        try:
+            msgspec.convert({key: value}, kind)
+        except msgspec.ValidationError:
+            return str(key)
+    return _SOME_KEY
 
 
 def set_by_hand(struct: type[msgspec.Struct]) -> dict[str, Any]:
@@ -282,6 +304,7 @@ def _line_of(text: str, field: Field) -> int:
 
     tomllib keeps no lines, so this reads tables and keys as people write them.
     """
+    field = tuple(_INDEX.sub("", key) for key in field)
     table, best, found = Field(), 0, 0
     # What a text of several lines says is no table, whatever it looks like.
     plain = _LONG_TEXT.sub(lambda long: "\n" * long[0].count("\n"), text)
