@@ -311,4 +311,6 @@ def test_what_can_be_built_of_all_is_and_what_cant_is_told(
     assert str(done.exception) == "Not built: gone. The others were."
     said = done.output + capsys.readouterr().err
     assert f"{tmp_path}/not/there is no folder" in said
+    assert "drift summed --set-reference` takes what it did" in said
+    assert "give rows of your own" not in said
     assert ArtifactStore(tmp_path / "home").open("summed")

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from forebay.assess import lines as lines_module
+from forebay.assess.chance import differences
 from forebay.assess.comparison import compare, read
 from forebay.assess.evaluation import Evaluation, evaluate
 from forebay.assess.forms.base import Example
+from forebay.assess.forms.likeness import Pairs
 from forebay.assess.forms.values import same
 from forebay.assess.lines import Lines
 from forebay.assess.local import Answer
@@ -146,6 +148,10 @@ def test_pairs_and_triplets_of_vectors(tmp_path: Path) -> None:
     vectors = ([[1, 0], [0, 1]], [[1, 0], [1, 1]], [[1, 0], [2, 0]])
     found = evaluated(Task.EMBEDDING, file_of(tmp_path, *rows), Told(*vectors))
     assert figures(found)["Spearman"] == pytest.approx(1)
+    for alone in (rows[:1], [rows[0]] * 2):
+        found = evaluated(Task.EMBEDDING, file_of(tmp_path, *alone), Told(*vectors))
+        assert (found.figures, found.undefined) == ((), ("Spearman", "Pearson"))
+        assert differences(Pairs.measures, found.table(), found.table()) == []
     row = {"anchor": "a", "positive": "b", "negative": "c"}
     told = Told([[1, 0], [1, 1], [0, 1]], [[1, 0], [0, 1], [1, 1]])
     found = evaluated(Task.EMBEDDING, file_of(tmp_path, row, row), told)

@@ -1,6 +1,7 @@
 """Tensors and images at the gateway: JSON to rows, rows to JSON, and what is refused."""
 
 import base64
+import math
 import struct
 from typing import Any
 
@@ -136,6 +137,13 @@ def test_a_datatype_that_lists_can_not_tell_is_an_object() -> None:
         asked({"x": [1.0]}, half)
     answer = Tensors((NamedTensor("y", "BF16", (1,), b"\x80\x3f"),))
     assert told({"x": []}, answer) == {"y": {"datatype": "BF16", "shape": [1], "data": "gD8="}}
+
+
+def test_infinite_numbers_are_an_object_because_json_has_only_null_for_them() -> None:
+    row = Tensors((NamedTensor("y", "FP32", (2,), floats(-math.inf, 1.0)),))
+    data = base64.b64encode(floats(-math.inf, 1.0)).decode()
+    shown = told({"x": []}, row)["y"]
+    assert (shown["datatype"], shown["data"]) == ("FP32", data)
 
 
 def test_a_gateway_that_knows_no_artifact_says_so() -> None:

@@ -9,7 +9,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from forebay.build.pipeline import Built, build, steps
 from forebay.cli.report import print_built
-from forebay.contract.errors import ForebayError
+from forebay.contract.errors import ForebayError, InvalidInput
 from forebay.contract.model import ModelSpec
 from forebay.inference.footprint import measure
 from forebay.runtime.settings import Settings
@@ -43,6 +43,13 @@ def leave_reference(spec: ModelSpec, store: ArtifactStore) -> None:
         return
     try:
         reference.leave_reference(spec, store)
+    except InvalidInput:
+        print(
+            f"{spec.name} takes no texts, so its build leaves none to hold drift against. Once it "
+            f"has served, `forebay models drift {spec.name} --set-reference` takes what it did.",
+            file=sys.stderr,
+            flush=True,
+        )
     except (ForebayError, OSError) as error:
         print(f"{spec.name} has no reference for drift: {error}", file=sys.stderr, flush=True)
 

@@ -161,6 +161,8 @@ def _print(found: Evaluation) -> None:
             for one in found.figures
         ],
     )
+    if found.undefined:
+        print(f"{', '.join(found.undefined)}: not defined, as the rows are too few or all alike.")
     if found.details.labels:
         print()
         print_table(

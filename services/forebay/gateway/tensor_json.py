@@ -94,8 +94,8 @@ def told(tensor: Tensor, *, as_object: bool) -> Any:
 
     Args:
         tensor: what is to be told.
-        as_object: with raw data; those that lists can't tell, BF16 and bytes that are no text, are
-            told so anyway.
+        as_object: with raw data; those that lists can't tell, BF16, bytes that are no text and
+            infinite numbers, are told so anyway.
     """
     if not as_object:
         elements = _elements(tensor)
@@ -160,7 +160,7 @@ def _elements(tensor: Tensor) -> Sequence[Any] | None:
             return [item.decode() for item in tensor.strings]
         except UnicodeDecodeError:
             return None
-    return tensor.numbers if DATATYPES[tensor.datatype].code else None
+    return tensor.numbers if DATATYPES[tensor.datatype].code and tensor.is_bounded else None
 
 
 def _nested(elements: Sequence[Any], shape: tuple[int, ...]) -> Any:

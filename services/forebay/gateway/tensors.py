@@ -90,6 +90,14 @@ class Tensor(msgspec.Struct, frozen=True):
         return struct.unpack(f"<{math.prod(self.shape)}{_code(self.datatype)}", self.raw)
 
     @property
+    def is_bounded(self) -> bool:
+        """Whether no number of it is infinite, which JSON can't tell."""
+        if DATATYPES[self.datatype].code not in ("e", "f", "d"):
+            return True
+        numbers = self.numbers
+        return math.inf not in numbers and -math.inf not in numbers
+
+    @property
     def strings(self) -> Sequence[bytes]:
         """The elements of a tensor of `BYTES`."""
         if isinstance(self.data, bytes):

@@ -25,12 +25,18 @@ class Measure(msgspec.Struct, frozen=True):
         of: computes it.
         lower_is_better: whether less is better.
         hits: column of 0 and 1 whose mean it is, if it is one.
+        varied: columns that must not be the same in all rows; else it is not defined.
     """
 
     name: str
     of: Callable[[Columns], float]
     lower_is_better: bool = False
     hits: str = ""
+    varied: tuple[str, ...] = ()
+
+    def is_defined(self, rows: Columns) -> bool:
+        """Whether there is such a figure of these rows."""
+        return all(np.ptp(rows[name]) > 0 for name in self.varied)
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -78,7 +84,10 @@ def differences(
 
     Shares of rows that are right by McNemar's exact test, other figures by the paired bootstrap
     (Koehn 2004): each resample takes the same rows of both.
+
+    What is not defined of either is left out.
     """
+    measures = [one for one in measures if one.is_defined(here) and one.is_defined(there)]
     both = {f"a {name}": column for name, column in here.items()}
     both |= {f"b {name}": column for name, column in there.items()}
 

@@ -54,6 +54,7 @@ class Evaluation(msgspec.Struct, frozen=True):
         rows: of the model that were run.
         seconds: from the first line to the last answer.
         figures: the measures.
+        undefined: measures that there are not of such rows: too few, or all alike.
         details: figures by label, and confusions.
         columns: what was counted of each example, in order, so that another evaluation of the same
             rows can be held against this one.
@@ -73,6 +74,7 @@ class Evaluation(msgspec.Struct, frozen=True):
     details: Details
     columns: dict[str, list[Any]]
     lines: list[int]
+    undefined: tuple[str, ...] = ()
     format: int = FORMAT_VERSION
 
     @property
@@ -145,8 +147,9 @@ def evaluate(
         first = refusals[0]
         raise InvalidInput(f"No row of the data could be used; line {first.line}: {first.error}")
     columns = form.columns()
-    values = [measure.of(columns) for measure in form.measures]
-    ends = chance.intervals(form.measures, columns)
+    measures = [measure for measure in form.measures if measure.is_defined(columns)]
+    values = [measure.of(columns) for measure in measures]
+    ends = chance.intervals(measures, columns)
     return Evaluation(
         model=model,
         version=runner.version,
@@ -160,11 +163,12 @@ def evaluate(
         seconds=round(seconds, 3),
         figures=tuple(
             Figure(measure.name, value, low, high)
-            for measure, value, (low, high) in zip(form.measures, values, ends, strict=True)
+            for measure, value, (low, high) in zip(measures, values, ends, strict=True)
         ),
         details=form.details(),
         columns={name: column.tolist() for name, column in columns.items()},
         lines=examples,
+        undefined=tuple(one.name for one in form.measures if one not in measures),
     )
 
 

@@ -38,8 +38,16 @@ class Pairs:
 
     name = "pairs"
     measures: Sequence[Measure] = (
-        Measure("Spearman", lambda rows: correlation.spearman(rows["cosine"], rows["score"])),
-        Measure("Pearson", lambda rows: correlation.pearson(rows["cosine"], rows["score"])),
+        Measure(
+            "Spearman",
+            lambda rows: correlation.spearman(rows["cosine"], rows["score"]),
+            varied=("cosine", "score"),
+        ),
+        Measure(
+            "Pearson",
+            lambda rows: correlation.pearson(rows["cosine"], rows["score"]),
+            varied=("cosine", "score"),
+        ),
     )
 
     def __init__(self, *, truncate: bool) -> None:

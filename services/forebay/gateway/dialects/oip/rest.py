@@ -244,6 +244,12 @@ def render(answered: Answered, *, id_: str, is_binary: Callable[[str], bool]) ->
 def _elements(tensor: Tensor) -> Sequence[Any]:
     """A tensor's elements as JSON has them."""
     if tensor.datatype != BYTES:
+        if not tensor.is_bounded:
+            raise InvalidInput(
+                f"{tensor.name} holds infinite numbers, which JSON can't tell: ask for it as "
+                "binary data (parameters.binary_data).",
+                param=tensor.name,
+            )
         return tensor.numbers
     try:
         return [item.decode() for item in tensor.strings]
