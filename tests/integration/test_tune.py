@@ -218,7 +218,7 @@ def test_ctrl_c_prints_what_was_measured_and_leaves_no_process(
     data = tmp_path / "rows.jsonl"
     data.write_text('{"text": "a"}\n')
     words = ("models", "tune", "words", "--slo", "p99=10s", "--data", str(data),
-             "--minutes", "0.25", "--all", "--write")  # fmt: skip
+             "--minutes", "1", "--all", "--write")  # fmt: skip
     with subprocess.Popen(
         [sys.executable, "-m", "forebay.cli", *words],
         stdout=subprocess.PIPE,
