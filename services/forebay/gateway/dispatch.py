@@ -16,7 +16,6 @@ from forebay.contract.errors import (
     ForebayError,
     InvalidInput,
     LaneFull,
-    ModelUnloaded,
     NotFound,
     Unavailable,
 )
@@ -38,7 +37,7 @@ from forebay.gateway.reads import Reads
 from forebay.gateway.recall import Asker, Recall
 from forebay.gateway.registry import Registry
 from forebay.gateway.repeats import Repeats
-from forebay.gateway.repository import Repository
+from forebay.gateway.repository import ModelUnloaded, Repository
 from forebay.gateway.shadows import Shadows
 from forebay.gateway.split import Sticky
 from forebay.gateway.streaming import Outcome, Stream, Streams

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 from redis.exceptions import RedisError
 
-from forebay.contract.errors import ModelUnloaded, Unavailable
+from forebay.contract.errors import Unavailable
 from forebay.contract.workers import ModelCard, ModelState, Verb, WorkerCard
 from forebay.gateway.reads import Reads
 from forebay.lanes.depth import depth
@@ -49,6 +49,10 @@ class Standing(msgspec.Struct, frozen=True):
     def answers(self) -> bool:
         """Whether a request would be answered, if only after a load."""
         return self.state in (ModelState.READY, ModelState.LOADING)
+
+
+class ModelUnloaded(Unavailable):
+    """An operator had the model unloaded wherever it was. Nothing was enqueued."""
 
 
 class Repository:

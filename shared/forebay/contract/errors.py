@@ -6,7 +6,6 @@ ForebayError
 ├── NotFound           no such model, prediction or artifact
 ├── LaneFull           the lane's bound is reached; try again after `retry_after_s`
 ├── Unavailable        Redis or every worker is out of reach; try again after `retry_after_s`
-│   └── ModelUnloaded  an operator had the model unloaded everywhere
 ├── DeadlineExceeded   the prediction did not end before its deadline
 ├── BackendFailed      the model raised on this row
 ├── Interrupted        the worker was lost in the middle of a text that no other can go on with
@@ -115,10 +114,6 @@ class Unavailable(ForebayError):  # noqa: N818
     """Something Forebay needs is out of reach. Nothing is known to have been enqueued."""
 
     kind = ErrorKind.UNAVAILABLE
-
-
-class ModelUnloaded(Unavailable):
-    """An operator had the model unloaded wherever it was. Nothing was enqueued."""
 
 
 class DeadlineExceeded(ForebayError):  # noqa: N818
