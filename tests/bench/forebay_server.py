@@ -26,6 +26,7 @@ from tests.bench.processes import (
     peak_rss_bytes,
 )
 from tests.bench.vectors import from_base64
+from tests.fixtures.catalogs import small_catalog
 
 START_TIMEOUT_S = 90.0
 NAME = "forebay"
@@ -77,7 +78,7 @@ class ForebayServer:
     """A running `forebay up`.
 
     Args:
-        root: the repository; holds `models.toml`.
+        root: the repository; holds `models.toml`, whose `minilm` and `echo` are served.
         home: a folder of its own for everything it writes.
         artifacts: folder of built models, linked into the home so that nothing is built again.
         log: takes its output.
@@ -92,6 +93,7 @@ class ForebayServer:
         self.port = free_port()
         env = {name: v for name, v in os.environ.items() if not name.startswith("FOREBAY_")}
         env["FOREBAY_HOME"] = str(home)
+        env["FOREBAY_MODELS_FILE"] = str(small_catalog(home))
         self._process = Process(
             [str(program()), "up", "--port", str(self.port)], env=env, cwd=root, log=log
         )

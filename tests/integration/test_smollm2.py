@@ -8,7 +8,7 @@ from pathlib import Path
 import openai
 import pytest
 
-from tests.fixtures.artifacts import SHIPPED
+from tests.fixtures.catalogs import SHIPPED
 from tests.fixtures.stack import Stack, running_stack
 from tests.fixtures.waiting import eventually
 

@@ -20,8 +20,8 @@ import tritonclient.grpc as triton
 
 from forebay.local.server import free_port
 from forebay.storage.footprints import Footprint, Footprints
-from tests.fixtures.artifacts import small_catalog
 from tests.fixtures.ballast import catalog
+from tests.fixtures.catalogs import small_catalog
 from tests.fixtures.waiting import eventually_sync
 
 ROOT = Path(__file__).parents[2]
