@@ -211,6 +211,10 @@ def test_what_cant_be_tuned_is_refused_at_once(
     assert not ended.stdout
 
 
+def _heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_prints_what_was_measured_and_leaves_no_process(
     tuned: Tuned, tmp_path: Path
 ) -> None:
@@ -225,6 +229,8 @@ def test_ctrl_c_prints_what_was_measured_and_leaves_no_process(
         stderr=subprocess.PIPE,
         text=True,
         env=tuned.place.environment,
+        # Tests that a shell runs in the background ignore it, and so would their children.
+        preexec_fn=_heed_interrupts,
     ) as process:
         try:
             assert process.stderr is not None
