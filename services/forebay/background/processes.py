@@ -7,6 +7,7 @@ SIGTERM: the worker when the tasks it runs are done.
 import logging
 import os
 import signal
+import threading
 import socket
 import warnings
 from types import FrameType
@@ -25,6 +26,8 @@ from forebay.runtime.catalog import Catalog
 from forebay.runtime.settings import Settings
 
 log = logging.getLogger(__name__)
+
+_told_to_end = threading.Event()
 
 CONCURRENCY = 2
 """Threads: one for a sweep while the other deletes files. The work is waiting for Redis."""
@@ -81,7 +84,14 @@ def run_beat(settings: Settings, catalog: Catalog) -> None:
     _leave_logging_alone()
     app: Celery = create_celery(settings, catalog)
     log.info("scheduling %s", ", ".join(sorted(app.conf.beat_schedule)))
-    Beat(app=app, scheduler=f"{__name__}:Clock", quiet=True, socket_timeout=0).run()
+    try:
+        Beat(app=app, scheduler=f"{__name__}:Clock", quiet=True, socket_timeout=0).run()
+    except Exception as error:
+        # The signal may come in the midst of a send, whose cleaning up then fails: the next beat
+        # sends it again.
+        if not _told_to_end.is_set():
+            raise
+        log.info("what was being sent when this was told to end was broken off: %s", error)
 
 
 def _leave_logging_alone() -> None:
@@ -103,4 +113,5 @@ def _end_on(*numbers: signal.Signals) -> None:
 
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:
+    _told_to_end.set()
     raise SystemExit(EX_OK)
