@@ -7,8 +7,8 @@ SIGTERM: the worker when the tasks it runs are done.
 import logging
 import os
 import signal
-import threading
 import socket
+import threading
 import warnings
 from types import FrameType
 from typing import Any, NoReturn
