@@ -15,8 +15,10 @@ import pytest
 import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException
 
+from forebay.autoscaler.targets.retire import retire
 from forebay.contract.prediction import PredictionId
 from forebay.contract.workers import ModelCard, ModelState, WorkerCard
+from forebay.gateway.repository import LOOK_S
 from forebay.lanes.keys import Keys
 from forebay.lanes.roster import Roster
 from forebay.runtime.redis import connect
@@ -231,6 +233,24 @@ async def test_operators_load_and_unload(house: House) -> None:
                 client.load_model("z")
 
     await asyncio.to_thread(play)
+
+
+async def test_who_would_wait_for_what_is_retired_waits_for_the_next_worker(house: House) -> None:
+    models = str(catalog(house.folder, ["a"]))
+    house.fleet.start("gateway", models_file=models)
+    worker = house.fleet.start("worker", "a", models_file=models)
+    await house.fleet.ready("a")
+    (card,) = await house.listed()
+    await retire(house.redis, house.keys, card.name, "a")
+    assert [card.models for card in await house.listed()] == [()]
+    assert "leaving" in house.verb("workers", "list").stdout
+    await asyncio.sleep(2 * LOOK_S)  # the gateway has looked
+    waits = asyncio.create_task(house.ask("a"))
+    await asyncio.sleep(0.5)
+    assert not waits.done(), (await waits).text
+    house.fleet.end(worker)
+    house.fleet.start("worker", "a", models_file=models)
+    assert (await waits).json()["status"] == "succeeded"
 
 
 async def test_who_would_wait_for_what_is_unloaded_is_told_so(house: House) -> None:

@@ -123,6 +123,12 @@ class Scene:
         )
         return asked.stdout
 
+    async def stepped(self, model: str, since: int, step: tuple[int, int]) -> None:
+        """Wait until it has made a step since there were so many."""
+        await eventually(
+            lambda: step in self.steps(model)[since:], within_s=30, what=lambda: self.stack.output
+        )
+
     async def gone(self, model: str) -> None:
         """Wait until nothing serves it."""
         await eventually(
@@ -246,6 +252,18 @@ async def test_a_model_that_can_not_start_is_told_of_and_no_other_is_disturbed(
     await eventually(lambda: paused in scene.stack.output, within_s=10)
     assert await nap(client) == "succeeded"
     assert scene.stack.process.poll() is None
+
+
+async def test_a_request_that_comes_while_the_last_worker_leaves_is_served(
+    scene: Scene, client: httpx.AsyncClient
+) -> None:
+    for pause_s in (0.0, 0.3, 0.8):
+        await scene.gone("naps")
+        before = len(scene.steps("naps"))
+        assert await nap(client) == "succeeded"
+        await scene.stepped("naps", before, (1, 0))
+        await asyncio.sleep(pause_s)  # its end takes a while, and gateways look once a second
+        assert await nap(client) == "succeeded"
 
 
 async def test_everything_ends_while_a_worker_is_leaving(

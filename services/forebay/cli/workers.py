@@ -145,6 +145,7 @@ def _rows(card: WorkerCard) -> list[tuple[str, ...]]:
         )
         for model in card.models
     ]
+    rows = rows or [("none: leaving", "", "", "", "")]
     return [
         (card.name if number == 0 else "", taken if number == 0 else "", *row)
         for number, row in enumerate(rows)

@@ -1,6 +1,6 @@
 """What workers tell of themselves, and what they may be told to do: JSON, in Redis.
 
-A card says what a worker has; an order has one load or unload a model, and is answered.
+A card says what a worker has; an order has one load, unload or retire a model, and is answered.
 """
 
 from enum import StrEnum
@@ -73,10 +73,16 @@ class WorkerCard(msgspec.Struct, frozen=True):
 
 
 class Verb(StrEnum):
-    """What a worker may be told to do with a model."""
+    """What a worker may be told to do with a model.
+
+    An unloaded model stays away until it is ordered back, and clients are told so. A retired one
+    leaves the worker's set for good: the worker says nothing of it any more, whoever had it retired
+    sees to what waits for it.
+    """
 
     LOAD = "load"
     UNLOAD = "unload"
+    RETIRE = "retire"
 
 
 class Order(msgspec.Struct, frozen=True):

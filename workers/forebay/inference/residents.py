@@ -86,9 +86,10 @@ class Residents:
 
     @property
     def cards(self) -> tuple[ModelCard, ...]:
-        """All of them as the worker tells of them."""
+        """All of them as the worker tells of them, but for those that have left for good."""
         now, now_ms = time.monotonic(), self._around.clock.now_ms()
-        return tuple(slot.card(now, now_ms) for slot in self._slots.values())
+        staying = (slot for slot in self._slots.values() if not slot.retired)
+        return tuple(slot.card(now, now_ms) for slot in staying)
 
     @property
     def loading(self) -> bool:
@@ -139,10 +140,16 @@ class Residents:
                 f"This worker has no model {order.model[:80]!r}. It has {', '.join(self._slots)}."
             )
         log.info("ordered to %s %s", order.verb, order.model)
-        if order.verb is Verb.LOAD:
-            await self._load_by_order(slot)
-        else:
-            await self._unload_by_order(slot)
+        match order.verb:
+            case Verb.LOAD:
+                await self._load_by_order(slot)
+            case Verb.UNLOAD:
+                slot.send_away()
+                await self._unload_by_order(slot)
+            case Verb.RETIRE:
+                slot.retire()
+                self._moves.tell()
+                await self._unload_by_order(slot)
 
     async def _load_by_order(self, slot: Slot) -> None:
         def is_over() -> bool:
@@ -156,7 +163,6 @@ class Residents:
             raise Unavailable(slot.error or "The worker is ending, or was ordered otherwise.")
 
     async def _unload_by_order(self, slot: Slot) -> None:
-        slot.send_away()
         await self._moves.until(lambda: slot.state is not ModelState.LOADING)
         self._housing.drain(slot)
         await self._moves.until(lambda: slot.state is ModelState.ABSENT)

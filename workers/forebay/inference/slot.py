@@ -26,6 +26,7 @@ class Slot:
         replica: while it is loaded.
         task: runs the replica.
         away: whether it was ordered away.
+        retired: whether it was ordered away for good, and is told of no more.
         error: why its last load failed; empty if it did not.
         too_big: whether it would not fit if it were alone.
         ordered: whether it was ordered here, and that is not yet done.
@@ -41,6 +42,7 @@ class Slot:
         self.replica: Replica | None = None
         self.task: asyncio.Task[None] | None = None
         self.away = False
+        self.retired = False
         self.error = ""
         self.too_big = False
         self.ordered = False
@@ -83,9 +85,15 @@ class Slot:
         self.away = True
         self.ordered = self.preloading = False
 
+    def retire(self) -> None:
+        """It has left this worker's set."""
+        self.send_away()
+        self.retired = True
+
     def order(self, now: float) -> None:
         """It is wanted here, whether or not it has rows."""
         self.ordered, self.away, self._barred = True, False, 0.0
+        self.retired = False
         self._waiting = now if self._waiting is None else self._waiting
 
     def fail(self, error: str, now: float, *, pause_s: float | None = None) -> None:

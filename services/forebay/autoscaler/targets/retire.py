@@ -35,7 +35,7 @@ async def retire(redis: Commands, keys: Keys, worker: str, model: str) -> None:
             redis,
             keys,
             worker,
-            Verb.UNLOAD,
+            Verb.RETIRE,
             model,
             now_ms=int(seconds) * 1000,
             within_s=PATIENCE_S,
