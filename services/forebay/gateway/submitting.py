@@ -119,6 +119,7 @@ class Submitter:
                     request.spec,
                     request.id,
                     request.rows,
+                    now_ms=request.now_ms,
                     truncate=request.truncate,
                     options=request.options,
                     asker=request.asker,
