@@ -64,11 +64,11 @@ class Endings:
             Unavailable: Redis is out of reach.
         """
         first = replies[0]
-        if request.answered is not None and not request.kept:
+        if not request.kept and request.answered is not None:
             return Outcome(first.outputs, first.version, None, of)  # there is no time to tell of
         if first.status is not Status.SUCCEEDED:
             raise raised(request.placed(first.error))
-        outputs = await self._learned(request, replies)
+        outputs = self._learned(request, first, await self.outputs(replies))
         timing = first.timing if len(replies) == 1 else combined_timing(replies)
         return Outcome(outputs, first.version, timing, of)
 
@@ -92,7 +92,7 @@ class Endings:
         status, error = first.status, request.placed(first.error)
         if status is Status.SUCCEEDED:
             try:
-                outputs = await self._learned(request, replies)
+                outputs = self._learned(request, first, await self.outputs(replies))
             except ForebayError as lost:
                 if lost.kind is not ErrorKind.INTERNAL:
                     raise
@@ -115,12 +115,11 @@ class Endings:
             else added_up([step for reply in replies for step in reply.steps]),
         )
 
-    async def _learned(self, request: Request, replies: tuple[Reply, ...]) -> Sequence[Output]:
+    def _learned(self, request: Request, first: Reply, ran: Sequence[Output]) -> Sequence[Output]:
         """Outputs of all rows; the cache learns those of the rows that ran."""
-        outputs = await self.outputs(replies)
         if request.recalled is None:
-            return outputs
-        return self._caching.learn(request.spec, request.recalled, replies[0].version, outputs)
+            return ran
+        return self._caching.learn(request.spec, request.recalled, first.version, ran)
 
 
 def outcome_of(prediction: Prediction, waited_s: float, of: str | None) -> Outcome:
