@@ -15,7 +15,7 @@ from forebay.runtime.redis import connect
 from forebay.runtime.settings import Settings
 from tests.fixtures.answering import DIMENSIONS, VERSION, answering
 from tests.fixtures.gateway import Gateway, running_gateway
-from tests.fixtures.waiting import eventually
+from tests.fixtures.waiting import PATIENCE_S, eventually
 
 FIELDS = {
     "id",
@@ -56,7 +56,7 @@ async def gateway(redis_url: str, key_prefix: str) -> AsyncIterator[Gateway]:
 
 @pytest.fixture
 async def client(gateway: Gateway) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=gateway.url, timeout=20) as client:
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=PATIENCE_S) as client:
         yield client
 
 
@@ -317,7 +317,7 @@ async def test_a_result_can_be_read_from_another_gateway(
     made = (await client.post("/v1/predictions", json=body, headers=WAIT)).json()
     async with (
         running_gateway(gateway.settings) as other,
-        httpx.AsyncClient(base_url=other.url) as elsewhere,
+        httpx.AsyncClient(base_url=other.url, timeout=PATIENCE_S) as elsewhere,
     ):
         read = (await elsewhere.get(f"/v1/predictions/{made['id']}")).json()
     assert read["output"] == made["output"]

@@ -31,6 +31,7 @@ from forebay.storage.artifacts import ArtifactStore
 from tests.fixtures import onnx_models
 from tests.fixtures.pictures import encoded, text_line
 from tests.fixtures.stack import Stack, running_stack
+from tests.fixtures.waiting import PATIENCE_S
 from tests.integration.test_readme import run
 
 pytestmark = pytest.mark.slow
@@ -195,7 +196,7 @@ def test_what_a_file_does_not_take_is_refused_by_the_inputs_name(
 
 def predicted(stack: Stack, model: str, given: dict[str, Any], status: int = 201) -> Any:
     body = {"version": model, "input": given}
-    with httpx.Client(base_url=stack.url, timeout=60) as client:
+    with httpx.Client(base_url=stack.url, timeout=PATIENCE_S) as client:
         made = client.post("/v1/predictions", json=body, headers={"Prefer": "wait"})
         assert made.status_code == status, made.text
         answer = made.json()
@@ -288,7 +289,7 @@ def here_command(text: str, stack: Stack) -> str:
 def test_an_image_that_is_none_is_that_rows_fault(stack: Stack) -> None:
     good = base64.b64encode(encoded(text_line(LINES[0]))).decode()
     body = {"version": "turned", "input": {"image": [good, base64.b64encode(b"no").decode()]}}
-    with httpx.Client(base_url=stack.url, timeout=60) as client:
+    with httpx.Client(base_url=stack.url, timeout=PATIENCE_S) as client:
         made = client.post("/v1/predictions", json=body, headers={"Prefer": "wait"}).json()
     assert made["status"] == "failed"
     assert "Row 1" in made["error"]

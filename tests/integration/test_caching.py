@@ -25,7 +25,7 @@ from tests.fixtures.answering import VERSION, answering, classify, vector_of
 from tests.fixtures.gateway import Gateway, running_gateway
 from tests.fixtures.servers import Server
 from tests.fixtures.shapes import ClusterServers
-from tests.fixtures.waiting import eventually
+from tests.fixtures.waiting import PATIENCE_S, eventually
 
 MINILM = "minilm"
 CACHE = CacheOptions(enabled=True)
@@ -80,7 +80,7 @@ async def gateway(settings: Settings, versions: Versions) -> AsyncIterator[Gatew
 
 @pytest.fixture
 async def client(gateway: Gateway) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=gateway.url, timeout=20) as client:
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=PATIENCE_S) as client:
         yield client
 
 
@@ -141,7 +141,7 @@ async def test_another_gateway_finds_it_in_redis(
     async with (
         answering(redis_url, keys, MINILM) as delivered,
         running_gateway(settings, catalog=CATALOG, versions=versions) as gateway,
-        httpx.AsyncClient(base_url=gateway.url, timeout=20) as other,
+        httpx.AsyncClient(base_url=gateway.url, timeout=PATIENCE_S) as other,
     ):
         first = await embed(client, "a", "b")
         assert (await embed(other, "b", "a")).json()["data"][0]["index"] == 0
@@ -444,7 +444,7 @@ async def test_while_redis_stands_still_the_gateways_own_memory_answers(
     )
     async with (
         running_gateway(settings, catalog=CATALOG, versions=versions) as gateway,
-        httpx.AsyncClient(base_url=gateway.url, timeout=20) as client,
+        httpx.AsyncClient(base_url=gateway.url, timeout=PATIENCE_S) as client,
     ):
         async with answering(private_server.url, keys, MINILM):
             await embed(client, "a")
@@ -508,7 +508,7 @@ async def test_in_a_cluster_it_lies_where_its_model_does(
         answering(cluster.url, keys, MINILM) as delivered,
         answering(cluster.url, keys, "far") as others,
         running_gateway(settings, catalog=CATALOG, versions=versions) as gateway,
-        httpx.AsyncClient(base_url=gateway.url, timeout=20) as client,
+        httpx.AsyncClient(base_url=gateway.url, timeout=PATIENCE_S) as client,
     ):
         for model in (MINILM, "far"):
             await embed(client, "a", "b", model=model)

@@ -19,6 +19,7 @@ from forebay.lanes.lane import Part
 from forebay.lanes.records import Records
 from tests.fixtures.lanes import LONG_MS, enqueue, join, read, settlement, submission, view
 from tests.fixtures.servers import LaneServer
+from tests.fixtures.waiting import PATIENCE_S
 
 CATALOG = """
 [models.echo]
@@ -48,7 +49,7 @@ class Operator:
             input=answer,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE_S,
             check=False,
             cwd=self._folder,
             env=self._environ,
@@ -232,7 +233,7 @@ async def test_a_replay_that_is_killed_has_neither_lost_nor_doubled_anything(
     assert process.stdout is not None
     process.stdout.readline()
     process.kill()
-    process.communicate(timeout=10)
+    process.communicate(timeout=PATIENCE_S)
     entries = await real_lanes.redis.execute_command(
         "XRANGE", real_lanes.echo.lane(Lane.BULK), "-", "+"
     )

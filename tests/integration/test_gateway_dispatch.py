@@ -15,7 +15,7 @@ from forebay.runtime.settings import Settings
 from tests.fixtures.answering import answering, spill, vector_of
 from tests.fixtures.gateway import Gateway, running_gateway
 from tests.fixtures.lanes import fill_lane
-from tests.fixtures.waiting import eventually
+from tests.fixtures.waiting import PATIENCE_S, eventually
 
 WAIT = {"Prefer": "wait"}
 
@@ -28,7 +28,7 @@ async def gateway(redis_url: str, key_prefix: str) -> AsyncIterator[Gateway]:
 
 @pytest.fixture
 async def client(gateway: Gateway) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=gateway.url, timeout=20) as client:
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=PATIENCE_S) as client:
         yield client
 
 
@@ -166,7 +166,7 @@ async def test_an_embedding_that_is_not_done_in_time_is_a_504(
     settings = Settings(redis_url=redis_url, key_prefix=key_prefix, sync_wait_s=0.2)
     async with (
         running_gateway(settings) as gateway,
-        httpx.AsyncClient(base_url=gateway.url) as client,
+        httpx.AsyncClient(base_url=gateway.url, timeout=PATIENCE_S) as client,
     ):
         since = time.monotonic()
         answer = await client.post("/v1/embeddings", json={"model": "minilm", "input": "a"})

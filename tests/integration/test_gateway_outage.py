@@ -13,7 +13,7 @@ from forebay.runtime.settings import Settings
 from tests.fixtures.answering import answering
 from tests.fixtures.gateway import Gateway, running_gateway
 from tests.fixtures.servers import Server
-from tests.fixtures.waiting import eventually
+from tests.fixtures.waiting import PATIENCE_S, eventually
 
 ECHO: dict[str, Any] = {"version": "echo", "input": {"value": 1}}
 EMBED = {"model": "minilm", "input": "a"}
@@ -31,7 +31,7 @@ async def gateway(private_server: Server, key_prefix: str) -> AsyncIterator[Gate
 
 @pytest.fixture
 async def client(gateway: Gateway) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=gateway.url, timeout=20) as client:
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=PATIENCE_S) as client:
         yield client
 
 
@@ -102,7 +102,7 @@ async def test_who_waits_survives_a_short_restart_of_a_durable_redis(
     settings = Settings(redis_url=durable_server.url, key_prefix=key_prefix, redis_timeout_s=0.5)
     async with (
         running_gateway(settings) as gateway,
-        httpx.AsyncClient(base_url=gateway.url, timeout=20) as client,
+        httpx.AsyncClient(base_url=gateway.url, timeout=PATIENCE_S) as client,
     ):
         asked = asyncio.create_task(client.post("/v1/predictions", json=ECHO, headers=WAIT))
 
@@ -148,7 +148,7 @@ async def test_whenever_a_request_comes_after_redis_has_frozen_its_503_takes_one
     )
     async with (
         running_gateway(settings) as gateway,
-        httpx.AsyncClient(base_url=gateway.url, timeout=20) as client,
+        httpx.AsyncClient(base_url=gateway.url, timeout=PATIENCE_S) as client,
         answering(private_server.url, keys, "echo"),
     ):
         made = (await client.post("/v1/predictions", json=ECHO, headers=WAIT)).json()
@@ -182,7 +182,7 @@ async def test_nobody_gets_the_id_of_a_prediction_that_may_not_have_been_written
     )
     async with (
         running_gateway(settings) as gateway,
-        httpx.AsyncClient(base_url=gateway.url, timeout=20) as client,
+        httpx.AsyncClient(base_url=gateway.url, timeout=PATIENCE_S) as client,
         answering(private_server.url, keys, "echo"),
     ):
         assert (await client.post("/v1/predictions", json=ECHO, headers=WAIT)).json()["output"] == 1
@@ -201,7 +201,7 @@ async def test_a_gateway_that_starts_before_redis_becomes_ready_when_it_comes(
     settings = Settings(redis_url=private_server.url, key_prefix=key_prefix, redis_timeout_s=0.5)
     async with (
         running_gateway(settings) as gateway,
-        httpx.AsyncClient(base_url=gateway.url) as client,
+        httpx.AsyncClient(base_url=gateway.url, timeout=PATIENCE_S) as client,
     ):
         answer = await client.get("/health/ready")
         assert answer.status_code == 503

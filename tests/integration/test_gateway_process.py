@@ -22,7 +22,7 @@ from forebay.lanes.keys import Keys
 from forebay.local.server import free_port
 from tests.fixtures.answering import answering
 from tests.fixtures.tensors import EXPECTED, TEXTS, texts
-from tests.fixtures.waiting import eventually
+from tests.fixtures.waiting import PATIENCE_S, eventually
 
 MODELS = """
 [models.echo]
@@ -80,7 +80,7 @@ class Process:
 
     async def ready(self) -> bool:
         assert self.process.poll() is None, self.log.read_text()
-        async with httpx.AsyncClient(base_url=self.url) as client:
+        async with httpx.AsyncClient(base_url=self.url, timeout=PATIENCE_S) as client:
             with contextlib.suppress(httpx.TransportError):
                 return (await client.get("/health/ready")).status_code == 200
         return False
@@ -93,11 +93,11 @@ class Process:
 async def gateway(tmp_path: Path, redis_url: str, key_prefix: str) -> AsyncIterator[Process]:
     process = Process(tmp_path, redis_url, key_prefix, port=free_port(), grpc_port=free_port())
     try:
-        await eventually(process.ready, within_s=20)
+        await eventually(process.ready)
         yield process
     finally:
         process.process.kill()
-        process.process.wait(10)
+        process.process.wait(PATIENCE_S)
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def grpc_client(gateway: Process) -> Any:
 
 
 async def demand(gateway: Process, model: str) -> bool:
-    async with httpx.AsyncClient(base_url=gateway.url) as client:
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=PATIENCE_S) as client:
         told = (await client.get("/health/ready")).json()
     return bool(told["models"][model]["demand"]["realtime"])
 
@@ -130,7 +130,7 @@ async def test_an_idle_gateway_ends_with_status_0_when_told_to(
 async def test_a_gateway_that_drains_answers_what_it_has_taken(
     gateway: Process, redis_url: str, keys: Keys
 ) -> None:
-    async with httpx.AsyncClient(base_url=gateway.url, timeout=20) as client:
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=PATIENCE_S) as client:
         asked = asyncio.create_task(client.post("/v1/predictions", json=ECHO, headers=WAIT))
 
         async def taken() -> bool:
@@ -157,7 +157,7 @@ async def test_a_gateway_that_drains_answers_what_it_has_taken(
 async def test_what_is_not_done_when_the_grace_ends_is_answered_and_the_status_is_0(
     gateway: Process,
 ) -> None:
-    async with httpx.AsyncClient(base_url=gateway.url, timeout=20) as client:
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=PATIENCE_S) as client:
         with_id = asyncio.create_task(client.post("/v1/predictions", json=ECHO, headers=WAIT))
         without = asyncio.create_task(
             client.post("/v1/embeddings", json={"model": "minilm", "input": "a"})

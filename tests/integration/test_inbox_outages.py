@@ -12,7 +12,7 @@ from forebay.runtime.redis import link as runtime_link
 from tests.fixtures.gateway_end import GatewayEnd, gateway_end
 from tests.fixtures.lanes import join, read, reply_to, settlement, submission
 from tests.fixtures.servers import LaneServer, Server, real_client
-from tests.fixtures.waiting import eventually
+from tests.fixtures.waiting import PATIENCE_S, eventually
 
 TIMEOUT_S = 0.4
 """Of the gateway's commands."""
@@ -39,7 +39,7 @@ async def works(gateway: GatewayEnd, url: str, keys: Keys) -> bool:
         worker = await join(lanes)
         deliveries = await read(worker, 100)
         await worker.settle([settlement(delivery) for delivery in deliveries])
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             (reply,) = await waiter.future
         return reply == reply_to(deliveries[-1])
     finally:
@@ -61,7 +61,7 @@ async def test_waiters_are_told_when_the_server_stays_away_and_all_works_when_it
             private_server.kill()
         for waiter in waiters:
             with pytest.raises(Unavailable) as caught:
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(PATIENCE_S):
                     await waiter.future
             assert caught.value.retry_after_s is not None
         # Noticed by the watch, then the grace; with room for a slow machine.
@@ -103,13 +103,13 @@ async def test_waiters_survive_an_absence_shorter_than_the_grace(
         await eventually(lambda: not gateway.link.up)
         durable_server.start()
         # The record was there all along; the subscription is new.
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             assert await lost.future == (reply_to(first),)
         assert not later.future.done()
         await lanes.close()
         again = await join(lanes, "w1")
         await again.settle([settlement(second)])
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             assert await later.future == (reply_to(second),)
         assert gateway.link.outages == 1
     await lanes.close()

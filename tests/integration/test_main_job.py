@@ -22,7 +22,7 @@ from forebay.inference.backends.onnx import OnnxModel
 from forebay.storage.artifacts import Artifact
 from tests.fixtures.stack import Stack
 from tests.fixtures.tensors import texts as tensor_of_texts
-from tests.fixtures.waiting import eventually_sync
+from tests.fixtures.waiting import PATIENCE_S, eventually_sync
 
 SENTENCES = (
     (Path(__file__).parents[1] / "bench" / "data" / "sentences.txt").read_text("utf-8").split("\n")
@@ -45,7 +45,9 @@ def texts(count: int) -> list[str]:
 
 
 def client_of(stack: Stack) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{stack.url}/v1", api_key="unused", max_retries=0, timeout=120)
+    return openai.OpenAI(
+        base_url=f"{stack.url}/v1", api_key="unused", max_retries=0, timeout=PATIENCE_S
+    )
 
 
 def embed_alone(backend: OnnxModel, chosen: list[str]) -> Matrix:
@@ -197,9 +199,7 @@ def test_a_job_is_created_polled_and_read_back(stack: Stack) -> None:
     assert created.status_code in (201, 202)
     got = created.json()
     assert got["status"] == "starting"
-    done = eventually_sync(
-        lambda: finished(stack, got["id"]), within_s=30, what="the prediction ends"
-    )
+    done = eventually_sync(lambda: finished(stack, got["id"]), what="the prediction ends")
 
     assert done["status"] == "succeeded"
     assert done["input"] == {"text": ["one", "two"]}
@@ -258,9 +258,7 @@ def test_without_its_server_the_gateway_says_503_at_once_and_recovers_by_itself(
     assert int(refused.headers["retry-after"]) >= 1
     assert "error" in refused.json()
     # `forebay up` starts its server again; gateway and workers find it by themselves.
-    eventually_sync(
-        lambda: httpx.post(url, json=body).status_code == 200, within_s=30, what="recovery"
-    )
+    eventually_sync(lambda: httpx.post(url, json=body).status_code == 200, what="recovery")
 
 
 def test_a_worker_killed_under_load_is_replaced_and_nothing_is_lost(own_stack: Stack) -> None:
@@ -273,7 +271,7 @@ def test_a_worker_killed_under_load_is_replaced_and_nothing_is_lost(own_stack: S
     ]
     own_stack.child("worker", "minilm").kill()
     ends = [
-        eventually_sync(lambda id_=id_: finished(own_stack, id_), within_s=60, what=id_)  # type: ignore[misc]
+        eventually_sync(lambda id_=id_: finished(own_stack, id_), what=id_)  # type: ignore[misc]
         for id_ in ids
     ]
 

@@ -15,7 +15,7 @@ import pytest
 
 from forebay.runtime.process import EXIT_HOPELESS
 from tests.fixtures.stack import ROOT, Stack, running_stack
-from tests.fixtures.waiting import eventually_sync
+from tests.fixtures.waiting import PATIENCE_S, eventually_sync
 
 EXAMPLES = ROOT / "docs" / "examples"
 
@@ -71,7 +71,7 @@ def create(stack: Stack, model: str, input_: object, *, wait: bool = True) -> ht
         f"{stack.url}/v1/predictions",
         json={"version": model, "input": input_},
         headers={"Prefer": "wait"} if wait else {},
-        timeout=60,
+        timeout=PATIENCE_S,
     )
 
 
@@ -89,7 +89,7 @@ def forebay(*words: str, home: Path, **variables: str) -> "subprocess.CompletedP
         env={**os.environ, "FOREBAY_HOME": str(home), **variables},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
 
@@ -164,7 +164,6 @@ def test_what_ends_its_worker_is_given_up_after_four_strikes(own: Stack) -> None
     told = create(own, "odd", {"do": "die"}, wait=False).json()
     eventually_sync(
         lambda: httpx.get(told["urls"]["get"]).json()["status"] == "failed",
-        within_s=60,
         what="the row at fault is put aside",
     )
     assert predict(own, "odd", {"do": "sing"})["output"] == "SING"

@@ -18,7 +18,7 @@ from forebay.runtime.clock import Clock
 from forebay.runtime.redis import Channel, Commands, Link, connect, connect_blocking
 from forebay.runtime.redis import link as runtime_link
 from tests.fixtures.servers import Server, server_binary
-from tests.fixtures.waiting import eventually, eventually_sync
+from tests.fixtures.waiting import PATIENCE_S, eventually, eventually_sync
 
 
 class Open(Protocol):
@@ -201,7 +201,7 @@ async def test_a_link_notices_by_itself_that_the_server_is_gone_and_that_it_is_b
             private_server.resume()
         else:
             private_server.start()
-        await asyncio.wait_for(returned, 10)
+        await asyncio.wait_for(returned, PATIENCE_S)
         assert (link.up, link.down_s, link.outages) == (True, 0, 1)
 
 
@@ -213,7 +213,7 @@ async def test_a_suspected_server_that_answers_is_up_again_without_waiting_for_t
         await eventually(lambda: link.up)
         link.suspect(ConnectionError("broken"))
         assert not link.up
-        await asyncio.wait_for(link.returned(), 5)
+        await asyncio.wait_for(link.returned(), PATIENCE_S)
         assert link.outages == 1
 
 
@@ -248,7 +248,7 @@ def loading(server: Server) -> Iterator[None]:
         yield
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(PATIENCE_S)
 
 
 async def test_a_server_that_loads_its_data_is_out_of_reach_until_it_has(
@@ -274,7 +274,7 @@ async def test_a_server_that_loads_its_data_is_out_of_reach_until_it_has(
                     refused += "loading" in str(error).lower()
                     link.suspect(error)
                     await asyncio.wait({asyncio.ensure_future(link.returned())}, timeout=0.2)
-            await asyncio.wait_for(link.returned(), 10)
+            await asyncio.wait_for(link.returned(), PATIENCE_S)
     finally:
         if watch is not None:
             watch.cancel()

@@ -10,7 +10,7 @@ import pytest
 from tests.fixtures.fleet import fleet
 from tests.fixtures.servers import Server
 from tests.fixtures.shapes import Group
-from tests.fixtures.waiting import eventually
+from tests.fixtures.waiting import PATIENCE_S, eventually
 
 CLIENTS = 8
 LOAD_S = 8.0
@@ -70,7 +70,7 @@ async def test_whatever_was_accepted_before_and_during_a_failover_ends_with_its_
         for verb in VERBS:
             running.start(*verb)
         await running.ready()
-        async with httpx.AsyncClient(base_url=running.url, timeout=30) as client:
+        async with httpx.AsyncClient(base_url=running.url, timeout=PATIENCE_S) as client:
             load = Load(client)
             sending = asyncio.create_task(load.run(LOAD_S))
             await asyncio.sleep(KILL_AFTER_S)
@@ -93,7 +93,7 @@ async def test_whatever_was_accepted_before_and_during_a_failover_ends_with_its_
 
             wrong: dict[str, object] = {}
             for id_, value in load.accepted.items():
-                ended = await eventually(functools.partial(outcome, id_), within_s=40)
+                ended = await eventually(functools.partial(outcome, id_))
                 if ended != ("succeeded", value):
                     wrong[id_] = ended
             assert wrong == {}
@@ -103,7 +103,7 @@ async def test_whatever_was_accepted_before_and_during_a_failover_ends_with_its_
 
 async def until_swept(url: str) -> None:
     """Wait until a prediction that no worker takes up is ended by the background."""
-    async with httpx.AsyncClient(base_url=url, timeout=30) as client:
+    async with httpx.AsyncClient(base_url=url, timeout=PATIENCE_S) as client:
         body = {"version": "idle", "input": {"value": 1}}
         answer = await client.post("/v1/predictions", json=body, headers={"Cancel-After": "5s"})
         assert answer.status_code == 201, answer.text
@@ -112,7 +112,7 @@ async def until_swept(url: str) -> None:
         async def ended() -> bool:
             return bool((await client.get(path)).json()["completed_at"])
 
-        await eventually(ended, within_s=30, what="the background sweeps")
+        await eventually(ended, what="the background sweeps")
 
 
 async def test_a_server_whose_memory_is_full_is_a_503_until_it_is_not(
@@ -124,7 +124,7 @@ async def test_a_server_whose_memory_is_full_is_a_503_until_it_is_not(
         await running.ready()
         body = {"version": "echo", "input": {"value": 1}}
         with private_server._client(private_server.port) as server:
-            async with httpx.AsyncClient(base_url=running.url, timeout=20) as client:
+            async with httpx.AsyncClient(base_url=running.url, timeout=PATIENCE_S) as client:
                 server.config_set("maxmemory", 1)
                 answer = await client.post("/v1/predictions", json=body)
                 assert answer.status_code == 503

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from tests.fixtures.stack import Stack, running_stack
-from tests.fixtures.waiting import eventually
+from tests.fixtures.waiting import PATIENCE_S, eventually
 
 CATALOG = """
 [models.minilm]
@@ -125,15 +125,11 @@ class Scene:
 
     async def stepped(self, model: str, since: int, step: tuple[int, int]) -> None:
         """Wait until it has made a step since there were so many."""
-        await eventually(
-            lambda: step in self.steps(model)[since:], within_s=30, what=lambda: self.stack.output
-        )
+        await eventually(lambda: step in self.steps(model)[since:], what=lambda: self.stack.output)
 
     async def gone(self, model: str) -> None:
         """Wait until nothing serves it."""
-        await eventually(
-            lambda: not self.workers(model), within_s=30, what=lambda: self.stack.output
-        )
+        await eventually(lambda: not self.workers(model), what=lambda: self.stack.output)
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +147,7 @@ def scene(minilm_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture
 async def client(scene: Scene) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=scene.stack.url, timeout=120) as made:
+    async with httpx.AsyncClient(base_url=scene.stack.url, timeout=PATIENCE_S) as made:
         yield made
 
 
@@ -190,7 +186,7 @@ async def test_a_prediction_that_waits_for_a_worker_says_starting(
         assert told in {"starting", "processing", of}
         return told == of
 
-    await eventually(lambda: status("succeeded"), within_s=30)
+    await eventually(lambda: status("succeeded"))
 
 
 async def test_a_burst_gets_more_replicas_up_to_the_most_once_and_nothing_is_lost(
@@ -199,9 +195,7 @@ async def test_a_burst_gets_more_replicas_up_to_the_most_once_and_nothing_is_los
     await scene.gone("naps")
     before = len(scene.steps("naps"))
     ended = asyncio.gather(*(nap(client) for _ in range(80)))
-    await eventually(
-        lambda: len(scene.workers("naps")) == 3, within_s=30, what=lambda: scene.stack.output
-    )
+    await eventually(lambda: len(scene.workers("naps")) == 3, what=lambda: scene.stack.output)
     told: list[Any] = json.loads(await asyncio.to_thread(scene.told, "--json"))
     (naps,) = (one for one in told if one["model"] == "naps")
     # How many are wanted by now is told by the steps, below: a slow machine asks late.
@@ -223,15 +217,13 @@ async def test_a_worker_that_is_busy_survives_when_the_others_go(
 ) -> None:
     await scene.gone("naps")
     held = asyncio.create_task(nap(client, held=1.0))
-    await eventually(lambda: len(scene.workers("naps")) == 1, within_s=30)
+    await eventually(lambda: len(scene.workers("naps")) == 1)
     (busy,) = scene.workers("naps")
     naps = [asyncio.create_task(nap(client)) for _ in range(60)]
     # It has leased a row or two beside the one that it can't finish; the others have all the rest.
-    await eventually(lambda: sum(one.done() for one in naps) >= 57, within_s=40)
+    await eventually(lambda: sum(one.done() for one in naps) >= 57)
     assert len(scene.workers("naps")) > 1
-    await eventually(
-        lambda: scene.workers("naps") == [busy], within_s=40, what=lambda: scene.stack.output
-    )
+    await eventually(lambda: scene.workers("naps") == [busy], what=lambda: scene.stack.output)
     assert not held.done()
     (scene.folder / "until").touch()
     assert await held == "succeeded"
@@ -247,9 +239,9 @@ async def test_a_model_that_can_not_start_is_told_of_and_no_other_is_disturbed(
     waits = await client.post("/v1/predictions", json=body, headers=headers)
     assert waits.json()["status"] == "starting"
     said = "worker:broken can't run: "
-    await eventually(lambda: said in scene.stack.output, within_s=30)
+    await eventually(lambda: said in scene.stack.output)
     paused = "broken is not started again for"
-    await eventually(lambda: paused in scene.stack.output, within_s=10)
+    await eventually(lambda: paused in scene.stack.output)
     assert await nap(client) == "succeeded"
     assert scene.stack.process.poll() is None
 
@@ -273,7 +265,7 @@ async def test_everything_ends_while_a_worker_is_leaving(
     await scene.gone("naps")
     assert await nap(client) == "succeeded"
     before = len(scene.steps("naps"))
-    down = await eventually(lambda: scene.steps("naps")[before:], within_s=30)
+    down = await eventually(lambda: scene.steps("naps")[before:])
     assert [step[1] for step in down] == [0]
     scene.stack.process.send_signal(signal.SIGINT)
     assert await asyncio.to_thread(scene.stack.process.wait, 30) == 0

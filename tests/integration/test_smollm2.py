@@ -10,7 +10,7 @@ import pytest
 
 from tests.fixtures.catalogs import SHIPPED
 from tests.fixtures.stack import Stack, running_stack
-from tests.fixtures.waiting import eventually
+from tests.fixtures.waiting import PATIENCE_S, eventually
 
 pytestmark = pytest.mark.slow
 
@@ -34,7 +34,7 @@ def writing(smollm2_home: Path) -> Iterator[Stack]:
 @pytest.fixture
 async def client(writing: Stack) -> AsyncIterator[openai.AsyncOpenAI]:
     async with openai.AsyncOpenAI(
-        base_url=f"{writing.url}/v1", api_key="none", max_retries=0, timeout=60
+        base_url=f"{writing.url}/v1", api_key="none", max_retries=0, timeout=PATIENCE_S
     ) as client:
         yield client
 

@@ -25,7 +25,7 @@ from forebay.runtime.settings import Settings
 from tests.fixtures.answering import answering
 from tests.fixtures.gateway import Gateway, running_gateway
 from tests.fixtures.servers import LaneServer, Server
-from tests.fixtures.waiting import eventually
+from tests.fixtures.waiting import PATIENCE_S, eventually
 
 MODEL = ModelSpec(
     Task.EMBEDDING,
@@ -81,7 +81,7 @@ async def test_every_gateway_follows_and_keeps_what_it_knew_while_redis_is_away(
         await change(private_server, keys, ALL_V2)
         await eventually(lambda: [one.shares(MODEL)["v2"] for one in both] == [100, 100])
     private_server.kill()
-    async with httpx.AsyncClient(base_url=gateway.url, timeout=20) as client:
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=PATIENCE_S) as client:
 
         async def unready() -> bool:
             return (await client.get("/health/ready")).status_code == 503
@@ -98,7 +98,7 @@ async def test_a_gateway_that_has_never_read_the_shares_answers_nothing_rather_t
     private_server.kill()
     async with (
         running_gateway(settings, catalog=CATALOG) as gateway,
-        httpx.AsyncClient(base_url=gateway.url, timeout=20) as client,
+        httpx.AsyncClient(base_url=gateway.url, timeout=PATIENCE_S) as client,
     ):
         with pytest.raises(Unavailable):
             gateway.app.dispatch.registry.shares(MODEL)
@@ -120,7 +120,7 @@ async def test_a_name_whose_first_request_died_is_run_by_the_version_it_was_give
     await redis.aclose()
     await change(private_server, keys, {"default": 100})
     await eventually(lambda: gateway.app.dispatch.registry.shares(MODEL)["default"] == 100)
-    async with httpx.AsyncClient(base_url=gateway.url, timeout=20) as client:
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=PATIENCE_S) as client:
         headers = {"Idempotency-Key": "mine"}
         answer = await client.post("/v1/predictions", content=body, headers=headers)
     assert answer.json()["id"] == first.text
@@ -135,7 +135,7 @@ async def test_a_shadow_that_nobody_works_for_costs_clients_nothing_and_is_bound
     async with (
         answering(private_server.url, keys, "minilm"),
         answering(private_server.url, keys, "minilm@v2"),
-        httpx.AsyncClient(base_url=gateway.url, timeout=20) as client,
+        httpx.AsyncClient(base_url=gateway.url, timeout=PATIENCE_S) as client,
     ):
         for size in (600, 600, 1_500):
             body = {"model": "minilm", "input": ["a"] * size}
@@ -162,7 +162,7 @@ async def test_a_model_without_versions_asks_redis_for_no_shares(
         await redis.execute_command("CONFIG", "RESETSTAT")
         async with (
             running_gateway(settings, catalog=catalog) as gateway,
-            httpx.AsyncClient(base_url=gateway.url, timeout=20) as client,
+            httpx.AsyncClient(base_url=gateway.url, timeout=PATIENCE_S) as client,
         ):
             for _ in range(5):
                 answer = await client.post("/v1/predictions", json=embed("a"))

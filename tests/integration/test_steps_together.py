@@ -16,9 +16,8 @@ from forebay.runtime.redis import connect
 from tests.fixtures.fleet import Fleet, fleet
 from tests.fixtures.lanes import hash_of
 from tests.fixtures.pipelines import CLASSES
-from tests.fixtures.waiting import eventually
+from tests.fixtures.waiting import PATIENCE_S, eventually
 
-WITHIN_S = 60.0
 HEAVY_MB = 60
 ROOM_MB = 2 * HEAVY_MB + 10
 """For the process itself, which takes less than one heavy model, and one of them."""
@@ -87,7 +86,7 @@ class House:
 
     def __init__(self, running: Fleet, folder: Path, redis_url: str, prefix: str) -> None:
         self.fleet = running
-        self.http = httpx.AsyncClient(base_url=running.url, timeout=WITHIN_S)
+        self.http = httpx.AsyncClient(base_url=running.url, timeout=PATIENCE_S)
         self._folder = folder
         self._redis = connect(redis_url, timeout_s=2)
         self._keys = Keys(prefix)
@@ -124,7 +123,7 @@ class House:
             told: dict[str, Any] = (await self.http.get(prediction["urls"]["get"])).json()
             return told if told["completed_at"] else None
 
-        return await eventually(look, within_s=WITHIN_S, what=lambda: self.fleet.said)
+        return await eventually(look, what=lambda: self.fleet.said)
 
     async def drains(self) -> bool:
         """Whether the worker takes nothing more for `flow`."""
@@ -178,7 +177,7 @@ async def test_what_cost_a_worker_runs_alone_and_locks_out_nobody_it_waits_for(
         worker = house.fleet.start("worker", "--all")
         await house.fleet.ready("words", "flow")
         made = await house.ask("one", "two", wait=False)
-        assert worker.wait(60) == 9
+        assert worker.wait(PATIENCE_S) == 9
         house.fleet.end(worker)
         house.fleet.start("worker", "--all")
         told = await house.ended(made)

@@ -19,7 +19,7 @@ from forebay.runtime.settings import Settings
 from tests.fixtures.gateway import Gateway, running_gateway
 from tests.fixtures.generating import MODEL, PARROT, generating
 from tests.fixtures.servers import Server
-from tests.fixtures.waiting import eventually
+from tests.fixtures.waiting import PATIENCE_S, eventually
 
 PROMPT = "Water finds its level, and so does text  that is\ngiven back word by word."
 GREEDY = Options(sampling=Sampling(temperature=0))
@@ -49,7 +49,7 @@ async def opened(
 async def read(stream: Stream) -> list[Chunk]:
     """All that is left of it."""
     with contextlib.closing(stream):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             return [chunk async for chunk in stream]
 
 
@@ -128,7 +128,7 @@ async def test_a_stream_resumed_at_random_places_on_any_gateway_gives_the_missin
                 dispatch = chance.choice(gateways).app.dispatch
                 stream = await dispatch.resume(stream.id.text, after=at)
 
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             texts = await asyncio.gather(*(cut_and_resumed() for _ in range(40)))
     assert texts == [prompt] * 40
 
@@ -162,7 +162,7 @@ async def test_a_reader_who_is_slow_gets_everything_and_keeps_nobody_waiting(
         assert text_of(quick) == PROMPT
         waiter = slow._waiter
         assert waiter is not None
-        await asyncio.wait_for(asyncio.wait([waiter.future]), 20)
+        await asyncio.wait_for(asyncio.wait([waiter.future]), PATIENCE_S)
         assert len(slow._buffer) <= MAX_BUFFER
         rest = await read(slow)
     assert len(rest) > MAX_BUFFER
@@ -179,7 +179,7 @@ async def test_messages_lost_on_the_way_to_the_gateway_are_read_again(
         commands: Commands = redis
         chunks: list[Chunk] = []
         with contextlib.closing(stream):
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE_S):
                 async for chunk in stream:
                     chunks.append(chunk)
                     if len(chunks) % 20 == 0:
