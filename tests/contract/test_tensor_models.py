@@ -228,7 +228,8 @@ def test_predictions_take_and_give_nested_lists_and_objects(stack: Stack) -> Non
     most = predicted(stack, "summed", {"signal": [3e38, 3e38]})["total"]
     assert np.isinf(np.frombuffer(base64.b64decode(most["data"]), "<f4"))
     given = {"name": "signal", "datatype": "FP32", "shape": [2], "data": [3e38, 3e38]}
-    answer = httpx.post(f"{stack.url}/v2/models/summed/infer", json={"inputs": [given]})
+    url = f"{stack.url}/v2/models/summed/infer"
+    answer = httpx.post(url, json={"inputs": [given]}, timeout=PATIENCE_S)
     assert answer.status_code == 400
     assert "infinite numbers, which JSON can't tell" in answer.json()["error"]
     refused = predicted(stack, "summed", {"signal": [1.0], "noise": [1.0]}, status=422)

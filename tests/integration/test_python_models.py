@@ -102,7 +102,7 @@ def test_the_example_answers_one_object_or_a_list_of_them(own: Stack) -> None:
     assert [output[0]["language"] for output in several["output"]] == ["en", "de", "es"]
     assert {len(output) for output in several["output"]} == {2}
 
-    shown = httpx.get(several["urls"]["get"]).json()
+    shown = httpx.get(several["urls"]["get"], timeout=PATIENCE_S).json()
     assert shown["output"] == several["output"]
     assert shown["input"] == [{"text": text, "best": 2} for text in texts]
 
@@ -163,7 +163,7 @@ def test_what_fails_fails_alone_and_tells_clients_nothing_of_the_code(
 def test_what_ends_its_worker_is_given_up_after_four_strikes(own: Stack) -> None:
     told = create(own, "odd", {"do": "die"}, wait=False).json()
     eventually_sync(
-        lambda: httpx.get(told["urls"]["get"]).json()["status"] == "failed",
+        lambda: httpx.get(told["urls"]["get"], timeout=PATIENCE_S).json()["status"] == "failed",
         what="the row at fault is put aside",
     )
     assert predict(own, "odd", {"do": "sing"})["output"] == "SING"
