@@ -153,8 +153,10 @@ def housed(redis_url: str, key_prefix: str, tmp_path: Path) -> Housed:
     @asynccontextmanager
     async def open_(models: str, **settings: str) -> AsyncIterator[House]:
         (tmp_path / "classes.py").write_text(CLASSES + MORE)
-        settings = {"key_prefix": key_prefix, "redis_url": redis_url, "lease_s": "2", **settings}
-        with fleet(tmp_path, models, **settings) as running:
+        times = {"lease_s": "2", "presence_s": "10", **settings}
+        with fleet(
+            tmp_path, models, key_prefix=key_prefix, redis_url=redis_url, **times
+        ) as running:
             running.start("gateway")
             house = House(running, tmp_path, redis_url, key_prefix)
             try:
