@@ -55,7 +55,14 @@ class Process:
     """A gateway process on a port of its own."""
 
     def __init__(
-        self, folder: Path, redis_url: str, key_prefix: str, *, port: int, grpc_port: int = 0
+        self,
+        folder: Path,
+        redis_url: str,
+        key_prefix: str,
+        *,
+        port: int,
+        grpc_port: int = 0,
+        drain_s: float = 2.0,
     ) -> None:
         models = folder / "models.toml"
         models.write_text(MODELS)
@@ -72,7 +79,7 @@ class Process:
                     "FOREBAY_MODELS_FILE": str(models),
                     "FOREBAY_PORT": str(port),
                     "FOREBAY_GRPC_PORT": str(grpc_port),
-                    "FOREBAY_DRAIN_S": "2",
+                    "FOREBAY_DRAIN_S": str(drain_s),
                 },
                 stdout=log,
                 stderr=log,
@@ -86,12 +93,21 @@ class Process:
         return False
 
     async def ended(self) -> int:
-        return await asyncio.to_thread(self.process.wait, 20)
+        return await asyncio.to_thread(self.process.wait, PATIENCE_S)
 
 
 @pytest.fixture
-async def gateway(tmp_path: Path, redis_url: str, key_prefix: str) -> AsyncIterator[Process]:
-    process = Process(tmp_path, redis_url, key_prefix, port=free_port(), grpc_port=free_port())
+def drain_s() -> float:
+    """The gateway's grace: no less than what waits in it takes on a slow machine."""
+    return 60.0
+
+
+@pytest.fixture
+async def gateway(
+    tmp_path: Path, redis_url: str, key_prefix: str, drain_s: float
+) -> AsyncIterator[Process]:
+    ports = {"port": free_port(), "grpc_port": free_port()}
+    process = Process(tmp_path, redis_url, key_prefix, drain_s=drain_s, **ports)
     try:
         await eventually(process.ready)
         yield process
@@ -154,6 +170,7 @@ async def test_a_gateway_that_drains_answers_what_it_has_taken(
     assert await gateway.ended() == 0
 
 
+@pytest.mark.parametrize("drain_s", [2.0])
 async def test_what_is_not_done_when_the_grace_ends_is_answered_and_the_status_is_0(
     gateway: Process,
 ) -> None:
@@ -175,7 +192,7 @@ async def test_what_is_not_done_when_the_grace_ends_is_answered_and_the_status_i
         told = await without
         assert (told.status_code, told.headers["retry-after"]) == (503, "1")
     assert await gateway.ended() == 0
-    assert time.monotonic() - since < 5
+    assert time.monotonic() - since < 20, "long before anybody's deadline"
     assert "Traceback" not in gateway.log.read_text()
 
 
@@ -200,6 +217,7 @@ async def test_a_gateway_that_drains_answers_what_came_by_grpc_and_takes_no_more
     assert "Traceback" not in gateway.log.read_text()
 
 
+@pytest.mark.parametrize("drain_s", [2.0])
 async def test_what_came_by_grpc_and_is_not_done_when_the_grace_ends_is_told_so(
     gateway: Process,
 ) -> None:

@@ -83,7 +83,7 @@ async def test_a_cancelled_command_ends_its_task_and_mixes_up_no_answers(
                 await asyncio.sleep(0)
             if not task.done():
                 task.cancel()
-                await asyncio.wait({task}, timeout=5)
+                await asyncio.wait({task}, timeout=PATIENCE_S)
                 assert task.cancelled(), f"cancelled after {ticks} ticks, and went on"
             assert await asked(1_000 + turn) == b"%d" % (1_000 + turn)
 
@@ -103,7 +103,7 @@ async def test_a_command_may_be_sent_while_a_cancelled_task_tidies_up(
     task = asyncio.create_task(tidy_up())
     await asyncio.sleep(0)
     task.cancel()
-    await asyncio.wait({task}, timeout=5)
+    await asyncio.wait({task}, timeout=PATIENCE_S)
     assert task.cancelled()
     assert answers == [b"PONG"]
 
@@ -124,10 +124,10 @@ async def test_what_waits_behind_a_command_without_an_answer_fails_as_soon_as_th
     private_server: Server,
 ) -> None:
     async with contextlib.AsyncExitStack() as stack:
-        client = connect_blocking(private_server.url, timeout_s=1)
+        client = connect_blocking(private_server.url, timeout_s=2)
         stack.push_async_callback(client.aclose)
         link = Link(client, Clock())
-        channel = Channel(client, timeout_s=1.0, link=link)
+        channel = Channel(client, timeout_s=2.0, link=link)
         stack.push_async_callback(channel.aclose)
         assert await channel.execute_command("PING") == b"PONG"
 
@@ -144,7 +144,7 @@ async def test_what_waits_behind_a_command_without_an_answer_fails_as_soon_as_th
         first, *others = await asyncio.gather(*(ask() for _ in range(5)))
         assert isinstance(first[0], AnswerTimeoutError)
         assert all(isinstance(error, NotConnectedError) for error, _ in others)
-        assert max(ended for _, ended in others) - since < 1.8
+        assert max(ended for _, ended in others) - since < 3.8, "one timeout, not two"
         private_server.resume()
 
 
@@ -167,7 +167,7 @@ async def test_a_broken_connection_is_an_error_once_and_then_replaced(
 
 @contextlib.asynccontextmanager
 async def watching(url: str) -> AsyncIterator[tuple[Link, Clock]]:
-    client = connect(url, timeout_s=0.3)
+    client = connect(url, timeout_s=1)
     clock = Clock()
     link = Link(client, clock)
     task = asyncio.create_task(link.run())
@@ -176,7 +176,7 @@ async def watching(url: str) -> AsyncIterator[tuple[Link, Clock]]:
         assert not task.done()
     finally:
         task.cancel()
-        await asyncio.wait({task}, timeout=5)
+        await asyncio.wait({task}, timeout=PATIENCE_S)
         assert task.cancelled()
         await client.aclose()
 
