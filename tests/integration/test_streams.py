@@ -78,9 +78,11 @@ async def test_rows_of_one_stream_grow_side_by_side(
     gateway: Gateway, redis_url: str, keys: Keys
 ) -> None:
     async with generating(redis_url, keys, EchoGenerator(GenerationTable(tokens_per_s=50))):
-        stream = await opened(gateway, TextRow("one two three"), TextRow("four five"))
+        # So many that a stall of the machine doesn't have one of them come whole.
+        one, other = ("one two three " * 20).strip(), ("four five " * 30).strip()
+        stream = await opened(gateway, TextRow(one), TextRow(other))
         chunks = await read(stream)
-    assert (text_of(chunks, 0), text_of(chunks, 1)) == ("one two three", "four five")
+    assert (text_of(chunks, 0), text_of(chunks, 1)) == (one, other)
     rows = [chunk.row for chunk in chunks]
     assert rows.index(1) < len(rows) - 1 - rows[::-1].index(0)
     assert stream.outcome is not None

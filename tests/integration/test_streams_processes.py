@@ -19,7 +19,7 @@ backend = "echo"
 [models.parrot.generation]
 tokens_per_s = 40
 """
-PROMPT = " ".join(f"word{number}" for number in range(60))
+PROMPT = " ".join(f"word{number}" for number in range(120))
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ async def test_a_stream_goes_on_where_its_worker_has_ended(
     await eventually(lambda: all(len(one.names) > 5 for one in several), what="events")
     processes.start("worker", "parrot")
     processes.end(first, kill=kill)
-    assert all(len(one.names) < 50 for one in several)
+    assert all(len(one.names) < 100 for one in several)
     async with asyncio.timeout(PATIENCE_S):
         await asyncio.gather(*reading)
     assert [one.text for one in several] == [PROMPT] * 3
