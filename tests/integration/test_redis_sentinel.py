@@ -155,9 +155,9 @@ async def test_a_server_that_became_a_replica_is_an_outage_and_not_a_refusal(
 async def test_a_blocking_read_on_a_primary_that_is_demoted_is_an_outage(
     private_server: Server,
 ) -> None:
-    async with ends_of(private_server.url, timeout_s=TIMEOUT_S) as ends:
+    async with ends_of(private_server.url, timeout_s=PATIENCE_S) as ends:
         await ends.client.execute_command("XGROUP", "CREATE", "lane", "g", "0", "MKSTREAM")
-        words = ("XREADGROUP", "GROUP", "g", "c", "BLOCK", 900, "STREAMS", "lane", ">")
+        words = ("XREADGROUP", "GROUP", "g", "c", "BLOCK", 60_000, "STREAMS", "lane", ">")
         reading = asyncio.ensure_future(ends.channel.execute_command(*words))
 
         async def blocked() -> bool:
