@@ -31,7 +31,7 @@ CATALOG = '[models.{}]\ntask = "echo"\nbackend = "echo"\n'
 class Background:
     """Worker and beat as processes, and what they said."""
 
-    def __init__(self, folder: Path, url: str, prefix: str) -> None:
+    def __init__(self, folder: Path, url: str, prefix: str, redis_timeout_s: float) -> None:
         self.home = folder / "home"
         self.url = url
         self.keys = Keys(prefix)
@@ -48,7 +48,7 @@ class Background:
             "FOREBAY_RETENTION_S": "0.1",
             "FOREBAY_PRESENCE_S": "0.1",
             "FOREBAY_LEASE_S": str(LEASE_S),
-            "FOREBAY_REDIS_TIMEOUT_S": "1",
+            "FOREBAY_REDIS_TIMEOUT_S": str(redis_timeout_s),
         }
 
     def serve(self, model: str) -> None:
@@ -94,7 +94,7 @@ class Background:
         return self._folder / f"{name}.log"
 
 
-Start = Callable[[str, str], Background]
+Start = Callable[..., Background]
 
 
 @pytest.fixture
@@ -116,8 +116,8 @@ def background(tmp_path: Path) -> Iterator[Start]:
     """Starts a background on a server, under a prefix; ends it after the test."""
     started: list[Background] = []
 
-    def start(url: str, prefix: str) -> Background:
-        one = Background(tmp_path, url, prefix)
+    def start(url: str, prefix: str, *, redis_timeout_s: float = 5.0) -> Background:
+        one = Background(tmp_path, url, prefix, redis_timeout_s)
         started.append(one)
         one.start("worker", "beat")
         return one
@@ -318,7 +318,7 @@ async def test_an_absent_redis_is_waited_for(background: Start, private_server: 
 
 
 async def test_a_redis_that_hangs_is_waited_for(background: Start, private_server: Server) -> None:
-    running = background(private_server.url, new_prefix())
+    running = background(private_server.url, new_prefix(), redis_timeout_s=1.0)
     async with gateway_end(private_server.url, running.keys) as gateway:
         assert await ending(gateway.send(values(b"1"), deadline_ms=1)) is Status.EXPIRED
         private_server.pause()
