@@ -1,5 +1,6 @@
 """`forebay dead`, as operators run it, against a real server."""
 
+import fcntl
 import json
 import os
 import subprocess
@@ -231,6 +232,9 @@ async def test_a_replay_that_is_killed_has_neither_lost_nor_doubled_anything(
     dead = {(await die(real_lanes, worker)).text for _ in range(300)}
     process = operator.start("replay", "--model", "echo", "--all")
     assert process.stdout is not None
+    # What nobody reads holds it up, so that it is not done before it is killed.
+    if sys.platform == "linux":
+        fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, 4_096)
     process.stdout.readline()
     process.kill()
     process.communicate(timeout=PATIENCE_S)

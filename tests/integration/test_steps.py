@@ -184,9 +184,9 @@ async def test_rows_of_many_predictions_share_the_batches_of_a_step(
     for number, prediction in enumerate(several):
         assert (await ended(client, prediction))["output"] == [[f"N{number}"]]
     assert (await ended(client, first))["output"] == [["FIRST"]]
-    # One may have stood ready behind what was held up; the others had to wait for one another.
+    # Some may have stood ready behind what was held up; the others had to wait for one another.
     together = [run for run in steps.runs if {f"n{n}" for n in range(8)} & set(run)]
-    assert max(map(len, together)) >= 7
+    assert len(together) <= 2
 
 
 async def test_several_rows_and_calls_side_by_side_are_told_apart(

@@ -177,12 +177,19 @@ async def test_every_child_holds_the_lock_as_long_as_it_lives(tmp_path: Path) ->
     assert path in held
 
 
-async def test_stages_stop_in_order_each_when_the_one_before_has_ended(watched: Watched) -> None:
+async def test_stages_stop_in_order_each_when_the_one_before_has_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("forebay.local.processes.KILL_AFTER_S", PATIENCE_S)
+    lines: list[str] = []
+    supervisor = Supervisor(drain_s=PATIENCE_S, show=lines.append)
+    await supervisor.open()
+    watched = Watched(supervisor, lines)
     for stage in reversed(Stage):
-        watched.supervisor.start(python(stage.name, POLITE + TELL + WAIT, stage=stage))
+        supervisor.start(python(stage.name, POLITE + TELL + WAIT, stage=stage))
         await watched.pid(stage.name)
-    await watched.supervisor.drain()
-    ends = [line for line in watched.lines if line.endswith("bye")]
+    await supervisor.drain()
+    ends = [line for line in lines if line.endswith("bye")]
     assert ends == [f"{stage.name}: bye" for stage in Stage]
 
 
@@ -249,7 +256,7 @@ def start_child(code: str) -> "subprocess.Popen[bytes]":
 @linux
 def test_the_guard_ends_what_a_dead_supervisor_has_left_and_nothing_else() -> None:
     children = {name: start_child(code) for name, code in (("a", ""), ("b", STUBBORN), ("c", ""))}
-    watcher = start_guard(0.2)
+    watcher = start_guard(1.0)
     assert watcher.stdin is not None
     for stage, one in enumerate(children.values()):
         watcher.stdin.write(b"+%d %d\n" % (one.pid, stage))
