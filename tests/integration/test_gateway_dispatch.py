@@ -172,7 +172,7 @@ async def test_an_embedding_that_is_not_done_in_time_is_a_504(
         answer = await client.post("/v1/embeddings", json={"model": "minilm", "input": "a"})
     assert answer.status_code == 504
     assert answer.json()["error"]["code"] == "deadline_exceeded"
-    assert 0.1 < time.monotonic() - since < 5
+    assert 0.1 < time.monotonic() - since < 20, "long before its deadline"
 
 
 async def test_input_is_kept_only_where_the_client_has_the_id(

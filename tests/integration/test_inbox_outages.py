@@ -64,8 +64,8 @@ async def test_waiters_are_told_when_the_server_stays_away_and_all_works_when_it
                 async with asyncio.timeout(PATIENCE_S):
                     await waiter.future
             assert caught.value.retry_after_s is not None
-        # Noticed by the watch, then the grace; with room for a slow machine.
-        assert time.monotonic() - started < 0.1 + TIMEOUT_S + 0.3 + 1.5
+        # Noticed by the watch, then the grace: long before their deadlines, on a slow machine too.
+        assert time.monotonic() - started < 0.1 + TIMEOUT_S + 0.3 + 10
         assert len(gateway.inbox) == 0
         assert not gateway.link.up
         if how == "paused":
@@ -82,7 +82,7 @@ async def test_the_inbox_is_the_first_to_notice_that_the_server_is_gone(
     monkeypatch.setattr(runtime_link, "WATCH_S", 1_000.0)
     async with gateway_end(private_server.url, keys, timeout_s=TIMEOUT_S) as gateway:
         private_server.kill()
-        await eventually(lambda: not gateway.link.up, within_s=2.0)
+        await eventually(lambda: not gateway.link.up)
 
 
 async def test_waiters_survive_an_absence_shorter_than_the_grace(
@@ -93,7 +93,7 @@ async def test_waiters_survive_an_absence_shorter_than_the_grace(
     lanes = LaneServer(
         "real", lambda blocking: real_client(durable_server.url, blocking=blocking), keys
     )
-    async with gateway_end(durable_server.url, keys, timeout_s=TIMEOUT_S) as gateway:
+    async with gateway_end(durable_server.url, keys) as gateway:
         lost = await gateway.submit(submission(reply_channel=""))
         later = await gateway.submit(submission(reply_channel=gateway.inbox.channel))
         worker = await join(lanes)
