@@ -195,7 +195,7 @@ async def test_a_pause_of_redis_makes_chunks_longer_and_loses_none(
     private_server: Server, key_prefix: str, keys: Keys
 ) -> None:
     url = private_server.url
-    settings = Settings(redis_url=url, key_prefix=key_prefix)
+    settings = Settings(redis_url=url, key_prefix=key_prefix, redis_timeout_s=10)
     prompt = " ".join(map(str, range(100)))
     model = EchoGenerator(GenerationTable(tokens_per_s=200))
     async with (
@@ -270,7 +270,7 @@ async def test_texts_that_were_lost_with_a_worker_grow_side_by_side_again(
     gateway: Gateway, redis_url: str, keys: Keys
 ) -> None:
     def slow() -> EchoGenerator:
-        return EchoGenerator(GenerationTable(tokens_per_s=20))
+        return EchoGenerator(GenerationTable(tokens_per_s=5))
 
     second = slow()
     async with generating(redis_url, keys, slow(), name="first") as first:
@@ -294,7 +294,7 @@ class Otherwise(EchoGenerator):
 async def test_another_artifact_does_not_go_on_with_a_text(
     gateway: Gateway, redis_url: str, keys: Keys
 ) -> None:
-    slow = EchoGenerator(GenerationTable(tokens_per_s=100))
+    slow = EchoGenerator(GenerationTable(tokens_per_s=4))
     async with generating(redis_url, keys, slow, name="first") as first:
         stream = await opened(gateway)
         await anext(stream)
