@@ -15,6 +15,7 @@ from forebay.runtime.redis import connect
 from forebay.runtime.settings import Settings
 from tests.fixtures.answering import DIMENSIONS, VERSION, answering
 from tests.fixtures.gateway import Gateway, running_gateway
+from tests.fixtures.servers import TIMEOUT_S
 from tests.fixtures.waiting import PATIENCE_S, eventually
 
 FIELDS = {
@@ -67,7 +68,7 @@ async def minilm(redis_url: str, keys: Keys) -> AsyncIterator[None]:
 
 
 async def rows_on_lanes(redis_url: str, keys: Keys, model: str) -> int:
-    redis = connect(redis_url, timeout_s=2)
+    redis = connect(redis_url, timeout_s=TIMEOUT_S)
     try:
         told = await depth(redis, keys.of(model), now_ms=0)
     finally:

@@ -21,7 +21,7 @@ from forebay.runtime.catalog import Catalog
 from forebay.runtime.redis import connect
 from forebay.runtime.settings import Settings
 from tests.fixtures.gateway_end import gateway_end, values
-from tests.fixtures.servers import Server, new_prefix
+from tests.fixtures.servers import TIMEOUT_S, Server, new_prefix
 from tests.fixtures.waiting import PATIENCE_S, eventually, eventually_sync
 
 LEASE_S = 600.0
@@ -100,7 +100,7 @@ Start = Callable[..., Background]
 @pytest.fixture
 async def redis(redis_url: str) -> AsyncIterator[Redis]:
     """A client of the shared server."""
-    async with connect(redis_url, timeout_s=2) as client:
+    async with connect(redis_url, timeout_s=TIMEOUT_S) as client:
         yield client
 
 

@@ -23,7 +23,7 @@ from forebay.runtime.redis import Commands, connect
 from forebay.runtime.settings import Settings
 from tests.fixtures.answering import VERSION, answering, classify, vector_of
 from tests.fixtures.gateway import Gateway, running_gateway
-from tests.fixtures.servers import Server
+from tests.fixtures.servers import TIMEOUT_S, Server
 from tests.fixtures.shapes import ClusterServers
 from tests.fixtures.waiting import PATIENCE_S, eventually
 
@@ -86,7 +86,7 @@ async def client(gateway: Gateway) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 async def commands(redis_url: str) -> AsyncIterator[Commands]:
-    redis = connect(redis_url, timeout_s=2)
+    redis = connect(redis_url, timeout_s=TIMEOUT_S)
     yield redis
     await redis.aclose()
 
@@ -349,7 +349,7 @@ async def test_each_version_of_a_split_has_answers_of_its_own(
             again = await embed(client, "a", model=model)
             assert "hit" in status(again)
         assert again.headers.get("x-forebay-version") is None
-        redis = connect(redis_url, timeout_s=2)
+        redis = connect(redis_url, timeout_s=TIMEOUT_S)
         traffic = Traffic(redis)
         change = await traffic.current(keys.of("split"))
         await traffic.change(keys.of("split"), {"v2": 100.0}, Why.SET, after=change)

@@ -19,7 +19,7 @@ from tests.fixtures.answering import answering
 from tests.fixtures.gateway import Gateway, running_gateway
 from tests.fixtures.gateway_end import GatewayEnd, gateway_end, values
 from tests.fixtures.lanes import enqueue, finish, join, read, submission
-from tests.fixtures.servers import LaneServer
+from tests.fixtures.servers import TIMEOUT_S, LaneServer
 from tests.fixtures.stages import Shout, stages
 from tests.fixtures.waiting import PATIENCE_S, eventually
 
@@ -46,7 +46,7 @@ async def end(redis_url: str, keys: Keys) -> AsyncIterator[GatewayEnd]:
 
 @pytest.fixture
 async def commands(redis_url: str) -> AsyncIterator[Commands]:
-    redis = connect(redis_url, timeout_s=2)
+    redis = connect(redis_url, timeout_s=TIMEOUT_S)
     yield redis
     await redis.aclose()
 

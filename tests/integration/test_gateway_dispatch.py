@@ -15,6 +15,7 @@ from forebay.runtime.settings import Settings
 from tests.fixtures.answering import answering, spill, vector_of
 from tests.fixtures.gateway import Gateway, running_gateway
 from tests.fixtures.lanes import fill_lane
+from tests.fixtures.servers import TIMEOUT_S
 from tests.fixtures.waiting import PATIENCE_S, eventually
 
 WAIT = {"Prefer": "wait"}
@@ -184,7 +185,7 @@ async def test_input_is_kept_only_where_the_client_has_the_id(
             "/v1/predictions", json={"version": "minilm", "input": {"text": "a"}}, headers=WAIT
         )
     unseen, seen = (keys.of("minilm").record(delivery.prediction) for delivery in delivered)
-    redis = connect(redis_url, timeout_s=2)
+    redis = connect(redis_url, timeout_s=TIMEOUT_S)
     commands: Commands = redis
     try:
         assert await commands.execute_command("HGET", unseen, "in") is None

@@ -13,6 +13,7 @@ from forebay.runtime.redis import Commands, connect
 from forebay.runtime.settings import Settings
 from tests.fixtures.answering import answering
 from tests.fixtures.gateway import running_gateway
+from tests.fixtures.servers import TIMEOUT_S
 from tests.fixtures.waiting import PATIENCE_S, eventually
 
 MINILM = "minilm"
@@ -35,7 +36,7 @@ async def clients(redis_url: str, key_prefix: str) -> AsyncIterator[Clients]:
 
 @pytest.fixture
 async def commands(redis_url: str) -> AsyncIterator[Commands]:
-    redis = connect(redis_url, timeout_s=2)
+    redis = connect(redis_url, timeout_s=TIMEOUT_S)
     yield redis
     await redis.aclose()
 

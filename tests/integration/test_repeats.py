@@ -17,7 +17,7 @@ from forebay.runtime.settings import Settings
 from tests.fixtures.answering import answering
 from tests.fixtures.gateway import Gateway, running_gateway
 from tests.fixtures.lanes import fill_lane, ttl_ms
-from tests.fixtures.servers import LaneServer
+from tests.fixtures.servers import TIMEOUT_S, LaneServer
 from tests.fixtures.waiting import PATIENCE_S, eventually
 
 KEY = {"Idempotency-Key": "order 7"}
@@ -46,7 +46,7 @@ async def clients(
 
 @pytest.fixture
 async def commands(redis_url: str) -> AsyncIterator[Commands]:
-    redis = connect(redis_url, timeout_s=2)
+    redis = connect(redis_url, timeout_s=TIMEOUT_S)
     yield redis
     await redis.aclose()
 

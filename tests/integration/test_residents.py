@@ -26,6 +26,7 @@ from tests.fixtures.ballast import MODEL_MB, catalog
 from tests.fixtures.fleet import Fleet, fleet
 from tests.fixtures.lanes import hash_of
 from tests.fixtures.processes import peak_bytes
+from tests.fixtures.servers import TIMEOUT_S
 from tests.fixtures.waiting import PATIENCE_S, eventually
 
 MB = 1_000_000
@@ -41,7 +42,7 @@ class House:
         self.folder = folder
         self.keys = Keys(key_prefix)
         self.redis_url = redis_url
-        self.redis = connect(redis_url, timeout_s=2)
+        self.redis = connect(redis_url, timeout_s=TIMEOUT_S)
         self.roster = Roster(self.redis, self.keys)
         self.http = httpx.AsyncClient(base_url=running.url, timeout=PATIENCE_S)
 

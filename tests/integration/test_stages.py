@@ -15,14 +15,14 @@ from forebay.lanes.depth import depth
 from forebay.lanes.keys import Keys
 from forebay.runtime.redis import Commands, connect
 from tests.fixtures.gateway_end import GatewayEnd, gateway_end, values
-from tests.fixtures.servers import Server
+from tests.fixtures.servers import TIMEOUT_S, Server
 from tests.fixtures.stages import Shout, stages
 from tests.fixtures.waiting import PATIENCE_S, eventually
 
 
 @pytest.fixture
 async def commands(redis_url: str) -> AsyncIterator[Commands]:
-    redis = connect(redis_url, timeout_s=2)
+    redis = connect(redis_url, timeout_s=TIMEOUT_S)
     yield redis
     await redis.aclose()
 

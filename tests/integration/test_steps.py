@@ -26,7 +26,7 @@ from forebay.runtime.redis import Commands, connect
 from tests.fixtures.fleet import Fleet, fleet
 from tests.fixtures.lanes import hash_of
 from tests.fixtures.pipelines import CATALOG, CLASSES
-from tests.fixtures.servers import new_prefix
+from tests.fixtures.servers import TIMEOUT_S, new_prefix
 from tests.fixtures.stack import ROOT, running_stack
 from tests.fixtures.waiting import PATIENCE_S, eventually
 
@@ -86,7 +86,7 @@ async def client(steps: Steps) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 async def commands(redis_url: str) -> AsyncIterator[Commands]:
-    redis = connect(redis_url, timeout_s=2)
+    redis = connect(redis_url, timeout_s=TIMEOUT_S)
     yield redis
     await redis.aclose()
 

@@ -16,6 +16,7 @@ from forebay.runtime.redis import connect
 from tests.fixtures.fleet import Fleet, fleet
 from tests.fixtures.lanes import hash_of
 from tests.fixtures.pipelines import CLASSES
+from tests.fixtures.servers import TIMEOUT_S
 from tests.fixtures.waiting import PATIENCE_S, eventually
 
 HEAVY_MB = 60
@@ -88,7 +89,7 @@ class House:
         self.fleet = running
         self.http = httpx.AsyncClient(base_url=running.url, timeout=PATIENCE_S)
         self._folder = folder
-        self._redis = connect(redis_url, timeout_s=2)
+        self._redis = connect(redis_url, timeout_s=TIMEOUT_S)
         self._keys = Keys(prefix)
         self._roster = Roster(self._redis, self._keys)
 

@@ -18,7 +18,7 @@ from forebay.runtime.redis import Commands, connect
 from forebay.runtime.settings import Settings
 from tests.fixtures.gateway import Gateway, running_gateway
 from tests.fixtures.generating import MODEL, PARROT, generating
-from tests.fixtures.servers import Server
+from tests.fixtures.servers import TIMEOUT_S, Server
 from tests.fixtures.waiting import PATIENCE_S, eventually
 
 PROMPT = "Water finds its level, and so does text  that is\ngiven back word by word."
@@ -177,7 +177,7 @@ async def test_messages_lost_on_the_way_to_the_gateway_are_read_again(
     prompt = " ".join(map(str, range(100)))
     async with generating(redis_url, keys, EchoGenerator(GenerationTable(tokens_per_s=100))):
         stream = await opened(gateway, TextRow(prompt))
-        redis = connect(redis_url, timeout_s=2)
+        redis = connect(redis_url, timeout_s=TIMEOUT_S)
         commands: Commands = redis
         chunks: list[Chunk] = []
         with contextlib.closing(stream):
@@ -328,7 +328,7 @@ async def test_a_stream_takes_no_part_in_joining_and_sampled_requests_neither(
 
     asked = [asyncio.create_task(ran(sampling)) for sampling in SAMPLINGS for _ in range(2)]
     streams = [await opened(gateway) for _ in range(2)]
-    redis = connect(redis_url, timeout_s=2)
+    redis = connect(redis_url, timeout_s=TIMEOUT_S)
     key = keys.of(MODEL)
 
     async def all_there() -> bool:

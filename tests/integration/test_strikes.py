@@ -13,12 +13,13 @@ from forebay.runtime.redis import Commands, connect
 from tests.fixtures.gateway_end import GatewayEnd, gateway_end, values
 from tests.fixtures.lanes import hash_of
 from tests.fixtures.mortal import CRASH, HANG, MAX_ROWS, SLOW, go_of, mortals
+from tests.fixtures.servers import TIMEOUT_S
 from tests.fixtures.waiting import eventually
 
 
 @pytest.fixture
 async def commands(redis_url: str) -> AsyncIterator[Commands]:
-    redis = connect(redis_url, timeout_s=2)
+    redis = connect(redis_url, timeout_s=TIMEOUT_S)
     yield redis
     await redis.aclose()
 
