@@ -124,7 +124,9 @@ async def test_the_same_again_is_answered_without_running_it(
         first = await embed(client, "a")
         again = await embed(client, "a")
     assert status(first) == "forebay; fwd=miss; stored"
-    assert status(again) in {"forebay; hit; ttl=3600", "forebay; hit; ttl=3599"}
+    hit, _, left_s = status(again).partition("; ttl=")
+    assert hit == "forebay; hit"
+    assert 3_600 - PATIENCE_S < int(left_s) <= 3_600
     assert first.json() == again.json()
     assert texts_of(delivered) == [["a"]]
     assert "server-timing" not in again.headers
@@ -440,7 +442,7 @@ async def test_while_redis_stands_still_the_gateways_own_memory_answers(
     private_server: Server, key_prefix: str, keys: Keys, versions: Versions
 ) -> None:
     settings = Settings(
-        redis_url=private_server.url, key_prefix=key_prefix, redis_timeout_s=0.5, drain_s=3
+        redis_url=private_server.url, key_prefix=key_prefix, redis_timeout_s=1, drain_s=3
     )
     async with (
         running_gateway(settings, catalog=CATALOG, versions=versions) as gateway,

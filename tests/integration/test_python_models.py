@@ -155,8 +155,9 @@ def test_what_fails_fails_alone_and_tells_clients_nothing_of_the_code(
     assert predict(own, "odd", {"do": "sing"})["output"] == "SING"
     assert own.child("worker", "odd") == worker
     said = {"raise": "a secret of the model's", "exit": "ended the program", "forget": "gave 0 out"}
-    assert said[deed] in own.output
-    assert f"asked to {deed}" in own.output
+    for words in (said[deed], f"asked to {deed}"):
+        # Whoever started the worker passes on what it says.
+        eventually_sync(lambda words=words: words in own.output, what=words)  # type: ignore[misc]
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ from forebay.runtime.redis import Commands, connect
 from forebay.runtime.settings import Settings
 from tests.fixtures.answering import answering
 from tests.fixtures.gateway import Gateway, running_gateway
-from tests.fixtures.servers import LaneServer, Server
+from tests.fixtures.servers import TIMEOUT_S, LaneServer, Server
 from tests.fixtures.waiting import PATIENCE_S, eventually
 
 MODEL = ModelSpec(
@@ -49,7 +49,7 @@ ALL_V2 = {"v2": 100.0}
 @pytest.fixture
 def settings(private_server: Server, key_prefix: str) -> Settings:
     return Settings(
-        redis_url=private_server.url, key_prefix=key_prefix, redis_timeout_s=0.5, drain_s=3
+        redis_url=private_server.url, key_prefix=key_prefix, redis_timeout_s=2, drain_s=3
     )
 
 
@@ -60,7 +60,7 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
 
 
 async def change(server: Server, keys: Keys, shares: dict[str, float]) -> None:
-    redis = connect(server.url, timeout_s=2)
+    redis = connect(server.url, timeout_s=TIMEOUT_S)
     try:
         traffic, lanes = Traffic(redis), keys.of("minilm")
         await traffic.change(lanes, shares, Why.SET, after=await traffic.current(lanes))
@@ -114,7 +114,7 @@ async def test_a_name_whose_first_request_died_is_run_by_the_version_it_was_give
 ) -> None:
     body = json.dumps(embed("a")).encode()
     first = PredictionId.new("minilm@v2")
-    redis = connect(private_server.url, timeout_s=2)
+    redis = connect(private_server.url, timeout_s=TIMEOUT_S)
     claims = Claims(redis, keys)
     await claims.claim("key:mine", first, fingerprint("/v1/predictions", body), ttl_ms=60_000)
     await redis.aclose()
@@ -130,7 +130,7 @@ async def test_a_name_whose_first_request_died_is_run_by_the_version_it_was_give
 async def test_a_shadow_that_nobody_works_for_costs_clients_nothing_and_is_bounded(
     gateway: Gateway, private_server: Server, keys: Keys
 ) -> None:
-    redis = connect(private_server.url, timeout_s=2)
+    redis = connect(private_server.url, timeout_s=TIMEOUT_S)
     books, lanes = Shadows(redis), keys.of("minilm@mute")
     async with (
         answering(private_server.url, keys, "minilm"),
@@ -155,7 +155,7 @@ async def test_a_model_without_versions_asks_redis_for_no_shares(
     private_server: Server, settings: Settings
 ) -> None:
     alone = Catalog({"minilm": msgspec.structs.replace(MODEL, versions={})})
-    client_ = connect(private_server.url, timeout_s=2)
+    client_ = connect(private_server.url, timeout_s=TIMEOUT_S)
     redis: Commands = client_
     calls: dict[Catalog, set[str]] = {}
     for catalog in (alone, CATALOG):
