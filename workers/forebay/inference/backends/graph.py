@@ -41,7 +41,7 @@ class InSession:
 
     def __init__(self, path: Path, *, threads: int, providers: Providers) -> None:
         self._open = functools.partial(open_session, path, threads=threads, providers=providers)
-        self._session = self._open()
+        self._session: Any = self._open()
 
     @contextmanager
     def traced(self, path: Path) -> Generator[None]:
