@@ -11,7 +11,7 @@ from tests.chaos.scene import beside, scene
 LIFE_S = 3.0
 """How long the two are left alone once they are at work, at most."""
 
-LATE_S = 30.0
+LATE_S = 120.0
 """By then some life of the background was long enough for a sweep."""
 
 
