@@ -23,6 +23,9 @@ async def killed(short: bool) -> Outcome:
         gateway = await stage.gateway()
         load = Load([gateway.http], waiting_every=0)
         background, beat = stage.background()
+        # Or all might expire in their first life, once that begins.
+        await stage.at_work(background)
+        await stage.at_work(beat)
         kills = 0
 
         async def kill() -> None:
