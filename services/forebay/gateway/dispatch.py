@@ -46,6 +46,7 @@ from forebay.gateway.work import work_of
 from forebay.lanes.cancel import Canceler
 from forebay.lanes.events import Events
 from forebay.lanes.lane import LaneWriter, Submission
+from forebay.lanes.readers import Readers
 from forebay.lanes.records import Records, combined_timing
 from forebay.lanes.replies import Inbox
 from forebay.runtime.clock import Clock
@@ -62,6 +63,7 @@ class Dispatch:
         inbox: the way out.
         records: predictions as they were stored.
         events: what they have generated so far.
+        readers: of streams that end with them.
         canceler: ends those that nobody wants any more.
         repeats: leads requests that come again to the first one's prediction.
         reads: how to ask Redis outside the hot path.
@@ -80,6 +82,7 @@ class Dispatch:
         inbox: Inbox,
         records: Records,
         events: Events,
+        readers: Readers,
         canceler: Canceler,
         repeats: Repeats,
         reads: Reads,
@@ -99,7 +102,9 @@ class Dispatch:
         self._reads = reads
         self._clock = clock
         self._shadows = shadows
-        self._streams = Streams(self._waits, events, canceler, reads, self._outputs)
+        self._streams = Streams(
+            self._waits, events, canceler, reads, readers, self._outputs, repository.why_idle
+        )
         self._caching = caching
         self._repository = repository
         self._kept_ms = int(settings.result_retention_s * 1000)
@@ -312,6 +317,7 @@ class Dispatch:
                 identity,
                 b"" if recalled is None else recalled.packed,
                 grace_ms,
+                cancel_at_ms=now_ms + int(cancel_after_s * 1000) if cancel_after_s else 0,
             )
             if recalled is not None and recalled.reply is not None:
                 await self._writer.enqueue(submission)

@@ -12,6 +12,7 @@ from typing import Final
 
 from redis.exceptions import RedisError
 
+from forebay.contract.errors import Canceled
 from forebay.contract.generation import Chunk
 from forebay.inference.assembly import Assembly
 from forebay.inference.generation.growing import Growing
@@ -115,6 +116,8 @@ class Speaker:
                 match outcome:
                     case TellOutcome.TOLD:
                         self._end_finished(assembly)
+                    case TellOutcome.UNREAD:
+                        self._end_unread(assembly)
                     case TellOutcome.STALE:
                         lose({lease})
                     case TellOutcome.ENDED | TellOutcome.GONE:
@@ -153,6 +156,12 @@ class Speaker:
     def _all_finished(self, assembly: Assembly) -> bool:
         speech = self._speeches.get(assembly)
         return speech is not None and all(growing.finished for growing in speech.rows)
+
+    def _end_unread(self, assembly: Assembly) -> None:
+        """Its reader's gateway was lost, and nobody can come back for it."""
+        speech = self._speeches.get(assembly)
+        for growing in () if speech is None else speech.rows:
+            growing.end(Canceled("Nobody reads this stream any more."))
 
     def _end_finished(self, assembly: Assembly) -> None:
         speech = self._speeches.get(assembly)
