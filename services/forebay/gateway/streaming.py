@@ -238,7 +238,7 @@ class Stream:
             error = raised(first.error)
             if isinstance(error, DeadlineExceeded) and not self.begun:
                 why = await self._streams.why_idle(self.id.model)
-                error.message = f"{error.message} {why}".strip()
+                error = DeadlineExceeded(f"{error.message} {why}".strip())
             raise error
         timing = first.timing if len(replies) == 1 else combined_timing(replies)
         outputs = await self._streams.outputs(replies)

@@ -12,7 +12,6 @@ from typing import Final
 
 from redis.exceptions import RedisError
 
-from forebay.contract.errors import Canceled
 from forebay.contract.generation import Chunk
 from forebay.inference.assembly import Assembly
 from forebay.inference.generation.growing import Growing
@@ -97,12 +96,13 @@ class Speaker:
         """Texts have grown."""
         self._news.set()
 
-    async def run(self, *, lose: Leave, drop: Leave) -> None:
+    async def run(self, *, lose: Leave, drop: Leave, stop: Callable[[Assembly], None]) -> None:
         """Tell until cancelled.
 
         Args:
             lose: called with leases that are no longer this worker's.
             drop: called with leases whose prediction has ended.
+            stop: called with deliveries whose reader is gone, and whom nobody can come back for.
         """
         while True:
             await self._news.wait()
@@ -117,7 +117,7 @@ class Speaker:
                     case TellOutcome.TOLD:
                         self._end_finished(assembly)
                     case TellOutcome.UNREAD:
-                        self._end_unread(assembly)
+                        stop(assembly)
                     case TellOutcome.STALE:
                         lose({lease})
                     case TellOutcome.ENDED | TellOutcome.GONE:
@@ -156,12 +156,6 @@ class Speaker:
     def _all_finished(self, assembly: Assembly) -> bool:
         speech = self._speeches.get(assembly)
         return speech is not None and all(growing.finished for growing in speech.rows)
-
-    def _end_unread(self, assembly: Assembly) -> None:
-        """Its reader's gateway was lost, and nobody can come back for it."""
-        speech = self._speeches.get(assembly)
-        for growing in () if speech is None else speech.rows:
-            growing.end(Canceled("Nobody reads this stream any more."))
 
     def _end_finished(self, assembly: Assembly) -> None:
         speech = self._speeches.get(assembly)
