@@ -91,8 +91,8 @@ class Readers:
             try:
                 await client.read(gateway.port, most=self._cut())
             except CutOff as error:
-                self.setbacks[str(error)[:60]] += 1
-                if str(error) == "the client cut it":
+                self.setbacks[f"connections {error}"] += 1
+                if error.own:
                     continue
             except Refused as error:
                 self.setbacks[f"answers {error.status}"] += 1
@@ -100,7 +100,7 @@ class Readers:
                     one.error = str(error)
             except Failed as error:
                 self.setbacks[f"events that say {error.kind!r}"] += 1
-                if await self._has_ended(one, client):
+                if await self._has_failed(one, client):
                     one.error = str(error)
             if not client.done:
                 await asyncio.sleep(RETRY_S)
@@ -115,13 +115,13 @@ class Readers:
         one.prediction = str(msgspec.json.decode(answer)["id"])
         return Reading(one.prediction)
 
-    async def _has_ended(self, one: Wanted, client: Client) -> bool:
+    async def _has_failed(self, one: Wanted, client: Client) -> bool:
         """Whether an error is the prediction's, and not that of the gateway which told it."""
         id_ = one.prediction or client.prediction
         if not id_:
             return False
         told = msgspec.json.decode(await self._ask("GET", f"/v1/predictions/{id_}"))
-        return told.get("completed_at") is not None
+        return told["status"] in ("failed", "canceled")
 
     async def output(self, one: Wanted) -> str | None:
         """A text as the job API shows it."""

@@ -185,7 +185,9 @@ class Scene:
         grace_s = self.settings.drain_s + 5
         code = await asyncio.to_thread(program.wait, grace_s)
         outcome.promise(
-            code == 0, f"{program.name} ended with {code} within {grace_s:g} s of SIGTERM"
+            code == 0,
+            f"{program.name} ended with {code} within {grace_s:g} s of SIGTERM: "
+            f"{program.said[-500:]}",
         )
 
     async def close(self) -> None:

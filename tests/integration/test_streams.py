@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import random
+import threading
 from collections.abc import AsyncIterator, Sequence
 
 import msgspec
@@ -21,6 +22,7 @@ from forebay.contract.prediction import PredictionId
 from forebay.contract.rows import ChatRow, Generated, Options, Row, TextRow
 from forebay.gateway.streaming import MAX_BUFFER, Stream
 from forebay.inference.generation.echo import EchoGenerator
+from forebay.inference.generation.thread import NAME
 from forebay.lanes import replies
 from forebay.lanes.depth import depth
 from forebay.lanes.keys import Keys
@@ -479,6 +481,18 @@ async def test_a_draining_worker_finishes_its_streams(
         one.stages.drain()
         await read(stream)
     assert stream.outcome is not None
+
+
+async def test_a_worker_that_ends_in_the_midst_of_a_step_waits_for_it(
+    gateway: Gateway, redis_url: str, keys: Keys
+) -> None:
+    model = EchoGenerator(GenerationTable(tokens_per_s=2))
+    async with generating(redis_url, keys, model) as worker:
+        stream = await opened(gateway)
+        await anext(stream)
+        await worker.die()
+        assert NAME not in [thread.name for thread in threading.enumerate()]
+        stream.close()
 
 
 async def test_a_stream_takes_no_part_in_joining_and_sampled_requests_neither(

@@ -79,7 +79,8 @@ class Generation:
             async with kept_going("speaker", run):
                 yield
         finally:
-            self._thread.stop()
+            # Waited for, off the event loop: the interpreter aborts if it ends within a step.
+            await asyncio.to_thread(self._thread.close)
 
     def longer_than(self, seconds: float) -> list[str]:
         """The engine's thread, if a step has taken longer than this."""
