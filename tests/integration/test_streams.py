@@ -251,7 +251,7 @@ async def test_a_text_that_has_begun_survives_an_absence_of_redis_and_others_are
             await waits
         # What is missing can't be read now, and is no reason to give up.
         stream.missed()
-        await eventually(lambda: dispatch._reads._link.down_s > OUTAGE_GRACE_S, within_s=20)
+        await eventually(lambda: dispatch._reads._link.down_s > OUTAGE_GRACE_S)
         private_server.resume()
         chunks = [first, *await reading]
     assert text_of(chunks) == PROMPT
@@ -349,7 +349,7 @@ async def test_a_stream_ends_when_its_client_has_said_that_it_shall(
         async def swept() -> bool:
             return await expire_overdue(redis, keys.of(MODEL)) == 1
 
-        await eventually(swept, what="its time is over", within_s=20)
+        await eventually(swept, what="its time is over")
         with pytest.raises(DeadlineExceeded):
             await read(stream)
         await eventually(lambda: not model.engine.busy, what="the slot is free")

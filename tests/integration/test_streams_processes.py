@@ -70,7 +70,7 @@ async def until_ready(client: httpx.AsyncClient, port: int) -> None:
             return answer.status_code == 200
         return False
 
-    await eventually(is_ready, what="the other gateway is ready", within_s=30)
+    await eventually(is_ready, what="the other gateway is ready")
 
 
 class Reader:
@@ -205,7 +205,7 @@ async def test_what_a_killed_gateway_streamed_for_who_has_no_key_is_canceled(
     kept = Client(Chat("mine", body))
     readers = [Client(Chat("", endless)), Client(Chat("", endless)), kept]
     reading = [asyncio.create_task(one.read(leased)) for one in readers]
-    await eventually(lambda: all(one.text for one in readers), what="texts grow", within_s=20)
+    await eventually(lambda: all(one.text for one in readers), what="texts grow")
     processes.end(gateway, kill=True)
     for task in reading:
         with pytest.raises((CutOff, Failed)):
@@ -216,7 +216,7 @@ async def test_what_a_killed_gateway_streamed_for_who_has_no_key_is_canceled(
     async def canceled() -> bool:
         return (await counters(redis, keys)).get("canceled", 0) == 2
 
-    await eventually(canceled, what="nobody's texts are canceled", within_s=20)
+    await eventually(canceled, what="nobody's texts are canceled")
     await redis.aclose()
     await kept.read(processes.port)
     assert kept.text == PROMPT

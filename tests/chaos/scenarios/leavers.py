@@ -12,6 +12,9 @@ from tests.chaos.scene import Catalog, Scene, scene
 from tests.fixtures.cutting import Chat, Client, CutOff, Failed
 from tests.fixtures.waiting import eventually
 
+LEASE_S = 5.0
+"""Of readers: what a killed gateway had is freed that much later."""
+
 PARROT = Catalog(
     "parrot",
     """
@@ -30,7 +33,7 @@ async def gone(short: bool) -> Outcome:
     """Read slowly, leave all at once, and lose a gateway, beside readers who just read."""
     leaving, words, watch_s = (40, 60, 1.0) if short else (200, 150, 5.0)
     outcome = Outcome()
-    async with scene(catalog=PARROT, lease_s=3) as stage:
+    async with scene(catalog=PARROT, lease_s=LEASE_S) as stage:
         first, second = [await stage.gateway() for _ in range(2)]
         await stage.worker()
         neighbours = [Paced(number, words) for number in range(4)]
@@ -77,7 +80,8 @@ async def gone(short: bool) -> Outcome:
         outcome.notes += [
             f"between two words of those who stayed: {_told(alone)} alone, "
             f"{_told(beside_them)} beside the others (100 ms asked for)",
-            f"the killed gateway's texts had all ended after {freed_s:.1f} s (a lease is 3 s)",
+            f"the killed gateway's texts had all ended after {freed_s:.1f} s, of a lease of "
+            f"{LEASE_S:g} s",
         ]
     return outcome
 
