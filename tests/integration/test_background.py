@@ -347,6 +347,8 @@ BEATS = """
 import os, sys
 from pathlib import Path
 
+import kombu.transport.redis  # else each child would import it anew
+
 from forebay.background.processes import run_beat
 from forebay.runtime import catalog, settings
 from forebay.runtime.telemetry import setup_logging
@@ -370,7 +372,7 @@ print(*(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids), flush
 def test_a_clock_that_is_told_to_end_in_the_midst_of_a_send_ends_in_good_order(
     tmp_path: Path, redis_url: str, key_prefix: str
 ) -> None:
-    background = Background(tmp_path, redis_url, key_prefix)
+    background = Background(tmp_path, redis_url, key_prefix, redis_timeout_s=2.0)
     log, chance = tmp_path / "beats.log", random.Random(4)
     with log.open("wb") as out:
         process = subprocess.Popen(
@@ -389,9 +391,13 @@ def test_a_clock_that_is_told_to_end_in_the_midst_of_a_send_ends_in_good_order(
             eventually_sync(
                 lambda: log.read_text().count(" scheduling ") == len(pids), what="all of them work"
             )
-        finally:
             for pid in pids:
                 time.sleep(chance.uniform(0, 0.1))
                 os.kill(pid, signal.SIGTERM)
+            process.wait(PATIENCE_S)
+        finally:
+            if process.poll() is None:
+                for pid in pids:
+                    os.kill(pid, signal.SIGKILL)
         assert process.stdout.readline().split() == ["0"] * len(pids), log.read_text()
     assert "Traceback" not in log.read_text()
