@@ -206,9 +206,8 @@ async def test_a_text_is_read_while_it_grows_at_every_gateway(
                 return "".join([chunk.text async for chunk in of])
 
         await dispatch._streams._readers.renew()
-        assert (
-            await asyncio.gather(rest(stream), rest(again)) == [prompt.removeprefix(first.text)] * 2
-        )
+        texts = list(await asyncio.gather(rest(stream), rest(again)))
+        assert texts == [prompt.removeprefix(first.text)] * 2
         assert stream.outcome is not None
         assert again.outcome == stream.outcome
 

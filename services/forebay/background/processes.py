@@ -95,6 +95,8 @@ def run_beat(settings: Settings, catalog: Catalog) -> None:
     _end_on(signal.SIGTERM, signal.SIGINT)
     _leave_logging_alone()
     app: Celery = create_celery(settings, catalog)
+    # It tells what breaks with a traceback; what the end breaks is told below, in a line.
+    logging.getLogger("celery.beat").addFilter(lambda _: not _told_to_end.is_set())
     log.info("scheduling %s", ", ".join(sorted(app.conf.beat_schedule)))
     try:
         Beat(app=app, scheduler=f"{__name__}:Clock", quiet=True, socket_timeout=0).run()
