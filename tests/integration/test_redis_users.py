@@ -26,6 +26,7 @@ steps = ["echo", "echo"]
 """
 
 RUN_BY = {
+    "attend": [GATEWAY],
     "beat": [WORKER, PIPELINE],
     "copied": [GATEWAY, BACKGROUND],
     "enqueue": [GATEWAY, PIPELINE],
