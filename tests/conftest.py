@@ -13,6 +13,7 @@ pytest_plugins = [
     "tests.fixtures.shapes",
     "tests.fixtures.artifacts",
     "tests.fixtures.stack",
+    "tests.fixtures.calling",
     "tests.fixtures.writing",
 ]
 
