@@ -13,8 +13,8 @@ pytest_plugins = [
     "tests.fixtures.shapes",
     "tests.fixtures.artifacts",
     "tests.fixtures.stack",
-    "tests.fixtures.calling",
     "tests.fixtures.writing",
+    "tests.fixtures.calling",
 ]
 
 settings.register_profile("quick", max_examples=100, deadline=None, print_blob=True)
