@@ -291,6 +291,9 @@ def test_a_schema_that_is_made_to_be_expensive_is_refused_or_costs_its_text_alon
         if guide.fault is not None:
             assert isinstance(guide.fault, InvalidInput)
             assert np.isnan(logits).all()
+            guide.add(0)
+            guide.apply(logits)
+            assert isinstance(guide.fault, InvalidInput), "once it is at fault it stays so"
             return
         guide.add(int(np.flatnonzero(np.isfinite(logits))[-1]))
         logits[:] = 0
@@ -303,11 +306,12 @@ def test_what_was_compiled_is_remembered_and_only_so_much_of_it(
     made = of()
     compiled: list[str] = []
     compile_ = made._compile
-    monkeypatch.setattr(
-        made,
-        "_compile",
-        lambda grammar, param: (compiled.append(param), compile_(grammar, param))[1],
-    )
+
+    def counted(grammar: str, param: str) -> Any:
+        compiled.append(grammar)
+        return compile_(grammar, param)
+
+    monkeypatch.setattr(made, "_compile", counted)
     for value in (1, 1, 2, 1, 3, 1, 2):
         assert made.held(schema({"const": value}), None) is not None
     assert len(compiled) == 4

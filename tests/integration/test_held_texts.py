@@ -193,7 +193,7 @@ def test_several_calls_may_be_made_at_once(caller: Caller, template: str) -> Non
 
 def test_a_model_that_may_call_tools_says_something_or_calls_one(caller: Caller) -> None:
     generator = caller.generator("mistral")
-    marker = caller.tiny.tokenizer.token_to_id("[TOOL_CALLS]")
+    marker: Any = caller.tiny.tokenizer.token_to_id("[TOOL_CALLS]")
     said = Sampling(temperature=0, max_tokens=20, logit_bias=((marker, -100.0),))
     text = written(generator, said, chat(TIDE))
     assert text.text

@@ -136,7 +136,7 @@ def test_remarks_are_let_pass_and_properties_may_have_any_name() -> None:
 
 def test_a_schema_has_an_end() -> None:
     assert "65,536" in refusal(lambda: checked({"enum": ["x" * 70_000]}, param="s"))[1]
-    many = {"properties": {str(number): {} for number in range(MAX_SCHEMAS)}}
+    many: dict[str, Any] = {"properties": {str(number): {} for number in range(MAX_SCHEMAS)}}
     assert "1,000 schemas" in refusal(lambda: checked(many, param="s"))[1]
     deep: dict[str, Any] = {}
     for _ in range(200):

@@ -52,6 +52,7 @@ class ChatMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         tool_calls: of tools, in a message of the assistant's.
         tool_call_id: the call that a message of a tool answers.
         function_call: refused, and so are refusals and sound.
+        parsed: not looked at; OpenAI's client sends it back from what it has parsed.
     """
 
     role: str
@@ -62,6 +63,7 @@ class ChatMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tool_call_id: str | None = None
     function_call: Any = None
     audio: Any = None
+    parsed: Any = None
 
 
 def chat_of(

@@ -32,8 +32,8 @@ class Guide:
 
         After a `fault` all are no numbers.
         """
-        if not self._matcher.is_error():
-            allowed = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
+        # In error it gives a mask as well, of nothing.
+        allowed = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
         if self._matcher.is_error():
             self.fault = InvalidInput(
                 "The format is too much work to hold this text to "
