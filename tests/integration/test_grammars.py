@@ -10,10 +10,15 @@ import pytest
 
 from forebay.contract.errors import InvalidInput
 from forebay.contract.formats import Format, FormatKind
+from forebay.contract.generation import Message, Sampling
+from forebay.contract.rows import ChatRow, TextRow
 from forebay.contract.tools import Tool, ToolForm, Tools
+from forebay.inference.backends.base import PreparedRow
 from forebay.inference.generation.grammar import grammars
 from forebay.inference.generation.grammar.grammars import Grammars, Held
+from forebay.inference.generation.prompts import Prompts
 from forebay.inference.generation.vocabulary import Vocabulary
+from forebay.inference.tasks.chat import ChatTemplate
 from tests.fixtures.decoders import tokenizer_of_bytes
 
 END = 2
@@ -324,3 +329,16 @@ def test_a_model_without_tools_or_an_end_says_so() -> None:
     both = refused(Format(FormatKind.OBJECT), Tools((TIDE,)), form=plain)
     assert both.param == "response_format"
     assert of(plain).held(Format(FormatKind.OBJECT), Tools((TIDE,), required=True)) is not None
+
+
+def test_what_holds_texts_to_nothing_refuses_forms_and_tools() -> None:
+    prompts = Prompts(TOKENIZER, ChatTemplate("x"), None, vocabulary=SIZE, context=99)
+    chat = ChatRow((Message("user", "a"),), Tools((TIDE,)))
+    for row, sampling, param in (
+        (TextRow("a"), Sampling(format=Format(FormatKind.OBJECT)), "response_format"),
+        (chat, Sampling(), "tools"),
+    ):
+        refusal = prompts.prepare(row, 0, sampling)
+        assert isinstance(refusal, InvalidInput)
+        assert refusal.param == param
+    assert isinstance(prompts.prepare(TextRow("a"), 0, Sampling()), PreparedRow)

@@ -4,10 +4,12 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from forebay.contract.errors import InvalidInput, TooLong
+from forebay.contract.formats import Format
 from forebay.contract.generation import Sampling
 from forebay.contract.rows import ChatRow, Row, TextRow, TokensRow
+from forebay.contract.tools import Tools
 from forebay.inference.backends.base import PreparedRow
-from forebay.inference.generation.grammar.grammars import Grammars
+from forebay.inference.generation.grammar.grammars import Grammars, Held
 from forebay.inference.tasks.chat import ChatTemplate
 
 CHARACTERS_A_TOKEN = 64
@@ -20,7 +22,7 @@ class Prompts:
     Args:
         tokenizer: the artifact's, with truncation and padding off.
         template: renders chats; None where the model has none.
-        grammars: what texts can be held to.
+        grammars: what texts can be held to; None where what runs the model holds them to nothing.
         vocabulary: how many tokens there are.
         context: most tokens of a prompt and its text together.
     """
@@ -29,7 +31,7 @@ class Prompts:
         self,
         tokenizer: Tokenizer,
         template: ChatTemplate | None,
-        grammars: Grammars,
+        grammars: Grammars | None,
         *,
         vocabulary: int,
         context: int,
@@ -80,10 +82,21 @@ class Prompts:
             )
         try:
             tools = row.tools if isinstance(row, ChatRow) else None
-            held = self._grammars.held(sampling.format, tools)
+            held = self._held(sampling.format, tools)
         except InvalidInput as refusal:
             return InvalidInput(refusal.message, row=index, param=refusal.param)
         return PreparedRow(len(ids), np.asarray(ids, np.int64), held)
+
+    def _held(self, format_: Format | None, tools: Tools | None) -> Held | None:
+        if self._grammars is not None:
+            return self._grammars.held(format_, tools)
+        if format_ is not None:
+            raise InvalidInput(
+                "This model's backend holds texts to no form: leave response_format out, and check "
+                "what comes.",
+                param="response_format",
+            )
+        return None
 
     def _chat(self, row: ChatRow, index: int) -> list[int] | InvalidInput:
         if self._template is None:
@@ -91,10 +104,11 @@ class Prompts:
                 "This model has no chat template: send it a text to go on with, as a completion.",
                 row=index,
             )
-        if self._grammars.form is None and (row.tools or _of_tools(row)):
+        form = None if self._grammars is None else self._grammars.form
+        if form is None and (row.tools or _of_tools(row)):
             return InvalidInput(
-                "This model's chat template has no form for tools: leave them and their messages "
-                "out, or ask a model that was made for them.",
+                "This model has no form for tools, or can't be held to it: leave them and their "
+                "messages out, or ask a model that was made for them.",
                 row=index,
                 param="tools" if row.tools else "messages",
             )
