@@ -13,7 +13,7 @@ import pytest
 from tests.fixtures.catalogs import SHIPPED
 from tests.fixtures.stack import ROOT, Stack, running_stack
 from tests.fixtures.waiting import PATIENCE_S, eventually
-from tests.integration.test_readme import BLOCK, here, run
+from tests.integration.test_readme import BLOCK, WRITES, blocks, here, run
 
 pytestmark = pytest.mark.slow
 
@@ -87,6 +87,12 @@ async def test_the_page_has_an_answer_in_the_form_that_it_asks_for(writing: Stac
     (block,) = (body for kind, body in BLOCK.findall(page) if kind == "python" and "City" in body)
     printed = await asyncio.to_thread(run, [sys.executable, "-c", here(block, writing)], writing)
     assert re.fullmatch(r"name='.*' country='.*' founded=\d+\n", printed)
+
+
+def test_the_chat_in_the_readme_runs(writing: Stack) -> None:
+    (block,) = (block for block in blocks("python") if WRITES in block)
+    assert "Paris" in run([sys.executable, "-c", here(block, writing)], writing)
+    assert not [block for block in blocks("sh") if WRITES in block]
 
 
 async def test_chats_go_on_where_their_worker_was_killed(
