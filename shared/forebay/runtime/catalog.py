@@ -12,7 +12,6 @@ from msgspec import Meta
 
 from forebay.contract.errors import ConfigurationError, NotFound
 from forebay.contract.model import (
-    DEFAULTS,
     NAME_PATTERN,
     NOT_IN_A_FILE,
     ModelSpec,
@@ -226,8 +225,8 @@ def _spec(path: Path, text: str, name: str, table: Any, *, where: Field | None =
             raise _wrong(path, text, (*where, own), _no_such(ModelSpec))
     try:
         spec = msgspec.convert(table, ModelSpec)
-        if spec.task in DEFAULTS and "precision" not in table:
-            spec = msgspec.structs.replace(spec, precision=DEFAULTS[spec.task])
+        if "precision" not in table:
+            spec = msgspec.structs.replace(spec, precision=spec.default_precision)
         spec = checked(spec, name)
     except msgspec.ValidationError as error:
         field, what = _explain(error, ModelSpec, table)
