@@ -58,7 +58,7 @@ class TorchDecoder:
         self.vocabulary = int(body.get_output_embeddings().weight.shape[0])
         self._device: torch.device = body.device
         self._body: Any = body
-        with torch.inference_mode():
+        with torch.no_grad():
             layers = layers_of(self._tried())
             self.pool = SlotCache(layers, slots=slots, capacity=capacity)
         self._dtype = cast("torch.dtype", self.pool.layers[0].keys.dtype)
@@ -105,7 +105,7 @@ class TorchDecoder:
         padded = np.zeros((1, self.chunk), np.int64)
         padded[0, :count] = ids
         places = np.minimum(filled + np.arange(self.chunk), self.pool.capacity - 1)
-        with torch.inference_mode():
+        with torch.no_grad():
             self.pool.begin(slot, filled, count)
             kept = torch.arange(count, device=self._device)
             where = torch.zeros_like(kept), kept, filled + kept
@@ -133,7 +133,7 @@ class TorchDecoder:
         ids, places = np.zeros((slots, 1), np.int64), np.zeros((slots, 1), np.int64)
         ids[first:end, 0], places[first:end, 0] = tokens, filled
         rows = np.flatnonzero(places[:, 0])
-        with torch.inference_mode():
+        with torch.no_grad():
             for slot in rows.tolist():
                 self.pool.begin(slot, int(places[slot, 0]), 1)
             kept = torch.from_numpy(rows).to(self._device)
