@@ -12,6 +12,7 @@ from forebay.contract.model import GGUF_FILE, ModelSpec
 
 FAMILIES = {
     "Gemma2ForCausalLM": "Gemma 2",
+    "Gemma3ForCausalLM": "Gemma 3",
     "GemmaForCausalLM": "Gemma",
     "LlamaForCausalLM": "Llama",
     "MistralForCausalLM": "Mistral",
