@@ -22,7 +22,7 @@ from forebay.contract.errors import ArtifactError, BackendFailed
 from forebay.contract.model import Precision
 from forebay.networks import per_token
 from forebay.networks.network import CONFIG_FILE, DTYPES, WEIGHTS_FILE, uninitialized
-from forebay.networks.slots import SlotCache, layers_of
+from forebay.networks.slots import SlotCache, check_layers, layers_of
 
 Ids = npt.NDArray[np.int64]
 Logits = npt.NDArray[np.float32]
@@ -205,8 +205,8 @@ class TorchDecoder:
 
     def _tried(self) -> DynamicCache:
         """What the model keeps of a few tokens."""
+        check_layers(self._body.config)
         cache = DynamicCache(config=self._body.config)
-        layers_of(cache)
         ids = torch.zeros((1, _TRIED), dtype=torch.int64, device=self._device)
         self._body(input_ids=ids, past_key_values=cache, use_cache=True)
         return cache

@@ -12,7 +12,13 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 import torch
-from transformers.cache_utils import Cache, CacheLayerMixin, DynamicLayer, DynamicSlidingWindowLayer
+from transformers.cache_utils import (
+    Cache,
+    CacheLayerMixin,
+    DynamicCache,
+    DynamicLayer,
+    DynamicSlidingWindowLayer,
+)
 
 from forebay.contract.errors import ArtifactError
 
@@ -175,6 +181,15 @@ class SlotCache:
         if of_other:
             self.copy(other, one, start=0, end=of_other)
         self.put(other, kept)
+
+
+def check_layers(config: Any) -> None:
+    """Make sure that a model can share slots, by its configuration.
+
+    Raises:
+        ArtifactError: its layers keep more than keys and values.
+    """
+    layers_of(DynamicCache(config=config))
 
 
 def layers_of(cache: Cache) -> list[CacheLayerMixin]:

@@ -25,6 +25,7 @@ from forebay.contract.model import ModelSpec
 from forebay.contract.network import Network
 from forebay.networks.decoder import AUTO_CLASS, PART, TorchDecoder, open_decoder
 from forebay.networks.network import save
+from forebay.networks.slots import check_layers
 from forebay.runtime import processor
 
 _WRITTEN = 64
@@ -113,6 +114,7 @@ def _measured(
     spec: ModelSpec, plain: Path, sha256: str, folder: Path, spoken: Words, progress: Progress
 ) -> Draft:
     body = open_decoder(folder, precision=spec.precision)
+    check_layers(body.config)
     context = _context(body, plain)
     given = measure.prompts(spoken.tokenizer)
     capacity = max(measure.WINDOW, *(len(one) + _WRITTEN for one in given))
