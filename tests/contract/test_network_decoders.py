@@ -33,7 +33,7 @@ OTHERS: dict[str, tuple[str, str, dict[str, Any]]] = {
 """Families that have no graph here."""
 
 OF_EXPERTS = "mixtral"
-"""An expert is given the rows that chose it: their number is the company's, and so the last bits."""
+"""An expert is given the rows that chose it: their number varies, and so do the last bits."""
 
 
 @pytest.fixture(autouse=True)

@@ -131,7 +131,7 @@ def test_the_tables_that_the_page_shows_are_taken(tmp_path: Path) -> None:
     page = Path("docs/text-models.md").read_text("utf-8")
     tables = re.findall(r"^```toml\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
     path = tmp_path / "models.toml"
-    found = []
+    found: list[ModelSpec] = []
     for table in tables:
         path.write_text(table)
         found += catalog.read(path).models.values()

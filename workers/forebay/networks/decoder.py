@@ -237,7 +237,7 @@ def open_decoder(folder: Path, *, precision: Precision, device: str = "cpu") -> 
             per_token.quantize(body.base_model, load=True)
         weights = load_file(folder / WEIGHTS_FILE, device=device)
         body.load_state_dict(weights, strict=True, assign=True)
-        # A file has no two names for the same numbers, and a model may.
+        # The file has a copy for each name that the model has for the same numbers.
         body.tie_weights()
     except _UNREADABLE as error:
         raise ArtifactError(

@@ -14,7 +14,8 @@ from forebay.contract.rows import DEFAULT_OPTIONS, Options, Row
 from forebay.contract.vllm import VllmOptions
 from forebay.inference.backends.base import PreparedRow
 from forebay.inference.generation.model import context_of, decoder_of, read_words, warm_up
-from forebay.inference.generation.vllm_engine import Served, VllmEngine
+from forebay.inference.generation.served import Served
+from forebay.inference.generation.vllm_engine import VllmEngine
 
 # Before it is imported: it reads these then. Nothing is told to anybody.
 for _name, _value in (("VLLM_NO_USAGE_STATS", "1"), ("VLLM_LOGGING_LEVEL", "WARNING")):

@@ -1,12 +1,11 @@
 """vLLM behind the protocol of engines: it schedules, computes and samples; texts are made here.
 
 vLLM's own loop is stepped by the thread that steps any engine: `LLMEngine` is the synchronous twin
-of `AsyncLLM`, with the same core, in a process of its own (decision 0046). What it is asked, and
-what of its outputs is read, are the protocols below.
+of `AsyncLLM`, with the same core, in a process of its own (decision 0046).
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from forebay.contract.errors import BackendFailed, ForebayError, Interrupted
 from forebay.contract.generation import Sampling
 from forebay.inference.generation.protocol import Delta, Wanted
 from forebay.inference.generation.sampling import GREEDY_BELOW, Chosen
+from forebay.inference.generation.served import Output, Probability, Served
 from forebay.inference.generation.vocabulary import Vocabulary
 from forebay.inference.generation.writer import Writer
 
@@ -23,84 +23,6 @@ LATER: Final = 1
 
 _STEP_OF_SEEDS: Final = 0x9E37_79B9_7F4A_7C15
 _SEEDS: Final = 1 << 63
-
-
-class Probability(Protocol):
-    """One of vLLM's logprobs."""
-
-    @property
-    def logprob(self) -> float:
-        """Natural logarithm."""
-        ...
-
-
-class Piece(Protocol):
-    """What a step added to a request."""
-
-    @property
-    def token_ids(self) -> Sequence[int]:
-        """Those that are new."""
-        ...
-
-    @property
-    def logprobs(self) -> Sequence[Mapping[int, Probability]] | None:
-        """Of each of them, by token id: its own and the most likely ones."""
-        ...
-
-
-class Output(Protocol):
-    """A request after a step."""
-
-    @property
-    def request_id(self) -> str:
-        """As it was added."""
-        ...
-
-    @property
-    def outputs(self) -> Sequence[Piece]:
-        """One, as one was asked for."""
-        ...
-
-    @property
-    def finished(self) -> bool:
-        """Whether nothing follows."""
-        ...
-
-    @property
-    def num_cached_tokens(self) -> int | None:
-        """How many of the prompt's were not computed again."""
-        ...
-
-
-class Core(Protocol):
-    """The process that computes."""
-
-    def shutdown(self) -> None:
-        """End it."""
-        ...
-
-
-class Served(Protocol):
-    """What is used of `vllm.LLMEngine`."""
-
-    @property
-    def engine_core(self) -> Core:
-        """The process that computes."""
-        ...
-
-    def add_request(
-        self, request_id: str, prompt: Any, params: Any, *, priority: int = 0
-    ) -> object:
-        """Take a request in."""
-        ...
-
-    def abort_request(self, request_ids: list[str]) -> None:
-        """Drop requests; those that are not there are no error."""
-        ...
-
-    def step(self) -> Sequence[Any]:
-        """Compute, and give `Output`s."""
-        ...
 
 
 class _Text:
