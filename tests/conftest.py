@@ -17,6 +17,7 @@ pytest_plugins = [
     "tests.fixtures.stack",
     "tests.fixtures.writing",
     "tests.fixtures.calling",
+    "tests.fixtures.engines",
 ]
 
 settings.register_profile("quick", max_examples=100, deadline=None, print_blob=True)

@@ -27,7 +27,7 @@ from forebay.contract.manifest import Decoder
 from forebay.inference.backends.base import PreparedRow
 from forebay.inference.backends.graph import MODEL_FILE
 from forebay.inference.generation.continuous import ContinuousEngine
-from forebay.inference.generation.model import PART
+from forebay.inference.generation.onnx import PART
 from forebay.inference.generation.pool import Pool
 from forebay.inference.generation.protocol import Wanted
 from forebay.inference.generation.session import DecoderSession, Ids

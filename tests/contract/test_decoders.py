@@ -57,7 +57,7 @@ def opened(folder: Path, precision: Precision = Precision.FP32) -> Runner:
     path = artifact_of(folder, precision) / MODEL_FILE
     config: dict[str, Any] = json.loads((folder / "config.json").read_text())
     decoder = graph.describe(path, config, words.read(folder))
-    assert decoder.layers == SIZES["num_hidden_layers"]
+    assert decoder.layers == config["num_hidden_layers"]
     assert decoder.kv_heads == SIZES["num_key_value_heads"]
     assert decoder.head_size == SIZES["head_dim"]
     assert decoder.context == (FORGOTTEN if folder.name in FORGETFUL else CONTEXT)

@@ -14,7 +14,8 @@ from forebay.contract.model import BackendName, ModelSpec, Precision
 from forebay.contract.rows import ChatRow, Options, Row, Task, TextRow, TokensRow, ValueRow
 from forebay.inference.backends.base import PreparedRow
 from forebay.inference.backends.providers import CUDA
-from forebay.inference.generation.model import OnnxGenerator
+from forebay.inference.generation.model import ArtifactGenerator
+from forebay.inference.generation.onnx import open_generator
 from forebay.inference.generation.protocol import Wanted
 from tests.fixtures.decoders import CONTEXT, SPECIAL
 from tests.fixtures.writing import GREEDY, Tiny, run
@@ -36,11 +37,11 @@ def manifest(tiny: Tiny) -> Manifest:
 
 
 @pytest.fixture(scope="module")
-def generator(tiny_llama: Tiny) -> OnnxGenerator:
-    return OnnxGenerator(tiny_llama.folder, manifest(tiny_llama), TABLE, threads=1)
+def generator(tiny_llama: Tiny) -> ArtifactGenerator:
+    return open_generator(tiny_llama.folder, manifest(tiny_llama), TABLE, threads=1)
 
 
-def refused(generator: OnnxGenerator, row: Row, **asked: object) -> InvalidInput:
+def refused(generator: ArtifactGenerator, row: Row, **asked: object) -> InvalidInput:
     options = Options(sampling=msgspec.convert(asked, Sampling) if asked else None)
     (_, refusal) = generator.prepare([TextRow("sound"), row], truncate=True, options=options)
     assert isinstance(refusal, InvalidInput)
@@ -49,7 +50,7 @@ def refused(generator: OnnxGenerator, row: Row, **asked: object) -> InvalidInput
 
 
 def test_a_text_and_a_chat_become_prompts_and_are_gone_on_from(
-    generator: OnnxGenerator, tiny_llama: Tiny
+    generator: ArtifactGenerator, tiny_llama: Tiny
 ) -> None:
     chat = ChatRow((Message("user", "the pool"),))
     rows: list[Row] = [TextRow("the pool"), chat, TokensRow((5, 6, 7))]
@@ -69,7 +70,7 @@ def test_a_text_and_a_chat_become_prompts_and_are_gone_on_from(
     assert {text.cached for text in texts.values()} == {0}, "nothing is found of the samples"
 
 
-def test_a_prompt_without_room_is_refused_with_its_lengths(generator: OnnxGenerator) -> None:
+def test_a_prompt_without_room_is_refused_with_its_lengths(generator: ArtifactGenerator) -> None:
     refusal = refused(generator, TokensRow((5,) * 120), m=9)
     assert isinstance(refusal, TooLong)
     assert "120 tokens" in refusal.message
@@ -78,7 +79,7 @@ def test_a_prompt_without_room_is_refused_with_its_lengths(generator: OnnxGenera
     assert isinstance(refused(generator, TextRow("x" * 100_000)), TooLong)
 
 
-def test_rows_that_are_no_prompts_are_refused(generator: OnnxGenerator) -> None:
+def test_rows_that_are_no_prompts_are_refused(generator: ArtifactGenerator) -> None:
     assert "empty" in refused(generator, TextRow("")).message
     assert "600000 is no token" in refused(generator, TokensRow((600_000,))).message
     assert "takes texts" in refused(generator, ValueRow(b"{}")).message
@@ -92,7 +93,7 @@ def test_rows_that_are_no_prompts_are_refused(generator: OnnxGenerator) -> None:
 def test_a_model_without_a_template_takes_texts_and_no_chats(tiny_llama: Tiny) -> None:
     plain = msgspec.structs.replace(tiny_llama.decoder, chat=False)
     told = msgspec.structs.replace(manifest(tiny_llama), decoder=plain)
-    generator = OnnxGenerator(tiny_llama.folder, told, TABLE, threads=1)
+    generator = open_generator(tiny_llama.folder, told, TABLE, threads=1)
     assert "no chat template" in refused(generator, ChatRow((Message("user", "a"),))).message
 
 
@@ -103,7 +104,7 @@ def test_what_an_artifact_or_a_table_can_not_be_is_said(tiny_llama: Tiny, tmp_pa
         decoder: object, table: GenerationTable = TABLE, folder: Path = tiny_llama.folder
     ) -> str:
         with pytest.raises((ArtifactError, ConfigurationError)) as raised:
-            OnnxGenerator(
+            open_generator(
                 folder,
                 msgspec.structs.replace(told, decoder=decoder),
                 table,
@@ -120,6 +121,6 @@ def test_what_an_artifact_or_a_table_can_not_be_is_said(tiny_llama: Tiny, tmp_pa
     assert "takes past_key_values.1.key" in error(fewer)
     assert "can't be loaded" in error(decoder, folder=tmp_path)
     with pytest.raises(ConfigurationError, match="CUDAExecutionProvider"):
-        OnnxGenerator(
+        open_generator(
             tiny_llama.folder, told, TABLE, threads=1, providers=((CUDA, {}), ("CPU", {}))
         )

@@ -130,8 +130,8 @@ def test_a_report_of_a_model_that_writes_text_says_how_good_fast_and_large_it_is
 
 def test_the_docs_have_a_model_that_writes_text(tmp_path: Path) -> None:
     page = (DOCS.parent / "text-models.md").read_text("utf-8")
-    (told,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
-    (tmp_path / "models.toml").write_text(told)
+    told = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "models.toml").write_text(told[0])
     spec = catalog.read(tmp_path / "models.toml").find("smollm2")
     assert spec.precision is Precision.INT4
     assert spec.generation == GenerationTable(slots=8, context=2_048)

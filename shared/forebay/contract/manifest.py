@@ -20,7 +20,7 @@ from forebay.contract.tools import ToolForm
 
 FORMAT_VERSION = 1
 
-_BYTES = {"FP32": 4, "FP16": 2}
+_BYTES = {"FP32": 4, "FP16": 2, "BF16": 2}
 
 
 class FileEntry(msgspec.Struct, frozen=True):
@@ -72,7 +72,7 @@ class Head(msgspec.Struct, frozen=True):
 
 
 class Decoder(msgspec.Struct, frozen=True):
-    """How a generating graph is run: ONNX Runtime GenAI's builder names its tensors.
+    """How what generates is run. Of a graph, ONNX Runtime GenAI's builder names the tensors.
 
     `input_ids` (rows, new), `attention_mask` (rows, longest), and for each layer
     `past_key_values.N.key|value` in and `present.N.key|value` out (rows, kv_heads, capacity,
@@ -82,7 +82,7 @@ class Decoder(msgspec.Struct, frozen=True):
         layers: of attention.
         kv_heads: heads of keys and values.
         head_size: numbers a head has for a token.
-        cache_type: of keys and values: `FP32` or `FP16`.
+        cache_type: of keys and values: `FP32`, `FP16` or `BF16`.
         context: most tokens of prompt and text together.
         vocabulary: number of logits.
         end_ids: tokens that end a text.
@@ -189,7 +189,7 @@ class Manifest(msgspec.Struct, frozen=True):
 
     @property
     def backend(self) -> BackendName:
-        """What executes it."""
+        """What executes it; what `torch` does of models that generate, `vllm` does too."""
         return BackendName.ONNX if self.network is None else BackendName.TORCH
 
     @property

@@ -16,6 +16,7 @@ from forebay.contract.replicas import Replicas
 from forebay.contract.rows import Task
 from forebay.contract.signature import CONVERTED, SignatureTable
 from forebay.contract.versions import VERSION_PATTERN, WHOLE, Version
+from forebay.contract.vllm import VllmOptions
 
 NOT_IN_A_FILE = frozenset({"name", "folder"})
 """Fields of a spec that its reader sets: a table can't."""
@@ -42,6 +43,7 @@ class BackendName(StrEnum):
     PYTHON = "python"
     ECHO = "echo"
     PIPELINE = "pipeline"
+    VLLM = "vllm"
 
 
 _NOT_WATCHED = frozenset({Task.ECHO, Task.PIPELINE, Task.GENERATION})
@@ -72,6 +74,7 @@ class Precision(StrEnum):
 PRECISIONS = {
     BackendName.ONNX: frozenset(Precision) - {Precision.BF16, Precision.INT4},
     BackendName.TORCH: frozenset({Precision.FP32, Precision.FP16, Precision.BF16, Precision.INT8}),
+    BackendName.VLLM: frozenset({Precision.FP32, Precision.FP16, Precision.BF16}),
 }
 """Precisions that a backend's artifacts come in."""
 
@@ -85,6 +88,10 @@ image classifier is to have 8 bits (decision 0034)."""
 
 DEFAULTS = {**dict.fromkeys(UNQUANTIZED, Precision.FP32), Task.GENERATION: Precision.INT4}
 """Precision of a task's models where nothing is said, if it is not `int8`."""
+
+OF_NETWORKS = frozenset({BackendName.TORCH, BackendName.VLLM})
+"""Backends that run weights as transformers saves them, and no graph. They generate in `bf16` where
+nothing is said."""
 
 
 class BatchLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -162,7 +169,8 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         steps: of a pipeline: the models whose lanes its rows go through, in order; with a class,
             those that it may call.
         precision: what a build aims at. If not given, `int8`; but `fp32` for images and tensors,
-            whose graphs are left as they are, and `int4` for generation.
+            whose graphs are left as they are, and for generation `int4`, or `bf16` where it is
+            not the onnx backend that generates.
         threads: threads of one forward pass; 0 takes all cores. A worker runs as many forward
             passes at once as the cores have room for, so 1 means one on each core: the most rows
             per second for a small model, and hardly slower for a single row.
@@ -189,6 +197,7 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         generation: how its texts grow, if it generates any.
         replicas: how many workers `forebay up` has for it.
         cache: what is kept of its outputs, to answer the same again.
+        vllm: how the vllm backend executes it.
         name: what the catalog calls it.
         folder: the catalog's.
     """
@@ -219,6 +228,7 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str = ""
     folder: str = ""
     steps: tuple[str, ...] = ()
+    vllm: VllmOptions = VllmOptions()
 
     @property
     def joins(self) -> bool:
@@ -234,6 +244,13 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def is_built(self) -> bool:
         """Whether it is served from an artifact, which has to be built first."""
         return self.backend not in _NOT_BUILT
+
+    @property
+    def default_precision(self) -> Precision:
+        """What a build aims at where the table doesn't say."""
+        if self.task is Task.GENERATION and self.backend in OF_NETWORKS:
+            return Precision.BF16
+        return DEFAULTS.get(self.task, Precision.INT8)
 
     @property
     def shares(self) -> dict[str, float]:

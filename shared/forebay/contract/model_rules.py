@@ -28,6 +28,7 @@ from forebay.contract.recipe import BuildSpec
 from forebay.contract.rows import Task
 from forebay.contract.signature import SAVED_MODEL, TORCHSCRIPT, SignatureTable
 from forebay.contract.versions import VERSION_PATTERN
+from forebay.contract.vllm import VllmOptions
 
 MAX_SAMPLE: Final = 1_000_000
 """Longest axis of a tensor that a build tries a graph on."""
@@ -200,6 +201,7 @@ def _of_cache(spec: ModelSpec) -> tuple[Rule, ...]:
 def _of_execution(spec: ModelSpec) -> tuple[Rule, ...]:
     """Rules for what executes it."""
     is_torch, is_onnx = spec.backend is BackendName.TORCH, spec.backend is BackendName.ONNX
+    is_vllm, wrong = spec.backend is BackendName.VLLM, spec.vllm.wrong()
     generates = is_onnx and spec.task is Task.GENERATION
     made = OF_GENERATION if generates else PRECISIONS.get(spec.backend, frozenset())
     return (
@@ -221,6 +223,13 @@ def _of_execution(spec: ModelSpec) -> tuple[Rule, ...]:
         ),
         ("torch", is_torch or spec.torch == TorchOptions(), "left out of another backend's"),
         ("onnx", is_onnx or spec.onnx == OnnxOptions(), "left out of another backend's"),
+        ("vllm", is_vllm or spec.vllm == VllmOptions(), "left out of another backend's"),
+        (f"vllm.{wrong[0] if wrong else ''}", wrong is None, wrong[1] if wrong else ""),
+        (
+            "torch",
+            spec.task is not Task.GENERATION or not spec.torch.compile,
+            "left out: what generates text is not compiled",
+        ),
         (
             "precision",
             not made or spec.precision in made,
@@ -296,8 +305,8 @@ def _of_decoders(spec: ModelSpec) -> tuple[Rule, ...]:
     return (
         (
             "backend",
-            not generates or spec.backend is not BackendName.TORCH,
-            "'onnx' for the task 'generation'",
+            generates or spec.backend is not BackendName.VLLM,
+            "'onnx' or 'torch' for this task: vLLM generates text",
         ),
         (
             "source",

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from forebay.contract.errors import ConfigurationError, NotFound
-from forebay.contract.model import DEFAULTS, NAME_PATTERN, NOT_IN_A_FILE, ModelSpec
+from forebay.contract.model import NAME_PATTERN, NOT_IN_A_FILE, ModelSpec
 from forebay.contract.model_rules import checked
 from forebay.contract.steps import check_steps
 from forebay.contract.versions import (
@@ -206,8 +206,8 @@ def _spec(path: Path, text: str, name: str, table: Any, *, where: Field | None =
             raise wrong(path, text, (*where, own), no_such_field(ModelSpec))
     try:
         spec = msgspec.convert(table, ModelSpec)
-        if spec.task in DEFAULTS and "precision" not in table:
-            spec = msgspec.structs.replace(spec, precision=DEFAULTS[spec.task])
+        if "precision" not in table:
+            spec = msgspec.structs.replace(spec, precision=spec.default_precision)
         spec = checked(spec, name)
     except msgspec.ValidationError as error:
         field, what = explained(error, ModelSpec, table)

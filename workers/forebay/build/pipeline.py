@@ -12,7 +12,7 @@ import msgspec
 from forebay.build import bars
 from forebay.contract.errors import BuildFailed
 from forebay.contract.manifest import BuildReport
-from forebay.contract.model import UNQUANTIZED, BackendName, ModelSpec, Precision
+from forebay.contract.model import OF_NETWORKS, UNQUANTIZED, BackendName, ModelSpec, Precision
 from forebay.contract.recipe import Fuse
 from forebay.contract.rows import Task
 from forebay.storage.artifacts import Artifact, ArtifactStore
@@ -41,7 +41,7 @@ class Built(msgspec.Struct, frozen=True):
 def steps(spec: ModelSpec) -> tuple[str, ...]:
     """What the build of a model goes through, in order."""
     build = spec.build
-    if spec.backend is BackendName.TORCH:
+    if spec.backend in OF_NETWORKS:
         return ("source", "evaluate", "publish")
     if spec.task is Task.GENERATION:
         return ("source", "export", "evaluate", "publish")
@@ -107,6 +107,10 @@ def build(spec: ModelSpec, store: ArtifactStore, *, progress: "Progress" = _unhe
 def _maker(spec: ModelSpec) -> "Callable[[ModelSpec, Path, Progress], Draft]":
     """What makes the draft of a model's kind."""
     # Here, because what only reads this module (the command line) has not torch's two seconds.
+    if spec.task is Task.GENERATION and spec.backend in OF_NETWORKS:
+        from forebay.build.decoders import networks
+
+        return networks.make
     if spec.backend is BackendName.TORCH:
         from forebay.build import torch_models
 

@@ -7,6 +7,8 @@
     feeding    rows to tensors, each at a width that is its own whoever shares its batch
     running    forward passes, eager or compiled, on a device
     threads    how threads wait; says so before PyTorch is imported
+    decoder    a network that generates text, run over slots: parts of prompts, and steps
+    slots      keys and values of all slots, where transformers' models look for theirs
 
-Only the torch backend and the build import this package (decision 0027).
+Only the torch backend and the build import this package (decisions 0027 and 0045).
 """

@@ -117,7 +117,7 @@ def open_network(
         config = known.AutoConfig.from_pretrained(
             str(folder), local_files_only=True, trust_remote_code=False
         )
-        with _uninitialized():
+        with uninitialized():
             body = getattr(known, network.kind).from_config(config, dtype=DTYPES[precision])
         _without_pooler(body)
         if precision is Precision.INT8:
@@ -148,7 +148,7 @@ def _state(body: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 @contextlib.contextmanager
-def _uninitialized() -> Generator[None]:
+def uninitialized() -> Generator[None]:
     """Spend no time on random weights that are replaced at once."""
     from transformers import initialization
 

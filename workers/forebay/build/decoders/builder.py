@@ -11,7 +11,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -65,6 +66,26 @@ def run(jobs: Sequence[Job]) -> None:
         raise BuildFailed(f"ONNX Runtime GenAI's builder can't make the graph: {wrong}")
 
 
+class Configurations:
+    """Reads configurations for the builder, which expects some as transformers 4 had them.
+
+    Args:
+        read: transformers' own reader.
+    """
+
+    def __init__(self, read: Callable[..., Any]) -> None:
+        self._read = read
+
+    def from_pretrained(self, *where: Any, **options: Any) -> Any:
+        """A configuration; Gemma 3's two tables of positions are one, and a base beside it."""
+        config = self._read(*where, **options)
+        tables: dict[str, Any] = getattr(config, "rope_parameters", None) or {}
+        if {"full_attention", "sliding_attention"} <= set(tables):
+            config.rope_local_base_freq = tables["sliding_attention"]["rope_theta"]
+            config.rope_parameters = tables["full_attention"]
+        return config
+
+
 def main() -> None:
     """Run the jobs that stdin has, and say on stdout what went wrong."""
     jobs = msgspec.json.decode(sys.stdin.buffer.read(), type=list[Job])
@@ -72,6 +93,7 @@ def main() -> None:
     with contextlib.redirect_stdout(sys.stderr):
         from onnxruntime_genai.models import builder
 
+        builder.AutoConfig = Configurations(builder.AutoConfig.from_pretrained)
         for job in jobs:
             where = (None, job.source, job.out, job.precision.value, "cpu")
             with tempfile.TemporaryDirectory() as cache:

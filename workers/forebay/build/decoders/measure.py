@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from forebay.build import tracing
-from forebay.build.decoders.running import Ids, Logits, Runner
+from forebay.build.decoders.running import Ids, Logits, Written
 from forebay.contract.errors import BuildFailed
 from forebay.contract.manifest import Decoder, Fluency, Pace, Speed
 
@@ -58,6 +58,22 @@ class Reading(msgspec.Struct, frozen=True):
     loss: float
     likeliest: npt.NDArray[np.int64]
     tokens: int
+
+
+class Reads(Protocol):
+    """Says what it makes of a text."""
+
+    def logits(self, ids: Ids) -> Logits:
+        """Logits at each of a text's tokens, `[tokens, vocabulary]`."""
+        ...
+
+
+class Runs(Reads, Protocol):
+    """What is measured: an artifact, run as a worker runs it."""
+
+    def write(self, prompts: Sequence[Ids], *, tokens: int) -> Written:
+        """Go on with prompts by the likeliest token each, side by side."""
+        ...
 
 
 class Reference:
@@ -138,7 +154,7 @@ def windows(tokenizer: Tokenizer, words: str, *, context: int) -> list[Ids]:
     return [np.asarray([*opening, *one], np.int64) for one in cut if len(one) > 1]
 
 
-def read(model: Reference | Runner, rows: Sequence[Ids]) -> Reading:
+def read(model: Reads, rows: Sequence[Ids]) -> Reading:
     """What a model makes of windows of text; the first token of each is not predicted."""
     losses: list[npt.NDArray[np.float64]] = []
     likeliest: list[npt.NDArray[np.int64]] = []
@@ -157,7 +173,7 @@ def prompts(tokenizer: Tokenizer) -> list[Ids]:
     return [np.asarray(tokenizer.encode(one).ids, np.int64) for one in PROMPTS]
 
 
-def fluency(full: Reading, runner: Runner, rows: Sequence[Ids], given: Sequence[Ids]) -> Fluency:
+def fluency(full: Reading, runner: Runs, rows: Sequence[Ids], given: Sequence[Ids]) -> Fluency:
     """How close a graph is to full precision.
 
     Args:
@@ -179,9 +195,7 @@ def fluency(full: Reading, runner: Runner, rows: Sequence[Ids], given: Sequence[
     )
 
 
-def pace(
-    runner: Runner, decoder: Decoder, given: Sequence[Ids], *, slots: int, context: int
-) -> Pace:
+def pace(runner: Runs, decoder: Decoder, given: Sequence[Ids], *, slots: int, context: int) -> Pace:
     """How fast a graph writes, and what it holds.
 
     Args:

@@ -12,6 +12,7 @@ from forebay.contract.model import GGUF_FILE, ModelSpec
 
 FAMILIES = {
     "Gemma2ForCausalLM": "Gemma 2",
+    "Gemma3ForCausalLM": "Gemma 3",
     "GemmaForCausalLM": "Gemma",
     "LlamaForCausalLM": "Llama",
     "MistralForCausalLM": "Mistral",
@@ -37,18 +38,39 @@ def find(spec: ModelSpec, work: Path) -> Source:
             names the file.
         OSError: the disk is full or not writable.
     """
+    found = plain(spec, work)
+    check(found.folder / "config.json")
+    return found
+
+
+def plain(spec: ModelSpec, work: Path) -> Source:
+    """A model's source as a plain Hugging Face folder, of whatever family.
+
+    Args:
+        spec: the model.
+        work: a folder, in which a GGUF file's weights are written out.
+
+    Raises:
+        BuildFailed: it isn't there, is damaged, or is quantized already.
+        OSError: the disk is full or not writable.
+    """
     if spec.source.startswith(GGUF_FILE):
         file = gguf_file.read(spec.source, base=Path(spec.folder))
         found = Source(work / "plain", file.sha256)
         gguf_file.write_out(file, found.folder)
     else:
         found = source.resolve(spec.source, base=Path(spec.folder))
-    check(found.folder / "config.json")
+    path = found.folder / "config.json"
+    if json.loads(path.read_text("utf-8")).get("quantization_config"):
+        raise BuildFailed(
+            f"{path} says that the weights are quantized already: name the model that they were "
+            "made of, and the build quantizes that."
+        )
     return found
 
 
 def check(path: Path) -> None:
-    """Make sure that a model is of a family that is built, and its weights are not quantized yet.
+    """Make sure that a model is of a family whose graphs are built.
 
     Args:
         path: its config.json.
@@ -60,13 +82,9 @@ def check(path: Path) -> None:
     made = [str(name) for name in config.get("architectures") or ["no architecture"]]
     if made[0] not in FAMILIES:
         raise BuildFailed(
-            f"{path} is of a {made[0][:80]!r}, and models that generate are built of these "
-            f"families: {', '.join(FAMILIES.values())}. Take one of those, or write a python model."
-        )
-    if config.get("quantization_config"):
-        raise BuildFailed(
-            f"{path} says that the weights are quantized already: name the model that they were "
-            "made of, and the build quantizes that."
+            f"{path} is of a {made[0][:80]!r}, and graphs that generate are built of these "
+            f"families: {', '.join(FAMILIES.values())}. Take one of those, or have PyTorch run it: "
+            '`backend = "torch"`.'
         )
     scaling = config.get("rope_parameters") or config.get("rope_scaling") or {}
     # Gemma 3 has two tables, by the kind of layer.
@@ -76,5 +94,5 @@ def check(path: Path) -> None:
         if kind not in _ROPES:
             raise BuildFailed(
                 f"{path} scales positions by {kind[:40]!r}, and supported are "
-                f"{', '.join(sorted(_ROPES))}: take a model without, or write a python model."
+                f'{", ".join(sorted(_ROPES))}: take a model without, or set `backend = "torch"`.'
             )

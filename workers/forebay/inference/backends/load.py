@@ -72,6 +72,8 @@ def load(spec: ModelSpec, store: ArtifactStore) -> Backend:
                 device=spec.device,
                 options=spec.torch,
             )
+        case BackendName.VLLM:
+            raise ConfigurationError(f"{spec.name!r} has the backend 'vllm', which generates text.")
 
 
 def open_artifact(spec: ModelSpec, store: ArtifactStore) -> Artifact:
@@ -86,7 +88,7 @@ def open_artifact(spec: ModelSpec, store: ArtifactStore) -> Artifact:
         ("task", manifest.task, spec.task),
         ("source", manifest.source, spec.source),
         ("precision", manifest.precision, spec.precision),
-        ("backend", manifest.backend, spec.backend),
+        ("backend", manifest.backend, _builds(spec.backend)),
     ):
         if built != wanted:
             raise ArtifactError(
@@ -94,6 +96,11 @@ def open_artifact(spec: ModelSpec, store: ArtifactStore) -> Artifact:
                 f"asked to have {str(wanted)!r}: run `forebay models build {spec.name}`."
             )
     return artifact
+
+
+def _builds(backend: BackendName) -> BackendName:
+    """The backend whose artifacts a backend runs: vLLM runs those of PyTorch."""
+    return BackendName.TORCH if backend is BackendName.VLLM else backend
 
 
 def room(spec: ModelSpec) -> tuple[int, int]:

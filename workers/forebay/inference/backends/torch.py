@@ -87,13 +87,13 @@ class TorchModel(TextModel):
         device: str = CPU,
         options: TorchOptions | None = None,
     ) -> None:
-        _check_device(device)
+        check_device(device)
         if manifest.network is None:
             raise ArtifactError(
                 f"The artifact of {manifest.model!r} holds a graph, and no network for PyTorch: "
                 f"run `forebay models build {manifest.model}`."
             )
-        torch.set_num_threads(threads)
+        set_threads(threads)
         network = open_network(
             folder, manifest.network, precision=manifest.precision, device=device
         )
@@ -132,7 +132,12 @@ class TorchModel(TextModel):
         super().warm()
 
 
-def _check_device(device: str) -> None:
+def set_threads(threads: int) -> None:
+    """Of one forward pass on the CPU: PyTorch has one such number for a whole process."""
+    torch.set_num_threads(threads)
+
+
+def check_device(device: str) -> None:
     """Make sure that PyTorch has the device.
 
     Raises:

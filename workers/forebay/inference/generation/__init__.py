@@ -10,7 +10,7 @@ flow       between the worker's stages and an engine
 speaker    hands over chunks, once a step
 echo       generates the prompt again, word by word
 
-A model's own engine, of prompts and a graph (decision 0038):
+A model's own engine, of prompts and what runs it (decision 0038):
 
     prompts ──▶ continuous ──▶ slots, waiting   who has room, who is next
                     │  ▲
@@ -21,10 +21,17 @@ A model's own engine, of prompts and a graph (decision 0038):
                  stream ──▶ sampling ──▶ writer ──▶ text
 
 model       an artifact that generates
+onnx        by a graph; torch: by a network of PyTorch
+decoding    what the loop runs, as it sees it
 prompts     rows to token ids
 continuous  the loop: a token of each text a step, and parts of prompts
 stream      one text as it grows
 sampling    the next token of each row; penalties, draws
 grammar     texts that are held to a form, and calls of tools
 writer      tokens to text: detokenize, vocabulary, stop
+
+An engine that others make (decision 0046):
+
+vllm         a model that vLLM generates with
+vllm_engine  its engine behind ours; served: what is used of it
 """

@@ -15,9 +15,9 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from forebay.contract.errors import BackendFailed, ForebayError
+from forebay.inference.generation.decoding import Decoding, Logits
 from forebay.inference.generation.protocol import Delta, Wanted
 from forebay.inference.generation.sampling import Chosen, choose
-from forebay.inference.generation.session import DecoderSession, Logits
 from forebay.inference.generation.slots import LEFT, Slots
 from forebay.inference.generation.stream import Stream
 from forebay.inference.generation.vocabulary import Vocabulary
@@ -35,14 +35,12 @@ class ContinuousEngine:
     """Generates texts side by side; see `protocol.Engine`.
 
     Args:
-        session: runs the graph; computes at least three tokens of a prompt at once.
+        session: runs the model; computes at least three tokens of a prompt at once.
         vocabulary: what tokens stand for.
         end_ids: tokens that end a text.
     """
 
-    def __init__(
-        self, session: DecoderSession, vocabulary: Vocabulary, end_ids: Collection[int]
-    ) -> None:
+    def __init__(self, session: Decoding, vocabulary: Vocabulary, end_ids: Collection[int]) -> None:
         if session.chunk <= LEFT:
             raise ValueError(f"parts of prompts are more than {LEFT} tokens, not {session.chunk}")
         self._session = session

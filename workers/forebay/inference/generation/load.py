@@ -10,7 +10,9 @@ from forebay.storage.artifacts import ArtifactStore
 
 _MODULES = {
     BackendName.ECHO: "forebay.inference.generation.echo",
-    BackendName.ONNX: "forebay.inference.generation.model",
+    BackendName.ONNX: "forebay.inference.generation.onnx",
+    BackendName.TORCH: "forebay.inference.generation.torch",
+    BackendName.VLLM: "forebay.inference.generation.vllm",
 }
 
 
@@ -33,16 +35,35 @@ def load(spec: ModelSpec, store: ArtifactStore) -> Generator:
             return EchoGenerator(spec.generation)
         case BackendName.ONNX:
             from forebay.inference.backends import providers
-            from forebay.inference.generation.model import OnnxGenerator
+            from forebay.inference.generation import onnx
 
             artifact = open_artifact(spec, store)
             threads, _ = room(spec)
-            return OnnxGenerator(
+            return onnx.open_generator(
                 artifact.folder,
                 artifact.manifest,
                 spec.generation,
                 threads=threads,
                 providers=providers.sessions(spec.onnx, home=store.home),
+            )
+        case BackendName.TORCH:
+            from forebay.inference.generation import torch
+
+            artifact = open_artifact(spec, store)
+            threads, _ = room(spec)
+            return torch.open_generator(
+                artifact.folder,
+                artifact.manifest,
+                spec.generation,
+                threads=threads,
+                device=spec.device,
+            )
+        case BackendName.VLLM:
+            from forebay.inference.generation import vllm
+
+            artifact = open_artifact(spec, store)
+            return vllm.open_generator(
+                artifact.folder, artifact.manifest, spec.generation, options=spec.vllm
             )
         case _:
             raise ConfigurationError(

@@ -1,21 +1,18 @@
-"""An artifact that generates text: its tokenizer and template before, its graph behind the loop."""
+"""An artifact that generates text: tokenizer and template before, what executes it behind."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from forebay.contract.errors import ArtifactError, ConfigurationError, InvalidInput
-from forebay.contract.execution import ON_CPU, Providers
 from forebay.contract.generation import GenerationTable, Sampling
 from forebay.contract.manifest import Decoder, Manifest
 from forebay.contract.rows import DEFAULT_OPTIONS, Options, Row, TextRow
-from forebay.inference.backends.base import PreparedRow
-from forebay.inference.backends.graph import MODEL_FILE
+from forebay.inference.backends.base import Model, PreparedRow
 from forebay.inference.generation.continuous import ContinuousEngine
+from forebay.inference.generation.decoding import Decoding
 from forebay.inference.generation.grammar.grammars import Grammars
-from forebay.inference.generation.pool import Pool
 from forebay.inference.generation.prompts import Prompts
-from forebay.inference.generation.protocol import Wanted
-from forebay.inference.generation.session import DecoderSession
+from forebay.inference.generation.protocol import Engine, Wanted
 from forebay.inference.generation.vocabulary import Vocabulary
 from forebay.inference.tasks.chat import ChatTemplate
 from forebay.inference.tasks.load import TOKENIZER_FILE
@@ -23,23 +20,18 @@ from forebay.inference.tasks.text import open_tokenizer
 
 TEMPLATE_FILE = "chat_template.jinja"
 
-PART = 32
-"""Tokens of prompts that are computed in a step, which is how long running texts wait for them
-(decision 0038)."""
-
 _WARM_TOKENS = 3
 _DEFAULT = Sampling()
 
 
-class OnnxGenerator:
+class ArtifactGenerator:
     """A model that generates text; see `protocol.Generator`.
 
     Args:
         folder: the artifact.
         manifest: its manifest, already checked.
         table: how many texts at once, and how long they may be.
-        threads: threads of one run.
-        providers: ONNX Runtime execution providers, by name, the preferred one first.
+        session: opens what executes it, with room for so many tokens in each slot.
 
     Raises:
         ArtifactError: a file is damaged, or none that the manifest's words fit.
@@ -53,46 +45,14 @@ class OnnxGenerator:
         manifest: Manifest,
         table: GenerationTable,
         *,
-        threads: int,
-        providers: Providers = ON_CPU,
+        session: Callable[[int], Decoding],
     ) -> None:
-        decoder = manifest.decoder
-        if decoder is None:
-            raise ArtifactError(
-                f"The manifest of {manifest.model!r} says nothing of how its graph generates "
-                f"text; run `forebay models build {manifest.model}`."
-            )
-        context = table.context or decoder.context
-        if context > decoder.context:
-            raise ConfigurationError(
-                f"models.{manifest.model}.generation.context is {context:,}, and this model was "
-                f"made for {decoder.context:,} tokens: ask for no more, or leave it out."
-            )
+        decoder = decoder_of(manifest)
+        context = context_of(manifest, table)
         self._manifest = manifest
-        tokenizer = open_tokenizer(folder / TOKENIZER_FILE)
-        self._vocabulary = Vocabulary(tokenizer)
-        self._prompts = Prompts(
-            tokenizer,
-            _template(folder, decoder),
-            Grammars(
-                tokenizer,
-                self._vocabulary,
-                size=decoder.vocabulary,
-                end_ids=decoder.end_ids,
-                form=manifest.tools,
-            ),
-            vocabulary=decoder.vocabulary,
-            context=context,
-        )
+        self._prompts, self._vocabulary = read_words(folder, manifest, context=context)
         self._end_ids = decoder.end_ids
-        self._session = DecoderSession(
-            folder / MODEL_FILE,
-            decoder,
-            Pool(decoder, slots=table.slots, capacity=context),
-            chunk=PART,
-            threads=threads,
-            providers=providers,
-        )
+        self._session = session(context)
         self._engine = self._new_engine()
 
     @property
@@ -111,19 +71,8 @@ class OnnxGenerator:
         Raises:
             ArtifactError: the model can't.
         """
-        sampling = Sampling(max_tokens=_WARM_TOKENS, temperature=0, ignore_end=True)
-        rows = [TextRow(text) for text in self._manifest.samples]
-        prompts = self.prepare(rows, truncate=False, options=Options(sampling=sampling))
-        # Of its own, so that no request finds anything of the samples.
-        engine = self._new_engine()
-        for number, prompt in enumerate(prompts):
-            if isinstance(prompt, InvalidInput):
-                raise ArtifactError(f"{self._broken}: {prompt.message}")
-            engine.submit(Wanted(number, prompt, sampling))
-        while engine.busy:
-            for delta in engine.step():
-                if delta.error is not None:
-                    raise ArtifactError(f"{self._broken}: {delta.error.message}")
+        # An engine of its own, so that no request finds anything of the samples.
+        warm_up(self, self._new_engine(), self._manifest)
 
     def prepare(
         self, rows: Sequence[Row], *, truncate: bool, options: Options = DEFAULT_OPTIONS
@@ -143,18 +92,100 @@ class OnnxGenerator:
         return [self._prompts.prepare(row, index, sampling) for index, row in enumerate(rows)]
 
     def close(self) -> None:
-        """Drop the graph, its weights, and all keys and values."""
+        """Drop the weights, and all keys and values."""
         self._session.close()
-
-    @property
-    def _broken(self) -> str:
-        return (
-            f"The artifact of {self._manifest.model!r} can't go on from its own samples; run "
-            f"`forebay models build {self._manifest.model}`"
-        )
 
     def _new_engine(self) -> ContinuousEngine:
         return ContinuousEngine(self._session, self._vocabulary, self._end_ids)
+
+
+def warm_up(model: Model, engine: Engine, manifest: Manifest) -> None:
+    """Go on from a manifest's samples, side by side.
+
+    Args:
+        model: prepares them.
+        engine: runs them.
+        manifest: of the model's artifact.
+
+    Raises:
+        ArtifactError: the model can't.
+    """
+    broken = (
+        f"The artifact of {manifest.model!r} can't go on from its own samples; run "
+        f"`forebay models build {manifest.model}`"
+    )
+    sampling = Sampling(max_tokens=_WARM_TOKENS, temperature=0, ignore_end=True)
+    rows = [TextRow(text) for text in manifest.samples]
+    prompts = model.prepare(rows, truncate=False, options=Options(sampling=sampling))
+    for number, prompt in enumerate(prompts):
+        if isinstance(prompt, InvalidInput):
+            raise ArtifactError(f"{broken}: {prompt.message}")
+        engine.submit(Wanted(number, prompt, sampling))
+    while engine.busy:
+        for delta in engine.step():
+            if delta.error is not None:
+                raise ArtifactError(f"{broken}: {delta.error.message}")
+
+
+def decoder_of(manifest: Manifest) -> Decoder:
+    """How what an artifact holds generates text.
+
+    Raises:
+        ArtifactError: it doesn't.
+    """
+    if manifest.decoder is None:
+        raise ArtifactError(
+            f"The manifest of {manifest.model!r} says nothing of how its graph generates "
+            f"text; run `forebay models build {manifest.model}`."
+        )
+    return manifest.decoder
+
+
+def context_of(manifest: Manifest, table: GenerationTable) -> int:
+    """Most tokens of a prompt and its text together.
+
+    Raises:
+        ConfigurationError: the table asks for more than the model was made for.
+    """
+    made_for = decoder_of(manifest).context
+    context = table.context or made_for
+    if context > made_for:
+        raise ConfigurationError(
+            f"models.{manifest.model}.generation.context is {context:,}, and this model was "
+            f"made for {made_for:,} tokens: ask for no more, or leave it out."
+        )
+    return context
+
+
+def read_words(
+    folder: Path, manifest: Manifest, *, context: int, held: bool = True
+) -> tuple[Prompts, Vocabulary]:
+    """What makes prompts, and what tokens stand for.
+
+    Args:
+        folder: the artifact.
+        manifest: of it.
+        context: most tokens of a prompt and its text together.
+        held: whether what runs the model can hold texts to a grammar.
+
+    Raises:
+        ArtifactError: the tokenizer or the chat template can't be read.
+    """
+    decoder = decoder_of(manifest)
+    tokenizer = open_tokenizer(folder / TOKENIZER_FILE)
+    vocabulary = Vocabulary(tokenizer)
+    grammars = None
+    if held:
+        grammars = Grammars(
+            tokenizer,
+            vocabulary,
+            size=decoder.vocabulary,
+            end_ids=decoder.end_ids,
+            form=manifest.tools,
+        )
+    template = _template(folder, decoder)
+    prompts = Prompts(tokenizer, template, grammars, vocabulary=decoder.vocabulary, context=context)
+    return prompts, vocabulary
 
 
 def _template(folder: Path, decoder: Decoder) -> ChatTemplate | None:

@@ -5,7 +5,7 @@ from collections.abc import Collection
 
 import numpy as np
 
-from forebay.inference.generation.pool import Cache
+from forebay.inference.generation.decoding import Kept
 from forebay.inference.generation.protocol import Delta, Wanted
 from forebay.inference.generation.sampling import Chosen, Sampler
 from forebay.inference.generation.slots import Ids
@@ -50,7 +50,7 @@ class Stream:
         self.turns = 0
         self.token = -1
         self.slot = -1
-        self.parked: Cache | None = None
+        self.parked: Kept | None = None
         room = capacity - len(self.prompt)
         most = room if sampling.max_tokens is None else min(sampling.max_tokens, room)
         held = wanted.prompt.held
