@@ -12,7 +12,7 @@ from forebay.contract.generation import Finish, Message, Sampling
 from forebay.contract.rows import ChatRow, Options, Row, TextRow
 from forebay.contract.tools import Tool, Tools
 from forebay.inference.backends.base import PreparedRow
-from forebay.inference.generation.model import OnnxGenerator
+from forebay.inference.generation.model import ArtifactGenerator
 from forebay.inference.generation.protocol import Wanted
 from tests.fixtures.calling import TEMPLATES, Caller
 from tests.fixtures.writing import Text, run
@@ -43,18 +43,18 @@ GREEDY = Sampling(temperature=0, max_tokens=200, format=PERSON)
 
 
 @pytest.fixture(scope="module")
-def generator(caller: Caller) -> OnnxGenerator:
+def generator(caller: Caller) -> ArtifactGenerator:
     return caller.generator()
 
 
-def prepared(generator: OnnxGenerator, row: Row, sampling: Sampling) -> PreparedRow:
+def prepared(generator: ArtifactGenerator, row: Row, sampling: Sampling) -> PreparedRow:
     (made,) = generator.prepare([row], truncate=False, options=Options(sampling=sampling))
     assert isinstance(made, PreparedRow), made
     return made
 
 
 def written(
-    generator: OnnxGenerator, sampling: Sampling, row: Row | None = None, **others: Any
+    generator: ArtifactGenerator, sampling: Sampling, row: Row | None = None, **others: Any
 ) -> Text:
     row = row or TextRow("A person on board:")
     wanted = Wanted(1, prepared(generator, row, sampling), sampling, **others)
@@ -80,7 +80,7 @@ def chat(*tools: Tool, **asked: Any) -> ChatRow:
     ids=str,
 )
 def test_a_text_fits_its_schema_however_it_is_sampled(
-    generator: OnnxGenerator, changed: dict[str, Any]
+    generator: ArtifactGenerator, changed: dict[str, Any]
 ) -> None:
     sampling = msgspec.structs.replace(GREEDY, **changed)
     text = written(generator, sampling)
@@ -99,7 +99,7 @@ def test_a_text_fits_its_schema_however_it_is_sampled(
 
 
 def test_a_text_without_room_says_so_and_others_are_what_they_are_alone(
-    generator: OnnxGenerator,
+    generator: ArtifactGenerator,
 ) -> None:
     short = msgspec.structs.replace(GREEDY, max_tokens=5)
     free = Sampling(temperature=0, max_tokens=30, ignore_end=True)
@@ -122,7 +122,7 @@ def test_a_text_without_room_says_so_and_others_are_what_they_are_alone(
 
 @pytest.mark.parametrize("cut", [1, 9, 24])
 def test_another_worker_goes_on_with_a_text_as_it_would_have_gone_on(
-    generator: OnnxGenerator, cut: int
+    generator: ArtifactGenerator, cut: int
 ) -> None:
     sampling = msgspec.structs.replace(GREEDY, temperature=1.0, seed=5)
     whole = written(generator, sampling)
@@ -157,7 +157,9 @@ def test_a_text_that_gave_its_slot_away_goes_on_as_it_would_have(caller: Caller)
     assert texts[1].text == texts[2].text == alone.text
 
 
-def test_a_stop_string_ends_a_text_before_its_form_is_complete(generator: OnnxGenerator) -> None:
+def test_a_stop_string_ends_a_text_before_its_form_is_complete(
+    generator: ArtifactGenerator,
+) -> None:
     text = written(generator, msgspec.structs.replace(GREEDY, stop=('"age"',)))
     assert text.finish is Finish.STOP
     assert text.text.startswith('{"name": "')
@@ -204,7 +206,7 @@ def test_a_model_that_may_call_tools_says_something_or_calls_one(caller: Caller)
     assert text.finish is Finish.TOOL_CALLS
 
 
-def test_a_call_without_room_is_told_as_far_as_it_came(generator: OnnxGenerator) -> None:
+def test_a_call_without_room_is_told_as_far_as_it_came(generator: ArtifactGenerator) -> None:
     row = chat(TIDE, required=True, parallel=False)
     whole = written(generator, Sampling(temperature=0, max_tokens=200), row)
     for most in range(1, len(whole.tokens)):
@@ -216,7 +218,9 @@ def test_a_call_without_room_is_told_as_far_as_it_came(generator: OnnxGenerator)
             assert whole.made[0].arguments.startswith(call.arguments)
 
 
-def test_a_form_that_becomes_too_much_work_ends_its_text_alone(generator: OnnxGenerator) -> None:
+def test_a_form_that_becomes_too_much_work_ends_its_text_alone(
+    generator: ArtifactGenerator,
+) -> None:
     # What begins the text is simple, so that it is found out in the midst.
     told = {
         "type": "array",
