@@ -14,12 +14,13 @@ faults       {"error": {message, type, param, code}}
 
 from starlette.routing import Route
 
-from forebay.gateway.dialects.openai.chats import Chats
-from forebay.gateway.dialects.openai.completions import Completions
+from forebay.gateway.dialects.openai.chats import CHATS
+from forebay.gateway.dialects.openai.completions import COMPLETIONS
 from forebay.gateway.dialects.openai.embeddings import Embeddings
 from forebay.gateway.dialects.openai.faults import render_fault
 from forebay.gateway.dialects.openai.models import Models
 from forebay.gateway.dialects.openai.moderations import Moderations
+from forebay.gateway.dialects.openai.texts import Texts
 from forebay.gateway.dispatch import Dispatch
 from forebay.gateway.http import Endpoint, Exchange
 
@@ -32,12 +33,17 @@ def routes(dispatch: Dispatch, exchange: Exchange) -> list[Route]:
     return [
         Route(
             "/v1/chat/completions",
-            Endpoint(exchange, Chats(dispatch).create, methods=("POST",), render=render_fault),
+            Endpoint(
+                exchange, Texts(dispatch, CHATS).create, methods=("POST",), render=render_fault
+            ),
         ),
         Route(
             "/v1/completions",
             Endpoint(
-                exchange, Completions(dispatch).create, methods=("POST",), render=render_fault
+                exchange,
+                Texts(dispatch, COMPLETIONS).create,
+                methods=("POST",),
+                render=render_fault,
             ),
         ),
         Route(
