@@ -6,6 +6,7 @@
 whose input and result are therefore kept.
 """
 
+import math
 from collections.abc import Sequence
 
 import msgspec
@@ -239,6 +240,7 @@ class Dispatch:
         when_gone: WhenGone | None = None,
         sticky: Sticky | None = None,
         stream: bool = False,
+        lane: Lane | None = None,
         asker: Asker | None = None,
     ) -> Prediction:
         """Make a prediction that its client can come back to.
@@ -250,14 +252,16 @@ class Dispatch:
                 leaves `Prediction.input` out: the caller has it.
             truncate: cut over-long rows.
             options: what is asked of the outputs.
-            wait_s: how long to wait for the end of it; None doesn't wait at all, and takes the
-                bulk lane unless it is a stream.
+            wait_s: how long to wait for the end of it, a gateway's bound at most; infinity is as
+                long as it may take. None doesn't wait at all, and takes the bulk lane unless it
+                is a stream.
             cancel_after_s: end it after so long, if that is sooner than the lane's deadline.
             name: what the client calls the request, if it may come again.
             when_gone: asks to be told if the client goes away. Without a name nobody could come
                 back for the prediction, as it has no id yet; it is then canceled.
             sticky: tells what the client gives for its requests to stay with one version.
             stream: keep what is generated while it is, for `resume`.
+            lane: where it queues, if that is to be another.
             asker: says what the client wants of the cache.
 
         Returns:
@@ -268,7 +272,7 @@ class Dispatch:
             ModelUnloaded: likewise; only raised where the client waits.
             Unavailable: Redis is out of reach.
         """
-        lane = Lane.BULK if wait_s is None and not stream else Lane.REALTIME
+        lane = lane or (Lane.BULK if wait_s is None and not stream else Lane.REALTIME)
         model, spec = spec, self.registry.chosen(spec, sticky, name)
         limits = spec.bulk if lane is Lane.BULK else spec.realtime
         now_ms = self._clock.now_ms()
@@ -320,7 +324,8 @@ class Dispatch:
                 await self._writer.enqueue(submission)
             else:
                 self._repository.check(spec.name)
-                wait_s = min(wait_s, self.sync_wait_s)
+                end_s = (deadline_ms + grace_ms) / 1000
+                wait_s = end_s if wait_s == math.inf else min(wait_s, self.sync_wait_s)
                 replies = await self._waits.wait(submission, wait_s, when_gone)
         except (LaneFull, InvalidInput, ModelUnloaded) as error:
             await self._refused(name, id_)
@@ -369,7 +374,8 @@ class Dispatch:
             spec: the model.
             rows: at least one, as many as one worker takes.
             options: what is asked of the outputs.
-            input_json: the input as the client sent it, kept with the prediction.
+            input_json: the input as the client sent it. Where there is any it is kept with the
+                prediction, and both as long as what has an id.
             kept: the client can come back for it, so it goes on when the stream is closed; else
                 it is canceled then.
             after: sequence of the last chunk that a client has which comes again.
@@ -426,9 +432,9 @@ class Dispatch:
             parts,
             now_ms,
             deadline_ms,
-            self._kept_ms if kept else self._unseen_ms,
+            self._kept_ms if kept or input_json else self._unseen_ms,
             self._waits.channel,
-            input_json if kept else b"",
+            input_json,
             grace_ms=grace_ms,
         )
         return self._streams.open(
@@ -495,6 +501,17 @@ class Dispatch:
         id_ = await self._meant(text)
         await self._reads.run(lambda: self._canceler.cancel(id_))
         return await self.prediction(text)
+
+    async def forget(self, text: str) -> None:
+        """Delete a prediction; what it is doing is canceled.
+
+        Raises:
+            NotFound: it has never been.
+            Unavailable: Redis is out of reach; what was deleted is not known.
+        """
+        id_ = await self._meant(text)
+        await self._reads.run(lambda: self._canceler.cancel(id_))
+        await self._reads.run(lambda: self._records.forget(id_))
 
     def abandon(self) -> None:
         """End all waits: this gateway stops, and is out of time. What has an id goes on."""

@@ -125,6 +125,7 @@ _traffic = Script("traffic")
 _copied = Script("copied", adds=True)
 _tell = Script("tell")
 _follow = Script("follow")
+_forget = Script("forget")
 
 
 def _lanes(keys: LaneKeys) -> list[str]:
@@ -417,3 +418,14 @@ async def follow(redis: Commands, record: str, channel: str) -> tuple[bytes, int
     """`follow.lua`: status and number of parts; None if there is no such record."""
     reply = await _follow.call(redis, [record], [channel])
     return None if reply is None else (cast(bytes, reply[0]), int(reply[1]))
+
+
+async def forget(redis: Commands, record: str, beside: Sequence[str]) -> bool:
+    """`forget.lua`: whether the prediction had ended, or was not there.
+
+    Args:
+        redis: client whose commands are not retried.
+        record: of the prediction.
+        beside: what else there is of it.
+    """
+    return bool(await _forget.call(redis, [record, *beside], []))

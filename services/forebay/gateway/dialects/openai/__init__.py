@@ -2,8 +2,9 @@
 
 chats        POST /v1/chat/completions
 completions  POST /v1/completions
-parameters   what both take beside the prompt, and what they refuse by name
-texts        from a request of either to its answer, at once or in events
+responses    POST /v1/responses; GET and DELETE /v1/responses/{id}, and what is under it
+parameters   what they take beside the prompt, and what they refuse by name
+texts        from a request of these to its answer, at once or in events
 logprobs     how likely tokens were, in the shape of each
 usage        tokens that a request cost
 embeddings   POST /v1/embeddings
@@ -20,6 +21,7 @@ from forebay.gateway.dialects.openai.embeddings import Embeddings
 from forebay.gateway.dialects.openai.faults import render_fault
 from forebay.gateway.dialects.openai.models import Models
 from forebay.gateway.dialects.openai.moderations import Moderations
+from forebay.gateway.dialects.openai.responses import Responses
 from forebay.gateway.dialects.openai.texts import Texts
 from forebay.gateway.dispatch import Dispatch
 from forebay.gateway.http import Endpoint, Exchange
@@ -29,7 +31,7 @@ __all__ = ["render_fault", "routes"]
 
 def routes(dispatch: Dispatch, exchange: Exchange) -> list[Route]:
     """The dialect's routes."""
-    models = Models(dispatch)
+    models, responses = Models(dispatch), Responses(dispatch)
     return [
         Route(
             "/v1/chat/completions",
@@ -45,6 +47,22 @@ def routes(dispatch: Dispatch, exchange: Exchange) -> list[Route]:
                 methods=("POST",),
                 render=render_fault,
             ),
+        ),
+        Route(
+            "/v1/responses",
+            Endpoint(exchange, responses.create, methods=("POST",), render=render_fault),
+        ),
+        Route(
+            "/v1/responses/{id}",
+            Endpoint(exchange, responses.one, methods=("GET", "DELETE"), render=render_fault),
+        ),
+        Route(
+            "/v1/responses/{id}/cancel",
+            Endpoint(exchange, responses.cancel, methods=("POST",), render=render_fault),
+        ),
+        Route(
+            "/v1/responses/{id}/input_items",
+            Endpoint(exchange, responses.input_items, methods=("GET",), render=render_fault),
         ),
         Route(
             "/v1/embeddings",

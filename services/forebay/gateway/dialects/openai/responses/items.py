@@ -1,0 +1,215 @@
+"""Items of a conversation: as clients send them, as chats are made of them, as they are told."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from forebay.contract.errors import InvalidInput
+from forebay.gateway.bodies import decode
+from forebay.gateway.chats import ROLES, ChatMessage
+from forebay.gateway.dialects.openai.logprobs import ChatTokenLogprob
+
+MAX_ITEMS: Final = 10_000
+
+TEXTS: Final = frozenset({"input_text", "output_text"})
+"""Types of parts that are texts: what was said to a model, and what a model said."""
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """What an item is, before it is looked at."""
+
+    type: str | None = None
+
+
+class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A part of a message.
+
+    Attributes:
+        type: one of `TEXTS`; what else there is is refused, by its name.
+        text: what it says.
+    """
+
+    type: str
+    text: str | None = None
+    annotations: Any = None
+    logprobs: Any = None
+    prompt_cache_breakpoint: Any = None
+    refusal: Any = None
+    detail: Any = None
+    file_data: Any = None
+    file_id: Any = None
+    file_url: Any = None
+    filename: Any = None
+    image_url: Any = None
+
+
+class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A message, as a client writes it or as it was told before.
+
+    Attributes:
+        role: who says it, as in chats.
+        content: what: a text, or parts that are texts, which are put together line by line.
+        type: `message`, or not there.
+        id: that it was told with; needed for nothing, and so are the others.
+    """
+
+    role: str
+    content: str | tuple[Part, ...]
+    type: str | None = None
+    id: str | None = None
+    status: str | None = None
+    phase: str | None = None
+
+
+_kind = msgspec.json.Decoder(Kind)
+_message = msgspec.json.Decoder(Message)
+
+
+def messages_of(given: str | Sequence[msgspec.Raw]) -> tuple[ChatMessage, ...]:
+    """The messages of a request's `input`.
+
+    Raises:
+        InvalidInput: it is empty, or an item is no message that can be said by a text; `param`
+            names it.
+    """
+    if not given:
+        raise InvalidInput("input must not be empty.", param="input")
+    if isinstance(given, str):
+        return (ChatMessage("user", given),)
+    if len(given) > MAX_ITEMS:
+        raise InvalidInput(
+            f"input has {len(given):,} items; {MAX_ITEMS:,} are the most.", param="input"
+        )
+    return tuple(_of_item(item, f"input[{at}]") for at, item in enumerate(given))
+
+
+def _of_item(item: msgspec.Raw, where: str) -> ChatMessage:
+    kind = decode(_kind, item, within=where).type or "message"
+    if kind != "message":
+        raise InvalidInput(
+            f"{where} is of type {kind[:80]!r}, which no model here reads: send messages.",
+            param=f"{where}.type",
+        )
+    message = decode(_message, item, within=where)
+    if message.role not in ROLES:
+        raise InvalidInput(
+            f"{where}.role is {message.role[:80]!r}; it must be one of "
+            f"{', '.join(map(repr, ROLES))}.",
+            param=f"{where}.role",
+        )
+    return ChatMessage(message.role, _text(message.content, f"{where}.content"))
+
+
+def _text(content: str | tuple[Part, ...], where: str) -> str:
+    if isinstance(content, str):
+        return content
+    if not content:
+        raise InvalidInput(f"{where} must be a text, or a list of parts.", param=where)
+    texts: list[str] = []
+    for at, part in enumerate(content):
+        if part.type not in TEXTS:
+            raise InvalidInput(
+                f"{where}[{at}] is of type {part.type[:80]!r}, and this model reads text only: "
+                "send parts of type 'input_text'.",
+                param=f"{where}[{at}].type",
+            )
+        if part.text is None:
+            raise InvalidInput(
+                f"Missing parameter: '{where}[{at}].text'.", param=f"{where}[{at}].text"
+            )
+        texts.append(part.text)
+    return "\n".join(texts)
+
+
+class TextPart(msgspec.Struct, frozen=True):
+    """A part of a message that is told.
+
+    Attributes:
+        logprobs: of its tokens, empty where nobody asked; of a model's text only.
+        annotations: there are none; likewise.
+    """
+
+    type: str
+    text: str
+    annotations: tuple[()] | UnsetType = UNSET
+    logprobs: tuple[ChatTokenLogprob, ...] | UnsetType = UNSET
+
+
+class MessageItem(msgspec.Struct, frozen=True):
+    """A message that is told."""
+
+    id: str
+    status: str
+    role: str
+    content: tuple[TextPart, ...]
+    type: str = "message"
+
+
+class ItemList(msgspec.Struct, frozen=True):
+    """Items of a conversation, a page of them."""
+
+    data: Sequence[MessageItem]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+    object: str = "list"
+
+
+def output_part(text: str, logprobs: tuple[ChatTokenLogprob, ...] = ()) -> TextPart:
+    """A text that a model wrote, or has begun to."""
+    return TextPart("output_text", text, (), logprobs)
+
+
+def items_of(prediction: str, messages: Sequence[ChatMessage]) -> list[MessageItem]:
+    """A conversation's messages as items.
+
+    Args:
+        prediction: its id; with a message's place it makes the item's.
+        messages: as they are kept, so their contents are texts.
+    """
+    return [
+        MessageItem(f"msg_{prediction}_{at}", "completed", message.role, (_part(message),))
+        for at, message in enumerate(messages)
+    ]
+
+
+def _part(message: ChatMessage) -> TextPart:
+    text = message.content if isinstance(message.content, str) else ""
+    return output_part(text) if message.role == "assistant" else TextPart("input_text", text)
+
+
+MAX_PAGE: Final = 100
+
+
+def page_of(items: Sequence[MessageItem], asked: Mapping[str, Sequence[str]]) -> ItemList:
+    """A page of items, the latest first if nothing else is said.
+
+    Args:
+        items: all of them, in order.
+        asked: the query's `limit`, `order` and `after`.
+
+    Raises:
+        InvalidInput: one of these can't be.
+    """
+    order, limit = asked.get("order", ["desc"])[-1], asked.get("limit", ["20"])[-1]
+    if order not in ("asc", "desc"):
+        raise InvalidInput("order must be 'asc' or 'desc'.", param="order")
+    if not (limit.isascii() and limit.isdecimal() and 1 <= int(limit[:9]) <= MAX_PAGE):
+        raise InvalidInput(f"limit must be a number from 1 to {MAX_PAGE}.", param="limit")
+    ordered = list(items) if order == "asc" else list(reversed(items))
+    first = 0
+    if "after" in asked:
+        after = asked["after"][-1]
+        places = [at for at, item in enumerate(ordered) if item.id == after]
+        if not places:
+            raise InvalidInput(f"after is {after[:80]!r}, which is no item here.", param="after")
+        first = places[0] + 1
+    page = ordered[first : first + int(limit)]
+    return ItemList(
+        page,
+        page[0].id if page else None,
+        page[-1].id if page else None,
+        first + len(page) < len(ordered),
+    )
