@@ -48,9 +48,18 @@ def test_the_terminal_shows_texts(parrots: Stack) -> None:
 
 
 def test_openais_client_streams_a_chat(parrots: Stack) -> None:
-    (block,) = blocks("python")
+    (block,) = (block for block in blocks("python") if "chat.completions" in block)
     printed = run([sys.executable, "-c", here(block, parrots)], parrots)
     assert printed == f"{SAID}\n7 tokens\n"
+
+
+def test_openais_client_goes_on_with_responses_and_reads_one_again(parrots: Stack) -> None:
+    (block,) = (block for block in blocks("python") if "responses.create" in block)
+    printed = run([sys.executable, "-c", here(block, parrots)], parrots)
+    first, items, *words, status = printed.splitlines()
+    assert (first, items) == ("Over the weir and down the race", "3 items before it")
+    assert "".join(words) == "Over the weir"
+    assert status == "completed"
 
 
 def deltas(lines: list[str]) -> list[str]:
@@ -78,5 +87,5 @@ def test_a_prediction_is_streamed_and_read_again(parrots: Stack) -> None:
 
 
 def test_every_block_of_the_page_is_run_by_a_test_above() -> None:
-    assert (len(blocks("sh")), len(blocks("python"))) == (4, 1)
+    assert (len(blocks("sh")), len(blocks("python"))) == (4, 2)
     assert CATALOG in PAGE

@@ -117,13 +117,15 @@ class Telling:
     Args:
         prediction: of the response; only its id and when it was made are told before its end.
         terms: what its request said.
-        after: number of the last event that the reader has; -1 if it has none.
+        after: number of the last event that the reader has; -1 if it has none. Chunks are to come
+            from `chunk_before` on.
     """
 
     def __init__(self, prediction: Prediction, terms: Terms, *, after: int = -1) -> None:
         self._prediction = prediction
         self._terms = terms
         self._after = after
+        self._from = chunk_before(after, terms)
         self._next = 0
         self._last = after
         self._in_text = False
@@ -142,7 +144,7 @@ class Telling:
         if not self._in_text:
             self._in_text = True
             told = b"".join(self._text_begins())
-        self._next = first_delta(self._terms) + chunk.sequence - 1
+            self._next += self._from
         if chunk.text or chunk.finish is None:
             logprobs = logprobs_of(chunk.logprobs, self._terms)
             told += self._told(DeltaEvent(self._item_id, chunk.text, logprobs, self._next))
@@ -160,8 +162,8 @@ class Telling:
         output = text_of(prediction)
         told = b""
         if not self._in_text:
-            if self._after >= first_delta(self._terms) + _END:
-                return b""  # the reader has all of it
+            if self._from:
+                return b""  # the reader has all of it, and says that it has more
             # It was not made as a stream, or answered without one: its text is one chunk.
             told = self.chunk(Chunk(prediction.id, 0, 1, output.text, (), output.logprobs))
         return told + b"".join(self._text_ends(output, response))
