@@ -20,7 +20,7 @@ from tests.fixtures.events import all_events
 from tests.fixtures.gateway import Gateway, running_gateway
 from tests.fixtures.generating import generating, parrot
 from tests.fixtures.lanes import rows_on_lanes
-from tests.fixtures.waiting import eventually
+from tests.fixtures.waiting import PATIENCE_S, eventually
 
 SAID = "A forebay is the pool ahead of a turbine"
 WORDS = len(SAID.split())
@@ -65,7 +65,7 @@ async def ended(client: openai.AsyncOpenAI, id_: str) -> Response:
         told.append(await client.responses.retrieve(id_))
         return told[-1].status in ENDED
 
-    await eventually(has_ended, what="the response has ended", within_s=20)
+    await eventually(has_ended, what="the response has ended")
     return told[-1]
 
 
@@ -369,7 +369,9 @@ async def test_a_stream_in_the_background_goes_on_without_its_reader_and_is_resu
     id_ = created.response.id
     async with (
         running_gateway(settings, catalog=CATALOG) as other,
-        openai.AsyncOpenAI(base_url=f"{other.url}/v1", api_key="none", timeout=20) as elsewhere,
+        openai.AsyncOpenAI(
+            base_url=f"{other.url}/v1", api_key="none", timeout=PATIENCE_S
+        ) as elsewhere,
     ):
         rest = await events_of(
             await elsewhere.responses.retrieve(id_, stream=True, starting_after=11)
