@@ -15,6 +15,7 @@ pytest_plugins = [
     "tests.fixtures.stack",
     "tests.fixtures.writing",
     "tests.fixtures.clients",
+    "tests.fixtures.calling",
 ]
 
 settings.register_profile("quick", max_examples=100, deadline=None, print_blob=True)
