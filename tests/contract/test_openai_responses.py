@@ -475,6 +475,16 @@ async def test_a_prompt_over_the_context_is_a_400_that_says_so(
     assert (caught.value.param, caught.value.code) == ("input", "context_length_exceeded")
 
 
+async def test_a_model_that_can_not_be_held_to_a_format_says_so(
+    client: openai.AsyncOpenAI, worker: EchoEngine
+) -> None:
+    with pytest.raises(openai.BadRequestError, match="can't be held") as caught:
+        await client.responses.create(
+            model="parrot", input=SAID, text={"format": {"type": "json_object"}}
+        )
+    assert caught.value.param == "text.format"
+
+
 async def test_a_prompt_over_the_context_fails_in_the_background(
     client: openai.AsyncOpenAI, worker: EchoEngine
 ) -> None:
@@ -518,7 +528,19 @@ async def test_a_prompt_over_the_context_fails_in_the_background(
         ({"input": SAID, "truncation": "auto"}, "truncation"),
         ({"input": SAID, "conversation": "conv_1"}, "conversation"),
         ({"input": SAID, "reasoning": {"effort": "high"}}, "reasoning"),
-        ({"input": SAID, "text": {"format": {"type": "json_object"}}}, "text.format"),
+        ({"input": SAID, "text": {"format": {"type": "xml"}}}, "text.format.type"),
+        ({"input": SAID, "text": {"format": {"type": "json_schema"}}}, "text.format.schema"),
+        (
+            {"input": SAID, "text": {"format": {"type": "json_object", "schema": {}}}},
+            "text.format.schema",
+        ),
+        (
+            {
+                "input": SAID,
+                "text": {"format": {"type": "json_schema", "name": "a", "schema": {"not": {}}}},
+            },
+            "text.format.schema.not",
+        ),
         ({"input": SAID, "text": {"verbosity": "low"}}, "text.verbosity"),
         ({"input": SAID, "include": ["the.weather"]}, "include"),
         ({"input": SAID, "top_logprobs": 2}, "top_logprobs"),

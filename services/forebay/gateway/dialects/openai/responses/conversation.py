@@ -6,7 +6,7 @@ A response has the whole conversation before it, so going on with it reads one p
 was before may lapse.
 """
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -15,6 +15,9 @@ from forebay.contract.prediction import Prediction, Status
 from forebay.contract.rows import ChatRow, Generated
 from forebay.gateway.chats import ChatMessage, chat_of
 from forebay.gateway.dialects.openai.responses.terms import KeptTerms, Terms
+
+_NAMES: Final = {None: "input", "response_format": "text.format"}
+"""Names of fields, by what a worker or another endpoint calls them."""
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -96,3 +99,8 @@ def no_response(id_: str, param: str | None = None) -> NotFound:
         f"There is no response {id_[:200]!r}: it was never stored, or is no longer kept.",
         param=param,
     )
+
+
+def name_field(error: InvalidInput) -> None:
+    """Say which field of a request for a response is at fault, where others are named otherwise."""
+    error.param = _NAMES.get(error.param, error.param)

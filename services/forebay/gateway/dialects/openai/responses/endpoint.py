@@ -25,6 +25,7 @@ from forebay.gateway.dialects.openai.responses.conversation import (
     after,
     begun,
     kept_of,
+    name_field,
     no_response,
 )
 from forebay.gateway.dialects.openai.responses.items import items_of, messages_of, page_of
@@ -221,7 +222,7 @@ class Responses:
         if prediction.status is not Status.SUCCEEDED:
             error = raised(prediction.error)
             if isinstance(error, InvalidInput):
-                error.param = error.param or "input"
+                name_field(error)
             raise error
         return prediction
 
@@ -239,7 +240,7 @@ class Responses:
                 asker=asked.call,
             )
         except InvalidInput as error:
-            error.param = error.param or "input"
+            name_field(error)
             raise
         prediction = Prediction(
             id=asked.call.request_id.removeprefix("req_"),

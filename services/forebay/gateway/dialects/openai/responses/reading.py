@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from forebay.contract.errors import ForebayError, InvalidInput
 from forebay.contract.prediction import Prediction
 from forebay.gateway.dialects.openai.faults import code_of
+from forebay.gateway.dialects.openai.responses.conversation import name_field
 from forebay.gateway.dialects.openai.responses.events import Telling, chunk_before
 from forebay.gateway.dialects.openai.responses.terms import Terms
 from forebay.gateway.dialects.openai.texts import PREDICTION_HEADER
@@ -81,7 +82,7 @@ class Reading:
                 async for events in self._told(stream, telling):
                     yield events
         except InvalidInput as error:
-            error.param = error.param or "input"
+            name_field(error)
             raise
 
     async def _opened(self, open_: Callable[[int], Awaitable[Stream]]) -> Stream:

@@ -11,7 +11,7 @@ from forebay.contract.prediction import Prediction, Status
 from forebay.contract.rows import Generated
 from forebay.gateway.dialects.openai.logprobs import ChatTokenLogprob, chat_logprobs
 from forebay.gateway.dialects.openai.responses.items import MessageItem, TextPart, output_part
-from forebay.gateway.dialects.openai.responses.terms import Terms
+from forebay.gateway.dialects.openai.responses.terms import Terms, TextFormat, TextOptions
 
 PREFIX: Final = "resp_"
 """Of a response's id; its prediction's follows."""
@@ -32,6 +32,9 @@ _CODES: Final = {
     ErrorKind.LANE_FULL: "rate_limit_exceeded",
 }
 """Codes that this API documents; `server_error` is any other."""
+
+
+_ANY_TEXT: Final = TextOptions(TextFormat("text"))
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -70,19 +73,6 @@ class Usage(msgspec.Struct, frozen=True):
     total_tokens: int
 
 
-class Format(msgspec.Struct, frozen=True):
-    """What the text is held to."""
-
-    type: str = "text"
-
-
-class TextFormat(msgspec.Struct, frozen=True):
-    """What the text is to be like."""
-
-    format: Format = Format()
-    verbosity: str = "medium"
-
-
 class Reasoning(msgspec.Struct, frozen=True):
     """How much was thought: nothing is said of it."""
 
@@ -119,7 +109,7 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
     service_tier: str = "default"
     store: bool
     temperature: float
-    text: TextFormat = TextFormat()
+    text: TextOptions
     tool_choice: str = "auto"
     tools: tuple[()] = ()
     top_logprobs: int
@@ -160,6 +150,7 @@ def begun(prediction: Prediction, terms: Terms, *, status: str) -> Response:
         prompt_cache_key=terms.prompt_cache_key,
         safety_identifier=terms.safety_identifier,
         store=terms.stored,
+        text=terms.text if terms.text is not None and terms.text.format else _ANY_TEXT,
         temperature=1.0 if terms.temperature is None else terms.temperature,
         top_logprobs=terms.top_logprobs or 0,
         top_p=1.0 if terms.top_p is None else terms.top_p,

@@ -5,8 +5,10 @@ from typing import Any, Final
 import msgspec
 
 from forebay.contract.errors import InvalidInput
+from forebay.contract.formats import Format, FormatKind
 from forebay.contract.generation import Sampling
 from forebay.gateway.dialects.openai.parameters import ModelRequest, Refused, most_tokens
+from forebay.gateway.formats import FormatName, schema_format
 from forebay.gateway.generation import Tokens, TopLogprobs
 
 LOGPROBS: Final = "message.output_text.logprobs"
@@ -55,10 +57,32 @@ REFUSED: Final[Refused] = {
 """Fields that nothing here heeds: values that ask for nothing, and what to do instead."""
 
 
-class TextOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the text is to be like; so far it is like any other."""
+class TextFormat(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """The form of a text: `response_format` as this endpoint spells it, and on one level.
 
-    format: Any = None
+    Attributes:
+        type: `text`, `json_object` or `json_schema`.
+        name: of the schema, needed by OpenAI; told to nobody here. So is `description`.
+        schema: in JSON Schema; only of the type `json_schema`.
+        strict: texts are always held to all of it.
+    """
+
+    type: str
+    name: FormatName | None = None
+    schema: dict[str, Any] | None = None
+    description: str | None = None
+    strict: bool | None = None
+
+
+class TextOptions(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What the text is to be like.
+
+    Attributes:
+        format: that it is held to; any if not given.
+        verbosity: is not heeded.
+    """
+
+    format: TextFormat | None = None
     verbosity: Any = None
 
 
@@ -85,6 +109,7 @@ class Terms(ModelRequest, frozen=True, kw_only=True, omit_defaults=True):
         store: keep the response, so that it can be asked for and gone on with.
         safety_identifier: keeps its version of the model, where there is no `user`.
         prompt_cache_key: needed for nothing: prompts are recognised by themselves.
+        text: what the text is to be like.
     """
 
     instructions: str | None = None
@@ -96,6 +121,7 @@ class Terms(ModelRequest, frozen=True, kw_only=True, omit_defaults=True):
     store: bool | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
+    text: TextOptions | None = None
 
     @property
     def stored(self) -> bool:
@@ -118,10 +144,20 @@ class Terms(ModelRequest, frozen=True, kw_only=True, omit_defaults=True):
         Raises:
             InvalidInput: it can't be.
         """
-        return self.sampling(
+        sampling = self.sampling(
             max_tokens=most_tokens(self, "max_output_tokens", self.max_output_tokens),
             logprobs=(self.top_logprobs or 0) if self.with_logprobs else None,
         )
+        asked = None if self.text is None else self.text.format
+        format_ = None if asked is None else _format_of(asked)
+        if format_ is None:
+            return sampling
+        for name in ("response_format", "ignore_eos"):
+            if getattr(self, name):
+                raise InvalidInput(
+                    f"{name} goes with no text.format: send one of them.", param=name
+                )
+        return msgspec.structs.replace(sampling, format=format_)
 
 
 class KeptTerms(Terms, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=False):
@@ -134,12 +170,10 @@ class ResponseRequest(Terms, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     Attributes:
         input: a text of the user's, or items, each of which is looked at by its type.
         stream_options: only with `stream`.
-        text: what the text is to be like.
     """
 
     input: str | tuple[msgspec.Raw, ...] | None = None
     stream_options: StreamOptions | None = None
-    text: TextOptions | None = None
 
     tools: Any = None
     tool_choice: Any = None
@@ -165,14 +199,7 @@ class ResponseRequest(Terms, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             InvalidInput: it is asked for.
         """
         super().check(refused)
-        text = self.text or TextOptions()
-        if text.format not in (None, {"type": "text"}):
-            raise InvalidInput(
-                "text.format is not available here but as {'type': 'text'}: texts are not held to "
-                "a format yet. Ask for JSON in the instructions, and check what comes.",
-                param="text.format",
-            )
-        if text.verbosity not in (None, "medium"):
+        if self.text is not None and self.text.verbosity not in (None, "medium"):
             raise InvalidInput(
                 "text.verbosity is not available here: say in the instructions how long the "
                 "answer should be.",
@@ -204,4 +231,34 @@ class ResponseRequest(Terms, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             raise InvalidInput(
                 "stream_options.include_obfuscation is not available here: leave it out.",
                 param="stream_options.include_obfuscation",
+            )
+
+
+def _format_of(asked: TextFormat) -> Format | None:
+    """What a worker is told of a form; None where any text will do.
+
+    Raises:
+        InvalidInput: it is none, or its schema can't be followed; `param` names the place.
+    """
+    if asked.schema is not None and asked.type != FormatKind.SCHEMA:
+        raise InvalidInput(
+            "text.format.schema goes with the type 'json_schema' only: leave it out.",
+            param="text.format.schema",
+        )
+    match asked.type:
+        case "text":
+            return None
+        case FormatKind.OBJECT:
+            return Format(FormatKind.OBJECT)
+        case FormatKind.SCHEMA if asked.schema is not None:
+            return schema_format(asked.schema, param="text.format.schema")
+        case FormatKind.SCHEMA:
+            raise InvalidInput(
+                "Missing parameter: 'text.format.schema'.", param="text.format.schema"
+            )
+        case _:
+            raise InvalidInput(
+                f"text.format.type is {asked.type[:80]!r}; it must be 'text', 'json_object' or "
+                "'json_schema'.",
+                param="text.format.type",
             )
