@@ -524,7 +524,7 @@ async def test_a_prompt_over_the_context_fails_in_the_background(
             "input[0].content[0].text",
         ),
         ({"input": [{"type": "item_reference", "id": "a"}]}, "input[0].type"),
-        ({"input": SAID, "tools": [{"type": "web_search"}]}, "tools"),
+        ({"input": SAID, "tools": [{"type": "web_search", "name": "a"}]}, "tools[0].type"),
         ({"input": SAID, "truncation": "auto"}, "truncation"),
         ({"input": SAID, "conversation": "conv_1"}, "conversation"),
         ({"input": SAID, "reasoning": {"effort": "high"}}, "reasoning"),

@@ -11,7 +11,7 @@ from forebay.contract.errors import ErrorInfo, ErrorKind
 from forebay.contract.generation import Chunk, Finish, TokenLogprob
 from forebay.contract.prediction import Prediction, Status
 from forebay.contract.rows import Generated
-from forebay.gateway.dialects.openai.responses.events import Telling, chunk_before
+from forebay.gateway.dialects.openai.responses.telling import Telling, chunk_before
 from forebay.gateway.dialects.openai.responses.terms import LOGPROBS, Terms
 
 BEGUN = Prediction("parrot-0-00", "parrot", Status.STARTING, 1_000, 2_000)

@@ -4,7 +4,8 @@
     items          a conversation's items, as they are sent and as they are told
     conversation   what is kept of a request, in its prediction
     rendering      a response as it is told
-    events         a response as events: their numbers follow from its chunks
+    events         the shapes of events
+    telling        a response as events: their numbers follow from its chunks
     reading        from a prediction that grows to events
     endpoint       make, show, cancel, delete
 

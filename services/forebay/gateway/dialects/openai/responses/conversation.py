@@ -13,8 +13,10 @@ import msgspec
 from forebay.contract.errors import InvalidInput, NotFound
 from forebay.contract.prediction import Prediction, Status
 from forebay.contract.rows import ChatRow, Generated
+from forebay.contract.tools import Tools
 from forebay.gateway.chats import ChatMessage, chat_of
 from forebay.gateway.dialects.openai.responses.terms import KeptTerms, Terms
+from forebay.gateway.tools import Called, CalledFunction, call_id
 
 _NAMES: Final = {None: "input", "response_format": "text.format"}
 """Names of fields, by what a worker or another endpoint calls them."""
@@ -36,15 +38,17 @@ class Kept(msgspec.Struct, frozen=True):
         """The messages without the instructions, which hold for one response only."""
         return self.messages[self.response.instructions is not None :]
 
-    @property
-    def row(self) -> ChatRow:
+    def row(self, tools: Tools | None) -> ChatRow:
         """What the worker is to go on with.
 
+        Args:
+            tools: that the model may call.
+
         Raises:
-            InvalidInput: the conversation is too long.
+            InvalidInput: the conversation is too long, or can't be one.
         """
         try:
-            return chat_of(self.messages)
+            return chat_of(self.messages, tools=tools)
         except InvalidInput as error:
             error.param = "input"
             raise
@@ -86,11 +90,18 @@ def after(prediction: Prediction, kept: Kept, param: str) -> tuple[ChatMessage, 
         why = "has ended without a text" if prediction.status.terminal else "has not ended yet"
         raise InvalidInput(f"The response that {param} names {why}.", param=param)
     said = tuple(
-        ChatMessage("assistant", output.text)
+        ChatMessage("assistant", output.text, tool_calls=_called(prediction.id, output) or None)
         for output in prediction.outputs
         if isinstance(output, Generated)
     )
     return (*kept.conversation, *said)
+
+
+def _called(prediction: str, output: Generated) -> tuple[Called, ...]:
+    return tuple(
+        Called(call_id(prediction, 0, at), CalledFunction(call.name, call.arguments))
+        for at, call in enumerate(output.calls)
+    )
 
 
 def no_response(id_: str, param: str | None = None) -> NotFound:

@@ -96,7 +96,14 @@ class Responses:
             raise InvalidInput("Missing parameter: 'input'.", param="input")
         before = await self._before(request.previous_response_id)
         kept = begun(request, before, messages)
-        asked = _Asked(call, request, spec, kept, kept.row, Options(sampling=request.to_sample()))
+        asked = _Asked(
+            call,
+            request,
+            spec,
+            kept,
+            kept.row(request.to_call()),
+            Options(sampling=request.to_sample()),
+        )
         if request.stream:
             return self._streamed(asked)
         if not request.stored:

@@ -10,6 +10,7 @@ from forebay.contract.errors import InvalidInput
 from forebay.gateway.bodies import decode
 from forebay.gateway.chats import ROLES, ChatMessage
 from forebay.gateway.dialects.openai.logprobs import ChatTokenLogprob
+from forebay.gateway.tools import Called, CalledFunction
 
 MAX_ITEMS: Final = 10_000
 
@@ -63,6 +64,46 @@ class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     phase: str | None = None
 
 
+class FunctionCall(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A call of a tool, as it was told before.
+
+    Attributes:
+        call_id: by which its output names it.
+        name: of the tool.
+        arguments: a JSON object, as text.
+        id: needed for nothing, and so are the others.
+    """
+
+    type: str
+    call_id: str
+    name: str
+    arguments: str
+    id: str | None = None
+    status: str | None = None
+    parsed_arguments: Any = None
+
+    def called(self) -> Called:
+        """The call as chats have it."""
+        return Called(self.call_id, CalledFunction(self.name, self.arguments))
+
+
+class FunctionOutput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a call gave.
+
+    Attributes:
+        call_id: of the call.
+        output: a text, or parts that are texts.
+    """
+
+    type: str
+    call_id: str
+    output: str | tuple[Part, ...]
+    id: str | None = None
+    status: str | None = None
+
+
+_function_call = msgspec.json.Decoder(FunctionCall)
+_function_output = msgspec.json.Decoder(FunctionOutput)
 _kind = msgspec.json.Decoder(Kind)
 _message = msgspec.json.Decoder(Message)
 
@@ -82,14 +123,30 @@ def messages_of(given: str | Sequence[msgspec.Raw]) -> tuple[ChatMessage, ...]:
         raise InvalidInput(
             f"input has {len(given):,} items; {MAX_ITEMS:,} are the most.", param="input"
         )
-    return tuple(_of_item(item, f"input[{at}]") for at, item in enumerate(given))
+    messages: list[ChatMessage] = []
+    for at, item in enumerate(given):
+        message = _of_item(item, f"input[{at}]")
+        if message.tool_calls and messages and messages[-1].role == "assistant":
+            # A chat has the calls of an answer in one message, with what was said before them.
+            calls = (*(messages[-1].tool_calls or ()), *message.tool_calls)
+            message = msgspec.structs.replace(messages.pop(), tool_calls=calls)
+        messages.append(message)
+    return tuple(messages)
 
 
 def _of_item(item: msgspec.Raw, where: str) -> ChatMessage:
     kind = decode(_kind, item, within=where).type or "message"
+    if kind == "function_call":
+        call = decode(_function_call, item, within=where)
+        return ChatMessage("assistant", tool_calls=(call.called(),))
+    if kind == "function_call_output":
+        output = decode(_function_output, item, within=where)
+        text = _text(output.output, f"{where}.output")
+        return ChatMessage("tool", text, tool_call_id=output.call_id)
     if kind != "message":
         raise InvalidInput(
-            f"{where} is of type {kind[:80]!r}, which no model here reads: send messages.",
+            f"{where} is of type {kind[:80]!r}, which no model here reads: send messages, "
+            "function_call and function_call_output.",
             param=f"{where}.type",
         )
     message = decode(_message, item, within=where)
@@ -147,10 +204,34 @@ class MessageItem(msgspec.Struct, frozen=True):
     type: str = "message"
 
 
+class CallItem(msgspec.Struct, frozen=True):
+    """A call of a tool that is told."""
+
+    id: str
+    call_id: str
+    name: str
+    arguments: str
+    status: str
+    type: str = "function_call"
+
+
+class CallOutputItem(msgspec.Struct, frozen=True):
+    """What a call gave, told."""
+
+    id: str
+    call_id: str
+    output: str
+    status: str = "completed"
+    type: str = "function_call_output"
+
+
+Item = MessageItem | CallItem | CallOutputItem
+
+
 class ItemList(msgspec.Struct, frozen=True):
     """Items of a conversation, a page of them."""
 
-    data: Sequence[MessageItem]
+    data: Sequence[Item]
     first_id: str | None
     last_id: str | None
     has_more: bool
@@ -162,28 +243,37 @@ def output_part(text: str, logprobs: tuple[ChatTokenLogprob, ...] = ()) -> TextP
     return TextPart("output_text", text, (), logprobs)
 
 
-def items_of(prediction: str, messages: Sequence[ChatMessage]) -> list[MessageItem]:
+def items_of(prediction: str, messages: Sequence[ChatMessage]) -> list[Item]:
     """A conversation's messages as items.
 
     Args:
-        prediction: its id; with a message's place it makes the item's.
+        prediction: its id; with an item's place it makes the item's.
         messages: as they are kept, so their contents are texts.
     """
-    return [
-        MessageItem(f"msg_{prediction}_{at}", "completed", message.role, (_part(message),))
-        for at, message in enumerate(messages)
-    ]
+    items: list[Item] = []
+    for message in messages:
+        text = message.content if isinstance(message.content, str) else ""
+        if message.role == "tool":
+            id_ = f"fco_{prediction}_{len(items)}"
+            items.append(CallOutputItem(id_, message.tool_call_id or "", text))
+            continue
+        if text or not message.tool_calls:
+            id_ = f"msg_{prediction}_{len(items)}"
+            items.append(MessageItem(id_, "completed", message.role, (_part(message.role, text),)))
+        for call in message.tool_calls or ():
+            id_, called = f"fc_{prediction}_{len(items)}", call.function
+            items.append(CallItem(id_, call.id, called.name, called.arguments, "completed"))
+    return items
 
 
-def _part(message: ChatMessage) -> TextPart:
-    text = message.content if isinstance(message.content, str) else ""
-    return output_part(text) if message.role == "assistant" else TextPart("input_text", text)
+def _part(role: str, text: str) -> TextPart:
+    return output_part(text) if role == "assistant" else TextPart("input_text", text)
 
 
 MAX_PAGE: Final = 100
 
 
-def page_of(items: Sequence[MessageItem], asked: Mapping[str, Sequence[str]]) -> ItemList:
+def page_of(items: Sequence[Item], asked: Mapping[str, Sequence[str]]) -> ItemList:
     """A page of items, the latest first if nothing else is said.
 
     Args:

@@ -7,7 +7,7 @@ from forebay.contract.errors import ForebayError, InvalidInput
 from forebay.contract.prediction import Prediction
 from forebay.gateway.dialects.openai.faults import code_of
 from forebay.gateway.dialects.openai.responses.conversation import name_field
-from forebay.gateway.dialects.openai.responses.events import Telling, chunk_before
+from forebay.gateway.dialects.openai.responses.telling import Telling, chunk_before
 from forebay.gateway.dialects.openai.responses.terms import Terms
 from forebay.gateway.dialects.openai.texts import PREDICTION_HEADER
 from forebay.gateway.dispatch import Dispatch

@@ -10,8 +10,20 @@ from forebay.contract.generation import Finish, TokenLogprob
 from forebay.contract.prediction import Prediction, Status
 from forebay.contract.rows import Generated
 from forebay.gateway.dialects.openai.logprobs import ChatTokenLogprob, chat_logprobs
-from forebay.gateway.dialects.openai.responses.items import MessageItem, TextPart, output_part
-from forebay.gateway.dialects.openai.responses.terms import Terms, TextFormat, TextOptions
+from forebay.gateway.dialects.openai.responses.items import (
+    CallItem,
+    MessageItem,
+    TextPart,
+    output_part,
+)
+from forebay.gateway.dialects.openai.responses.terms import (
+    FunctionTool,
+    NamedChoice,
+    Terms,
+    TextFormat,
+    TextOptions,
+)
+from forebay.gateway.tools import call_id
 
 PREFIX: Final = "resp_"
 """Of a response's id; its prediction's follows."""
@@ -100,8 +112,8 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
     max_output_tokens: int | None
     metadata: dict[str, str]
     model: str
-    output: Sequence[MessageItem] = ()
-    parallel_tool_calls: bool = True
+    output: Sequence[MessageItem | CallItem] = ()
+    parallel_tool_calls: bool
     previous_response_id: str | None
     prompt_cache_key: str | None
     reasoning: Reasoning = Reasoning()
@@ -110,8 +122,8 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
     store: bool
     temperature: float
     text: TextOptions
-    tool_choice: str = "auto"
-    tools: tuple[()] = ()
+    tool_choice: str | NamedChoice
+    tools: Sequence[FunctionTool]
     top_logprobs: int
     top_p: float
     truncation: str = "disabled"
@@ -146,12 +158,15 @@ def begun(prediction: Prediction, terms: Terms, *, status: str) -> Response:
         ),
         metadata=terms.metadata or {},
         model=terms.model,
+        parallel_tool_calls=terms.parallel_tool_calls is not False,
         previous_response_id=terms.previous_response_id,
         prompt_cache_key=terms.prompt_cache_key,
         safety_identifier=terms.safety_identifier,
         store=terms.stored,
         text=terms.text if terms.text is not None and terms.text.format else _ANY_TEXT,
         temperature=1.0 if terms.temperature is None else terms.temperature,
+        tool_choice=terms.tool_choice or "auto",
+        tools=terms.tools or (),
         top_logprobs=terms.top_logprobs or 0,
         top_p=1.0 if terms.top_p is None else terms.top_p,
         user=terms.user,
@@ -172,18 +187,42 @@ def response_of(prediction: Prediction, terms: Terms) -> Response:
         return msgspec.structs.replace(told, error=None if canceled else _failure(prediction.error))
     output = text_of(prediction)
     incomplete = output.finish is Finish.LENGTH
+    status = "incomplete" if incomplete else "completed"
     return msgspec.structs.replace(
         told,
-        status="incomplete" if incomplete else told.status,
+        status=status,
         completed_at=_seconds(prediction.completed_at_ms),
         incomplete_details=Incomplete() if incomplete else None,
-        output=(
-            message_of(
-                prediction.id, part_of(output, terms), "incomplete" if incomplete else "completed"
-            ),
-        ),
+        output=_items(prediction.id, output, terms, status),
         usage=_usage(output),
     )
+
+
+def _items(
+    prediction: str, output: Generated, terms: Terms, status: str
+) -> list[MessageItem | CallItem]:
+    items: list[MessageItem | CallItem] = []
+    if output.text or not output.calls:
+        items.append(message_of(prediction, part_of(output, terms), status))
+    items += [
+        call_of(prediction, at, call.name, call.arguments, status)
+        for at, call in enumerate(output.calls)
+    ]
+    return items
+
+
+def call_of(prediction: str, at: int, name: str, arguments: str, status: str) -> CallItem:
+    """A call that a prediction comes to.
+
+    Args:
+        prediction: its id.
+        at: which of its calls.
+        name: of the tool.
+        arguments: as far as they are written.
+        status: of the call.
+    """
+    id_ = f"fc_{prediction}_{at}"
+    return CallItem(id_, call_id(prediction, 0, at), name, arguments, status)
 
 
 def text_of(prediction: Prediction) -> Generated:

@@ -7,9 +7,11 @@ import msgspec
 from forebay.contract.errors import InvalidInput
 from forebay.contract.formats import Format, FormatKind
 from forebay.contract.generation import Sampling
+from forebay.contract.tools import Tools
 from forebay.gateway.dialects.openai.parameters import ModelRequest, Refused, most_tokens
 from forebay.gateway.formats import FormatName, schema_format
 from forebay.gateway.generation import Tokens, TopLogprobs
+from forebay.gateway.tools import Choice, Function, FunctionName, NamedFunction, tools_of
 
 LOGPROBS: Final = "message.output_text.logprobs"
 
@@ -27,14 +29,10 @@ INCLUDABLE: Final = frozenset(
 )
 """What may be wanted in a response. But for logprobs it is about items that none here has."""
 
-_NO_TOOLS: Final = "responses here call no tools yet; describe in a message what may be asked for"
 _LEAVE_OUT: Final = "leave it out"
 
 REFUSED: Final[Refused] = {
-    "tools": (frozenset({"[]"}), _NO_TOOLS),
-    "tool_choice": (frozenset({"none", "auto"}), _NO_TOOLS),
-    "parallel_tool_calls": (frozenset({True, False}), _NO_TOOLS),
-    "max_tool_calls": (frozenset(), _NO_TOOLS),
+    "max_tool_calls": (frozenset(), "clients carry out calls here, and may stop; leave it out"),
     "truncation": (
         frozenset({"disabled"}),
         "nothing is cut silently; leave out of the conversation what it can do without",
@@ -74,6 +72,34 @@ class TextFormat(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown
     strict: bool | None = None
 
 
+class FunctionTool(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A tool, as responses name it: on one level.
+
+    Attributes:
+        type: `function`; what else there is is refused, by its name.
+        name: by which it is called.
+        description: what it does, for the model to read.
+        parameters: JSON schema of its arguments, an object; none if not given.
+        strict: arguments are always held to all of it.
+    """
+
+    type: str
+    name: FunctionName
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class NamedChoice(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """The tool that must be called, as responses name it."""
+
+    type: str
+    name: str | None = None
+    tools: Any = None
+    mode: Any = None
+    server_label: Any = None
+
+
 class TextOptions(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """What the text is to be like.
 
@@ -110,6 +136,9 @@ class Terms(ModelRequest, frozen=True, kw_only=True, omit_defaults=True):
         safety_identifier: keeps its version of the model, where there is no `user`.
         prompt_cache_key: needed for nothing: prompts are recognised by themselves.
         text: what the text is to be like.
+        tools: functions that the model may call.
+        tool_choice: whether it may or must call one, or which one it must.
+        parallel_tool_calls: whether it may call several at once.
     """
 
     instructions: str | None = None
@@ -122,6 +151,14 @@ class Terms(ModelRequest, frozen=True, kw_only=True, omit_defaults=True):
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
     text: TextOptions | None = None
+    tools: tuple[FunctionTool, ...] | None = None
+    tool_choice: Choice | NamedChoice | None = None
+    parallel_tool_calls: bool | None = None
+
+    @property
+    def may_call(self) -> bool:
+        """Whether the answer may be a call of a tool."""
+        return bool(self.tools) and self.tool_choice != "none"
 
     @property
     def stored(self) -> bool:
@@ -137,6 +174,23 @@ class Terms(ModelRequest, frozen=True, kw_only=True, omit_defaults=True):
     def whose(self) -> str | None:
         """Who it is for, as far as the request says."""
         return self.user or self.safety_identifier
+
+    def to_call(self) -> Tools | None:
+        """What a worker is told of tools; None where nothing may be called.
+
+        Raises:
+            InvalidInput: they can't be called.
+        """
+        functions = [_function(tool, at) for at, tool in enumerate(self.tools or ())]
+        tools = tools_of(
+            functions, _choice(self.tool_choice), parallel=self.parallel_tool_calls, inside=""
+        )
+        if tools is not None and (self.with_logprobs or self.ignore_eos):
+            name = "include" if self.with_logprobs else "ignore_eos"
+            raise InvalidInput(
+                f"{name} goes with no tools: of what may be a call it can't be done.", param=name
+            )
+        return tools
 
     def to_sample(self) -> Sampling:
         """What a worker is told.
@@ -175,9 +229,6 @@ class ResponseRequest(Terms, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     input: str | tuple[msgspec.Raw, ...] | None = None
     stream_options: StreamOptions | None = None
 
-    tools: Any = None
-    tool_choice: Any = None
-    parallel_tool_calls: Any = None
     max_tool_calls: Any = None
     truncation: Any = None
     conversation: Any = None
@@ -262,3 +313,29 @@ def _format_of(asked: TextFormat) -> Format | None:
                 "'json_schema'.",
                 param="text.format.type",
             )
+
+
+def _function(tool: FunctionTool, at: int) -> Function:
+    if tool.type != "function":
+        raise InvalidInput(
+            f"tools[{at}] is of type {tool.type[:80]!r}; models here call functions only.",
+            param=f"tools[{at}].type",
+        )
+    return Function(tool.name, tool.description, tool.parameters, tool.strict)
+
+
+def _choice(given: Choice | NamedChoice | None) -> Choice | NamedFunction:
+    """What a response lets its model do.
+
+    Raises:
+        InvalidInput: it names no function.
+    """
+    if not isinstance(given, NamedChoice):
+        return given or "auto"
+    if given.type != "function" or given.name is None:
+        raise InvalidInput(
+            "tool_choice must be 'none', 'auto', 'required', or name a function: "
+            '{"type": "function", "name": "…"}.',
+            param="tool_choice",
+        )
+    return NamedFunction(given.name)
