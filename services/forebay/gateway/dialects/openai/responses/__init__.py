@@ -1,7 +1,9 @@
 """`/v1/responses`: texts that are kept, gone on with, made in the background and read again.
 
     terms          what a request says, and what is known and not there
-    items          a conversation's items, as they are sent and as they are told
+    forms          what an answer is held to, and what it may call
+    given          a conversation's items as clients send them
+    items          the same as they are told
     conversation   what is kept of a request, in its prediction
     rendering      a response as it is told
     events         the shapes of events

@@ -28,7 +28,8 @@ from forebay.gateway.dialects.openai.responses.conversation import (
     name_field,
     no_response,
 )
-from forebay.gateway.dialects.openai.responses.items import items_of, messages_of, page_of
+from forebay.gateway.dialects.openai.responses.given import messages_of
+from forebay.gateway.dialects.openai.responses.items import items_of, page_of
 from forebay.gateway.dialects.openai.responses.reading import Reading
 from forebay.gateway.dialects.openai.responses.rendering import PREFIX, Deleted, response_of
 from forebay.gateway.dialects.openai.responses.terms import REFUSED, ResponseRequest, Terms

@@ -10,19 +10,19 @@ from forebay.contract.generation import Finish, TokenLogprob
 from forebay.contract.prediction import Prediction, Status
 from forebay.contract.rows import Generated
 from forebay.gateway.dialects.openai.logprobs import ChatTokenLogprob, chat_logprobs
+from forebay.gateway.dialects.openai.responses.forms import (
+    FunctionTool,
+    NamedChoice,
+    TextFormat,
+    TextOptions,
+)
 from forebay.gateway.dialects.openai.responses.items import (
     CallItem,
     MessageItem,
     TextPart,
     output_part,
 )
-from forebay.gateway.dialects.openai.responses.terms import (
-    FunctionTool,
-    NamedChoice,
-    Terms,
-    TextFormat,
-    TextOptions,
-)
+from forebay.gateway.dialects.openai.responses.terms import Terms
 from forebay.gateway.tools import call_id
 
 PREFIX: Final = "resp_"

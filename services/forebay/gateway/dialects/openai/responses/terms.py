@@ -5,13 +5,19 @@ from typing import Any, Final
 import msgspec
 
 from forebay.contract.errors import InvalidInput
-from forebay.contract.formats import Format, FormatKind
 from forebay.contract.generation import Sampling
 from forebay.contract.tools import Tools
 from forebay.gateway.dialects.openai.parameters import ModelRequest, Refused, most_tokens
-from forebay.gateway.formats import FormatName, schema_format
+from forebay.gateway.dialects.openai.responses.forms import (
+    FunctionTool,
+    NamedChoice,
+    TextOptions,
+    choice_of,
+    format_of,
+    function_of,
+)
 from forebay.gateway.generation import Tokens, TopLogprobs
-from forebay.gateway.tools import Choice, Function, FunctionName, NamedFunction, tools_of
+from forebay.gateway.tools import Choice, tools_of
 
 LOGPROBS: Final = "message.output_text.logprobs"
 
@@ -53,63 +59,6 @@ REFUSED: Final[Refused] = {
     "prompt_cache_retention": (frozenset({"in_memory"}), "prompts are reused from memory only"),
 }
 """Fields that nothing here heeds: values that ask for nothing, and what to do instead."""
-
-
-class TextFormat(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """The form of a text: `response_format` as this endpoint spells it, and on one level.
-
-    Attributes:
-        type: `text`, `json_object` or `json_schema`.
-        name: of the schema, needed by OpenAI; told to nobody here. So is `description`.
-        schema: in JSON Schema; only of the type `json_schema`.
-        strict: texts are always held to all of it.
-    """
-
-    type: str
-    name: FormatName | None = None
-    schema: dict[str, Any] | None = None
-    description: str | None = None
-    strict: bool | None = None
-
-
-class FunctionTool(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A tool, as responses name it: on one level.
-
-    Attributes:
-        type: `function`; what else there is is refused, by its name.
-        name: by which it is called.
-        description: what it does, for the model to read.
-        parameters: JSON schema of its arguments, an object; none if not given.
-        strict: arguments are always held to all of it.
-    """
-
-    type: str
-    name: FunctionName
-    description: str | None = None
-    parameters: dict[str, Any] | None = None
-    strict: bool | None = None
-
-
-class NamedChoice(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """The tool that must be called, as responses name it."""
-
-    type: str
-    name: str | None = None
-    tools: Any = None
-    mode: Any = None
-    server_label: Any = None
-
-
-class TextOptions(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """What the text is to be like.
-
-    Attributes:
-        format: that it is held to; any if not given.
-        verbosity: is not heeded.
-    """
-
-    format: TextFormat | None = None
-    verbosity: Any = None
 
 
 class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -181,9 +130,9 @@ class Terms(ModelRequest, frozen=True, kw_only=True, omit_defaults=True):
         Raises:
             InvalidInput: they can't be called.
         """
-        functions = [_function(tool, at) for at, tool in enumerate(self.tools or ())]
+        functions = [function_of(tool, at) for at, tool in enumerate(self.tools or ())]
         tools = tools_of(
-            functions, _choice(self.tool_choice), parallel=self.parallel_tool_calls, inside=""
+            functions, choice_of(self.tool_choice), parallel=self.parallel_tool_calls, inside=""
         )
         if tools is not None and (self.with_logprobs or self.ignore_eos):
             name = "include" if self.with_logprobs else "ignore_eos"
@@ -203,7 +152,7 @@ class Terms(ModelRequest, frozen=True, kw_only=True, omit_defaults=True):
             logprobs=(self.top_logprobs or 0) if self.with_logprobs else None,
         )
         asked = None if self.text is None else self.text.format
-        format_ = None if asked is None else _format_of(asked)
+        format_ = None if asked is None else format_of(asked)
         if format_ is None:
             return sampling
         for name in ("response_format", "ignore_eos"):
@@ -283,59 +232,3 @@ class ResponseRequest(Terms, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 "stream_options.include_obfuscation is not available here: leave it out.",
                 param="stream_options.include_obfuscation",
             )
-
-
-def _format_of(asked: TextFormat) -> Format | None:
-    """What a worker is told of a form; None where any text will do.
-
-    Raises:
-        InvalidInput: it is none, or its schema can't be followed; `param` names the place.
-    """
-    if asked.schema is not None and asked.type != FormatKind.SCHEMA:
-        raise InvalidInput(
-            "text.format.schema goes with the type 'json_schema' only: leave it out.",
-            param="text.format.schema",
-        )
-    match asked.type:
-        case "text":
-            return None
-        case FormatKind.OBJECT:
-            return Format(FormatKind.OBJECT)
-        case FormatKind.SCHEMA if asked.schema is not None:
-            return schema_format(asked.schema, param="text.format.schema")
-        case FormatKind.SCHEMA:
-            raise InvalidInput(
-                "Missing parameter: 'text.format.schema'.", param="text.format.schema"
-            )
-        case _:
-            raise InvalidInput(
-                f"text.format.type is {asked.type[:80]!r}; it must be 'text', 'json_object' or "
-                "'json_schema'.",
-                param="text.format.type",
-            )
-
-
-def _function(tool: FunctionTool, at: int) -> Function:
-    if tool.type != "function":
-        raise InvalidInput(
-            f"tools[{at}] is of type {tool.type[:80]!r}; models here call functions only.",
-            param=f"tools[{at}].type",
-        )
-    return Function(tool.name, tool.description, tool.parameters, tool.strict)
-
-
-def _choice(given: Choice | NamedChoice | None) -> Choice | NamedFunction:
-    """What a response lets its model do.
-
-    Raises:
-        InvalidInput: it names no function.
-    """
-    if not isinstance(given, NamedChoice):
-        return given or "auto"
-    if given.type != "function" or given.name is None:
-        raise InvalidInput(
-            "tool_choice must be 'none', 'auto', 'required', or name a function: "
-            '{"type": "function", "name": "…"}.',
-            param="tool_choice",
-        )
-    return NamedFunction(given.name)
