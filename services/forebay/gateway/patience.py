@@ -21,11 +21,13 @@ class Patience(msgspec.Struct, frozen=True):
         deadline_ms: after how long it expires.
         grace_ms: by how much later if no worker is there.
         wait_s: how long its client waits: for the end, or for the first chunk of a stream.
+        cancel_ms: after how long it ends, however much of it was told; 0 for no such time.
     """
 
     deadline_ms: int
     grace_ms: int
     wait_s: float
+    cancel_ms: int = 0
 
     @classmethod
     def to_run(
@@ -76,7 +78,12 @@ class Patience(msgspec.Struct, frozen=True):
         deadline_s = min(deadline_s, cancel_after_s or deadline_s)
         grace_s = 0.0 if cancel_after_s else spec.replicas.grace_s
         most_s = deadline_s + grace_s if wait_s == math.inf else sync_wait_s
-        return cls(int(deadline_s * 1000), int(grace_s * 1000), min(wait_s or 0.0, most_s))
+        return cls(
+            int(deadline_s * 1000),
+            int(grace_s * 1000),
+            min(wait_s or 0.0, most_s),
+            int((cancel_after_s or 0.0) * 1000),
+        )
 
     @classmethod
     def to_read(cls, spec: ModelSpec, *, sync_wait_s: float) -> Self:

@@ -82,6 +82,7 @@ class SettleOutcome(IntEnum):
 class TellOutcome(IntEnum):
     """What became of chunks."""
 
+    UNREAD = 2
     TOLD = 1
     ENDED = 0
     STALE = -1
@@ -126,6 +127,7 @@ _copied = Script("copied", adds=True)
 _tell = Script("tell")
 _follow = Script("follow")
 _forget = Script("forget")
+_attend = Script("attend")
 
 
 def _lanes(keys: LaneKeys) -> list[str]:
@@ -429,3 +431,8 @@ async def forget(redis: Commands, record: str, beside: Sequence[str]) -> bool:
         beside: what else there is of it.
     """
     return bool(await _forget.call(redis, [record, *beside], []))
+
+
+async def attend(redis: Commands, records: Sequence[str], *, lease_ms: int) -> None:
+    """`attend.lua`: the readers of these are there for so long from now on."""
+    await _attend.call(redis, records, [lease_ms])
