@@ -16,6 +16,7 @@ pytest_plugins = [
     "tests.fixtures.artifacts",
     "tests.fixtures.stack",
     "tests.fixtures.writing",
+    "tests.fixtures.clients",
     "tests.fixtures.calling",
     "tests.fixtures.engines",
 ]

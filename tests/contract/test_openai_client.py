@@ -22,18 +22,8 @@ from tests.fixtures.waiting import PATIENCE_S
 
 
 @pytest.fixture
-async def gateway(redis_url: str, key_prefix: str) -> AsyncIterator[Gateway]:
-    settings = Settings(redis_url=redis_url, key_prefix=key_prefix, max_body_bytes=1_000_000)
-    async with running_gateway(settings) as running:
-        yield running
-
-
-@pytest.fixture
-async def client(gateway: Gateway) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with openai.AsyncOpenAI(
-        base_url=f"{gateway.url}/v1", api_key="none", max_retries=0, timeout=PATIENCE_S
-    ) as client:
-        yield client
+def settings(redis_url: str, key_prefix: str) -> Settings:
+    return Settings(redis_url=redis_url, key_prefix=key_prefix, max_body_bytes=1_000_000)
 
 
 @pytest.fixture

@@ -31,18 +31,8 @@ MODELS = Catalog(
 
 
 @pytest.fixture
-async def gateway(redis_url: str, key_prefix: str) -> AsyncIterator[Gateway]:
-    settings = Settings(redis_url=redis_url, key_prefix=key_prefix)
-    async with running_gateway(settings, catalog=MODELS) as running:
-        yield running
-
-
-@pytest.fixture
-async def client(gateway: Gateway) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with openai.AsyncOpenAI(
-        base_url=f"{gateway.url}/v1", api_key="none", max_retries=0, timeout=PATIENCE_S
-    ) as client:
-        yield client
+def catalog() -> Catalog:
+    return MODELS
 
 
 @pytest.fixture

@@ -53,6 +53,15 @@ def test_openais_client_streams_a_chat(parrots: Stack) -> None:
     assert printed == f"{SAID}\n7 tokens\n"
 
 
+def test_openais_client_goes_on_with_responses_and_reads_one_again(parrots: Stack) -> None:
+    (block,) = (block for block in blocks("python") if "responses.create" in block)
+    printed = run([sys.executable, "-c", here(block, parrots)], parrots)
+    first, items, *words, status = printed.splitlines()
+    assert (first, items) == ("Over the weir and down the race", "3 items before it")
+    assert "".join(words) == "Over the weir"
+    assert status == "completed"
+
+
 def deltas(lines: list[str]) -> list[str]:
     """What the events in these lines add to the text."""
     data = [line.removeprefix("data: ") for line in lines if line.startswith("data: {")]
@@ -80,5 +89,5 @@ def test_a_prediction_is_streamed_and_read_again(parrots: Stack) -> None:
 def test_every_block_of_the_page_is_run_by_a_test_above() -> None:
     # The blocks of Python on forms and tools are run where there are models for them: by
     # tests/integration/test_smollm2.py and tests/contract/test_openai_formats.py.
-    assert (len(blocks("sh")), len(blocks("python"))) == (4, 3)
+    assert (len(blocks("sh")), len(blocks("python"))) == (4, 4)
     assert CATALOG in PAGE

@@ -31,6 +31,7 @@ RUN_BY = {
     "copied": [GATEWAY, BACKGROUND],
     "enqueue": [GATEWAY, PIPELINE],
     "follow": [GATEWAY],
+    "forget": [GATEWAY],
     "finish": [GATEWAY, BACKGROUND, PIPELINE],
     "leave": [WORKER, PIPELINE],
     "read": [WORKER, PIPELINE],

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx
+import openai
 import pytest
 
 from forebay.lanes.depth import counters
@@ -154,6 +155,51 @@ async def test_a_stream_goes_on_where_its_worker_has_ended(
     async with asyncio.timeout(PATIENCE_S):
         await asyncio.gather(*reading)
     assert [one.text for one in several] == [PROMPT] * 3
+
+
+async def asked(url: str) -> tuple[str, list[str]]:
+    """Have a response made in the background; its id, and what came of it until the gateway went.
+
+    The client has no id of its own making, and reads on until it can't.
+    """
+    id_, pieces = "", list[str]()
+    async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
+        stream = await client.responses.create(
+            model="parrot", input=PROMPT, background=True, stream=True
+        )
+        async for event in stream:
+            if event.type == "response.created":
+                id_ = event.response.id
+            elif event.type == "response.output_text.delta":
+                pieces.append(event.delta)
+                if len(pieces) == 5:
+                    break
+    return id_, pieces
+
+
+async def test_a_response_in_the_background_outlives_its_gateway_and_its_worker(
+    processes: Fleet,
+) -> None:
+    first = processes.start("worker", "parrot")
+    await processes.ready("parrot")
+    id_, begun = await asked(processes.url)
+    (gateway,) = processes.running("gateway")
+    processes.end(gateway, kill=True)
+    processes.end(first, kill=True)
+    processes.port = free_port()
+    processes.start("gateway", port=str(processes.port))
+    processes.start("worker", "parrot")
+    await processes.ready("parrot")
+    async with openai.AsyncOpenAI(base_url=f"{processes.url}/v1", api_key="none") as client:
+        # Two before the text begins, three as it does, and five words: the last was number 9.
+        rest = await client.responses.retrieve(id_, stream=True, starting_after=9)
+        told = [event async for event in rest]
+        assert told[-1].type == "response.completed"
+        pieces = [event.delta for event in told if event.type == "response.output_text.delta"]
+        assert "".join(begun + pieces) == PROMPT
+        whole = await client.responses.retrieve(id_)
+        assert (whole.status, whole.output_text) == ("completed", PROMPT)
+        assert whole == told[-1].response
 
 
 async def test_a_text_cut_at_any_byte_and_read_on_at_another_gateway_is_the_same(

@@ -190,6 +190,7 @@ class Dispatch:
         when_gone: WhenGone | None = None,
         sticky: Sticky | None = None,
         stream: bool = False,
+        lane: Lane | None = None,
         asker: Asker | None = None,
     ) -> Prediction:
         """Make a prediction that its client can come back to.
@@ -201,14 +202,16 @@ class Dispatch:
                 leaves `Prediction.input` out: the caller has it.
             truncate: cut over-long rows.
             options: what is asked of the outputs.
-            wait_s: how long to wait for the end of it; None doesn't wait at all, and takes the
-                bulk lane unless it is a stream.
+            wait_s: how long to wait for the end of it, a gateway's bound at most; infinity is as
+                long as it may take. None doesn't wait at all, and takes the bulk lane unless it
+                is a stream.
             cancel_after_s: end it after so long, if that is sooner than the lane's deadline.
             name: what the client calls the request, if it may come again.
             when_gone: asks to be told if the client goes away. Without a name nobody could come
                 back for the prediction, as it has no id yet; it is then canceled.
             sticky: tells what the client gives for its requests to stay with one version.
             stream: keep what is generated while it is, for `resume`.
+            lane: where it queues, if that is to be another.
             asker: says what the client wants of the cache.
 
         Returns:
@@ -219,7 +222,7 @@ class Dispatch:
             ModelUnloaded: likewise; only raised where the client waits.
             Unavailable: Redis is out of reach.
         """
-        lane = Lane.BULK if wait_s is None and not stream else Lane.REALTIME
+        lane = lane or (Lane.BULK if wait_s is None and not stream else Lane.REALTIME)
         version = self.registry.chosen(spec, sticky, name)
         request = Request(
             model=spec,
@@ -272,7 +275,8 @@ class Dispatch:
             spec: the model.
             rows: at least one, as many as one worker takes.
             options: what is asked of the outputs.
-            input_json: the input as the client sent it, kept with the prediction.
+            input_json: the input as the client sent it. Where there is any it is kept with the
+                prediction, and both as long as what has an id.
             kept: the client can come back for it, so it goes on when the stream is closed; else
                 it is canceled then.
             after: sequence of the last chunk that a client has which comes again.
@@ -296,7 +300,7 @@ class Dispatch:
             now_ms=self._clock.now_ms(),
             patience=Patience.to_read(version, sync_wait_s=self.sync_wait_s),
             options=options,
-            kept=kept or name is not None,
+            kept=kept or name is not None or bool(input_json),
             input_json=input_json,
             name=name,
             stream=True,
@@ -317,7 +321,7 @@ class Dispatch:
             wait_s=request.patience.wait_s,
             run_s=version.generation.timeout_s,
             of=self.registry.of(spec, request.spec.name),
-            kept=request.kept,
+            kept=kept or name is not None,
         )
 
     async def resume(self, text: str, *, after: int = 0) -> Stream:
@@ -375,6 +379,17 @@ class Dispatch:
         id_ = await self._meant(text)
         await self._reads.run(lambda: self._canceler.cancel(id_))
         return await self.prediction(text)
+
+    async def forget(self, text: str) -> None:
+        """Delete a prediction; what it is doing is canceled.
+
+        Raises:
+            NotFound: it has never been.
+            Unavailable: Redis is out of reach; what was deleted is not known.
+        """
+        id_ = await self._meant(text)
+        await self._reads.run(lambda: self._canceler.cancel(id_))
+        await self._reads.run(lambda: self._records.forget(id_))
 
     def abandon(self) -> None:
         """End all waits: this gateway stops, and is out of time. What has an id goes on."""

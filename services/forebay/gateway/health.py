@@ -124,6 +124,8 @@ class Health:
                     "endpoints": [
                         "POST /v1/chat/completions",
                         "POST /v1/completions",
+                        "POST /v1/responses",
+                        "GET /v1/responses/{id}",
                         "POST /v1/embeddings",
                         "POST /v1/rerank",
                         "POST /v1/moderations",

@@ -4,6 +4,7 @@ A lane's deadline is that of a prediction of which nothing is told before its en
 generated has its own time on top of it, as it is only begun within the deadline.
 """
 
+import math
 from typing import Self
 
 import msgspec
@@ -67,7 +68,7 @@ class Patience(msgspec.Struct, frozen=True):
             spec: what runs it.
             lane: where it queues.
             stream: its deadline is put off once it begins.
-            wait_s: how long the client wants to wait, if it does.
+            wait_s: how long the client wants to wait, if it does; infinity is until it expires.
             cancel_after_s: the client's own bound.
             sync_wait_s: the gateway's bound on waits.
         """
@@ -75,10 +76,12 @@ class Patience(msgspec.Struct, frozen=True):
         if spec.task is Task.GENERATION and not stream:
             deadline_s += spec.generation.timeout_s
         deadline_s = min(deadline_s, cancel_after_s or deadline_s)
+        grace_s = 0.0 if cancel_after_s else spec.replicas.grace_s
+        most_s = deadline_s + grace_s if wait_s == math.inf else sync_wait_s
         return cls(
             int(deadline_s * 1000),
-            0 if cancel_after_s else int(spec.replicas.grace_s * 1000),
-            min(wait_s or 0.0, sync_wait_s),
+            int(grace_s * 1000),
+            min(wait_s or 0.0, most_s),
             int((cancel_after_s or 0.0) * 1000),
         )
 

@@ -3,7 +3,7 @@
 | key, after `P:{model:shard}:`  | type   | written by              | read by     | lives     |
 |--------------------------------|--------|-------------------------|-------------|-----------|
 | `lane:LANE`                    | stream | enqueue; settle, finish | workers     | for ever  |
-| `record:ID`                    | hash   | enqueue; settle, finish | gateways    | retention |
+| `record:ID`                    | hash   | enqueue; settle, finish; forget | gateways | retention |
 | `out:ID:PART:ATTEMPT`          | string | settle                  | gateways    | and 1 hour |
 | `events:ID`                    | stream | tell                    | gateways    | and 1 hour |
 | `parts:ID`                     | hash   | settle                  | settle      | and 1 hour |

@@ -18,6 +18,7 @@ from forebay.contract.prediction import (
     added_up,
 )
 from forebay.contract.rows import Output
+from forebay.lanes import scripts
 from forebay.lanes.depth import depth
 from forebay.lanes.keys import GROUP, Keys, LaneKeys
 from forebay.runtime.redis import Commands
@@ -135,6 +136,20 @@ class Records:
             retry_of=record.retry_of,
             steps=added_up([step for reply in record.replies for step in reply.steps]),
         )
+
+    async def forget(self, id_: PredictionId) -> None:
+        """Delete a prediction that has ended. Safe to repeat.
+
+        Raises:
+            redis.exceptions.RedisError: Redis is out of reach.
+        """
+        keys = self._keys.of_prediction(id_)
+        record = await self.record(id_)
+        if record is None:
+            return
+        own = record.replies if record.leader is None else ()
+        beside = [reply.spilled for reply in own if reply.spilled is not None]
+        await scripts.forget(self._redis, keys.record(id_.text), [keys.events(id_.text), *beside])
 
     async def outputs(self, replies: Sequence[Reply]) -> tuple[Output, ...]:
         """Outputs of all parts in order, those kept beside the record fetched.

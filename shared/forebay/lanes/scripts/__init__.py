@@ -126,6 +126,7 @@ _traffic = Script("traffic")
 _copied = Script("copied", adds=True)
 _tell = Script("tell")
 _follow = Script("follow")
+_forget = Script("forget")
 _attend = Script("attend")
 
 
@@ -419,6 +420,17 @@ async def follow(redis: Commands, record: str, channel: str) -> tuple[bytes, int
     """`follow.lua`: status and number of parts; None if there is no such record."""
     reply = await _follow.call(redis, [record], [channel])
     return None if reply is None else (cast(bytes, reply[0]), int(reply[1]))
+
+
+async def forget(redis: Commands, record: str, beside: Sequence[str]) -> bool:
+    """`forget.lua`: whether the prediction had ended, or was not there.
+
+    Args:
+        redis: client whose commands are not retried.
+        record: of the prediction.
+        beside: what else there is of it.
+    """
+    return bool(await _forget.call(redis, [record, *beside], []))
 
 
 async def attend(redis: Commands, records: Sequence[str], *, lease_ms: int) -> None:

@@ -2,8 +2,9 @@
 
 chats        POST /v1/chat/completions
 completions  POST /v1/completions
-parameters   what both take beside the prompt, and what they refuse by name
-texts        from a request of either to its answer, at once or in events
+responses    POST /v1/responses; GET and DELETE /v1/responses/{id}, and what is under it
+parameters   what they take beside the prompt, and what they refuse by name
+texts        from a request of these to its answer, at once or in events
 logprobs     how likely tokens were, in the shape of each
 usage        tokens that a request cost
 embeddings   POST /v1/embeddings
@@ -14,12 +15,14 @@ faults       {"error": {message, type, param, code}}
 
 from starlette.routing import Route
 
-from forebay.gateway.dialects.openai.chats import Chats
-from forebay.gateway.dialects.openai.completions import Completions
+from forebay.gateway.dialects.openai.chats import CHATS
+from forebay.gateway.dialects.openai.completions import COMPLETIONS
 from forebay.gateway.dialects.openai.embeddings import Embeddings
 from forebay.gateway.dialects.openai.faults import render_fault
 from forebay.gateway.dialects.openai.models import Models
 from forebay.gateway.dialects.openai.moderations import Moderations
+from forebay.gateway.dialects.openai.responses import Responses
+from forebay.gateway.dialects.openai.texts import Texts
 from forebay.gateway.dispatch import Dispatch
 from forebay.gateway.http import Endpoint, Exchange
 
@@ -28,17 +31,38 @@ __all__ = ["render_fault", "routes"]
 
 def routes(dispatch: Dispatch, exchange: Exchange) -> list[Route]:
     """The dialect's routes."""
-    models = Models(dispatch)
+    models, responses = Models(dispatch), Responses(dispatch)
     return [
         Route(
             "/v1/chat/completions",
-            Endpoint(exchange, Chats(dispatch).create, methods=("POST",), render=render_fault),
+            Endpoint(
+                exchange, Texts(dispatch, CHATS).create, methods=("POST",), render=render_fault
+            ),
         ),
         Route(
             "/v1/completions",
             Endpoint(
-                exchange, Completions(dispatch).create, methods=("POST",), render=render_fault
+                exchange,
+                Texts(dispatch, COMPLETIONS).create,
+                methods=("POST",),
+                render=render_fault,
             ),
+        ),
+        Route(
+            "/v1/responses",
+            Endpoint(exchange, responses.create, methods=("POST",), render=render_fault),
+        ),
+        Route(
+            "/v1/responses/{id}",
+            Endpoint(exchange, responses.one, methods=("GET", "DELETE"), render=render_fault),
+        ),
+        Route(
+            "/v1/responses/{id}/cancel",
+            Endpoint(exchange, responses.cancel, methods=("POST",), render=render_fault),
+        ),
+        Route(
+            "/v1/responses/{id}/input_items",
+            Endpoint(exchange, responses.input_items, methods=("GET",), render=render_fault),
         ),
         Route(
             "/v1/embeddings",

@@ -3,7 +3,7 @@
 https://platform.openai.com/docs/api-reference/chat
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -11,17 +11,15 @@ from msgspec import UNSET, UnsetType
 
 from forebay.contract.errors import InvalidInput
 from forebay.contract.generation import Chunk
-from forebay.contract.rows import Generated, Task
-from forebay.gateway.bodies import decode
+from forebay.contract.model import ModelSpec
+from forebay.contract.rows import Generated
 from forebay.gateway.chats import ChatMessage, chat_of
 from forebay.gateway.dialects.openai.logprobs import ChatLogprobs, chat_logprobs
-from forebay.gateway.dialects.openai.parameters import TextRequest
-from forebay.gateway.dialects.openai.texts import Asked, Named, Texts
+from forebay.gateway.dialects.openai.parameters import Refused, TextRequest, most_tokens
+from forebay.gateway.dialects.openai.texts import Asked, Form, Named
 from forebay.gateway.dialects.openai.usage import Usage, usage_of
-from forebay.gateway.dispatch import Dispatch
 from forebay.gateway.generation import Tokens, TopLogprobs
-from forebay.gateway.http import Answer, Call, to_json
-from forebay.gateway.sse import EventStream
+from forebay.gateway.http import to_json
 from forebay.gateway.tools import (
     Choice as ToolChoice,
 )
@@ -38,7 +36,7 @@ _OLDER: Final = "it is the older form of tools; send `tools` and `tool_choice`"
 _TEXT_ONLY: Final = "models here read and write text only; leave it out"
 _LEAVE_OUT: Final = "leave it out"
 
-REFUSED: Final[Mapping[str, tuple[frozenset[Any], str]]] = {
+REFUSED: Final[Refused] = {
     "functions": (frozenset({"[]"}), _OLDER),
     "function_call": (frozenset({"none", "auto"}), _OLDER),
     "modalities": (frozenset({'["text"]'}), _TEXT_ONLY),
@@ -180,44 +178,26 @@ class ChatCompletionChunk(msgspec.Struct, frozen=True):
     object: str = "chat.completion.chunk"
 
 
-_request = msgspec.json.Decoder(ChatRequest)
+def chat_asked(request: ChatRequest, spec: ModelSpec) -> Asked:
+    """What a chat comes to.
 
-
-class Chats:
-    """Answers chats.
-
-    Args:
-        dispatch: runs them.
+    Raises:
+        InvalidInput: it can't be asked.
     """
-
-    def __init__(self, dispatch: Dispatch) -> None:
-        self._dispatch = dispatch
-        self._texts = Texts(dispatch)
-
-    async def create(self, call: Call) -> Answer | EventStream:
-        """Go on with a chat.
-
-        Raises:
-            ForebayError: by kind, why not.
-        """
-        request = decode(_request, call.body)
-        request.check(REFUSED)
-        spec = self._dispatch.registry.model_for(Task.GENERATION, request.model, param="model")
-        tools = tools_of(
-            functions_of(request.tools or ()),
-            choice_of(request.tool_choice),
-            parallel=request.parallel_tool_calls,
+    tools = tools_of(
+        functions_of(request.tools or ()),
+        choice_of(request.tool_choice),
+        parallel=request.parallel_tool_calls,
+    )
+    if tools is not None and request.ignore_eos:
+        raise InvalidInput(
+            "ignore_eos: a call ends where it is complete. Send tools or ignore_eos.",
+            param="ignore_eos",
         )
-        if tools is not None and request.ignore_eos:
-            raise InvalidInput(
-                "ignore_eos: a call ends where it is complete. Send tools or ignore_eos.",
-                param="ignore_eos",
-            )
-        rows = (chat_of(request.messages, tools=tools),) * request.choices
-        sampling = request.sampling(max_tokens=_most(request), logprobs=_logprobs(request))
-        return await self._texts.answer(
-            call, request, Asked(spec, rows, sampling, "messages"), ChatShape(request)
-        )
+    rows = (chat_of(request.messages, tools=tools),) * request.choices
+    most = most_tokens(request, "max_completion_tokens", request.max_completion_tokens)
+    sampling = request.sampling(max_tokens=most, logprobs=_logprobs(request))
+    return Asked(spec, rows, sampling, "messages")
 
 
 class ChatShape:
@@ -308,17 +288,6 @@ def _pieces(named: Named, chunk: Chunk) -> list[Called]:
     ]
 
 
-def _most(request: ChatRequest) -> int | None:
-    """Most tokens, by either name."""
-    newer, older = request.max_completion_tokens, request.max_tokens
-    if newer is not None and older is not None and newer != older:
-        raise InvalidInput(
-            f"max_completion_tokens is {newer:,} and max_tokens {older:,}: send one of them.",
-            param="max_tokens",
-        )
-    return newer
-
-
 def _logprobs(request: ChatRequest) -> int | None:
     if request.top_logprobs is not None and not request.logprobs:
         raise InvalidInput(
@@ -326,3 +295,6 @@ def _logprobs(request: ChatRequest) -> int | None:
             param="top_logprobs",
         )
     return (request.top_logprobs or 0) if request.logprobs else None
+
+
+CHATS: Final = Form(msgspec.json.Decoder(ChatRequest), REFUSED, chat_asked, ChatShape)

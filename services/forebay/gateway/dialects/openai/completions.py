@@ -3,7 +3,7 @@
 https://platform.openai.com/docs/api-reference/completions
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -11,26 +11,24 @@ from msgspec import UNSET, UnsetType
 
 from forebay.contract.errors import InvalidInput
 from forebay.contract.generation import Chunk, TokenLogprob
-from forebay.contract.rows import Generated, Task
-from forebay.gateway.bodies import decode
+from forebay.contract.model import ModelSpec
+from forebay.contract.rows import Generated
 from forebay.gateway.dialects.openai.embeddings import Input, rows_of
 from forebay.gateway.dialects.openai.logprobs import (
     CompletionLogprobs,
     Offsets,
     completion_logprobs,
 )
-from forebay.gateway.dialects.openai.parameters import TextRequest
-from forebay.gateway.dialects.openai.texts import Asked, Named, Texts
+from forebay.gateway.dialects.openai.parameters import Refused, TextRequest
+from forebay.gateway.dialects.openai.texts import Asked, Form, Named
 from forebay.gateway.dialects.openai.usage import Usage, usage_of
-from forebay.gateway.dispatch import Dispatch
 from forebay.gateway.generation import MAX_TEXTS, TopLogprobs, check_texts
-from forebay.gateway.http import Answer, Call, to_json
-from forebay.gateway.sse import EventStream
+from forebay.gateway.http import to_json
 
 MAX_TOKENS: Final = 16
 """Tokens of a text where the request doesn't say how many, as OpenAI has it."""
 
-REFUSED: Final[Mapping[str, tuple[frozenset[Any], str]]] = {
+REFUSED: Final[Refused] = {
     "echo": (frozenset({False}), "put the prompt before the text yourself"),
     "suffix": (frozenset({""}), "models here write at the end only; leave it out"),
 }
@@ -77,39 +75,21 @@ class Completion(msgspec.Struct, frozen=True):
     object: str = "text_completion"
 
 
-_request = msgspec.json.Decoder(CompletionRequest)
+def completion_asked(request: CompletionRequest, spec: ModelSpec) -> Asked:
+    """What prompts come to.
 
-
-class Completions:
-    """Answers with what follows on prompts.
-
-    Args:
-        dispatch: runs them.
+    Raises:
+        InvalidInput: they can't be asked.
     """
-
-    def __init__(self, dispatch: Dispatch) -> None:
-        self._dispatch = dispatch
-        self._texts = Texts(dispatch)
-
-    async def create(self, call: Call) -> Answer | EventStream:
-        """Go on with prompts.
-
-        Raises:
-            ForebayError: by kind, why not.
-        """
-        request = decode(_request, call.body)
-        request.check(REFUSED)
-        if request.best_of not in (None, request.choices):
-            raise InvalidInput(
-                "best_of must be n: no text is thrown away here. Leave it out.", param="best_of"
-            )
-        spec = self._dispatch.registry.model_for(Task.GENERATION, request.model, param="model")
-        prompts = rows_of(request.prompt, most=MAX_TEXTS, field="prompt")
-        check_texts(len(prompts) * request.choices, param="n")
-        rows = [prompt for prompt in prompts for _ in range(request.choices)]
-        sampling = request.sampling(max_tokens=MAX_TOKENS, logprobs=request.logprobs)
-        asked = Asked(spec, rows, sampling, "prompt")
-        return await self._texts.answer(call, request, asked, CompletionShape(request))
+    if request.best_of not in (None, request.choices):
+        raise InvalidInput(
+            "best_of must be n: no text is thrown away here. Leave it out.", param="best_of"
+        )
+    prompts = rows_of(request.prompt, most=MAX_TEXTS, field="prompt")
+    check_texts(len(prompts) * request.choices, param="n")
+    rows = [prompt for prompt in prompts for _ in range(request.choices)]
+    sampling = request.sampling(max_tokens=MAX_TOKENS, logprobs=request.logprobs)
+    return Asked(spec, rows, sampling, "prompt")
 
 
 class CompletionShape:
@@ -160,3 +140,8 @@ class CompletionShape:
             return None
         offsets = self._offsets.setdefault(row, Offsets())
         return completion_logprobs(tokens, offsets, top=self._top)
+
+
+COMPLETIONS: Final = Form(
+    msgspec.json.Decoder(CompletionRequest), REFUSED, completion_asked, CompletionShape
+)

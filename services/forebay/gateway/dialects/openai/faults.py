@@ -14,6 +14,13 @@ _CODES: Final = {
 }
 
 
+_NOT_FOUND: Final = {
+    "model": "model_not_found",
+    "previous_response_id": "previous_response_not_found",
+}
+"""Codes for what a field names and is not there."""
+
+
 class Error(msgspec.Struct, frozen=True):
     """The inner object of an error body."""
 
@@ -37,9 +44,12 @@ def render_fault(fault: Fault, request_id: str) -> Answer:
         type_ = "invalid_request_error"
     else:
         type_ = "server_error"
-    if fault.kind is ErrorKind.NOT_FOUND and fault.param == "model":
-        code = "model_not_found"
-    else:
-        code = _CODES.get(fault.kind, fault.kind.value)
-    body = to_json(ErrorBody(Error(fault.message, type_, fault.param, code)))
+    body = to_json(ErrorBody(Error(fault.message, type_, fault.param, code_of(fault))))
     return Answer(body, fault.status, headers=fault.headers)
+
+
+def code_of(fault: Fault) -> str:
+    """A fault's code."""
+    if fault.kind is ErrorKind.NOT_FOUND and fault.param in _NOT_FOUND:
+        return _NOT_FOUND[fault.param]
+    return _CODES.get(fault.kind, fault.kind.value)

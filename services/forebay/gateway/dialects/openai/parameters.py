@@ -1,4 +1,4 @@
-"""What requests for text say beside the prompt: fields that chats and completions have in common.
+"""What requests for text say beside the prompt: fields that their endpoints have in common.
 
 Fields that OpenAI documents and nothing here heeds are known by name, so that a request which needs
 one is refused with what to do, rather than answered as if it hadn't asked.
@@ -32,23 +32,50 @@ class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     include_obfuscation: bool | None = None
 
 
-class TextRequest(SamplingFields, frozen=True, kw_only=True, forbid_unknown_fields=True):
+Refused = Mapping[str, tuple[frozenset[Any], str]]
+"""Fields that nothing here heeds, by name: values of each that ask for nothing, and what to do
+instead of any other."""
+
+
+class ModelRequest(SamplingFields, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What every request for text may say.
+
+    Attributes:
+        stream: send what there is as it is made.
+        user: keeps its version of the model, where there are several.
+        metadata: taken as it is documented.
+    """
+
+    model: str
+    stream: bool | None = None
+    user: str | None = None
+    metadata: Metadata | None = None
+
+    def check(self, refused: Refused) -> None:
+        """Refuse what can't be done.
+
+        Args:
+            refused: fields that are not heeded.
+
+        Raises:
+            InvalidInput: it is asked for.
+        """
+        for name, (harmless, instead) in refused.items():
+            value = getattr(self, name)
+            if not (value is None or _plain(value) in harmless):
+                raise InvalidInput(f"{name} is not available here: {instead}.", param=name)
+
+
+class TextRequest(ModelRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a request for text may say, of a chat or of a prompt.
 
     Attributes:
         n: how many texts are wanted of each prompt.
-        stream: send what there is as it is made.
-        stream_options: how; only with `stream`.
-        user: keeps its version of the model, where there are several.
-        metadata: taken as it is documented, and told to nobody.
+        stream_options: how it is streamed; only with `stream`.
     """
 
-    model: str
     n: Choices | None = None
-    stream: bool | None = None
     stream_options: StreamOptions | None = None
-    user: str | None = None
-    metadata: Metadata | None = None
 
     @property
     def choices(self) -> int:
@@ -60,20 +87,16 @@ class TextRequest(SamplingFields, frozen=True, kw_only=True, forbid_unknown_fiel
         """Whether a stream ends with the tokens."""
         return bool(self.stream_options and self.stream_options.include_usage)
 
-    def check(self, refused: Mapping[str, tuple[frozenset[Any], str]]) -> None:
+    def check(self, refused: Refused) -> None:
         """Refuse what can't be done.
 
         Args:
-            refused: fields that are not heeded, by name: values that ask for nothing, and what to
-                do instead of any other.
+            refused: fields that are not heeded.
 
         Raises:
             InvalidInput: it is asked for.
         """
-        for name, (harmless, instead) in refused.items():
-            value = getattr(self, name)
-            if not (value is None or _plain(value) in harmless):
-                raise InvalidInput(f"{name} is not available here: {instead}.", param=name)
+        super().check(refused)
         options = self.stream_options
         if options is not None and not self.stream:
             raise InvalidInput(
@@ -85,6 +108,25 @@ class TextRequest(SamplingFields, frozen=True, kw_only=True, forbid_unknown_fiel
                 "stream_options.include_obfuscation is not available here: leave it out.",
                 param="stream_options.include_obfuscation",
             )
+
+
+def most_tokens(request: ModelRequest, name: str, most: int | None) -> int | None:
+    """Most tokens that a request wants, by either of two names.
+
+    Args:
+        request: has the older one, `max_tokens`.
+        name: the newer one.
+        most: what the request says by that.
+
+    Raises:
+        InvalidInput: they differ.
+    """
+    older = request.max_tokens
+    if most is not None and older is not None and most != older:
+        raise InvalidInput(
+            f"{name} is {most:,} and max_tokens {older:,}: send one of them.", param="max_tokens"
+        )
+    return most
 
 
 def _plain(value: Any) -> Any:

@@ -1,7 +1,9 @@
-"""From a request for text to its answer: what chats and completions have in common.
+"""From a request for text to its answer: what chats, completions and responses have in common.
 
-    rows, sampling ─▶ Dispatch.run    ─▶ outputs ─▶ Shape.whole          ─▶ one body
-                  └─▶ Dispatch.stream ─▶ chunks  ─▶ Shape.chunk, … .usage ─▶ events, then [DONE]
+    body ─▶ Reader ─▶ Form.ask ─▶ rows, sampling
+                                      ├─▶ Dispatch.run    ─▶ outputs ─▶ Shape.whole ─▶ one body
+                                      └─▶ Dispatch.stream ─▶ chunks  ─▶ Shape.chunk, … .usage
+                                                                        ─▶ events, then [DONE]
 
 An event's id is the sequence of its chunk: with the Idempotency-Key of a stream that broke off, and
 that id as `Last-Event-ID`, the same request goes on after it, at any gateway.
@@ -10,17 +12,18 @@ that id as `Last-Event-ID`, the same request goes on after it, at any gateway.
 import contextlib
 import functools
 import time
-from collections.abc import AsyncGenerator, Sequence
-from typing import Final, Protocol
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import Final, Generic, Protocol, TypeVar
 
 import msgspec
 
 from forebay.contract.errors import ForebayError, InvalidInput
 from forebay.contract.generation import Chunk, Sampling
 from forebay.contract.model import ModelSpec
-from forebay.contract.rows import Generated, Options, Output, Row
+from forebay.contract.rows import Generated, Options, Output, Row, Task
+from forebay.gateway.bodies import decode
 from forebay.gateway.dialects.openai.faults import render_fault
-from forebay.gateway.dialects.openai.parameters import TextRequest
+from forebay.gateway.dialects.openai.parameters import ModelRequest, Refused, TextRequest
 from forebay.gateway.dispatch import Dispatch
 from forebay.gateway.http import Answer, Call, Header, told
 from forebay.gateway.sse import EventStream, event, sequence_of
@@ -87,24 +90,75 @@ class Asked(msgspec.Struct, frozen=True):
     param: str
 
 
-class Texts:
-    """Answers with texts.
+AnyRequest = TypeVar("AnyRequest", bound=ModelRequest)
+SomeText = TypeVar("SomeText", bound=TextRequest)
+
+
+class Reader(Generic[AnyRequest]):
+    """Reads requests for text.
+
+    Args:
+        dispatch: knows the models.
+        decoder: of the body.
+        refused: fields that are not heeded, as `ModelRequest.check` takes them.
+    """
+
+    def __init__(
+        self, dispatch: Dispatch, decoder: msgspec.json.Decoder[AnyRequest], refused: Refused
+    ) -> None:
+        self._dispatch = dispatch
+        self._decoder = decoder
+        self._refused = refused
+
+    def read(self, call: Call) -> tuple[AnyRequest, ModelSpec]:
+        """The request, and the model that it is for.
+
+        Raises:
+            ForebayError: by kind, why it can't be answered.
+        """
+        request = decode(self._decoder, call.body)
+        request.check(self._refused)
+        spec = self._dispatch.registry.model_for(Task.GENERATION, request.model, param="model")
+        return request, spec
+
+
+class Form(msgspec.Struct, Generic[SomeText], frozen=True):
+    """What tells one endpoint from another.
+
+    Attributes:
+        decoder: of the body.
+        refused: fields that are not heeded, as `ModelRequest.check` takes them.
+        ask: what a request comes to; raises `InvalidInput` where it can't be asked.
+        shape: how its texts are told.
+    """
+
+    decoder: msgspec.json.Decoder[SomeText]
+    refused: Refused
+    ask: Callable[[SomeText, ModelSpec], Asked]
+    shape: Callable[[SomeText], Shape]
+
+
+class Texts(Generic[SomeText]):
+    """An endpoint that answers with texts.
 
     Args:
         dispatch: runs them.
+        form: of the endpoint.
     """
 
-    def __init__(self, dispatch: Dispatch) -> None:
+    def __init__(self, dispatch: Dispatch, form: Form[SomeText]) -> None:
         self._dispatch = dispatch
+        self._form = form
+        self._reader = Reader(dispatch, form.decoder, form.refused)
 
-    async def answer(
-        self, call: Call, request: TextRequest, asked: Asked, shape: Shape
-    ) -> Answer | EventStream:
+    async def create(self, call: Call) -> Answer | EventStream:
         """The answer to a request, at once or in events.
 
         Raises:
             ForebayError: by kind, why there is none.
         """
+        request, spec = self._reader.read(call)
+        asked, shape = self._form.ask(request, spec), self._form.shape(request)
         if request.stream:
             streamed = _Streamed(self._dispatch, call, request, asked, shape)
             return EventStream(
@@ -122,7 +176,7 @@ class Texts:
                 sticky=functools.partial(call.sticky, request.user),
             )
         except InvalidInput as error:
-            _name(error, asked)
+            name_field(error, asked)
             raise
         id_ = f"{shape.prefix}-{call.request_id.removeprefix('req_')}"
         named = Named(id_, int(time.time()), asked.spec.name)
@@ -185,7 +239,7 @@ class _Streamed:
                     yield event(shape.usage(named, outputs), id_=last)
                 yield event(DONE, id_=last)
         except InvalidInput as error:
-            _name(error, asked)
+            name_field(error, asked)
             raise
 
     def headers(self) -> tuple[Header, ...]:
@@ -208,6 +262,6 @@ def texts_of(spec: ModelSpec, outputs: Sequence[Output]) -> list[Generated]:
     return texts
 
 
-def _name(error: InvalidInput, asked: Asked) -> None:
+def name_field(error: InvalidInput, asked: Asked) -> None:
     """Say which field is at fault: the worker names the row, which no client knows."""
     error.param = error.param or asked.param
