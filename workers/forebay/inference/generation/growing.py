@@ -27,6 +27,8 @@ class Growing:
     """
 
     __slots__ = (
+        "_accepted_tokens",
+        "_drafted_tokens",
         "_finish",
         "_logprobs",
         "_prompt_tokens",
@@ -53,6 +55,8 @@ class Growing:
         self._logprobs: list[TokenLogprob] = []
         self._finish: Finish | None = None
         self._prompt_tokens = ref.prepared.length
+        self._drafted_tokens = 0
+        self._accepted_tokens = 0
         self._untold: Delta | None = None
 
     @property
@@ -95,6 +99,8 @@ class Growing:
         if delta.finish is not None:
             self._prompt_tokens = delta.prompt_tokens or self._prompt_tokens
             self.cached_tokens = delta.cached_tokens
+            self._drafted_tokens = delta.drafted_tokens
+            self._accepted_tokens = delta.accepted_tokens
         if tell:
             self._untold = delta if self._untold is None else _both(self._untold, delta)
 
@@ -128,6 +134,8 @@ class Growing:
                     len(self._tokens),
                     self.cached_tokens,
                     tuple(self._logprobs),
+                    self._drafted_tokens,
+                    self._accepted_tokens,
                 )
             )
 

@@ -47,6 +47,8 @@ class Delta(msgspec.Struct, frozen=True):
         error: instead, why it can't go on.
         prompt_tokens: length of the prompt; told with `finish`.
         cached_tokens: how many of the prompt's were not computed again; likewise.
+        drafted_tokens: how many of the text's were guessed; likewise.
+        accepted_tokens: how many of those were right; likewise.
     """
 
     id: int
@@ -57,6 +59,8 @@ class Delta(msgspec.Struct, frozen=True):
     error: ForebayError | None = None
     prompt_tokens: int = 0
     cached_tokens: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
 
 
 class Engine(Protocol):
