@@ -4,10 +4,12 @@ import random
 from collections.abc import Mapping, Sequence
 
 import msgspec
+import numpy as np
 import pytest
 
 from forebay.contract.generation import Sampling
 from forebay.inference.generation.checking import Speculating
+from forebay.inference.generation.draft_model import ModelDrafts
 from forebay.inference.generation.drafts import Drafter, Lookup, Text
 from forebay.inference.generation.protocol import Wanted
 from forebay.inference.generation.trial import trial
@@ -115,6 +117,44 @@ def test_texts_are_the_same_with_what_is_looked_up(tiny_llama: Tiny) -> None:
         assert texts[one.id].what == plain[one.id].what
         assert texts[one.id].accepted > 10
         assert texts[one.id].drafted > texts[one.id].accepted
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+def test_texts_are_the_same_with_what_another_model_drafts(
+    tiny_llama: Tiny, asked: list[Wanted], plain: dict[int, Written], slots: int
+) -> None:
+    # Of parts that are smaller than prompts, so that it takes several steps to catch up.
+    drafter = ModelDrafts(tiny_llama.session(slots=slots, part=8), tiny_llama.decoder.vocabulary)
+    texts = written(tiny_llama, drafter, asked, slots)
+    for one in asked:
+        assert texts[one.id].what == plain[one.id].what, one
+        if one.sampling == LONG and slots == 1:
+            # It is the same model: what it drafts is right.
+            assert texts[one.id].accepted == texts[one.id].drafted > 30
+
+
+def test_a_model_that_drafts_goes_on_after_it_failed_and_where_it_has_no_room_drafts_nothing(
+    tiny_llama: Tiny,
+) -> None:
+    session = tiny_llama.session(slots=1, part=8, capacity=32)
+    drafter = ModelDrafts(session, tiny_llama.decoder.vocabulary)
+    text = Text(np.arange(3, 23), 20)
+    assert [len(drafter.draft(0, text, 4)) for _ in range(3)] == [0, 0, 4]
+    once = drafter.draft(0, text, 4)
+    assert once == drafter.draft(0, text, 4)
+    for token in once[:2]:
+        text.add(token)
+    assert drafter.draft(0, text, 2) == once[2:], "what was right is not computed again"
+    for token in range(8):
+        text.add(100 + token)
+    assert len(drafter.draft(0, text, 4)) in {0, 2}
+    text.add(1)
+    text.add(1)
+    assert drafter.draft(0, text, 4) == (), "there is no room for more"
+    other = Text(np.arange(3, 9), 20)
+    assert len(drafter.draft(0, other, 4)) == 4
+    drafter.close()
+    assert drafter.draft(0, other, 4) == ()
 
 
 def test_what_is_drafted_and_right_takes_fewer_steps(tiny_llama: Tiny) -> None:

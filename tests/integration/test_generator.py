@@ -1,14 +1,16 @@
 """A model that generates, from its artifact: what it takes, what it refuses, what it can't load."""
 
+import shutil
 from pathlib import Path
 
 import msgspec
 import pytest
+from tokenizers import Tokenizer
 
 from forebay.build.decoders.pipeline import SAMPLES
 from forebay.build.draft import manifest_of
 from forebay.contract.errors import ArtifactError, ConfigurationError, InvalidInput, TooLong
-from forebay.contract.generation import GenerationTable, Message, Sampling
+from forebay.contract.generation import GenerationTable, Message, Sampling, Speculation
 from forebay.contract.manifest import Manifest
 from forebay.contract.model import BackendName, ModelSpec, Precision
 from forebay.contract.rows import ChatRow, Options, Row, Task, TextRow, TokensRow, ValueRow
@@ -16,10 +18,12 @@ from forebay.inference.backends.base import PreparedRow
 from forebay.inference.backends.providers import CUDA
 from forebay.inference.generation.model import OnnxGenerator
 from forebay.inference.generation.protocol import Wanted
+from forebay.storage.artifacts import Artifact
 from tests.fixtures.decoders import CONTEXT, SPECIAL
 from tests.fixtures.writing import GREEDY, Tiny, run
 
 TABLE = GenerationTable(slots=2)
+DRAFTED = GenerationTable(slots=2, speculation=Speculation.DRAFT, draft="other")
 
 
 def manifest(tiny: Tiny) -> Manifest:
@@ -67,6 +71,41 @@ def test_a_text_and_a_chat_become_prompts_and_are_gone_on_from(
     )
     assert [len(text.tokens) for text in texts.values()] == [12, 12, 12]
     assert {text.cached for text in texts.values()} == {0}, "nothing is found of the samples"
+
+
+@pytest.mark.parametrize(
+    "table",
+    [TABLE, DRAFTED, msgspec.structs.replace(TABLE, speculation=Speculation.OFF)],
+    ids=lambda table: table.speculation,
+)
+def test_a_text_is_the_same_whoever_drafts(
+    generator: OnnxGenerator, tiny_llama: Tiny, table: GenerationTable
+) -> None:
+    own = manifest(tiny_llama)
+    other = Artifact(tiny_llama.folder, own, current=True) if table.draft else None
+    drafting = OnnxGenerator(tiny_llama.folder, own, table, threads=1, draft=other)
+    drafting.warm()
+    (prompt,) = generator.prepare([TextRow("the pool and the pool")], truncate=False)
+    assert isinstance(prompt, PreparedRow)
+    texts = [run(one.engine, Wanted(1, prompt, GREEDY))[1] for one in (generator, drafting)]
+    assert texts[0].what == texts[1].what
+    drafting.close()
+
+
+def test_a_model_of_other_words_can_t_draft(tiny_llama: Tiny, tmp_path: Path) -> None:
+    def drafted_by(other: Artifact) -> None:
+        OnnxGenerator(tiny_llama.folder, manifest(tiny_llama), DRAFTED, threads=1, draft=other)
+
+    folder = shutil.copytree(tiny_llama.folder, tmp_path / "other")
+    words = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    words.add_tokens(["sluice"])
+    words.save(str(folder / "tokenizer.json"))
+    own = msgspec.structs.replace(manifest(tiny_llama), model="other")
+    with pytest.raises(ConfigurationError, match="'other', which has another tokenizer"):
+        drafted_by(Artifact(folder, own, current=True))
+    silent = msgspec.structs.replace(own, decoder=None)
+    with pytest.raises(ConfigurationError, match="'other', which generates no text"):
+        drafted_by(Artifact(folder, silent, current=True))
 
 
 def test_a_prompt_without_room_is_refused_with_its_lengths(generator: OnnxGenerator) -> None:

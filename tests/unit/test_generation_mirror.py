@@ -3,6 +3,7 @@
 import ctypes
 
 import numpy as np
+import numpy.typing as npt
 import psutil
 import pytest
 
@@ -23,13 +24,13 @@ ROWS = 8
 MB = 1_000_000
 
 
-def row(pool: Pool, tensor: int, slot: int, number: int) -> np.ndarray[tuple[int, ...], np.dtype]:
+def row(pool: Pool, tensor: int, slot: int, number: int) -> npt.NDArray[np.float32]:
     """What a kernel sees as a row of a run on one slot."""
     _, *shape = pool.shape(1)
     size = int(np.prod(shape)) * 4
     address = pool.mirrored(tensor, slot) + number * size
     seen = (ctypes.c_char * size).from_address(address)
-    return np.frombuffer(seen, np.float32).reshape(shape)
+    return np.frombuffer(memoryview(seen), np.float32).reshape(shape)
 
 
 @pytest.mark.parametrize("capacity", [128, 129, 1_000])

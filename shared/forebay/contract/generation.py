@@ -53,7 +53,7 @@ class Sampling(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Speculation(StrEnum):
-    """Who drafts: nobody; what prompt and text had before; that, and else another model."""
+    """Who drafts: nobody, what prompt and text had before, or another model."""
 
     OFF = "off"
     LOOKUP = "lookup"

@@ -43,6 +43,7 @@ def load(spec: ModelSpec, store: ArtifactStore) -> Generator:
                 spec.generation,
                 threads=threads,
                 providers=providers.sessions(spec.onnx, home=store.home),
+                draft=store.open(spec.generation.draft) if spec.generation.draft else None,
             )
         case _:
             raise ConfigurationError(

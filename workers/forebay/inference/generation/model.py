@@ -1,42 +1,31 @@
 """An artifact that generates text: its tokenizer and template before, its graph behind the loop."""
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 from forebay.contract.errors import ArtifactError, ConfigurationError, InvalidInput
 from forebay.contract.execution import ON_CPU, Providers
-from forebay.contract.generation import GenerationTable, Sampling, Speculation
+from forebay.contract.generation import GenerationTable, Sampling
 from forebay.contract.manifest import Decoder, Manifest
 from forebay.contract.rows import DEFAULT_OPTIONS, Options, Row, TextRow
 from forebay.inference.backends.base import PreparedRow
 from forebay.inference.backends.graph import MODEL_FILE
-from forebay.inference.generation.checking import Speculating
 from forebay.inference.generation.continuous import ContinuousEngine
-from forebay.inference.generation.drafts import Lookup
-from forebay.inference.generation.pool import Pool
+from forebay.inference.generation.drafting import Drafting, Room
 from forebay.inference.generation.prompts import Prompts
 from forebay.inference.generation.protocol import Wanted
 from forebay.inference.generation.session import DecoderSession
-from forebay.inference.generation.trial import trial
 from forebay.inference.generation.vocabulary import Vocabulary
 from forebay.inference.tasks.chat import ChatTemplate
 from forebay.inference.tasks.load import TOKENIZER_FILE
 from forebay.inference.tasks.text import open_tokenizer
-
-log = logging.getLogger(__name__)
+from forebay.storage.artifacts import Artifact
 
 TEMPLATE_FILE = "chat_template.jinja"
 
 PART = 32
 """Tokens of prompts that are computed in a step, which is how long running texts wait for them
 (decision 0038)."""
-
-ROWS = 8
-"""Tokens that are checked at once: more are seldom all right (decision 0042)."""
-
-MAX_MAPPINGS = 16_384
-"""Of the 65,530 that Linux lets a process have (vm.max_map_count)."""
 
 _WARM_TOKENS = 3
 _DEFAULT = Sampling()
@@ -51,6 +40,7 @@ class OnnxGenerator:
         table: how many texts at once, and how long they may be.
         threads: threads of one run.
         providers: ONNX Runtime execution providers, by name, the preferred one first.
+        draft: the artifact of a model that drafts, where the table names one.
 
     Raises:
         ArtifactError: a file is damaged, or none that the manifest's words fit.
@@ -66,6 +56,7 @@ class OnnxGenerator:
         *,
         threads: int,
         providers: Providers = ON_CPU,
+        draft: Artifact | None = None,
     ) -> None:
         decoder = manifest.decoder
         if decoder is None:
@@ -89,12 +80,12 @@ class OnnxGenerator:
             context=context,
         )
         self._end_ids = decoder.end_ids
-        self._drafter = None if table.speculation is Speculation.OFF else Lookup()
-        pool = _pool(decoder, table.slots, context, mirrored=self._drafter is not None)
+        room = Room(table.slots, context, threads, providers)
+        self._drafting = Drafting(manifest.model, decoder, tokenizer, table, room, draft)
         self._session = DecoderSession(
             folder / MODEL_FILE,
             decoder,
-            pool,
+            self._drafting.pool,
             chunk=PART,
             threads=threads,
             providers=providers,
@@ -130,22 +121,9 @@ class OnnxGenerator:
             for delta in engine.step():
                 if delta.error is not None:
                     raise ArtifactError(f"{self._broken}: {delta.error.message}")
-        self._speculate()
-
-    def _speculate(self) -> None:
-        """Draft for texts from now on, if checks of drafts are as exact as steps here."""
-        rows = self._session.pool.rows
-        if self._drafter is None or rows == 1:
-            return
-        costs = trial(self._session)
-        if costs is None:
-            log.warning(
-                "%s: on this machine several tokens at once come to other bits than one by one, "
-                "so nothing is drafted; `generation.speculation` is without effect",
-                self._manifest.model,
-            )
-            return
-        self._engine.speculate(Speculating(self._drafter, costs, rows=rows))
+        speculating = self._drafting.begin(self._session)
+        if speculating is not None:
+            self._engine.speculate(speculating)
 
     def prepare(
         self, rows: Sequence[Row], *, truncate: bool, options: Options = DEFAULT_OPTIONS
@@ -167,6 +145,7 @@ class OnnxGenerator:
     def close(self) -> None:
         """Drop the graph, its weights, and all keys and values."""
         self._session.close()
+        self._drafting.close()
 
     @property
     def _broken(self) -> str:
@@ -177,17 +156,6 @@ class OnnxGenerator:
 
     def _new_engine(self) -> ContinuousEngine:
         return ContinuousEngine(self._session, self._vocabulary, self._end_ids)
-
-
-def _pool(decoder: Decoder, slots: int, capacity: int, *, mirrored: bool) -> Pool:
-    """A pool, whose slots are several rows each where that is wanted and possible."""
-    rows = min(ROWS, MAX_MAPPINGS // (2 * decoder.layers * slots)) if mirrored else 1
-    if rows > 1:
-        try:
-            return Pool(decoder, slots=slots, capacity=capacity, rows=rows)
-        except OSError as error:
-            log.warning("memory can't be mapped twice here, so nothing is drafted: %s", error)
-    return Pool(decoder, slots=slots, capacity=capacity)
 
 
 def _template(folder: Path, decoder: Decoder) -> ChatTemplate | None:
