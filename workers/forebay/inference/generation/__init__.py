@@ -20,6 +20,15 @@ A model's own engine, of prompts and a graph (decision 0038):
                     ▼
                  stream ──▶ sampling ──▶ writer ──▶ text
 
+Drafts of what a text goes on with, checked several tokens at once (decision 0042):
+
+    drafting ──▶ trial                          whether checks are exact here, and what they cost
+        │
+        ▼
+    checking ──▶ worth, drafts, draft_model     whose tokens, how many, which
+        │
+        └─▶ continuous ──▶ session ──▶ mirror   one slot's memory as several rows
+
 model       an artifact that generates
 prompts     rows to token ids
 continuous  the loop: a token of each text a step, and parts of prompts

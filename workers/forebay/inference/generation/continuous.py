@@ -57,7 +57,7 @@ class ContinuousEngine:
         self._running: dict[int, Stream] = {}
         self._over: list[Stream] = []
         self._empty_steps = np.zeros(self._pool.slots, np.int64)
-        self._speculation: Speculating | None = None
+        self._speculating: Speculating | None = None
 
     @property
     def slots(self) -> int:
@@ -74,9 +74,9 @@ class ContinuousEngine:
         """Whether a step would do anything."""
         return bool(self._running or self._waiting or self._over)
 
-    def speculate(self, speculation: Speculating) -> None:
+    def speculate(self, speculating: Speculating) -> None:
         """Check drafted tokens from now on: texts come to the same, and sooner."""
-        self._speculation = speculation
+        self._speculating = speculating
 
     def submit(self, wanted: Wanted) -> None:
         """Take a request in. Its prompt is shorter than a slot: `prepare` has seen to that."""
@@ -101,9 +101,10 @@ class ContinuousEngine:
         self._admit()
         streams = self._writing()
         deltas: list[Delta] = []
-        if self._speculation is not None:
-            for stream, draft in self._speculation.drafts(streams):
-                deltas += self._check(stream, draft)
+        speculating = self._speculating
+        if speculating is not None:
+            for stream, draft in speculating.drafts(streams):
+                deltas += self._check(stream, draft, speculating)
                 streams.remove(stream)
         deltas += self._decode(streams)
         deltas += self._prefill()
@@ -231,7 +232,7 @@ class ContinuousEngine:
 
     # Several tokens of one
 
-    def _check(self, stream: Stream, draft: Sequence[int]) -> list[Delta]:
+    def _check(self, stream: Stream, draft: Sequence[int], speculating: Speculating) -> list[Delta]:
         """Let a text grow by its next token, and by one more for each drafted one that is right."""
         tokens = np.array([stream.token, *draft], np.int64)
         try:
@@ -248,7 +249,7 @@ class ContinuousEngine:
                 break
             right += 1
         if guessed:
-            stream.checked(len(draft), right)
+            speculating.checked(stream, len(draft), right)
         return deltas
 
     # Parts of prompts

@@ -113,6 +113,13 @@ class Drafting:
             )
             return None
         costs = msgspec.structs.replace(costs, draft=self._draft_s)
+        rows, length = self.pool.rows, self.pool.capacity // 4
+        log.info(
+            "%s: %d tokens at once take %.1f times as long as one",
+            self._model,
+            rows,
+            costs.of(rows, length) / costs.of(1, length),
+        )
         return Speculating(self._drafter, costs, rows=self.pool.rows)
 
     def close(self) -> None:

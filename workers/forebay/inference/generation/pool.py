@@ -76,13 +76,13 @@ class Pool:
         """Give a slot another's tokens from `start` up to `end`."""
         self._all[:, target, :, start:end] = self._all[:, source, :, start:end]
 
-    def take(self, slot: int, tokens: int) -> Cache:
-        """A copy of a slot's first tokens."""
-        return self._all[:, slot, :, :tokens].copy()
+    def take(self, slot: int, tokens: int, *, start: int = 0) -> Cache:
+        """A copy of so many of a slot's tokens, its first ones or those from a place on."""
+        return self._all[:, slot, :, start : start + tokens].copy()
 
-    def put(self, slot: int, cache: Cache) -> None:
-        """Make what was taken a slot's first tokens."""
-        self._all[:, slot, :, : cache.shape[2]] = cache
+    def put(self, slot: int, cache: Cache, *, start: int = 0) -> None:
+        """Make what was taken a slot's first tokens, or those from a place on."""
+        self._all[:, slot, :, start : start + cache.shape[2]] = cache
 
     def swap(self, one: int, of_one: int, other: int, of_other: int) -> None:
         """Exchange the first tokens of two slots, so many of each."""

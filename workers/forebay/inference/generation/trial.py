@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from forebay.inference.generation.session import DecoderSession
+from forebay.inference.generation.session import DecoderSession, Logits
 from forebay.inference.generation.worth import Costs
 
 SHORT: Final = 24
@@ -60,15 +60,16 @@ class _Text:
         self._session, self._pool = session, session.pool
         self._length = length
         self._tokens = draws.integers(session.vocabulary, size=tokens)
-        shape = self._pool.take(_SLOT, length + tokens).shape
-        self._before = draws.standard_normal(shape, np.float32).astype(self._pool.type)
+        shape = self._pool.take(_SLOT, length).shape
+        self._pool.put(_SLOT, draws.standard_normal(shape, np.float32))
+        self._nothing = self._pool.take(_SLOT, tokens)
         self._logits = np.zeros((0, session.vocabulary), np.float32)
-        self._after = self._before
+        self._stored = self._nothing[:, :, :0]
 
     def step(self, count: int) -> float:
         """Compute some of the tokens one by one; gives seconds of one."""
-        self._pool.put(_SLOT, self._before)
-        logits, taken = [], []
+        logits: list[Logits] = []
+        taken: list[float] = []
         for number, token in enumerate(self._tokens[:count]):
             began = time.perf_counter()
             filled = np.array([self._length + number])
@@ -76,23 +77,23 @@ class _Text:
             taken.append(time.perf_counter() - began)
             logits.append(row.copy())
         self._logits = np.array(logits)
-        self._after = self._pool.take(_SLOT, self._length + count)
+        self._stored = self._pool.take(_SLOT, count, start=self._length)
         return min(taken)
 
     def check(self, count: int) -> float | None:
         """Compute some at once; gives seconds, None if they come to anything else."""
-        taken = []
+        taken: list[float] = []
+        known = min(count, len(self._logits))
         for _ in range(_ROUNDS):
             # What steps have stored is gone, so that it can't be found there.
-            self._pool.put(_SLOT, self._before)
+            self._pool.put(_SLOT, self._nothing, start=self._length)
             began = time.perf_counter()
             logits = self._session.check(_SLOT, self._tokens[:count], filled=self._length)
             taken.append(time.perf_counter() - began)
-            known = min(count, len(self._logits))
-            stored = self._pool.take(_SLOT, self._length + known)
-            same = np.array_equal(logits[:known], self._logits[:known]) and np.array_equal(
-                stored, self._after[:, :, : self._length + known]
-            )
-            if not same:
+            stored = self._pool.take(_SLOT, known, start=self._length)
+            if not (
+                np.array_equal(logits[:known], self._logits[:known])
+                and np.array_equal(stored, self._stored[:, :, :known])
+            ):
                 return None
         return min(taken)
