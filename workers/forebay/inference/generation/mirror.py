@@ -47,7 +47,7 @@ class SharedMemory:
         if not hasattr(os, "memfd_create"):
             raise OSError(errno.ENOSYS, "only Linux maps memory more than once here")
         self._file = os.memfd_create("forebay-keys-and-values")
-        self._finalize = weakref.finalize(self, _close, self._file)
+        weakref.finalize(self, _close, self._file)
         _FILES.add(self._file)
         os.ftruncate(self._file, size)
         self.memory = mmap.mmap(self._file, size)
@@ -77,7 +77,9 @@ class Mirror:
         # Addresses are taken first, so that no mapping of somebody else lies between.
         private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
         self.address = _map(None, size * times, 0, private, -1, 0)
-        self._finalize = weakref.finalize(self, _libc().munmap, self.address, size * times)
+        unmap = weakref.finalize(self, _libc().munmap, self.address, size * times)
+        # A thread may still compute there while the interpreter ends.
+        unmap.atexit = False
         for number in range(times):
             _map(
                 self.address + number * size,
