@@ -7,19 +7,26 @@ import msgspec
 import numpy as np
 import pytest
 
-from forebay.contract.generation import Sampling
+from forebay.contract.errors import BackendFailed
+from forebay.contract.generation import GenerationTable, Sampling
+from forebay.inference.backends.graph import MODEL_FILE
 from forebay.inference.generation.checking import Speculating
 from forebay.inference.generation.draft_model import ModelDrafts
+from forebay.inference.generation.drafting import ROWS, Drafting, Room
 from forebay.inference.generation.drafts import Drafter, Lookup, Text
 from forebay.inference.generation.protocol import Wanted
+from forebay.inference.generation.session import DecoderSession
 from forebay.inference.generation.trial import trial
 from forebay.inference.generation.worth import Costs
+from tests.fixtures.decoders import CONTEXT
 from tests.fixtures.writing import Text as Written
 from tests.fixtures.writing import Tiny, build, run, wanted
 
-ROWS = 8
 EAGER = Costs(run=1.0, row=0.0, token=0.0)
 """Runs that cost the same whatever their rows: everything is worth a check."""
+
+BESIDE = Costs(run=0.0, row=1.0, token=0.0, draft=-1.0)
+"""Drafted tokens cost nothing at all: they are worth a check beside other texts as well."""
 
 LONG = Sampling(temperature=0, max_tokens=60, ignore_end=True)
 
@@ -213,10 +220,74 @@ def test_checks_come_to_the_bits_of_steps_where_attention_stores_before_it_looks
     assert not session.pool.take(0, 100).any(), "nothing is left of the trial"
 
 
+def test_numbers_that_are_none_end_the_text_that_is_checked_alone(tiny_llama: Tiny) -> None:
+    prompts = {1: list(range(3, 20)), 2: list(range(40, 60))}
+    session = tiny_llama.session(slots=2)
+    alone = {
+        id_: run(tiny_llama.engine(session), wanted(id_, prompt, LONG))[id_]
+        for id_, prompt in prompts.items()
+    }
+    session = tiny_llama.session(slots=2, rows=ROWS)
+    engine = tiny_llama.engine(session)
+    right = {tuple(prompt): alone[id_].tokens for id_, prompt in prompts.items()}
+    engine.speculate(Speculating(Prophet(right, 0.0), BESIDE, rows=ROWS))
+    texts = {id_: Written() for id_ in prompts}
+    for id_, prompt in prompts.items():
+        engine.submit(wanted(id_, prompt, LONG))
+    damaged = False
+    while engine.busy:
+        for delta in engine.step():
+            texts[delta.id].add(delta)
+        if not damaged and all(text.tokens for text in texts.values()):
+            session.pool.put(1, np.full_like(session.pool.take(1, 5), np.nan))
+            damaged = True
+    (failed,) = (id_ for id_, text in texts.items() if text.error is not None)
+    (sound,) = prompts.keys() - {failed}
+    assert isinstance(texts[failed].error, BackendFailed)
+    assert texts[sound].what == alone[sound].what
+    assert texts[sound].accepted > 40
+    assert engine.free == 2
+    again = run(engine, wanted(3, prompts[failed], LONG))[3]
+    assert again.what == alone[failed].what, "nothing of it is left in the slot"
+
+
+def drafting(tiny: Tiny) -> Drafting:
+    table = GenerationTable(slots=2)
+    room = Room(table.slots, CONTEXT, threads=1)
+    return Drafting("tiny", tiny.decoder, tiny.tokenizer, table, room)
+
+
+def session_of(tiny: Tiny, drafting: Drafting) -> DecoderSession:
+    return DecoderSession(
+        tiny.folder / MODEL_FILE, tiny.decoder, drafting.pool, chunk=16, threads=1
+    )
+
+
+def test_a_model_drafts_once_it_was_tried(tiny_llama: Tiny) -> None:
+    made = drafting(tiny_llama)
+    assert made.pool.rows == ROWS
+    assert made.begin(session_of(tiny_llama, made)) is not None
+
+
+def test_where_memory_cannot_be_mapped_twice_nothing_is_drafted(
+    tiny_llama: Tiny, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delattr("os.memfd_create")
+    made = drafting(tiny_llama)
+    assert "only Linux" in caplog.text
+    session = session_of(tiny_llama, made)
+    assert made.begin(session) is None
+    one = wanted(1, range(3, 20))
+    plain = run(tiny_llama.engine(tiny_llama.session()), one)[1]
+    assert run(tiny_llama.engine(session), one)[1].what == plain.what
+
+
 @pytest.mark.slow
 def test_a_kernel_that_looks_before_it_stores_is_found_out(
-    tmp_path_factory: pytest.TempPathFactory,
+    tmp_path_factory: pytest.TempPathFactory, caplog: pytest.LogCaptureFixture
 ) -> None:
     # Attention of this family caps its scores, for which ONNX Runtime has another kernel.
     tiny = build("gemma2", tmp_path_factory.mktemp("capped"))
-    assert trial(tiny.session(rows=ROWS)) is None
+    made = drafting(tiny)
+    assert made.begin(session_of(tiny, made)) is None
+    assert "nothing is drafted" in caplog.text
