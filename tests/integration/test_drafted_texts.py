@@ -20,7 +20,7 @@ from forebay.inference.generation.trial import trial
 from forebay.inference.generation.worth import Costs
 from tests.fixtures.decoders import CONTEXT
 from tests.fixtures.writing import Text as Written
-from tests.fixtures.writing import Tiny, build, run, wanted
+from tests.fixtures.writing import Tiny, run, wanted
 
 EAGER = Costs(run=1.0, row=0.0, token=0.0)
 """Runs that cost the same whatever their rows: everything is worth a check."""
@@ -280,14 +280,3 @@ def test_where_memory_cannot_be_mapped_twice_nothing_is_drafted(
     one = wanted(1, range(3, 20))
     plain = run(tiny_llama.engine(tiny_llama.session()), one)[1]
     assert run(tiny_llama.engine(session), one)[1].what == plain.what
-
-
-@pytest.mark.slow
-def test_a_kernel_that_looks_before_it_stores_is_found_out(
-    tmp_path_factory: pytest.TempPathFactory, caplog: pytest.LogCaptureFixture
-) -> None:
-    # Attention of this family caps its scores, for which ONNX Runtime has another kernel.
-    tiny = build("gemma2", tmp_path_factory.mktemp("capped"))
-    made = drafting(tiny)
-    assert made.begin(session_of(tiny, made)) is None
-    assert "nothing is drafted" in caplog.text

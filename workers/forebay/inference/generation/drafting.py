@@ -130,7 +130,9 @@ class Drafting:
 
 def _pool(decoder: Decoder, room: Room, *, mirrored: bool) -> Pool:
     """A pool, whose slots are several rows each where that is wanted and possible."""
-    rows = min(ROWS, MAX_MAPPINGS // (2 * decoder.layers * room.slots)) if mirrored else 1
+    rows = 1
+    if mirrored:
+        rows = min(ROWS, MAX_MAPPINGS // (2 * decoder.layers * room.slots), room.capacity // 4)
     if rows > 1:
         try:
             return Pool(decoder, slots=room.slots, capacity=room.capacity, rows=rows)

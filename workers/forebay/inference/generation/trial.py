@@ -15,8 +15,12 @@ from forebay.inference.generation.session import DecoderSession, Logits
 from forebay.inference.generation.worth import Costs
 
 SHORT: Final = 24
-LONG: Final = 576
-"""Tokens that rows look back at: kernels may go about long texts otherwise."""
+LONG: Final = 2_048
+"""Tokens that rows look back at. Kernels go about long texts otherwise where threads are many: from
+as many tokens on as fit into a core's cache, which are hundreds."""
+
+_EDGE: Final = 32
+"""Tokens at a long text's ends that are not nothing."""
 
 _SLOT: Final = 0
 _ROUNDS: Final = 3
@@ -38,11 +42,11 @@ def trial(session: DecoderSession) -> Costs | None:
     rows = session.pool.rows
     measured: list[tuple[int, int, float]] = []
     try:
-        for wanted, steps in ((SHORT, rows), (LONG, 2)):
+        for wanted, sizes in ((SHORT, (2, rows)), (LONG, (2,))):
             length = min(wanted, session.pool.capacity - rows)
             text = _Text(session, length, rows)
-            measured.append((1, length, text.step(steps)))
-            for size in {2, rows}:
+            measured.append((1, length, text.step(max(sizes))))
+            for size in sizes:
                 seconds = text.check(size)
                 if seconds is None:
                     return None
@@ -60,8 +64,10 @@ class _Text:
         self._session, self._pool = session, session.pool
         self._length = length
         self._tokens = draws.integers(session.vocabulary, size=tokens)
-        shape = self._pool.take(_SLOT, length).shape
-        self._pool.put(_SLOT, draws.standard_normal(shape, np.float32))
+        edge = min(_EDGE, length)
+        for start in (0, length - edge):
+            shape = self._pool.take(_SLOT, edge).shape
+            self._pool.put(_SLOT, draws.standard_normal(shape, np.float32), start=start)
         self._nothing = self._pool.take(_SLOT, tokens)
         self._logits = np.zeros((0, session.vocabulary), np.float32)
         self._stored = self._nothing[:, :, :0]
@@ -83,17 +89,16 @@ class _Text:
     def check(self, count: int) -> float | None:
         """Compute some at once; gives seconds, None if they come to anything else."""
         taken: list[float] = []
-        known = min(count, len(self._logits))
         for _ in range(_ROUNDS):
             # What steps have stored is gone, so that it can't be found there.
             self._pool.put(_SLOT, self._nothing, start=self._length)
             began = time.perf_counter()
             logits = self._session.check(_SLOT, self._tokens[:count], filled=self._length)
             taken.append(time.perf_counter() - began)
-            stored = self._pool.take(_SLOT, known, start=self._length)
+            stored = self._pool.take(_SLOT, count, start=self._length)
             if not (
-                np.array_equal(logits[:known], self._logits[:known])
-                and np.array_equal(stored, self._stored[:, :, :known])
+                np.array_equal(logits, self._logits[:count])
+                and np.array_equal(stored, self._stored[:, :, :count])
             ):
                 return None
         return min(taken)
