@@ -13,7 +13,12 @@ from forebay.build.decoders.graph import QUANTIZING
 from forebay.build.decoders.measure import Reference
 from forebay.build.decoders.running import Ids, Runner
 from forebay.build.graph import MODEL_FILE, WEIGHTS_FILE
+from forebay.contract.manifest import Decoder
 from forebay.contract.model import Precision
+from forebay.inference.generation.drafting import ROWS
+from forebay.inference.generation.pool import Pool
+from forebay.inference.generation.session import DecoderSession
+from forebay.inference.generation.trial import trial
 from tests.fixtures.decoders import CONTEXT, FAMILIES, FORGOTTEN, SIZES, save
 
 TOLERANCE = 2e-4
@@ -23,6 +28,10 @@ TOKENS = 20
 
 NEAR = {Precision.INT8: 0.999, Precision.INT4: 0.95}
 """How logits of a graph of fewer bits are correlated with PyTorch's, at least."""
+
+CAPPED = "gemma2"
+"""Its attention caps scores, for which ONNX Runtime has a kernel that looks at some rows before it
+has stored others."""
 
 FORGETFUL = ("mistral", "phi3")
 
@@ -52,12 +61,17 @@ def artifact_of(folder: Path, precision: Precision) -> Path:
     return Path(f"{folder}-{precision}-artifact")
 
 
-def opened(folder: Path, precision: Precision = Precision.FP32) -> Runner:
-    """The graph beside a folder."""
+def described(folder: Path, precision: Precision) -> tuple[Path, Decoder]:
+    """The graph beside a folder, and how it is run."""
     path = artifact_of(folder, precision) / MODEL_FILE
     config: dict[str, Any] = json.loads((folder / "config.json").read_text())
-    decoder = graph.describe(path, config, words.read(folder))
-    assert decoder.layers == config["num_hidden_layers"]
+    return path, graph.describe(path, config, words.read(folder))
+
+
+def opened(folder: Path, precision: Precision = Precision.FP32) -> Runner:
+    """The graph beside a folder, opened."""
+    path, decoder = described(folder, precision)
+    assert decoder.layers == json.loads((folder / "config.json").read_text())["num_hidden_layers"]
     assert decoder.kv_heads == SIZES["num_key_value_heads"]
     assert decoder.head_size == SIZES["head_dim"]
     assert decoder.context == (FORGOTTEN if folder.name in FORGETFUL else CONTEXT)
@@ -101,3 +115,17 @@ def test_a_graph_of_fewer_bits_is_near_and_writes_alike_in_company(
     weights = artifact_of(folder, precision) / WEIGHTS_FILE
     full = artifact_of(folder, Precision.FP32) / WEIGHTS_FILE
     assert weights.stat().st_size < full.stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("family", "precision"),
+    [(family, Precision.FP32) for family in FAMILIES] + [("llama", one) for one in NEAR],
+)
+def test_tokens_checked_at_once_have_the_bits_of_steps_or_are_found_out(
+    family: str, precision: Precision, folders: dict[str, Path]
+) -> None:
+    path, decoder = described(folders[family], precision)
+    pool = Pool(decoder, slots=1, capacity=decoder.context, rows=ROWS)
+    costs = trial(DecoderSession(path, decoder, pool, chunk=16, threads=2))
+    assert (costs is None) == (family == CAPPED)
+    assert not pool.take(0, decoder.context).any(), "nothing is left of the trial"

@@ -4,11 +4,14 @@ import json
 import re
 import sys
 import tempfile
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from forebay.contract.generation import GenerationTable
 from tests.fixtures.stack import ROOT, Stack, running_stack
 from tests.integration.test_readme import BLOCK, here, run
 
@@ -84,6 +87,14 @@ def test_a_prediction_is_streamed_and_read_again(parrots: Stack) -> None:
     assert printed.count("event: done\n") == 2
     assert printed.count("data: Over\n") == 1
     assert printed.count("data:  the\n") == 2
+
+
+def test_the_catalog_says_who_drafts() -> None:
+    (block,) = blocks("toml")
+    for said in ("lookup", "off"):
+        table = tomllib.loads(block.replace('"lookup"', f'"{said}"', 1))
+        table = table["models"]["smollm2"]["generation"]
+        assert msgspec.convert(table, GenerationTable).speculation == said
 
 
 def test_every_block_of_the_page_is_run_by_a_test_above() -> None:

@@ -1,26 +1,29 @@
 """A model that generates, from its artifact: what it takes, what it refuses, what it can't load."""
 
+import shutil
 from pathlib import Path
 
 import msgspec
 import pytest
+from tokenizers import Tokenizer
 
 from forebay.build.decoders.pipeline import SAMPLES
 from forebay.build.draft import manifest_of
 from forebay.contract.errors import ArtifactError, ConfigurationError, InvalidInput, TooLong
-from forebay.contract.generation import GenerationTable, Message, Sampling
+from forebay.contract.generation import GenerationTable, Message, Sampling, Speculation
 from forebay.contract.manifest import Manifest
 from forebay.contract.model import BackendName, ModelSpec, Precision
 from forebay.contract.rows import ChatRow, Options, Row, Task, TextRow, TokensRow, ValueRow
 from forebay.inference.backends.base import PreparedRow
 from forebay.inference.backends.providers import CUDA
-from forebay.inference.generation.model import ArtifactGenerator
-from forebay.inference.generation.onnx import open_generator
+from forebay.inference.generation.onnx import GraphGenerator
 from forebay.inference.generation.protocol import Wanted
+from forebay.storage.artifacts import Artifact
 from tests.fixtures.decoders import CONTEXT, SPECIAL
 from tests.fixtures.writing import GREEDY, Tiny, run
 
 TABLE = GenerationTable(slots=2)
+DRAFTED = GenerationTable(slots=2, speculation=Speculation.DRAFT, draft="other")
 
 
 def manifest(tiny: Tiny) -> Manifest:
@@ -37,11 +40,11 @@ def manifest(tiny: Tiny) -> Manifest:
 
 
 @pytest.fixture(scope="module")
-def generator(tiny_llama: Tiny) -> ArtifactGenerator:
-    return open_generator(tiny_llama.folder, manifest(tiny_llama), TABLE, threads=1)
+def generator(tiny_llama: Tiny) -> GraphGenerator:
+    return GraphGenerator(tiny_llama.folder, manifest(tiny_llama), TABLE, threads=1)
 
 
-def refused(generator: ArtifactGenerator, row: Row, **asked: object) -> InvalidInput:
+def refused(generator: GraphGenerator, row: Row, **asked: object) -> InvalidInput:
     options = Options(sampling=msgspec.convert(asked, Sampling) if asked else None)
     (_, refusal) = generator.prepare([TextRow("sound"), row], truncate=True, options=options)
     assert isinstance(refusal, InvalidInput)
@@ -50,7 +53,7 @@ def refused(generator: ArtifactGenerator, row: Row, **asked: object) -> InvalidI
 
 
 def test_a_text_and_a_chat_become_prompts_and_are_gone_on_from(
-    generator: ArtifactGenerator, tiny_llama: Tiny
+    generator: GraphGenerator, tiny_llama: Tiny
 ) -> None:
     chat = ChatRow((Message("user", "the pool"),))
     rows: list[Row] = [TextRow("the pool"), chat, TokensRow((5, 6, 7))]
@@ -70,7 +73,42 @@ def test_a_text_and_a_chat_become_prompts_and_are_gone_on_from(
     assert {text.cached for text in texts.values()} == {0}, "nothing is found of the samples"
 
 
-def test_a_prompt_without_room_is_refused_with_its_lengths(generator: ArtifactGenerator) -> None:
+@pytest.mark.parametrize(
+    "table",
+    [TABLE, DRAFTED, msgspec.structs.replace(TABLE, speculation=Speculation.OFF)],
+    ids=lambda table: table.speculation,
+)
+def test_a_text_is_the_same_whoever_drafts(
+    generator: GraphGenerator, tiny_llama: Tiny, table: GenerationTable
+) -> None:
+    own = manifest(tiny_llama)
+    other = Artifact(tiny_llama.folder, own, current=True) if table.draft else None
+    drafting = GraphGenerator(tiny_llama.folder, own, table, threads=1, draft=other)
+    drafting.warm()
+    (prompt,) = generator.prepare([TextRow("the pool and the pool")], truncate=False)
+    assert isinstance(prompt, PreparedRow)
+    texts = [run(one.engine, Wanted(1, prompt, GREEDY))[1] for one in (generator, drafting)]
+    assert texts[0].what == texts[1].what
+    drafting.close()
+
+
+def test_a_model_of_other_words_can_t_draft(tiny_llama: Tiny, tmp_path: Path) -> None:
+    def drafted_by(other: Artifact) -> None:
+        GraphGenerator(tiny_llama.folder, manifest(tiny_llama), DRAFTED, threads=1, draft=other)
+
+    folder = shutil.copytree(tiny_llama.folder, tmp_path / "other")
+    words = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    words.add_tokens(["sluice"])
+    words.save(str(folder / "tokenizer.json"))
+    own = msgspec.structs.replace(manifest(tiny_llama), model="other")
+    with pytest.raises(ConfigurationError, match="'other', which has another tokenizer"):
+        drafted_by(Artifact(folder, own, current=True))
+    silent = msgspec.structs.replace(own, decoder=None)
+    with pytest.raises(ConfigurationError, match="'other', which generates no text"):
+        drafted_by(Artifact(folder, silent, current=True))
+
+
+def test_a_prompt_without_room_is_refused_with_its_lengths(generator: GraphGenerator) -> None:
     refusal = refused(generator, TokensRow((5,) * 120), m=9)
     assert isinstance(refusal, TooLong)
     assert "120 tokens" in refusal.message
@@ -79,7 +117,7 @@ def test_a_prompt_without_room_is_refused_with_its_lengths(generator: ArtifactGe
     assert isinstance(refused(generator, TextRow("x" * 100_000)), TooLong)
 
 
-def test_rows_that_are_no_prompts_are_refused(generator: ArtifactGenerator) -> None:
+def test_rows_that_are_no_prompts_are_refused(generator: GraphGenerator) -> None:
     assert "empty" in refused(generator, TextRow("")).message
     assert "600000 is no token" in refused(generator, TokensRow((600_000,))).message
     assert "takes texts" in refused(generator, ValueRow(b"{}")).message
@@ -93,7 +131,7 @@ def test_rows_that_are_no_prompts_are_refused(generator: ArtifactGenerator) -> N
 def test_a_model_without_a_template_takes_texts_and_no_chats(tiny_llama: Tiny) -> None:
     plain = msgspec.structs.replace(tiny_llama.decoder, chat=False)
     told = msgspec.structs.replace(manifest(tiny_llama), decoder=plain)
-    generator = open_generator(tiny_llama.folder, told, TABLE, threads=1)
+    generator = GraphGenerator(tiny_llama.folder, told, TABLE, threads=1)
     assert "no chat template" in refused(generator, ChatRow((Message("user", "a"),))).message
 
 
@@ -104,7 +142,7 @@ def test_what_an_artifact_or_a_table_can_not_be_is_said(tiny_llama: Tiny, tmp_pa
         decoder: object, table: GenerationTable = TABLE, folder: Path = tiny_llama.folder
     ) -> str:
         with pytest.raises((ArtifactError, ConfigurationError)) as raised:
-            open_generator(
+            GraphGenerator(
                 folder,
                 msgspec.structs.replace(told, decoder=decoder),
                 table,
@@ -121,6 +159,6 @@ def test_what_an_artifact_or_a_table_can_not_be_is_said(tiny_llama: Tiny, tmp_pa
     assert "takes past_key_values.1.key" in error(fewer)
     assert "can't be loaded" in error(decoder, folder=tmp_path)
     with pytest.raises(ConfigurationError, match="CUDAExecutionProvider"):
-        open_generator(
+        GraphGenerator(
             tiny_llama.folder, told, TABLE, threads=1, providers=((CUDA, {}), ("CPU", {}))
         )

@@ -268,13 +268,22 @@ def test_usage_is_in_chunks_only_where_it_was_asked_for() -> None:
     assert body(ChatShape(chat_request(**asked)).chunk(NAMED, chunk))["usage"] is None
     shape = CompletionShape(completion_request(**asked))
     assert body(shape.chunk(NAMED, chunk))["usage"] is None
-    told = body(shape.usage(NAMED, [Generated("x", Finish.STOP, 3, 2, 1)]))
+    told = body(
+        shape.usage(
+            NAMED,
+            [Generated("x", Finish.STOP, 3, 2, 1, drafted_tokens=5, accepted_tokens=4)],
+        )
+    )
     assert told["choices"] == []
     assert told["usage"] == {
         "prompt_tokens": 3,
         "completion_tokens": 2,
         "total_tokens": 5,
         "prompt_tokens_details": {"cached_tokens": 1},
+        "completion_tokens_details": {
+            "accepted_prediction_tokens": 4,
+            "rejected_prediction_tokens": 1,
+        },
     }
 
 

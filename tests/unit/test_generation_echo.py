@@ -12,6 +12,7 @@ from forebay.contract.generation import (
     GenerationTable,
     Message,
     Sampling,
+    Speculation,
     TokenLogprob,
 )
 from forebay.contract.model import BackendName, ModelSpec
@@ -151,10 +152,13 @@ def test_it_is_loaded_as_a_generator_and_measured_without_any_library(tmp_path: 
         ("context", GenerationTable(context=-1)),
         ("timeout_s", GenerationTable(timeout_s=0)),
         ("tokens_per_s", GenerationTable(tokens_per_s=-1)),
+        ("draft", GenerationTable(draft="other")),
+        ("draft", GenerationTable(speculation=Speculation.DRAFT)),
+        ("draft", GenerationTable(speculation=Speculation.DRAFT, draft="parrot")),
     ],
 )
 def test_a_table_out_of_range_names_its_field(field: str, table: GenerationTable) -> None:
-    spec = ModelSpec(Task.GENERATION, BackendName.ECHO, generation=table)
+    spec = ModelSpec(Task.GENERATION, BackendName.ECHO, name="parrot", generation=table)
     with pytest.raises(ConfigurationError, match=rf"generation\.{field}: must be"):
         checked(spec, "parrot")
     if table.slots:

@@ -58,6 +58,14 @@ class Sampling(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.temperature == 0 or self.seed is not None
 
 
+class Speculation(StrEnum):
+    """Who drafts: nobody, what prompt and text had before, or another model."""
+
+    OFF = "off"
+    LOOKUP = "lookup"
+    DRAFT = "draft"
+
+
 class GenerationTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a model that generates text is run: `[models.NAME.generation]`.
 
@@ -67,12 +75,18 @@ class GenerationTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             take.
         timeout_s: how long a prediction may take once it runs.
         tokens_per_s: of an echo model, how fast each text grows; 0 is as fast as it can.
+        speculation: `lookup` drafts what followed when the text's end was there before, `draft`
+            has another model guess, `off` drafts nothing. Drafts are checked several in a run,
+            where that is quicker; texts come to the same.
+        draft: the other model: a smaller one with the same tokenizer, built on this machine.
     """
 
     slots: int = 8
     context: int = 0
     timeout_s: float = 600.0
     tokens_per_s: float = 0.0
+    speculation: Speculation = Speculation.LOOKUP
+    draft: str = ""
 
 
 class Message(msgspec.Struct, frozen=True, omit_defaults=True):

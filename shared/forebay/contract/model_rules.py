@@ -10,7 +10,7 @@ import msgspec
 from forebay.contract.class_source import FORM, ClassSource
 from forebay.contract.errors import ConfigurationError
 from forebay.contract.execution import CPU, OnnxOptions, TorchOptions, is_device
-from forebay.contract.generation import GenerationTable
+from forebay.contract.generation import GenerationTable, Speculation
 from forebay.contract.image import ImageTable
 from forebay.contract.model import (
     GGUF_FILE,
@@ -335,6 +335,16 @@ def _of_generation(spec: ModelSpec) -> tuple[Rule, ...]:
             "generation.tokens_per_s",
             echoes or not table.tokens_per_s,
             "left out: only an echo is told how fast to be",
+        ),
+        (
+            "generation.draft",
+            bool(table.draft) == (table.speculation is Speculation.DRAFT),
+            'the name of another model with `speculation = "draft"`, and left out without',
+        ),
+        (
+            "generation.draft",
+            not table.draft or table.draft != spec.name,
+            "another model: this one is no quicker than itself",
         ),
         (
             "drift.watch",

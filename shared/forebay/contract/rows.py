@@ -237,6 +237,8 @@ class Generated(msgspec.Struct, frozen=True, tag="gen", tag_field="t", omit_defa
         cached_tokens: how many of the prompt's were not computed again.
         logprobs: one a token, where they were asked for.
         calls: of tools; `text` is what stood before them.
+        drafted_tokens: how many were guessed, to be checked several at once.
+        accepted_tokens: how many of those were right.
     """
 
     text: str = msgspec.field(name="x")
@@ -246,6 +248,8 @@ class Generated(msgspec.Struct, frozen=True, tag="gen", tag_field="t", omit_defa
     cached_tokens: int = msgspec.field(name="c", default=0)
     logprobs: tuple[TokenLogprob, ...] = msgspec.field(name="lp", default=())
     calls: tuple[ToolCall, ...] = msgspec.field(name="k", default=())
+    drafted_tokens: int = msgspec.field(name="d", default=0)
+    accepted_tokens: int = msgspec.field(name="a", default=0)
 
 
 Output = Embedding | Value | Classes | Entailment | Spans | Tensors | Generated

@@ -3,12 +3,13 @@
 import contextlib
 import ctypes
 import gc
-import os
 import re
 import resource
 import sys
 from pathlib import Path
 from typing import Final
+
+from forebay.inference.generation import mirror
 
 M_TRIM_THRESHOLD: Final = -1
 M_MMAP_THRESHOLD: Final = -3
@@ -36,12 +37,18 @@ def give_back_all() -> None:
 
 
 def resident_bytes() -> int:
-    """Memory that this process holds now (RSS); without a `/proc`, the most it ever held."""
+    """Memory that this process holds now (RSS); without a `/proc`, the most it ever held.
+
+    What is mapped more than once, on purpose, counts once (`generation.mirror`).
+    """
     try:
-        pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
-    except (OSError, IndexError, ValueError):
+        told = Path("/proc/self/status").read_text("ascii", "replace")
+    except OSError:
         return _most_bytes()
-    return pages * os.sysconf("SC_PAGE_SIZE")
+    resident, shared = _kilobytes(told, "VmRSS"), _kilobytes(told, "RssShmem")
+    if not resident:
+        return _most_bytes()
+    return resident - max(shared - mirror.held(), 0)
 
 
 def peak_bytes() -> int:
@@ -51,8 +58,12 @@ def peak_bytes() -> int:
         told = Path("/proc/self/status").read_text("ascii", "replace")
     except OSError:
         return _most_bytes()
-    found = re.search(r"^VmHWM:\s*(\d+) kB$", told, re.MULTILINE)
-    return int(found[1]) * 1024 if found else _most_bytes()
+    return _kilobytes(told, "VmHWM") or _most_bytes()
+
+
+def _kilobytes(status: str, name: str) -> int:
+    found = re.search(rf"^{name}:\s*(\d+) kB$", status, re.MULTILINE)
+    return int(found[1]) * 1024 if found else 0
 
 
 def _most_bytes() -> int:

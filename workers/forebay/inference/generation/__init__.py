@@ -20,6 +20,15 @@ A model's own engine, of prompts and what runs it (decision 0038):
                     ▼
                  stream ──▶ sampling ──▶ writer ──▶ text
 
+Drafts of what a text goes on with, checked several tokens at once (decision 0042):
+
+    drafting ──▶ trial                          whether checks are exact here, and what they cost
+        │
+        ▼
+    checking ──▶ worth, drafts, draft_model     whose tokens, how many, which
+        │
+        └─▶ continuous ──▶ session ──▶ mirror   one slot's memory as several rows
+
 model       an artifact that generates
 onnx        by a graph; torch: by a network of PyTorch
 decoding    what the loop runs, as it sees it

@@ -4,10 +4,11 @@
                          ▲                                │
                          └── parked, where somebody who waits needs the slot
 
-A step makes one token for each text that has its prompt behind it, in one run, and then computes
-parts of prompts, no more of them than running texts can bear to wait for. What a text comes to
-does not depend on the others: kernels give each row of a step the same bits whoever is beside it,
-and each part of a prompt the same wherever it was cut (decision 0038).
+A step makes one token for each text that has its prompt behind it, in one run, or checks what was
+drafted for a text in a run of its own, and then computes parts of prompts, no more of them than
+running texts can bear to wait for. What a text comes to does not depend on the others: kernels
+give each row of a step the same bits whoever is beside it, and each part of a prompt the same
+wherever it was cut (decision 0038).
 """
 
 from collections.abc import Collection, Sequence
@@ -15,6 +16,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from forebay.contract.errors import BackendFailed, ForebayError
+from forebay.inference.generation.checking import Speculating
 from forebay.inference.generation.decoding import Decoding, Logits
 from forebay.inference.generation.protocol import Delta, Wanted
 from forebay.inference.generation.sampling import Chosen, choose
@@ -53,6 +55,7 @@ class ContinuousEngine:
         self._running: dict[int, Stream] = {}
         self._over: list[Stream] = []
         self._empty_steps = np.zeros(self._pool.slots, np.int64)
+        self._speculating: Speculating | None = None
 
     @property
     def slots(self) -> int:
@@ -68,6 +71,10 @@ class ContinuousEngine:
     def busy(self) -> bool:
         """Whether a step would do anything."""
         return bool(self._running or self._waiting or self._over)
+
+    def speculate(self, speculating: Speculating) -> None:
+        """Check drafted tokens from now on: texts come to the same, and sooner."""
+        self._speculating = speculating
 
     def submit(self, wanted: Wanted) -> None:
         """Take a request in. Its prompt is shorter than a slot: `prepare` has seen to that."""
@@ -90,7 +97,14 @@ class ContinuousEngine:
     def step(self) -> Sequence[Delta]:
         """Let each text grow by a token, and take in parts of prompts."""
         self._admit()
-        deltas = self._decode()
+        streams = self._writing()
+        deltas: list[Delta] = []
+        speculating = self._speculating
+        if speculating is not None:
+            for stream, draft in speculating.drafts(streams):
+                deltas += self._check(stream, draft, speculating)
+                streams.remove(stream)
+        deltas += self._decode(streams)
         deltas += self._prefill()
         deltas += [delta for stream in self._over if (delta := stream.delta())]
         self._over.clear()
@@ -138,8 +152,7 @@ class ContinuousEngine:
         streams = [stream for stream in self._running.values() if not stream.left]
         return sorted(streams, key=lambda stream: stream.slot)
 
-    def _decode(self) -> list[Delta]:
-        streams = self._writing()
+    def _decode(self, streams: Sequence[Stream]) -> list[Delta]:
         if not streams:
             return []
         taken = [stream.slot for stream in streams]
@@ -215,6 +228,28 @@ class ContinuousEngine:
     def _fail(self, stream: Stream, error: ForebayError) -> Delta:
         self._let_go(stream, forget=True)
         return Delta(stream.wanted.id, error=error)
+
+    # Several tokens of one
+
+    def _check(self, stream: Stream, draft: Sequence[int], speculating: Speculating) -> list[Delta]:
+        """Let a text grow by its next token, and by one more for each drafted one that is right."""
+        tokens = np.array([stream.token, *draft], np.int64)
+        try:
+            logits = speculating.session.check(stream.slot, tokens, filled=stream.computed)
+        except BackendFailed as error:
+            return [self._fail(stream, error)]
+        deltas: list[Delta] = []
+        guessed = not stream.known(1)
+        right = 0
+        for row in range(len(tokens)):
+            stream.computed += 1
+            deltas += self._grow([stream], logits[row : row + 1], [0])
+            if stream.slot < 0 or row == len(draft) or stream.token != draft[row]:
+                break
+            right += 1
+        if guessed:
+            speculating.checked(stream, len(draft), right)
+        return deltas
 
     # Parts of prompts
 

@@ -94,3 +94,23 @@ class Decoding(Protocol):
     def close(self) -> None:
         """Drop the weights."""
         ...
+
+
+class Checking(Protocol):
+    """What can run several new tokens of one text at once, with the bits of as many steps."""
+
+    def check(self, slot: int, tokens: Ids, *, filled: int) -> Logits:
+        """Several tokens more of one text.
+
+        Args:
+            slot: the text's.
+            tokens: its next tokens, `[rows]`.
+            filled: tokens that the slot has.
+
+        Returns:
+            Logits of the token after each, `[rows, vocabulary]`; valid until the next run.
+
+        Raises:
+            BackendFailed: what executes it failed.
+        """
+        ...

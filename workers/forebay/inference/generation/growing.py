@@ -28,7 +28,9 @@ class Growing:
     """
 
     __slots__ = (
+        "_accepted_tokens",
         "_calls",
+        "_drafted_tokens",
         "_finish",
         "_logprobs",
         "_prompt_tokens",
@@ -56,6 +58,8 @@ class Growing:
         self._calls: list[CallPiece] = []
         self._finish: Finish | None = None
         self._prompt_tokens = ref.prepared.length
+        self._drafted_tokens = 0
+        self._accepted_tokens = 0
         self._untold: Delta | None = None
 
     @property
@@ -98,6 +102,8 @@ class Growing:
         if delta.finish is not None:
             self._prompt_tokens = delta.prompt_tokens or self._prompt_tokens
             self.cached_tokens = delta.cached_tokens
+            self._drafted_tokens = delta.drafted_tokens
+            self._accepted_tokens = delta.accepted_tokens
         if tell:
             self._untold = delta if self._untold is None else _both(self._untold, delta)
 
@@ -133,6 +139,8 @@ class Growing:
                     self.cached_tokens,
                     tuple(self._logprobs),
                     _calls(self._calls),
+                    self._drafted_tokens,
+                    self._accepted_tokens,
                 )
             )
 

@@ -39,12 +39,13 @@ def load(spec: ModelSpec, store: ArtifactStore) -> Generator:
 
             artifact = open_artifact(spec, store)
             threads, _ = room(spec)
-            return onnx.open_generator(
+            return onnx.GraphGenerator(
                 artifact.folder,
                 artifact.manifest,
                 spec.generation,
                 threads=threads,
                 providers=providers.sessions(spec.onnx, home=store.home),
+                draft=store.open(spec.generation.draft) if spec.generation.draft else None,
             )
         case BackendName.TORCH:
             from forebay.inference.generation import torch

@@ -1,6 +1,6 @@
 """An artifact that generates text: tokenizer and template before, what executes it behind."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from forebay.contract.errors import ArtifactError, ConfigurationError, InvalidInput
@@ -30,29 +30,20 @@ class ArtifactGenerator:
     Args:
         folder: the artifact.
         manifest: its manifest, already checked.
-        table: how many texts at once, and how long they may be.
-        session: opens what executes it, with room for so many tokens in each slot.
+        session: what executes it.
+        context: most tokens of a prompt and its text together.
 
     Raises:
         ArtifactError: a file is damaged, or none that the manifest's words fit.
-        ConfigurationError: the model can't take texts as long as the table says, or can't be run
-            by a provider.
     """
 
     def __init__(
-        self,
-        folder: Path,
-        manifest: Manifest,
-        table: GenerationTable,
-        *,
-        session: Callable[[int], Decoding],
+        self, folder: Path, manifest: Manifest, session: Decoding, *, context: int
     ) -> None:
-        decoder = decoder_of(manifest)
-        context = context_of(manifest, table)
         self._manifest = manifest
         self._prompts, self._vocabulary = read_words(folder, manifest, context=context)
-        self._end_ids = decoder.end_ids
-        self._session = session(context)
+        self._end_ids = decoder_of(manifest).end_ids
+        self._session = session
         self._engine = self._new_engine()
 
     @property

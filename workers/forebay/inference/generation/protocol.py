@@ -49,6 +49,8 @@ class Delta(msgspec.Struct, frozen=True):
         prompt_tokens: length of the prompt; told with `finish`.
         cached_tokens: how many of the prompt's were not computed again; likewise.
         calls: pieces of calls of tools, in order; none of what they are made of is in `text`.
+        drafted_tokens: how many of the text's were guessed; told with `finish`.
+        accepted_tokens: how many of those were right; likewise.
     """
 
     id: int
@@ -60,6 +62,8 @@ class Delta(msgspec.Struct, frozen=True):
     prompt_tokens: int = 0
     cached_tokens: int = 0
     calls: tuple[CallPiece, ...] = ()
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
 
 
 def joined(pieces: Iterable[CallPiece]) -> tuple[CallPiece, ...]:

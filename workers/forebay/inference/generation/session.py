@@ -70,12 +70,13 @@ class DecoderSession:
         (logits,) = [value for value in self._session.get_outputs() if value.name == LOGITS]
         self._last_only = logits.shape[1] == 1
         # Buffers that runs read and write: bound by address, so they live as long as the session.
-        rows = max(pool.slots, 1 if self._last_only else chunk)
+        most = max(pool.slots, pool.rows)
+        rows = max(most, 1 if self._last_only else chunk)
         self._logits = np.zeros((rows, decoder.vocabulary), _FLOATS[logits.type])
-        self._ids = np.zeros(max(pool.slots, chunk), np.int64)
-        self._mask = np.zeros(pool.slots * pool.capacity, np.int64)
+        self._ids = np.zeros(max(most, chunk), np.int64)
+        self._mask = np.zeros(most * pool.capacity, np.int64)
         self._places = np.arange(pool.capacity, dtype=np.int64)
-        self._bound: dict[tuple[int, int], Any] = {}
+        self._bound: dict[tuple[int, int, bool], Any] = {}
 
     def prefill(self, slot: int, ids: Ids, *, filled: int) -> Logits:
         """Compute a part of a prompt behind what the slot has.
@@ -115,18 +116,44 @@ class DecoderSession:
         Raises:
             BackendFailed: ONNX Runtime failed.
         """
-        rows = len(tokens)
-        self._ids[:rows] = tokens
-        width = int(filled.max()) + 1
-        mask = self._mask[: rows * width].reshape(rows, width)
-        np.less_equal(self._places[:width], filled[:, None], out=mask, casting="unsafe")
-        self._run(first, rows, (rows, 1), (rows, width), (rows, 1))
-        return self._floats(rows)
+        return self._step(first, tokens, filled)
+
+    def check(self, slot: int, tokens: Ids, *, filled: int) -> Logits:
+        """Several tokens more of one text, with the bits of as many steps (decision 0042).
+
+        Each is a row of a step, on the slot's own memory. Attention stores the keys and values of
+        all rows before it looks at those of any, so each row finds those of the tokens before it.
+
+        Args:
+            slot: the text's.
+            tokens: its next tokens, `[rows]`, at most `pool.rows`; their keys and values are
+                written behind what the slot has.
+            filled: tokens that the slot has.
+
+        Returns:
+            Logits of the token after each, `[rows, vocabulary]`; valid until the next run.
+
+        Raises:
+            BackendFailed: ONNX Runtime failed.
+        """
+        # The last comes first: a kernel that looked at a row before it stored the others would
+        # find nothing there, and not what it should by chance; see `checking.exact`.
+        places = np.arange(filled, filled + len(tokens))[::-1]
+        return self._step(slot, tokens[::-1], places, mirrored=True)[::-1]
 
     def close(self) -> None:
         """Drop the session and its weights."""
         self._bound.clear()
         self._session = None
+
+    def _step(self, first: int, tokens: Ids, filled: Ids, *, mirrored: bool = False) -> Logits:
+        rows = len(tokens)
+        self._ids[:rows] = tokens
+        width = int(filled.max()) + 1
+        mask = self._mask[: rows * width].reshape(rows, width)
+        np.less_equal(self._places[:width], filled[:, None], out=mask, casting="unsafe")
+        self._run(first, rows, (rows, 1), (rows, width), (rows, 1), mirrored=mirrored)
+        return self._floats(rows)
 
     def _run(
         self,
@@ -135,12 +162,15 @@ class DecoderSession:
         ids: tuple[int, int],
         mask: tuple[int, int],
         outputs: tuple[int, int],
+        *,
+        mirrored: bool = False,
     ) -> None:
         if self._session is None:
             raise BackendFailed("The model was closed.")
-        binding = self._bound.get((first, rows))
+        key = (first, rows, mirrored)
+        binding = self._bound.get(key)
         if binding is None:
-            binding = self._bound[first, rows] = self._bind(first, rows)
+            binding = self._bound[key] = self._bind(*key)
         _input(binding, IDS, self._ids, ids)
         _input(binding, MASK, self._mask, mask)
         shape = (*outputs, self.vocabulary)
@@ -152,12 +182,13 @@ class DecoderSession:
         except Exception as error:  # ONNX Runtime's exceptions share no base of their own
             raise BackendFailed("The model failed while it ran.") from error
 
-    def _bind(self, first: int, rows: int) -> Any:
-        """Keys and values of some slots, as past and as present."""
+    def _bind(self, first: int, rows: int, mirrored: bool) -> Any:
+        """Keys and values of some slots, or of one several times, as past and as present."""
         binding = self._session.io_binding()
         shape = self.pool.shape(rows)
+        pointer = self.pool.mirrored if mirrored else self.pool.pointer
         for tensor, (past, present) in enumerate(self._names()):
-            where = ("cpu", 0, self.pool.type, shape, self.pool.pointer(tensor, first))
+            where = ("cpu", 0, self.pool.type, shape, pointer(tensor, first))
             binding.bind_input(past, *where)
             binding.bind_output(present, *where)
         return binding

@@ -1,15 +1,18 @@
 """One text as it grows: what is wanted, what is computed, what comes next."""
 
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from itertools import islice
 
 import numpy as np
 
 from forebay.inference.generation.decoding import Kept
+from forebay.inference.generation.drafts import Text
 from forebay.inference.generation.protocol import Delta, Wanted
 from forebay.inference.generation.sampling import Chosen, Sampler
 from forebay.inference.generation.slots import Ids
 from forebay.inference.generation.vocabulary import Vocabulary
+from forebay.inference.generation.worth import Record
 from forebay.inference.generation.writer import Writer
 
 
@@ -32,6 +35,10 @@ class Stream:
         slot: the one it has, -1 where it has none.
         parked: keys and values of a text that gave its slot to another.
         sampler: chooses its tokens.
+        so_far: prompt and text, for who guesses what follows.
+        record: how such guesses have fared.
+        drafted: how many tokens were guessed.
+        accepted: how many of those were right.
     """
 
     def __init__(
@@ -63,6 +70,10 @@ class Stream:
         # Computed one by one as they were before, so that what follows is bit for bit what would
         # have followed.
         self._again = deque(wanted.written)
+        self.so_far = Text(self.prompt, most)
+        self.record = Record()
+        self.drafted = 0
+        self.accepted = 0
 
     @property
     def left(self) -> int:
@@ -74,16 +85,33 @@ class Stream:
         """Whether the text has ended."""
         return self._writer.finish is not None
 
+    @property
+    def ahead(self) -> int:
+        """Tokens that the text may still have."""
+        return self._writer.left + len(self._again)
+
+    def known(self, most: int) -> Sequence[int]:
+        """The next of the tokens that were written elsewhere, up to so many."""
+        return tuple(islice(self._again, most))
+
     def repeats(self) -> bool:
         """Take the next of the tokens that were written elsewhere; False where none is left."""
         if not self._again:
             return False
         self.token = self._again.popleft()
+        self.so_far.add(self.token)
         return True
+
+    def checked(self, drafted: int, right: int) -> None:
+        """Of so many guessed tokens so many were right."""
+        self.record.checked(drafted, right)
+        self.drafted += drafted
+        self.accepted += right
 
     def add(self, chosen: Chosen) -> None:
         """The text grows by a token."""
         self.token = chosen.token
+        self.so_far.add(chosen.token)
         self.sampler.add(chosen.token)
         self._writer.add(chosen)
 
@@ -101,4 +129,6 @@ class Stream:
             prompt_tokens=len(self.prompt),
             cached_tokens=self.cached,
             calls=delta.calls,
+            drafted_tokens=self.drafted,
+            accepted_tokens=self.accepted,
         )

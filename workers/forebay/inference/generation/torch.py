@@ -6,7 +6,7 @@ from forebay.contract.errors import ArtifactError
 from forebay.contract.generation import GenerationTable
 from forebay.contract.manifest import Manifest
 from forebay.inference.backends.torch import check_device, set_threads
-from forebay.inference.generation.model import ArtifactGenerator
+from forebay.inference.generation.model import ArtifactGenerator, context_of
 from forebay.networks.decoder import PART, TorchDecoder, open_decoder
 
 
@@ -34,8 +34,7 @@ def open_generator(
         )
     set_threads(threads)
 
-    def session(capacity: int) -> TorchDecoder:
-        body = open_decoder(folder, precision=manifest.precision, device=device)
-        return TorchDecoder(body, slots=table.slots, capacity=capacity, chunk=PART)
-
-    return ArtifactGenerator(folder, manifest, table, session=session)
+    context = context_of(manifest, table)
+    body = open_decoder(folder, precision=manifest.precision, device=device)
+    session = TorchDecoder(body, slots=table.slots, capacity=context, chunk=PART)
+    return ArtifactGenerator(folder, manifest, session, context=context)

@@ -51,6 +51,11 @@ class Writer:
         self._made = 0
         self._told = 0
 
+    @property
+    def left(self) -> int:
+        """Tokens that there is room for."""
+        return self._max_tokens - self.written
+
     def add(self, chosen: Chosen) -> None:
         """Take the next token; after it `finish` may be set."""
         self.written += 1

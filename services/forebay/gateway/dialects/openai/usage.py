@@ -13,6 +13,13 @@ class PromptDetails(msgspec.Struct, frozen=True):
     cached_tokens: int
 
 
+class CompletionDetails(msgspec.Struct, frozen=True):
+    """Tokens that were drafted and right, or wrong; what was wrong is in no text."""
+
+    accepted_prediction_tokens: int
+    rejected_prediction_tokens: int
+
+
 class Usage(msgspec.Struct, frozen=True):
     """Tokens, as the worker counted them.
 
@@ -25,6 +32,7 @@ class Usage(msgspec.Struct, frozen=True):
     completion_tokens: int
     total_tokens: int
     prompt_tokens_details: PromptDetails
+    completion_tokens_details: CompletionDetails
 
 
 def usage_of(outputs: Sequence[Generated], *, choices: int) -> Usage:
@@ -38,4 +46,7 @@ def usage_of(outputs: Sequence[Generated], *, choices: int) -> Usage:
     prompt = sum(output.prompt_tokens for output in prompts)
     completion = sum(output.tokens for output in outputs)
     cached = PromptDetails(sum(output.cached_tokens for output in prompts))
-    return Usage(prompt, completion, prompt + completion, cached)
+    drafted = sum(output.drafted_tokens for output in outputs)
+    accepted = sum(output.accepted_tokens for output in outputs)
+    checked = CompletionDetails(accepted, drafted - accepted)
+    return Usage(prompt, completion, prompt + completion, cached, checked)
