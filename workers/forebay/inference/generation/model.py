@@ -77,6 +77,7 @@ class OnnxGenerator:
             context=context,
         )
         self._end_ids = decoder.end_ids
+        self._floor = table.bulk_share
         self._session = DecoderSession(
             folder / MODEL_FILE,
             decoder,
@@ -146,7 +147,7 @@ class OnnxGenerator:
         )
 
     def _new_engine(self) -> ContinuousEngine:
-        return ContinuousEngine(self._session, self._vocabulary, self._end_ids)
+        return ContinuousEngine(self._session, self._vocabulary, self._end_ids, floor=self._floor)
 
 
 def _template(folder: Path, decoder: Decoder) -> ChatTemplate | None:
