@@ -13,6 +13,7 @@ import msgspec
 import openai
 
 from tests.bench.generation.subject import QUESTIONS
+from tests.bench.wrk import LoadFailedError
 
 TIMEOUT_S = 120.0
 
@@ -74,7 +75,7 @@ class Read(msgspec.Struct, frozen=True):
         return inside * self.tokens / len(self.came)
 
 
-class StreamFailedError(RuntimeError):
+class StreamFailedError(LoadFailedError):
     """A stream was refused, or broke off; the message is what came instead."""
 
 
