@@ -16,7 +16,7 @@ from forebay.lanes.keys import Keys
 from forebay.runtime.settings import Settings
 from tests.fixtures.gateway import running_gateway
 from tests.fixtures.generating import PARROT, generating
-from tests.fixtures.waiting import eventually
+from tests.fixtures.waiting import PATIENCE_S, eventually
 
 
 @pytest.fixture
@@ -50,15 +50,15 @@ async def test_predict_shows_the_text(
     url: str, worker: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked = read_input("Over the weir,\nand down", Task.GENERATION)
-    await asyncio.to_thread(show, url, "parrot", asked, wait_s=20)
+    await asyncio.to_thread(show, url, "parrot", asked, wait_s=PATIENCE_S)
     assert capsys.readouterr().out == "Over the weir,\nand down\n"
 
 
 async def test_predict_says_why_there_is_no_text(url: str, worker: None) -> None:
     with pytest.raises(ForebayError, match="takes 32 together"):
-        await asyncio.to_thread(show, url, "parrot", {"prompt": "word " * 40}, wait_s=20)
+        await asyncio.to_thread(show, url, "parrot", {"prompt": "word " * 40}, wait_s=PATIENCE_S)
     with pytest.raises(ForebayError, match="Unknown parameter"):
-        await asyncio.to_thread(show, url, "parrot", {"text": "x"}, wait_s=20)
+        await asyncio.to_thread(show, url, "parrot", {"text": "x"}, wait_s=PATIENCE_S)
 
 
 async def test_predict_cancels_what_takes_too_long(url: str, redis_url: str, keys: Keys) -> None:
@@ -74,7 +74,7 @@ async def test_chat_goes_on_until_its_input_ends(
 ) -> None:
     said = f"Hello there\n\n{'word ' * 40}\nAnd again\n"
     monkeypatch.setattr("sys.stdin", io.StringIO(said))
-    await asyncio.to_thread(converse, url, "parrot", system="Be brief.", wait_s=20)
+    await asyncio.to_thread(converse, url, "parrot", system="Be brief.", wait_s=PATIENCE_S)
     shown = capsys.readouterr()
     assert shown.out == "Hello there\nAnd again\n"
     assert "takes 32 together" in shown.err
@@ -83,4 +83,4 @@ async def test_chat_goes_on_until_its_input_ends(
 async def test_chat_ends_if_nothing_can_be_said(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("Hello\n"))
     with pytest.raises(ForebayError, match="no model"):
-        await asyncio.to_thread(converse, url, "nobody", wait_s=20)
+        await asyncio.to_thread(converse, url, "nobody", wait_s=PATIENCE_S)

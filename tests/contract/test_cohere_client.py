@@ -18,6 +18,7 @@ from forebay.runtime.settings import Settings
 from tests.fixtures.answering import answering, relevance
 from tests.fixtures.gateway import Gateway, running_gateway
 from tests.fixtures.lanes import rows_on_lanes
+from tests.fixtures.waiting import PATIENCE_S
 
 
 def spec(name: str, task: Task) -> ModelSpec:
@@ -62,7 +63,7 @@ async def client(
     async with cohere.AsyncClientV2(
         api_key="none",
         base_url=gateway.url,
-        timeout=20,
+        timeout=PATIENCE_S,
         max_retries=0,
         thread_pool_executor=executor,
     ) as client:
@@ -71,7 +72,7 @@ async def client(
 
 @pytest.fixture
 async def plain(gateway: Gateway) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=gateway.url, timeout=20) as client:
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=PATIENCE_S) as client:
         yield client
 
 

@@ -19,6 +19,7 @@ from forebay.runtime.catalog import read
 from forebay.storage.artifacts import ArtifactStore
 from tests.fixtures.pictures import encoded
 from tests.fixtures.stack import ROOT, Stack, running_stack
+from tests.fixtures.waiting import PATIENCE_S
 from tests.unit.test_cli import invoke
 
 pytestmark = pytest.mark.slow
@@ -106,7 +107,7 @@ def read_page(stack: Stack, file: bytes) -> dict[str, Any]:
         f"{stack.url}/v1/predictions",
         json={"version": "ocr", "input": {"image": base64.b64encode(file).decode()}},
         headers={"Prefer": "wait"},
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     told: dict[str, Any] = answer.json()
     return told

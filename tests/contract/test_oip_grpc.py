@@ -34,7 +34,7 @@ from tests.fixtures.tensors import (
     texts,
     vectors,
 )
-from tests.fixtures.waiting import eventually
+from tests.fixtures.waiting import PATIENCE_S, eventually
 
 T = TypeVar("T")
 Code = grpc.StatusCode
@@ -121,7 +121,7 @@ async def test_the_client_that_blocks_may_ask_without_waiting(
         client.async_infer(
             "minilm", [texts(triton, TEXTS)], lambda result, error: told.put((result, error))
         )
-        result, error = told.get(timeout=20)
+        result, error = told.get(timeout=PATIENCE_S)
         assert error is None
         return result.as_numpy("embedding")
 
@@ -301,7 +301,7 @@ async def test_the_client_that_blocks_may_stream(gateway: Gateway, minilm: None)
         client.start_stream(lambda result, error: told.put((result, error)))
         given = [texts(triton, TEXTS)]
         client.async_stream_infer("minilm", given, enable_empty_final_response=True)
-        result, error = told.get(timeout=20)
+        result, error = told.get(timeout=PATIENCE_S)
         client.stop_stream()
         assert error is None
         assert result.get_response().parameters["triton_final_response"].bool_param
@@ -478,7 +478,7 @@ async def test_a_stream_that_breaks_off_ends_when_what_came_before_is_answered(
         first = pb.ModelStreamInferResponse.FromString(await call.read())
         assert first.infer_response.model_name == "minilm"
         await call.write(b"\xff" * 20)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await call.code()
 
 

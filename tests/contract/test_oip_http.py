@@ -22,7 +22,7 @@ from tests.fixtures.answering import DIMENSIONS, VERSION, answering
 from tests.fixtures.gateway import Gateway, running_gateway
 from tests.fixtures.lanes import fill_lane, rows_on_lanes
 from tests.fixtures.tensors import EXPECTED, TEXTS, KnownVersions, numbers, texts, vectors
-from tests.fixtures.waiting import eventually
+from tests.fixtures.waiting import PATIENCE_S, eventually
 
 T = TypeVar("T")
 
@@ -46,7 +46,7 @@ async def client(gateway: Gateway) -> AsyncIterator[Any]:
 
 @pytest.fixture
 async def plain(gateway: Gateway) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=gateway.url, timeout=20) as client:
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=PATIENCE_S) as client:
         yield client
 
 

@@ -18,6 +18,7 @@ from forebay.runtime.settings import Settings
 from tests.fixtures.answering import DIMENSIONS, answering, vector_of
 from tests.fixtures.gateway import Gateway, running_gateway
 from tests.fixtures.lanes import rows_on_lanes
+from tests.fixtures.waiting import PATIENCE_S
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ async def gateway(redis_url: str, key_prefix: str) -> AsyncIterator[Gateway]:
 @pytest.fixture
 async def client(gateway: Gateway) -> AsyncIterator[openai.AsyncOpenAI]:
     async with openai.AsyncOpenAI(
-        base_url=f"{gateway.url}/v1", api_key="none", max_retries=0, timeout=20
+        base_url=f"{gateway.url}/v1", api_key="none", max_retries=0, timeout=PATIENCE_S
     ) as client:
         yield client
 
@@ -233,7 +234,7 @@ async def test_a_body_over_the_bound_is_refused_whether_or_not_its_length_is_ann
         for _ in range(110):
             yield b"x" * 10_000
 
-    async with httpx.AsyncClient(base_url=gateway.url) as plain:
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=PATIENCE_S) as plain:
         answer = await plain.post("/v1/embeddings", content=chunks())
         assert answer.status_code == 413
         assert answer.json()["error"]["type"] == "invalid_request_error"
@@ -244,7 +245,7 @@ async def test_a_body_over_the_bound_is_refused_whether_or_not_its_length_is_ann
     "body", [b"", b"{", b"nonsense", b'{"model": "\xff"}', b"[" * 100_000, b'{"a":' * 100_000]
 )
 async def test_a_body_that_is_not_json_is_a_400(gateway: Gateway, body: bytes) -> None:
-    async with httpx.AsyncClient(base_url=gateway.url) as plain:
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=PATIENCE_S) as plain:
         answer = await plain.post("/v1/embeddings", content=body)
     assert answer.status_code == 400
     assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
@@ -263,7 +264,7 @@ async def test_a_body_that_is_not_json_is_a_400(gateway: Gateway, body: bytes) -
 async def test_paths_and_methods_that_are_not_there_are_errors_of_this_dialect(
     gateway: Gateway, method: str, path: str, status: int
 ) -> None:
-    async with httpx.AsyncClient(base_url=gateway.url) as plain:
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=PATIENCE_S) as plain:
         answer = await plain.request(method, path)
     assert answer.status_code == status
     assert answer.json()["error"]["type"] == "invalid_request_error"

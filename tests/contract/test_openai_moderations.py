@@ -15,6 +15,7 @@ from forebay.runtime.settings import Settings
 from tests.fixtures.answering import answering, classify
 from tests.fixtures.gateway import Gateway, running_gateway
 from tests.fixtures.lanes import rows_on_lanes
+from tests.fixtures.waiting import PATIENCE_S
 
 
 def spec(name: str, task: Task) -> ModelSpec:
@@ -39,7 +40,7 @@ async def gateway(redis_url: str, key_prefix: str) -> AsyncIterator[Gateway]:
 @pytest.fixture
 async def client(gateway: Gateway) -> AsyncIterator[openai.AsyncOpenAI]:
     async with openai.AsyncOpenAI(
-        base_url=f"{gateway.url}/v1", api_key="none", max_retries=0, timeout=20
+        base_url=f"{gateway.url}/v1", api_key="none", max_retries=0, timeout=PATIENCE_S
     ) as client:
         yield client
 
@@ -130,7 +131,7 @@ async def test_a_model_of_another_task_is_refused_with_those_that_can(
 
 
 async def test_the_front_page_lists_what_there_is(gateway: Gateway) -> None:
-    async with httpx.AsyncClient(base_url=gateway.url) as plain:
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=PATIENCE_S) as plain:
         told = (await plain.get("/")).json()
     assert {"POST /v1/moderations", "POST /v1/rerank"} <= set(told["endpoints"])
     assert told["clients"]["cohere"] == gateway.url

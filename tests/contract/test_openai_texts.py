@@ -21,7 +21,7 @@ from tests.fixtures.events import all_events, events
 from tests.fixtures.gateway import Gateway, running_gateway
 from tests.fixtures.generating import generating, parrot
 from tests.fixtures.lanes import rows_on_lanes
-from tests.fixtures.waiting import eventually
+from tests.fixtures.waiting import PATIENCE_S, eventually
 
 SAID = "A forebay is the pool ahead of a turbine"
 WORDS = len(SAID.split())
@@ -53,14 +53,14 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
 @pytest.fixture
 async def client(gateway: Gateway) -> AsyncIterator[openai.AsyncOpenAI]:
     async with openai.AsyncOpenAI(
-        base_url=f"{gateway.url}/v1", api_key="none", max_retries=0, timeout=20
+        base_url=f"{gateway.url}/v1", api_key="none", max_retries=0, timeout=PATIENCE_S
     ) as client:
         yield client
 
 
 @pytest.fixture
 async def web(gateway: Gateway) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=gateway.url, timeout=20) as client:
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=PATIENCE_S) as client:
         yield client
 
 
@@ -329,7 +329,7 @@ async def test_a_stream_with_a_key_goes_on_without_its_client_and_is_resumed_els
     assert last
     async with (
         running_gateway(settings, catalog=CATALOG) as other,
-        httpx.AsyncClient(base_url=other.url, timeout=20) as elsewhere,
+        httpx.AsyncClient(base_url=other.url, timeout=PATIENCE_S) as elsewhere,
     ):
         again = {**key, "Last-Event-ID": last}
         rest = await all_events(elsewhere, "POST", "/v1/chat/completions", json=body, headers=again)
@@ -364,12 +364,12 @@ async def test_every_event_has_an_id_and_the_last_says_that_it_is_done(
 async def test_a_text_may_take_longer_than_it_may_wait_for_its_turn(
     settings: Settings, slow: EchoEngine
 ) -> None:
-    said = " ".join(f"word{number}" for number in range(60))
-    spec = msgspec.structs.replace(parrot(), realtime=LaneLimits(deadline_s=0.3))
+    said = " ".join(f"word{number}" for number in range(150))
+    spec = msgspec.structs.replace(parrot(), realtime=LaneLimits(deadline_s=1.0))
     body = {"model": "parrot", "messages": user(said)}
     async with (
         running_gateway(settings, catalog=Catalog({"parrot": spec})) as gateway,
-        httpx.AsyncClient(base_url=gateway.url, timeout=20) as web,
+        httpx.AsyncClient(base_url=gateway.url, timeout=PATIENCE_S) as web,
     ):
         answer = await web.post("/v1/chat/completions", json=body)
         assert answer.json()["choices"][0]["message"]["content"] == said
@@ -401,7 +401,7 @@ async def test_a_client_that_does_not_read_holds_up_nobody_and_misses_nothing(
         generating(redis_url, keys, generator),
         web.stream("POST", "/v1/chat/completions", json=body) as response,
     ):
-        await eventually(lambda: not generator.engine.busy, within_s=20, what="all is generated")
+        await eventually(lambda: not generator.engine.busy, what="all is generated")
         deltas = [
             event.json()["choices"][0]["delta"]
             async for event in events(response)

@@ -15,7 +15,8 @@ from forebay.runtime.redis import connect
 from forebay.runtime.settings import Settings
 from tests.fixtures.answering import DIMENSIONS, VERSION, answering
 from tests.fixtures.gateway import Gateway, running_gateway
-from tests.fixtures.waiting import eventually
+from tests.fixtures.servers import TIMEOUT_S
+from tests.fixtures.waiting import PATIENCE_S, eventually
 
 FIELDS = {
     "id",
@@ -56,7 +57,7 @@ async def gateway(redis_url: str, key_prefix: str) -> AsyncIterator[Gateway]:
 
 @pytest.fixture
 async def client(gateway: Gateway) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=gateway.url, timeout=20) as client:
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=PATIENCE_S) as client:
         yield client
 
 
@@ -67,7 +68,7 @@ async def minilm(redis_url: str, keys: Keys) -> AsyncIterator[None]:
 
 
 async def rows_on_lanes(redis_url: str, keys: Keys, model: str) -> int:
-    redis = connect(redis_url, timeout_s=2)
+    redis = connect(redis_url, timeout_s=TIMEOUT_S)
     try:
         told = await depth(redis, keys.of(model), now_ms=0)
     finally:
@@ -317,7 +318,7 @@ async def test_a_result_can_be_read_from_another_gateway(
     made = (await client.post("/v1/predictions", json=body, headers=WAIT)).json()
     async with (
         running_gateway(gateway.settings) as other,
-        httpx.AsyncClient(base_url=other.url) as elsewhere,
+        httpx.AsyncClient(base_url=other.url, timeout=PATIENCE_S) as elsewhere,
     ):
         read = (await elsewhere.get(f"/v1/predictions/{made['id']}")).json()
     assert read["output"] == made["output"]

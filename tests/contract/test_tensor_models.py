@@ -31,6 +31,7 @@ from forebay.storage.artifacts import ArtifactStore
 from tests.fixtures import onnx_models
 from tests.fixtures.pictures import encoded, text_line
 from tests.fixtures.stack import Stack, running_stack
+from tests.fixtures.waiting import PATIENCE_S
 from tests.integration.test_readme import run
 
 pytestmark = pytest.mark.slow
@@ -195,7 +196,7 @@ def test_what_a_file_does_not_take_is_refused_by_the_inputs_name(
 
 def predicted(stack: Stack, model: str, given: dict[str, Any], status: int = 201) -> Any:
     body = {"version": model, "input": given}
-    with httpx.Client(base_url=stack.url, timeout=60) as client:
+    with httpx.Client(base_url=stack.url, timeout=PATIENCE_S) as client:
         made = client.post("/v1/predictions", json=body, headers={"Prefer": "wait"})
         assert made.status_code == status, made.text
         answer = made.json()
@@ -227,7 +228,8 @@ def test_predictions_take_and_give_nested_lists_and_objects(stack: Stack) -> Non
     most = predicted(stack, "summed", {"signal": [3e38, 3e38]})["total"]
     assert np.isinf(np.frombuffer(base64.b64decode(most["data"]), "<f4"))
     given = {"name": "signal", "datatype": "FP32", "shape": [2], "data": [3e38, 3e38]}
-    answer = httpx.post(f"{stack.url}/v2/models/summed/infer", json={"inputs": [given]})
+    url = f"{stack.url}/v2/models/summed/infer"
+    answer = httpx.post(url, json={"inputs": [given]}, timeout=PATIENCE_S)
     assert answer.status_code == 400
     assert "infinite numbers, which JSON can't tell" in answer.json()["error"]
     refused = predicted(stack, "summed", {"signal": [1.0], "noise": [1.0]}, status=422)
@@ -288,7 +290,7 @@ def here_command(text: str, stack: Stack) -> str:
 def test_an_image_that_is_none_is_that_rows_fault(stack: Stack) -> None:
     good = base64.b64encode(encoded(text_line(LINES[0]))).decode()
     body = {"version": "turned", "input": {"image": [good, base64.b64encode(b"no").decode()]}}
-    with httpx.Client(base_url=stack.url, timeout=60) as client:
+    with httpx.Client(base_url=stack.url, timeout=PATIENCE_S) as client:
         made = client.post("/v1/predictions", json=body, headers={"Prefer": "wait"}).json()
     assert made["status"] == "failed"
     assert "Row 1" in made["error"]

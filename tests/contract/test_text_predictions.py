@@ -23,7 +23,7 @@ from tests.fixtures.events import all_events, events
 from tests.fixtures.gateway import Gateway, running_gateway
 from tests.fixtures.generating import generating, parrot
 from tests.fixtures.tensors import texts
-from tests.fixtures.waiting import eventually
+from tests.fixtures.waiting import PATIENCE_S, eventually
 
 POEM = "Over the weir\nand down the  race,\n\nthe river"
 MESSAGES = [{"role": "user", "content": POEM}]
@@ -44,7 +44,7 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
 
 @pytest.fixture
 async def client(gateway: Gateway) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=gateway.url, timeout=20) as client:
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=PATIENCE_S) as client:
         yield client
 
 
@@ -194,7 +194,7 @@ async def test_streams_cut_anywhere_go_on_at_another_gateway_to_the_same_text(
     async with (
         generating(redis_url, keys, generator),
         running_gateway(settings, catalog=CATALOG) as other,
-        httpx.AsyncClient(base_url=other.url, timeout=20) as elsewhere,
+        httpx.AsyncClient(base_url=other.url, timeout=PATIENCE_S) as elsewhere,
     ):
         for _ in range(5):
             read = await asyncio.gather(*(once(elsewhere) for _ in range(20)))

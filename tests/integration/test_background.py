@@ -21,8 +21,8 @@ from forebay.runtime.catalog import Catalog
 from forebay.runtime.redis import connect
 from forebay.runtime.settings import Settings
 from tests.fixtures.gateway_end import gateway_end, values
-from tests.fixtures.servers import Server, new_prefix
-from tests.fixtures.waiting import eventually, eventually_sync
+from tests.fixtures.servers import TIMEOUT_S, Server, new_prefix
+from tests.fixtures.waiting import PATIENCE_S, eventually, eventually_sync
 
 LEASE_S = 600.0
 CATALOG = '[models.{}]\ntask = "echo"\nbackend = "echo"\n'
@@ -31,7 +31,7 @@ CATALOG = '[models.{}]\ntask = "echo"\nbackend = "echo"\n'
 class Background:
     """Worker and beat as processes, and what they said."""
 
-    def __init__(self, folder: Path, url: str, prefix: str) -> None:
+    def __init__(self, folder: Path, url: str, prefix: str, redis_timeout_s: float) -> None:
         self.home = folder / "home"
         self.url = url
         self.keys = Keys(prefix)
@@ -48,7 +48,7 @@ class Background:
             "FOREBAY_RETENTION_S": "0.1",
             "FOREBAY_PRESENCE_S": "0.1",
             "FOREBAY_LEASE_S": str(LEASE_S),
-            "FOREBAY_REDIS_TIMEOUT_S": "1",
+            "FOREBAY_REDIS_TIMEOUT_S": str(redis_timeout_s),
         }
 
     def serve(self, model: str) -> None:
@@ -75,7 +75,6 @@ class Background:
         """Wait until every process has said this."""
         eventually_sync(
             lambda: all(words in self.said(name) for name in self.processes),
-            within_s=20,
             what=f"all say {words!r}",
         )
 
@@ -83,25 +82,25 @@ class Background:
         """Ask both to end; their exit codes."""
         for process in self.processes.values():
             process.terminate()
-        return {name: process.wait(20) for name, process in self.processes.items()}
+        return {name: process.wait(PATIENCE_S) for name, process in self.processes.items()}
 
     def kill(self) -> None:
         """End what is left."""
         for process in self.processes.values():
             process.kill()
-            process.wait(10)
+            process.wait(PATIENCE_S)
 
     def _log(self, name: str) -> Path:
         return self._folder / f"{name}.log"
 
 
-Start = Callable[[str, str], Background]
+Start = Callable[..., Background]
 
 
 @pytest.fixture
 async def redis(redis_url: str) -> AsyncIterator[Redis]:
     """A client of the shared server."""
-    async with connect(redis_url, timeout_s=2) as client:
+    async with connect(redis_url, timeout_s=TIMEOUT_S) as client:
         yield client
 
 
@@ -117,8 +116,8 @@ def background(tmp_path: Path) -> Iterator[Start]:
     """Starts a background on a server, under a prefix; ends it after the test."""
     started: list[Background] = []
 
-    def start(url: str, prefix: str) -> Background:
-        one = Background(tmp_path, url, prefix)
+    def start(url: str, prefix: str, *, redis_timeout_s: float = 5.0) -> Background:
+        one = Background(tmp_path, url, prefix, redis_timeout_s)
         started.append(one)
         one.start("worker", "beat")
         return one
@@ -168,7 +167,7 @@ def test_sentinels_are_told_to_celery_with_what_they_and_their_servers_ask_for()
 
 async def ending(waiter: Waiter) -> Status:
     """How a prediction ends, which may take an outage's length."""
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(PATIENCE_S):
         return (await waiter.future)[0].status
 
 
@@ -202,14 +201,14 @@ async def test_time_does_its_work_on_lanes_and_files(
             idle_ms = int(LEASE_S * 1000)
             return await run(redis, "XPENDING", lane, GROUP, "IDLE", idle_ms, "-", "+", 9)
 
-        await eventually(lapsed, within_s=20, what="the ghost's lease has lapsed")
+        await eventually(lapsed, what="the ghost's lease has lapsed")
 
     async def dead() -> Any:
         left = await run(redis, "XRANGE", keys.dead, "-", "+")
         return len(left) == 1 and left[0][0] == b"%d-1" % now_ms
 
-    await eventually(dead, within_s=20, what="the old dead letter is gone, the new one is not")
-    await eventually(lambda: not old.exists(), within_s=20, what="the old file is gone")
+    await eventually(dead, what="the old dead letter is gone, the new one is not")
+    await eventually(lambda: not old.exists(), what="the old file is gone")
     assert new.exists()
 
     assert running.stop() == {"worker": 0, "beat": 0}
@@ -227,7 +226,7 @@ async def test_a_model_taken_out_of_the_catalog_leaves_nothing_that_waits_for_ev
     async def swept() -> bool:
         return bool(await run(redis, "SISMEMBER", running.keys.models, "echo"))
 
-    await eventually(swept, within_s=20, what="the model has been swept")
+    await eventually(swept, what="the model has been swept")
     assert running.stop() == {"worker": 0, "beat": 0}
     running.serve("another")
 
@@ -249,7 +248,7 @@ async def test_a_model_taken_out_of_the_catalog_leaves_nothing_that_waits_for_ev
             left = await run(redis, "EXISTS", keys.record(waiter.id.text))
             return not left and not await run(redis, "XLEN", keys.dead)
 
-        await eventually(gone, within_s=20, what="its record and its dead letter are gone")
+        await eventually(gone, what="its record and its dead letter are gone")
     assert running.stop() == {"worker": 0, "beat": 0}
 
 
@@ -270,14 +269,14 @@ async def test_celery_keeps_to_its_own_keys_and_piles_up_nothing(
         found = re.search(r"cmdstat_zrangebyscore:calls=(\d+)", told)
         return int(found[1]) if found else 0
 
-    await eventually(sweeps, within_s=20, what="a sweep has run")
+    await eventually(sweeps, what="a sweep has run")
     names = set(await run(redis, "KEYS", "*")) - {running.keys.models.encode()}
     assert names
     assert all(name.startswith(b"%b:celery:" % prefix.encode()) for name in names), names
 
     # While no worker reads, messages pile up, and expire.
     running.processes["worker"].terminate()
-    assert running.processes["worker"].wait(20) == 0
+    assert running.processes["worker"].wait(PATIENCE_S) == 0
     queue = f"{prefix}:celery:background.sweeps"
 
     async def unread() -> int:
@@ -286,7 +285,7 @@ async def test_celery_keeps_to_its_own_keys_and_piles_up_nothing(
     async def piled_up() -> bool:
         return await unread() >= 5
 
-    await eventually(piled_up, within_s=20, what="messages have piled up")
+    await eventually(piled_up, what="messages have piled up")
     assert running.stop()["beat"] == 0
     before = await sweeps()
     running.start("worker")
@@ -294,7 +293,7 @@ async def test_celery_keeps_to_its_own_keys_and_piles_up_nothing(
     async def emptied() -> bool:
         return await unread() == 0
 
-    await eventually(emptied, within_s=20, what="they are gone")
+    await eventually(emptied, what="they are gone")
     assert running.stop()["worker"] == 0
     assert await sweeps() == before, "what had expired was done all the same"
 
@@ -319,13 +318,13 @@ async def test_an_absent_redis_is_waited_for(background: Start, private_server: 
 
 
 async def test_a_redis_that_hangs_is_waited_for(background: Start, private_server: Server) -> None:
-    running = background(private_server.url, new_prefix())
+    running = background(private_server.url, new_prefix(), redis_timeout_s=1.0)
     async with gateway_end(private_server.url, running.keys) as gateway:
         assert await ending(gateway.send(values(b"1"), deadline_ms=1)) is Status.EXPIRED
         private_server.pause()
         try:
             # Blocking: the client of this test is to be silent meanwhile.
-            eventually_sync(lambda: "imeout" in running.said("beat"), within_s=30)
+            eventually_sync(lambda: "imeout" in running.said("beat"))
         finally:
             private_server.resume()
     async with gateway_end(private_server.url, running.keys) as gateway:

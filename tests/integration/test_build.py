@@ -25,6 +25,7 @@ from forebay.inference.backends.base import PreparedRow
 from forebay.inference.backends.load import load
 from forebay.storage.artifacts import Artifact, ArtifactStore
 from tests.fixtures.artifacts import minilm_spec
+from tests.fixtures.waiting import PATIENCE_S
 
 WORDS = ("the", "a", "river", "runs", "to", "sea", "and", "of", "in", "it", "is", "was", "for")
 
@@ -156,7 +157,7 @@ def test_serving_the_sample_model_imports_no_torch_and_stays_small(minilm_home: 
         [sys.executable, "-W", "error", "-c", SERVE, str(catalog), str(minilm_home)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert done.stderr == ""

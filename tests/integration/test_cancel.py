@@ -19,9 +19,9 @@ from tests.fixtures.answering import answering
 from tests.fixtures.gateway import Gateway, running_gateway
 from tests.fixtures.gateway_end import GatewayEnd, gateway_end, values
 from tests.fixtures.lanes import enqueue, finish, join, read, submission
-from tests.fixtures.servers import LaneServer
+from tests.fixtures.servers import TIMEOUT_S, LaneServer
 from tests.fixtures.stages import Shout, stages
-from tests.fixtures.waiting import eventually
+from tests.fixtures.waiting import PATIENCE_S, eventually
 
 ONE_BY_ONE = BatchLimits(max_rows=1)
 
@@ -34,7 +34,7 @@ async def gateway(redis_url: str, key_prefix: str) -> AsyncIterator[Gateway]:
 
 @pytest.fixture
 async def client(gateway: Gateway) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=gateway.url, timeout=20) as client:
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=PATIENCE_S) as client:
         yield client
 
 
@@ -46,7 +46,7 @@ async def end(redis_url: str, keys: Keys) -> AsyncIterator[GatewayEnd]:
 
 @pytest.fixture
 async def commands(redis_url: str) -> AsyncIterator[Commands]:
-    redis = connect(redis_url, timeout_s=2)
+    redis = connect(redis_url, timeout_s=TIMEOUT_S)
     yield redis
     await redis.aclose()
 
@@ -75,7 +75,7 @@ async def test_workers_are_told_what_ended_of_what_they_hold_and_of_nothing_else
         await pubsub.get_message(timeout=5)
         for one in (queued, bulk, held):
             await finish(lanes, one.id)
-        message = await pubsub.get_message(timeout=5)
+        message = await pubsub.get_message(timeout=PATIENCE_S)
         assert message is not None
         told = message["data"].decode().split()
         assert sorted(told) == sorted(f"{lane.value}:{entry.decode()}" for lane, entry in leases)
@@ -115,7 +115,7 @@ async def test_who_waits_for_a_canceled_prediction_is_told(
     waiting = asyncio.create_task(create(client, 1, Prefer="wait=30"))
     (id_,) = await eventually(lambda: _predictions(commands, keys))
     await client.post(f"/v1/predictions/{id_}/cancel")
-    told = await asyncio.wait_for(waiting, 5)
+    told = await asyncio.wait_for(waiting, PATIENCE_S)
     assert told["status"] == "canceled"
 
 
@@ -216,17 +216,19 @@ async def _holds(commands: Commands, keys: Keys, model: str, count: int) -> bool
 
 
 async def test_a_client_that_goes_away_at_once_is_noticed_too(
-    gateway: Gateway, commands: Commands, keys: Keys, redis_url: str
+    gateway: Gateway, client: httpx.AsyncClient, commands: Commands, keys: Keys, redis_url: str
 ) -> None:
     """Its request may be on its way to Redis at that moment."""
     for number in range(50):
         (await send(gateway, "/v1/predictions", number)).close()
-    await asyncio.sleep(0.1)
+    # Who comes after them is answered after they were heard.
+    assert (await client.get("/health/live")).status_code == 200
+    await eventually(lambda: not gateway.busy)
     await eventually(lambda: _holds(commands, keys, "echo", 0))
     backend = Shout()
     async with stages(redis_url, keys, backend):
-        await asyncio.sleep(0.1)
-    assert backend.batches == []
+        await create(client, "last", Prefer="wait")
+    assert backend.batches == [[b'"last"']]
 
 
 async def test_a_prediction_whose_client_has_its_id_goes_on_without_it(
@@ -236,7 +238,7 @@ async def test_a_prediction_whose_client_has_its_id_goes_on_without_it(
     await client.aclose()
     await asyncio.sleep(0.1)
     assert await rows(commands, keys) == 1
-    async with httpx.AsyncClient(base_url=gateway.url) as other:
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=PATIENCE_S) as other:
         shown = (await other.get(f"/v1/predictions/{made['id']}")).json()
     assert shown["status"] == "starting"
 

@@ -15,6 +15,7 @@ from forebay.runtime.settings import Settings
 from tests.fixtures.gateway_end import echo_spec
 from tests.fixtures.lanes import enqueue, hash_of, join, read, submission, ttl_ms, vanish, view
 from tests.fixtures.servers import LaneServer, Server, real_client
+from tests.fixtures.waiting import PATIENCE_S
 
 RETAIN_MS = 60_000
 
@@ -41,7 +42,7 @@ def chores_of(redis_url: str, key_prefix: str) -> Iterator[MakeChores]:
 
 async def do(chore: Callable[[], int]) -> int:
     """What a chore counts, without holding up this test's event loop."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         return await asyncio.to_thread(chore)
 
 

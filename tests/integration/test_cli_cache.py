@@ -14,7 +14,7 @@ import pytest
 
 from tests.fixtures.fleet import Fleet, fleet
 from tests.fixtures.user_models import WORDS
-from tests.fixtures.waiting import eventually
+from tests.fixtures.waiting import PATIENCE_S, eventually
 
 PAGE = (Path(__file__).parents[2] / "docs" / "cache.md").read_text("utf-8")
 
@@ -59,7 +59,7 @@ async def said(folder: Path, redis_url: str, key_prefix: str, *words: str) -> st
         ],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
     return ended.stdout + ended.stderr
@@ -77,7 +77,7 @@ async def test_workers_keep_gateways_answer_and_operators_see_and_empty_it(
         assert answer.json()["status"] == "succeeded"
         return str(answer.headers["cache-status"])
 
-    async with httpx.AsyncClient(base_url=running.url, timeout=20) as client:
+    async with httpx.AsyncClient(base_url=running.url, timeout=PATIENCE_S) as client:
         for model, input_ in (("echo", {"value": [1, None]}), ("words", {"text": "a"})):
             assert "miss; stored" in await ask(model, input_)
             assert "hit" in await ask(model, input_)

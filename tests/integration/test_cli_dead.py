@@ -1,5 +1,6 @@
 """`forebay dead`, as operators run it, against a real server."""
 
+import fcntl
 import json
 import os
 import subprocess
@@ -19,6 +20,7 @@ from forebay.lanes.lane import Part
 from forebay.lanes.records import Records
 from tests.fixtures.lanes import LONG_MS, enqueue, join, read, settlement, submission, view
 from tests.fixtures.servers import LaneServer
+from tests.fixtures.waiting import PATIENCE_S
 
 CATALOG = """
 [models.echo]
@@ -48,7 +50,7 @@ class Operator:
             input=answer,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE_S,
             check=False,
             cwd=self._folder,
             env=self._environ,
@@ -230,9 +232,12 @@ async def test_a_replay_that_is_killed_has_neither_lost_nor_doubled_anything(
     dead = {(await die(real_lanes, worker)).text for _ in range(300)}
     process = operator.start("replay", "--model", "echo", "--all")
     assert process.stdout is not None
+    # What nobody reads holds it up, so that it is not done before it is killed.
+    if sys.platform == "linux":
+        fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, 4_096)
     process.stdout.readline()
     process.kill()
-    process.communicate(timeout=10)
+    process.communicate(timeout=PATIENCE_S)
     entries = await real_lanes.redis.execute_command(
         "XRANGE", real_lanes.echo.lane(Lane.BULK), "-", "+"
     )

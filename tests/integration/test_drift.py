@@ -17,7 +17,7 @@ from forebay.storage.references import REFERENCE, References
 from tests.fixtures.artifacts import tiny, tiny_spec
 from tests.fixtures.fleet import Fleet, fleet
 from tests.fixtures.stack import ROOT
-from tests.fixtures.waiting import eventually_sync
+from tests.fixtures.waiting import PATIENCE_S, eventually_sync
 from tests.integration.test_evaluate import toml_of
 from tests.unit.test_cli import invoke
 
@@ -76,10 +76,10 @@ def serve(running: Fleet, given: Sequence[str]) -> None:
         told: dict[str, Any] = answer.json()
         return told if answer.status_code == 201 else {}
 
-    told = eventually_sync(answered, within_s=30, what=lambda: running.said)
+    told = eventually_sync(answered, what=lambda: running.said)
     assert told["status"] == "succeeded", told
     worker.terminate()
-    assert worker.wait(20) == 0, running.said
+    assert worker.wait(PATIENCE_S) == 0, running.said
 
 
 def drift(*words: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from forebay.inference.backends.base import Backend, PreparedRow
 from forebay.storage.artifacts import ArtifactStore
 from tests.fixtures.artifacts import tiny, tiny_home, tiny_spec
 from tests.fixtures.stack import ROOT, Stack
+from tests.fixtures.waiting import PATIENCE_S
 from tests.unit.test_cli import invoke
 
 NAME = "tiny-classification"
@@ -176,7 +177,7 @@ def test_the_command_of_the_docs_runs_here_and_through_a_gateway(stack: Stack) -
             env={**os.environ, "FOREBAY_HOME": str(stack.home)},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE_S,
             check=False,
         )
         assert done.returncode == 0, done.stderr

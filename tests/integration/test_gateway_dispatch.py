@@ -15,7 +15,8 @@ from forebay.runtime.settings import Settings
 from tests.fixtures.answering import answering, spill, vector_of
 from tests.fixtures.gateway import Gateway, running_gateway
 from tests.fixtures.lanes import fill_lane
-from tests.fixtures.waiting import eventually
+from tests.fixtures.servers import TIMEOUT_S
+from tests.fixtures.waiting import PATIENCE_S, eventually
 
 WAIT = {"Prefer": "wait"}
 
@@ -28,7 +29,7 @@ async def gateway(redis_url: str, key_prefix: str) -> AsyncIterator[Gateway]:
 
 @pytest.fixture
 async def client(gateway: Gateway) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=gateway.url, timeout=20) as client:
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=PATIENCE_S) as client:
         yield client
 
 
@@ -166,13 +167,13 @@ async def test_an_embedding_that_is_not_done_in_time_is_a_504(
     settings = Settings(redis_url=redis_url, key_prefix=key_prefix, sync_wait_s=0.2)
     async with (
         running_gateway(settings) as gateway,
-        httpx.AsyncClient(base_url=gateway.url) as client,
+        httpx.AsyncClient(base_url=gateway.url, timeout=PATIENCE_S) as client,
     ):
         since = time.monotonic()
         answer = await client.post("/v1/embeddings", json={"model": "minilm", "input": "a"})
     assert answer.status_code == 504
     assert answer.json()["error"]["code"] == "deadline_exceeded"
-    assert 0.1 < time.monotonic() - since < 5
+    assert 0.1 < time.monotonic() - since < 20, "long before its deadline"
 
 
 async def test_input_is_kept_only_where_the_client_has_the_id(
@@ -184,7 +185,7 @@ async def test_input_is_kept_only_where_the_client_has_the_id(
             "/v1/predictions", json={"version": "minilm", "input": {"text": "a"}}, headers=WAIT
         )
     unseen, seen = (keys.of("minilm").record(delivery.prediction) for delivery in delivered)
-    redis = connect(redis_url, timeout_s=2)
+    redis = connect(redis_url, timeout_s=TIMEOUT_S)
     commands: Commands = redis
     try:
         assert await commands.execute_command("HGET", unseen, "in") is None

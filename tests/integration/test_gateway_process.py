@@ -22,7 +22,7 @@ from forebay.lanes.keys import Keys
 from forebay.local.server import free_port
 from tests.fixtures.answering import answering
 from tests.fixtures.tensors import EXPECTED, TEXTS, texts
-from tests.fixtures.waiting import eventually
+from tests.fixtures.waiting import PATIENCE_S, eventually
 
 MODELS = """
 [models.echo]
@@ -55,7 +55,14 @@ class Process:
     """A gateway process on a port of its own."""
 
     def __init__(
-        self, folder: Path, redis_url: str, key_prefix: str, *, port: int, grpc_port: int = 0
+        self,
+        folder: Path,
+        redis_url: str,
+        key_prefix: str,
+        *,
+        port: int,
+        grpc_port: int = 0,
+        drain_s: float = 2.0,
     ) -> None:
         models = folder / "models.toml"
         models.write_text(MODELS)
@@ -72,7 +79,7 @@ class Process:
                     "FOREBAY_MODELS_FILE": str(models),
                     "FOREBAY_PORT": str(port),
                     "FOREBAY_GRPC_PORT": str(grpc_port),
-                    "FOREBAY_DRAIN_S": "2",
+                    "FOREBAY_DRAIN_S": str(drain_s),
                 },
                 stdout=log,
                 stderr=log,
@@ -80,24 +87,33 @@ class Process:
 
     async def ready(self) -> bool:
         assert self.process.poll() is None, self.log.read_text()
-        async with httpx.AsyncClient(base_url=self.url) as client:
+        async with httpx.AsyncClient(base_url=self.url, timeout=PATIENCE_S) as client:
             with contextlib.suppress(httpx.TransportError):
                 return (await client.get("/health/ready")).status_code == 200
         return False
 
     async def ended(self) -> int:
-        return await asyncio.to_thread(self.process.wait, 20)
+        return await asyncio.to_thread(self.process.wait, PATIENCE_S)
 
 
 @pytest.fixture
-async def gateway(tmp_path: Path, redis_url: str, key_prefix: str) -> AsyncIterator[Process]:
-    process = Process(tmp_path, redis_url, key_prefix, port=free_port(), grpc_port=free_port())
+def drain_s() -> float:
+    """The gateway's grace: no less than what waits in it takes on a slow machine."""
+    return 60.0
+
+
+@pytest.fixture
+async def gateway(
+    tmp_path: Path, redis_url: str, key_prefix: str, drain_s: float
+) -> AsyncIterator[Process]:
+    ports = {"port": free_port(), "grpc_port": free_port()}
+    process = Process(tmp_path, redis_url, key_prefix, drain_s=drain_s, **ports)
     try:
-        await eventually(process.ready, within_s=20)
+        await eventually(process.ready)
         yield process
     finally:
         process.process.kill()
-        process.process.wait(10)
+        process.process.wait(PATIENCE_S)
 
 
 @pytest.fixture
@@ -113,7 +129,7 @@ def grpc_client(gateway: Process) -> Any:
 
 
 async def demand(gateway: Process, model: str) -> bool:
-    async with httpx.AsyncClient(base_url=gateway.url) as client:
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=PATIENCE_S) as client:
         told = (await client.get("/health/ready")).json()
     return bool(told["models"][model]["demand"]["realtime"])
 
@@ -130,7 +146,7 @@ async def test_an_idle_gateway_ends_with_status_0_when_told_to(
 async def test_a_gateway_that_drains_answers_what_it_has_taken(
     gateway: Process, redis_url: str, keys: Keys
 ) -> None:
-    async with httpx.AsyncClient(base_url=gateway.url, timeout=20) as client:
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=PATIENCE_S) as client:
         asked = asyncio.create_task(client.post("/v1/predictions", json=ECHO, headers=WAIT))
 
         async def taken() -> bool:
@@ -154,10 +170,11 @@ async def test_a_gateway_that_drains_answers_what_it_has_taken(
     assert await gateway.ended() == 0
 
 
+@pytest.mark.parametrize("drain_s", [2.0])
 async def test_what_is_not_done_when_the_grace_ends_is_answered_and_the_status_is_0(
     gateway: Process,
 ) -> None:
-    async with httpx.AsyncClient(base_url=gateway.url, timeout=20) as client:
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=PATIENCE_S) as client:
         with_id = asyncio.create_task(client.post("/v1/predictions", json=ECHO, headers=WAIT))
         without = asyncio.create_task(
             client.post("/v1/embeddings", json={"model": "minilm", "input": "a"})
@@ -175,7 +192,7 @@ async def test_what_is_not_done_when_the_grace_ends_is_answered_and_the_status_i
         told = await without
         assert (told.status_code, told.headers["retry-after"]) == (503, "1")
     assert await gateway.ended() == 0
-    assert time.monotonic() - since < 5
+    assert time.monotonic() - since < 20, "long before anybody's deadline"
     assert "Traceback" not in gateway.log.read_text()
 
 
@@ -200,6 +217,7 @@ async def test_a_gateway_that_drains_answers_what_came_by_grpc_and_takes_no_more
     assert "Traceback" not in gateway.log.read_text()
 
 
+@pytest.mark.parametrize("drain_s", [2.0])
 async def test_what_came_by_grpc_and_is_not_done_when_the_grace_ends_is_told_so(
     gateway: Process,
 ) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from forebay.runtime.settings import Settings
 from tests.fixtures.gateway import Gateway, running_gateway
+from tests.fixtures.waiting import PATIENCE_S
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ async def tell(gateway: Gateway, *pieces: bytes) -> Told:
         for piece in pieces:
             writer.write(piece)
             await writer.drain()
-        return Told(await asyncio.wait_for(reader.read(), 5))
+        return Told(await asyncio.wait_for(reader.read(), PATIENCE_S))
     finally:
         writer.close()
 
@@ -112,6 +113,6 @@ async def test_the_connection_before_a_refusal_is_used_as_usual(gateway: Gateway
         writer.write(request("GET /health/live"))
         assert await reader.readuntil(b'"live"}') != b""
         writer.write(request("BREW /v1/models"))
-        assert Told(await asyncio.wait_for(reader.read(), 5)).status == 405
+        assert Told(await asyncio.wait_for(reader.read(), PATIENCE_S)).status == 405
     finally:
         writer.close()

@@ -12,6 +12,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from tests.fixtures.hub import COMMIT, TOKEN, Hub
+from tests.fixtures.waiting import PATIENCE_S
 
 REPO = "someone/tiny-embedder"
 PINNED = f"hf:{REPO}@{COMMIT}"
@@ -66,7 +67,7 @@ def resolve(source: str, home: Path, hub: Hub | None, **variables: str) -> tuple
         },
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert "Traceback" not in done.stderr, done.stderr

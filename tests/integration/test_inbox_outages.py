@@ -12,7 +12,7 @@ from forebay.runtime.redis import link as runtime_link
 from tests.fixtures.gateway_end import GatewayEnd, gateway_end
 from tests.fixtures.lanes import join, read, reply_to, settlement, submission
 from tests.fixtures.servers import LaneServer, Server, real_client
-from tests.fixtures.waiting import eventually
+from tests.fixtures.waiting import PATIENCE_S, eventually
 
 TIMEOUT_S = 0.4
 """Of the gateway's commands."""
@@ -39,7 +39,7 @@ async def works(gateway: GatewayEnd, url: str, keys: Keys) -> bool:
         worker = await join(lanes)
         deliveries = await read(worker, 100)
         await worker.settle([settlement(delivery) for delivery in deliveries])
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             (reply,) = await waiter.future
         return reply == reply_to(deliveries[-1])
     finally:
@@ -61,11 +61,11 @@ async def test_waiters_are_told_when_the_server_stays_away_and_all_works_when_it
             private_server.kill()
         for waiter in waiters:
             with pytest.raises(Unavailable) as caught:
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(PATIENCE_S):
                     await waiter.future
             assert caught.value.retry_after_s is not None
-        # Noticed by the watch, then the grace; with room for a slow machine.
-        assert time.monotonic() - started < 0.1 + TIMEOUT_S + 0.3 + 1.5
+        # Noticed by the watch, then the grace: long before their deadlines, on a slow machine too.
+        assert time.monotonic() - started < 0.1 + TIMEOUT_S + 0.3 + 10
         assert len(gateway.inbox) == 0
         assert not gateway.link.up
         if how == "paused":
@@ -82,7 +82,7 @@ async def test_the_inbox_is_the_first_to_notice_that_the_server_is_gone(
     monkeypatch.setattr(runtime_link, "WATCH_S", 1_000.0)
     async with gateway_end(private_server.url, keys, timeout_s=TIMEOUT_S) as gateway:
         private_server.kill()
-        await eventually(lambda: not gateway.link.up, within_s=2.0)
+        await eventually(lambda: not gateway.link.up)
 
 
 async def test_waiters_survive_an_absence_shorter_than_the_grace(
@@ -93,7 +93,7 @@ async def test_waiters_survive_an_absence_shorter_than_the_grace(
     lanes = LaneServer(
         "real", lambda blocking: real_client(durable_server.url, blocking=blocking), keys
     )
-    async with gateway_end(durable_server.url, keys, timeout_s=TIMEOUT_S) as gateway:
+    async with gateway_end(durable_server.url, keys) as gateway:
         lost = await gateway.submit(submission(reply_channel=""))
         later = await gateway.submit(submission(reply_channel=gateway.inbox.channel))
         worker = await join(lanes)
@@ -103,13 +103,13 @@ async def test_waiters_survive_an_absence_shorter_than_the_grace(
         await eventually(lambda: not gateway.link.up)
         durable_server.start()
         # The record was there all along; the subscription is new.
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             assert await lost.future == (reply_to(first),)
         assert not later.future.done()
         await lanes.close()
         again = await join(lanes, "w1")
         await again.settle([settlement(second)])
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             assert await later.future == (reply_to(second),)
         assert gateway.link.outages == 1
     await lanes.close()

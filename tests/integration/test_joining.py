@@ -13,7 +13,8 @@ from forebay.runtime.redis import Commands, connect
 from forebay.runtime.settings import Settings
 from tests.fixtures.answering import answering
 from tests.fixtures.gateway import running_gateway
-from tests.fixtures.waiting import eventually
+from tests.fixtures.servers import TIMEOUT_S
+from tests.fixtures.waiting import PATIENCE_S, eventually
 
 MINILM = "minilm"
 WAIT = {"Prefer": "wait"}
@@ -27,15 +28,15 @@ async def clients(redis_url: str, key_prefix: str) -> AsyncIterator[Clients]:
     async with (
         running_gateway(settings) as one,
         running_gateway(settings) as other,
-        httpx.AsyncClient(base_url=one.url, timeout=20) as first,
-        httpx.AsyncClient(base_url=other.url, timeout=20) as second,
+        httpx.AsyncClient(base_url=one.url, timeout=PATIENCE_S) as first,
+        httpx.AsyncClient(base_url=other.url, timeout=PATIENCE_S) as second,
     ):
         yield first, second
 
 
 @pytest.fixture
 async def commands(redis_url: str) -> AsyncIterator[Commands]:
-    redis = connect(redis_url, timeout_s=2)
+    redis = connect(redis_url, timeout_s=TIMEOUT_S)
     yield redis
     await redis.aclose()
 

@@ -16,7 +16,7 @@ from forebay.lanes.lane import Submission
 from tests.fixtures.gateway_end import GatewayEnd, echo_spec, gateway_end
 from tests.fixtures.lanes import submission, view
 from tests.fixtures.servers import LaneServer, Server
-from tests.fixtures.waiting import eventually
+from tests.fixtures.waiting import PATIENCE_S, eventually
 
 
 class Fates:
@@ -220,6 +220,6 @@ async def test_a_writer_stopped_while_it_writes_leaves_nobody_waiting(
 
 async def stopped(task: asyncio.Task[None]) -> None:
     task.cancel()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         with contextlib.suppress(asyncio.CancelledError):
             await task

@@ -25,6 +25,7 @@ from tests.fixtures.lanes import (
     vanish,
 )
 from tests.fixtures.servers import LaneServer
+from tests.fixtures.waiting import PATIENCE_S
 
 RUN_MS = 2 * LONG_MS
 
@@ -51,12 +52,12 @@ async def kept(lanes: LaneServer, delivery: Delivery, after: int = 0) -> tuple[C
 async def subscribed(lanes: LaneServer, channel: str) -> PubSub:
     pubsub = lanes.client(blocking=True).pubsub()
     await pubsub.subscribe(channel)
-    assert await pubsub.get_message(timeout=5) is not None
+    assert await pubsub.get_message(timeout=PATIENCE_S) is not None
     return pubsub
 
 
 async def published(pubsub: PubSub) -> tuple[Reply | Chunk, ...]:
-    told: Any = await pubsub.get_message(timeout=5)
+    told: Any = await pubsub.get_message(timeout=PATIENCE_S)
     assert told is not None
     return decode_published(told["data"])
 

@@ -27,6 +27,7 @@ from tests.fixtures.lanes import (
     view,
 )
 from tests.fixtures.servers import LaneServer
+from tests.fixtures.waiting import PATIENCE_S
 
 ENQUEUED, JOINED, FULL = EnqueueOutcome.ENQUEUED, EnqueueOutcome.JOINED, EnqueueOutcome.FULL
 SAME = b"the same"
@@ -100,7 +101,7 @@ async def test_each_gateway_is_told_of_its_own(lanes: LaneServer) -> None:
         await pubsub.subscribe(channels[1])
         await pubsub.get_message(timeout=5)
         await worker.settle([settlement(delivery) for delivery in deliveries])
-        told: Any = await pubsub.get_message(timeout=5)
+        told: Any = await pubsub.get_message(timeout=PATIENCE_S)
         assert told is not None
     expected = [
         msgspec.structs.replace(reply_to(delivery), prediction=second.id.text)
@@ -146,7 +147,7 @@ async def test_the_last_one_out_takes_it_off_the_lane(
         await finish(lanes, several[0].id)
         assert await pubsub.get_message(timeout=0.05) is None
         await finish(lanes, several[1].id)
-        told: Any = await pubsub.get_message(timeout=5)
+        told: Any = await pubsub.get_message(timeout=PATIENCE_S)
     assert f"realtime:{delivery.entry.decode()}" in told["data"].decode().split()
     await nothing_is_left(lanes)
     assert await worker.settle([settlement(delivery)]) == [SettleOutcome.LATE]

@@ -13,7 +13,7 @@ from forebay.lanes.orders import Orders, give
 from forebay.lanes.roster import Roster
 from forebay.runtime.clock import Clock
 from tests.fixtures.servers import LaneServer
-from tests.fixtures.waiting import eventually
+from tests.fixtures.waiting import PATIENCE_S, eventually
 
 LONG_MS = 60_000
 
@@ -44,7 +44,7 @@ async def obeying(server: LaneServer, keys: Keys) -> AsyncIterator[list[Order]]:
 
 
 async def ask(
-    server: LaneServer, keys: Keys, verb: Verb, model: str, within_s: float = 10.0
+    server: LaneServer, keys: Keys, verb: Verb, model: str, within_s: float = PATIENCE_S
 ) -> None:
     now_ms = Clock().now_ms()
     await give(server.redis, keys, "w", verb, model, now_ms=now_ms, within_s=within_s)

@@ -8,17 +8,18 @@ from forebay.contract.messages import Reply, decode_replies
 from forebay.contract.prediction import Status
 from tests.fixtures.lanes import enqueue, finish, join, read, reply_to, settlement, submission
 from tests.fixtures.servers import LaneServer
+from tests.fixtures.waiting import PATIENCE_S
 
 
 async def subscribed(lanes: LaneServer, channel: str) -> PubSub:
     pubsub = lanes.client(blocking=True).pubsub()
     await pubsub.subscribe(channel)
-    assert await pubsub.get_message(timeout=5) is not None
+    assert await pubsub.get_message(timeout=PATIENCE_S) is not None
     return pubsub
 
 
 async def published(pubsub: PubSub) -> tuple[Reply, ...]:
-    told: Any = await pubsub.get_message(timeout=5)
+    told: Any = await pubsub.get_message(timeout=PATIENCE_S)
     assert told is not None
     assert told["type"] == "message"
     return decode_replies(told["data"])

@@ -1,7 +1,9 @@
 """The main job, whole: real client, gateway, server and worker, and a real model."""
 
+import functools
 import itertools
 import json
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
@@ -11,7 +13,6 @@ import httpx
 import numpy as np
 import numpy.typing as npt
 import openai
-import psutil
 import pytest
 import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
@@ -20,9 +21,10 @@ from forebay.contract.rows import Embedding, TextRow
 from forebay.inference.backends.base import PreparedRow
 from forebay.inference.backends.onnx import OnnxModel
 from forebay.storage.artifacts import Artifact
+from tests.fixtures.processes import peak_bytes
 from tests.fixtures.stack import Stack
 from tests.fixtures.tensors import texts as tensor_of_texts
-from tests.fixtures.waiting import eventually_sync
+from tests.fixtures.waiting import PATIENCE_S, eventually_sync
 
 SENTENCES = (
     (Path(__file__).parents[1] / "bench" / "data" / "sentences.txt").read_text("utf-8").split("\n")
@@ -31,6 +33,9 @@ LIMIT = 256
 """Tokens that minilm takes."""
 
 Matrix = npt.NDArray[np.float32]
+
+get = functools.partial(httpx.get, timeout=PATIENCE_S)
+post = functools.partial(httpx.post, timeout=PATIENCE_S)
 
 
 def texts(count: int) -> list[str]:
@@ -45,7 +50,9 @@ def texts(count: int) -> list[str]:
 
 
 def client_of(stack: Stack) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{stack.url}/v1", api_key="unused", max_retries=0, timeout=120)
+    return openai.OpenAI(
+        base_url=f"{stack.url}/v1", api_key="unused", max_retries=0, timeout=PATIENCE_S
+    )
 
 
 def embed_alone(backend: OnnxModel, chosen: list[str]) -> Matrix:
@@ -85,7 +92,7 @@ def test_ten_thousand_texts_equal_each_computed_alone_in_their_order(
 
 def test_floats_and_base64_are_the_same_numbers(stack: Stack) -> None:
     body = {"model": "minilm", "input": "The lake feeds a turbine."}
-    as_floats = httpx.post(f"{stack.url}/v1/embeddings", json=body).json()
+    as_floats = post(f"{stack.url}/v1/embeddings", json=body).json()
     with client_of(stack) as client:
         as_base64 = client.embeddings.create(model="minilm", input=str(body["input"]))
 
@@ -162,7 +169,7 @@ BAD = {
 def test_bad_input_is_a_clear_error_and_disturbs_nobody(stack: Stack, name: str) -> None:
     body, status = BAD[name]
     worker = stack.child("worker", "minilm")
-    answer = httpx.post(f"{stack.url}/v1/embeddings", json=body)
+    answer = post(f"{stack.url}/v1/embeddings", json=body)
 
     assert answer.status_code == status, answer.text
     error = answer.json()["error"]
@@ -173,10 +180,10 @@ def test_bad_input_is_a_clear_error_and_disturbs_nobody(stack: Stack, name: str)
 
 
 def test_broken_json_and_a_body_of_11_mb_are_refused(stack: Stack) -> None:
-    broken = httpx.post(f"{stack.url}/v1/embeddings", content=b'{"model": "minilm", "inp')
+    broken = post(f"{stack.url}/v1/embeddings", content=b'{"model": "minilm", "inp')
     fat = json.dumps({"model": "minilm", "input": "x" * 11_000_000}).encode()
-    too_big = httpx.post(f"{stack.url}/v1/embeddings", content=fat)
-    chunked = httpx.post(f"{stack.url}/v1/embeddings", content=iter([fat[:6_000_000], fat]))
+    too_big = post(f"{stack.url}/v1/embeddings", content=fat)
+    chunked = post(f"{stack.url}/v1/embeddings", content=iter([fat[:6_000_000], fat]))
 
     assert broken.status_code == 400
     assert too_big.status_code == chunked.status_code == 413
@@ -185,21 +192,19 @@ def test_broken_json_and_a_body_of_11_mb_are_refused(stack: Stack) -> None:
 
 
 def nothing_waits(stack: Stack) -> bool:
-    ready = httpx.get(f"{stack.url}/health/ready").json()
+    ready = get(f"{stack.url}/health/ready").json()
     return ready["models"]["minilm"]["demand"] == {"realtime": 0, "bulk": 0}  # type: ignore[no-any-return]
 
 
 def test_a_job_is_created_polled_and_read_back(stack: Stack) -> None:
-    created = httpx.post(
+    created = post(
         f"{stack.url}/v1/predictions",
         json={"version": "minilm", "input": {"text": ["one", "two"]}},
     )
     assert created.status_code in (201, 202)
     got = created.json()
     assert got["status"] == "starting"
-    done = eventually_sync(
-        lambda: finished(stack, got["id"]), within_s=30, what="the prediction ends"
-    )
+    done = eventually_sync(lambda: finished(stack, got["id"]), what="the prediction ends")
 
     assert done["status"] == "succeeded"
     assert done["input"] == {"text": ["one", "two"]}
@@ -207,7 +212,7 @@ def test_a_job_is_created_polled_and_read_back(stack: Stack) -> None:
 
 
 def finished(stack: Stack, id_: str) -> dict[str, Any] | None:
-    prediction = httpx.get(f"{stack.url}/v1/predictions/{id_}").json()
+    prediction = get(f"{stack.url}/v1/predictions/{id_}").json()
     return prediction if prediction["status"] not in ("starting", "processing") else None
 
 
@@ -233,39 +238,32 @@ def test_the_worker_stays_under_200_mb_and_loads_no_torch(stack: Stack) -> None:
     assert not any("torch" in name for name in loaded)
 
 
-def peak_bytes(process: psutil.Process) -> int:
-    """Most memory the process ever held, bytes."""
-    try:
-        status = Path(f"/proc/{process.pid}/status").read_text()
-    except FileNotFoundError:
-        return int(process.memory_info().rss)
-    line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) * 1_024
-
-
 def test_without_its_server_the_gateway_says_503_at_once_and_recovers_by_itself(
     own_stack: Stack,
 ) -> None:
     body = {"model": "minilm", "input": "x"}
     url = f"{own_stack.url}/v1/embeddings"
-    assert httpx.post(url, json=body).status_code == 200
-    own_stack.server().kill()
-    refused = eventually_sync(
-        lambda: answer if (answer := httpx.post(url, json=body)).status_code == 503 else None,
-        what="a 503",
-    )
+    assert post(url, json=body).status_code == 200
+    # Who would start it again is held until it has been missed.
+    own_stack.process.send_signal(signal.SIGSTOP)
+    try:
+        own_stack.server().kill()
+        refused = eventually_sync(
+            lambda: answer if (answer := post(url, json=body)).status_code == 503 else None,
+            what="a 503",
+        )
+    finally:
+        own_stack.process.send_signal(signal.SIGCONT)
 
     assert int(refused.headers["retry-after"]) >= 1
     assert "error" in refused.json()
     # `forebay up` starts its server again; gateway and workers find it by themselves.
-    eventually_sync(
-        lambda: httpx.post(url, json=body).status_code == 200, within_s=30, what="recovery"
-    )
+    eventually_sync(lambda: post(url, json=body).status_code == 200, what="recovery")
 
 
 def test_a_worker_killed_under_load_is_replaced_and_nothing_is_lost(own_stack: Stack) -> None:
     ids = [
-        httpx.post(
+        post(
             f"{own_stack.url}/v1/predictions",
             json={"version": "minilm", "input": {"text": [f"{n} {i}" for i in range(64)]}},
         ).json()["id"]
@@ -273,7 +271,7 @@ def test_a_worker_killed_under_load_is_replaced_and_nothing_is_lost(own_stack: S
     ]
     own_stack.child("worker", "minilm").kill()
     ends = [
-        eventually_sync(lambda id_=id_: finished(own_stack, id_), within_s=60, what=id_)  # type: ignore[misc]
+        eventually_sync(lambda id_=id_: finished(own_stack, id_), what=id_)  # type: ignore[misc]
         for id_ in ids
     ]
 

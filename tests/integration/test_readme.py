@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.fixtures.stack import ROOT, Stack
+from tests.fixtures.waiting import PATIENCE_S
 
 README = (ROOT / "README.md").read_text("utf-8")
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -55,7 +56,7 @@ def run(command: list[str], stack: Stack) -> str:
         },
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -18,7 +18,7 @@ from forebay.runtime.clock import Clock
 from forebay.runtime.redis import Channel, Commands, Link, connect, connect_blocking
 from forebay.runtime.redis import link as runtime_link
 from tests.fixtures.servers import Server, server_binary
-from tests.fixtures.waiting import eventually, eventually_sync
+from tests.fixtures.waiting import PATIENCE_S, eventually, eventually_sync
 
 
 class Open(Protocol):
@@ -83,7 +83,7 @@ async def test_a_cancelled_command_ends_its_task_and_mixes_up_no_answers(
                 await asyncio.sleep(0)
             if not task.done():
                 task.cancel()
-                await asyncio.wait({task}, timeout=5)
+                await asyncio.wait({task}, timeout=PATIENCE_S)
                 assert task.cancelled(), f"cancelled after {ticks} ticks, and went on"
             assert await asked(1_000 + turn) == b"%d" % (1_000 + turn)
 
@@ -103,7 +103,7 @@ async def test_a_command_may_be_sent_while_a_cancelled_task_tidies_up(
     task = asyncio.create_task(tidy_up())
     await asyncio.sleep(0)
     task.cancel()
-    await asyncio.wait({task}, timeout=5)
+    await asyncio.wait({task}, timeout=PATIENCE_S)
     assert task.cancelled()
     assert answers == [b"PONG"]
 
@@ -124,10 +124,10 @@ async def test_what_waits_behind_a_command_without_an_answer_fails_as_soon_as_th
     private_server: Server,
 ) -> None:
     async with contextlib.AsyncExitStack() as stack:
-        client = connect_blocking(private_server.url, timeout_s=1)
+        client = connect_blocking(private_server.url, timeout_s=2)
         stack.push_async_callback(client.aclose)
         link = Link(client, Clock())
-        channel = Channel(client, timeout_s=1.0, link=link)
+        channel = Channel(client, timeout_s=2.0, link=link)
         stack.push_async_callback(channel.aclose)
         assert await channel.execute_command("PING") == b"PONG"
 
@@ -144,7 +144,7 @@ async def test_what_waits_behind_a_command_without_an_answer_fails_as_soon_as_th
         first, *others = await asyncio.gather(*(ask() for _ in range(5)))
         assert isinstance(first[0], AnswerTimeoutError)
         assert all(isinstance(error, NotConnectedError) for error, _ in others)
-        assert max(ended for _, ended in others) - since < 1.8
+        assert max(ended for _, ended in others) - since < 3.8, "one timeout, not two"
         private_server.resume()
 
 
@@ -167,7 +167,7 @@ async def test_a_broken_connection_is_an_error_once_and_then_replaced(
 
 @contextlib.asynccontextmanager
 async def watching(url: str) -> AsyncIterator[tuple[Link, Clock]]:
-    client = connect(url, timeout_s=0.3)
+    client = connect(url, timeout_s=1)
     clock = Clock()
     link = Link(client, clock)
     task = asyncio.create_task(link.run())
@@ -176,7 +176,7 @@ async def watching(url: str) -> AsyncIterator[tuple[Link, Clock]]:
         assert not task.done()
     finally:
         task.cancel()
-        await asyncio.wait({task}, timeout=5)
+        await asyncio.wait({task}, timeout=PATIENCE_S)
         assert task.cancelled()
         await client.aclose()
 
@@ -201,7 +201,7 @@ async def test_a_link_notices_by_itself_that_the_server_is_gone_and_that_it_is_b
             private_server.resume()
         else:
             private_server.start()
-        await asyncio.wait_for(returned, 10)
+        await asyncio.wait_for(returned, PATIENCE_S)
         assert (link.up, link.down_s, link.outages) == (True, 0, 1)
 
 
@@ -213,7 +213,7 @@ async def test_a_suspected_server_that_answers_is_up_again_without_waiting_for_t
         await eventually(lambda: link.up)
         link.suspect(ConnectionError("broken"))
         assert not link.up
-        await asyncio.wait_for(link.returned(), 5)
+        await asyncio.wait_for(link.returned(), PATIENCE_S)
         assert link.outages == 1
 
 
@@ -248,7 +248,7 @@ def loading(server: Server) -> Iterator[None]:
         yield
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(PATIENCE_S)
 
 
 async def test_a_server_that_loads_its_data_is_out_of_reach_until_it_has(
@@ -274,7 +274,7 @@ async def test_a_server_that_loads_its_data_is_out_of_reach_until_it_has(
                     refused += "loading" in str(error).lower()
                     link.suspect(error)
                     await asyncio.wait({asyncio.ensure_future(link.returned())}, timeout=0.2)
-            await asyncio.wait_for(link.returned(), 10)
+            await asyncio.wait_for(link.returned(), PATIENCE_S)
     finally:
         if watch is not None:
             watch.cancel()

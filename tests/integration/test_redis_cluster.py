@@ -27,7 +27,7 @@ from tests.fixtures.fleet import fleet
 from tests.fixtures.gateway_end import echo_spec, gateway_end, values
 from tests.fixtures.servers import Server
 from tests.fixtures.shapes import ClusterServers, NodeServer
-from tests.fixtures.waiting import eventually
+from tests.fixtures.waiting import PATIENCE_S, eventually
 
 TIMEOUT_S = 2.0
 KEYS = [f"{{model{number}:0}}:key" for number in range(30)]
@@ -45,7 +45,7 @@ async def answered(commands: Commands, *words: Any) -> Any:
         except (RedisError, OSError):
             return None
 
-    told = await eventually(ask, within_s=30, what=f"an answer to {words}")
+    told = await eventually(ask, what=f"an answer to {words}")
     assert told is not None
     return told[0]
 
@@ -145,7 +145,6 @@ async def test_whatever_becomes_of_a_primary_its_replica_is_found(
                 for node in cluster.nodes
                 if node is not before
             ),
-            within_s=30,
         )
         for commands in ends.both:
             assert await answered(commands, "SET", f"{key}:mine", "after") == b"OK"
@@ -154,7 +153,7 @@ async def test_whatever_becomes_of_a_primary_its_replica_is_found(
             await asyncio.to_thread(ends.wire.post, "SET", f"{key}:posted", "after")
             return bool(await answered(ends.client, "GET", f"{key}:posted") == b"after")
 
-        await eventually(posted, within_s=30)
+        await eventually(posted)
 
         async def goes_on() -> bool:
             try:
@@ -162,7 +161,7 @@ async def test_whatever_becomes_of_a_primary_its_replica_is_found(
             except Exception:
                 return False
 
-        await eventually(goes_on, within_s=30)
+        await eventually(goes_on)
 
 
 async def test_a_write_counts_only_once_the_replica_of_its_node_has_it(
@@ -194,7 +193,7 @@ async def test_every_process_works_on_a_cluster_with_a_broker_beside_it(
         for verb in (("gateway",), ("worker", "echo"), ("background",), ("background", "--beat")):
             running.start(*verb)
         await running.ready()
-        async with httpx.AsyncClient(base_url=running.url, timeout=20) as client:
+        async with httpx.AsyncClient(base_url=running.url, timeout=PATIENCE_S) as client:
             for value in range(20):
                 body = {"version": "echo", "input": {"value": value}}
                 answer = await client.post("/v1/predictions", json=body, headers={"Prefer": "wait"})
@@ -206,7 +205,7 @@ async def test_every_process_works_on_a_cluster_with_a_broker_beside_it(
             async def ended() -> bool:
                 return bool((await client.get(waiting)).json()["completed_at"])
 
-            await eventually(ended, within_s=20, what=lambda: running.said)
+            await eventually(ended, what=lambda: running.said)
         assert running.stop() == [0, 0, 0, 0]
     with redis_sync.Redis.from_url(broker) as client:
         left = [key for key in client.scan_iter() if b":celery:" not in key]

@@ -27,7 +27,7 @@ from tests.fixtures.gateway_end import echo_spec, gateway_end
 from tests.fixtures.lanes import submission
 from tests.fixtures.servers import Server
 from tests.fixtures.shapes import Group
-from tests.fixtures.waiting import eventually
+from tests.fixtures.waiting import PATIENCE_S, eventually
 
 TIMEOUT_S = 1.0
 
@@ -53,7 +53,7 @@ async def answered(commands: Commands, *words: Any) -> Any:
         except (RedisError, OSError):
             return None
 
-    told = await eventually(ask, within_s=30, what=f"an answer to {words}")
+    told = await eventually(ask, what=f"an answer to {words}")
     assert told is not None
     return told[0]
 
@@ -79,13 +79,13 @@ async def test_whatever_becomes_of_the_primary_clients_find_its_successor(
                 with group.primary.client as client:
                     return bool(client.get("key") == str(commands).encode())
 
-            await eventually(written, within_s=30)
+            await eventually(written)
 
         async def posted() -> bool:
             await asyncio.to_thread(ends.wire.post, "SET", "posted", "after")
             return bool(await answered(ends.client, "GET", "posted") == b"after")
 
-        await eventually(posted, within_s=30)
+        await eventually(posted)
 
 
 @pytest.mark.slow
@@ -103,7 +103,7 @@ async def test_who_waits_for_a_reply_and_who_works_go_on_with_the_successor(
     )
     async with (
         running_gateway(settings) as gateway,
-        httpx.AsyncClient(base_url=gateway.url, timeout=20) as client,
+        httpx.AsyncClient(base_url=gateway.url, timeout=PATIENCE_S) as client,
         answering(group.url, keys, "echo"),
     ):
 
@@ -117,10 +117,10 @@ async def test_who_waits_for_a_reply_and_who_works_go_on_with_the_successor(
                 return False
             return bool(answer.json()["output"] == value) and time.monotonic() - since < 1
 
-        await eventually(lambda: echo(1), within_s=20)
+        await eventually(lambda: echo(1))
         await fate(group)
         await asyncio.to_thread(group.until_promoted, before)
-        await eventually(lambda: echo(2), within_s=30)
+        await eventually(lambda: echo(2))
 
 
 async def test_a_sentinel_that_is_gone_is_not_missed(group: Group) -> None:
@@ -155,9 +155,9 @@ async def test_a_server_that_became_a_replica_is_an_outage_and_not_a_refusal(
 async def test_a_blocking_read_on_a_primary_that_is_demoted_is_an_outage(
     private_server: Server,
 ) -> None:
-    async with ends_of(private_server.url, timeout_s=TIMEOUT_S) as ends:
+    async with ends_of(private_server.url, timeout_s=PATIENCE_S) as ends:
         await ends.client.execute_command("XGROUP", "CREATE", "lane", "g", "0", "MKSTREAM")
-        words = ("XREADGROUP", "GROUP", "g", "c", "BLOCK", 900, "STREAMS", "lane", ">")
+        words = ("XREADGROUP", "GROUP", "g", "c", "BLOCK", 60_000, "STREAMS", "lane", ">")
         reading = asyncio.ensure_future(ends.channel.execute_command(*words))
 
         async def blocked() -> bool:

@@ -13,7 +13,7 @@ from forebay.runtime.redis import Channel, check_url, connect, connect_blocking
 from forebay.runtime.wire import Wire
 from tests.fixtures.fleet import fleet
 from tests.fixtures.shapes import TlsServer
-from tests.fixtures.waiting import eventually
+from tests.fixtures.waiting import PATIENCE_S, eventually
 
 
 async def test_clients_channels_and_wires_show_their_certificate(tls_server: TlsServer) -> None:
@@ -53,7 +53,7 @@ async def test_every_process_works_behind_tls(
         for verb in (("gateway",), ("worker", "echo"), ("background",), ("background", "--beat")):
             running.start(*verb)
         await running.ready()
-        async with httpx.AsyncClient(base_url=running.url, timeout=20) as client:
+        async with httpx.AsyncClient(base_url=running.url, timeout=PATIENCE_S) as client:
             body = {"version": "echo", "input": {"value": 1}}
             answer = await client.post("/v1/predictions", json=body, headers={"Prefer": "wait"})
             assert answer.json()["output"] == 1
@@ -64,7 +64,7 @@ async def test_every_process_works_behind_tls(
             async def ended() -> bool:
                 return bool((await client.get(waiting)).json()["completed_at"])
 
-            await eventually(ended, within_s=20, what=lambda: running.said)
+            await eventually(ended, what=lambda: running.said)
         assert running.stop() == [0, 0, 0, 0]
 
 

@@ -13,7 +13,7 @@ from redis.exceptions import NoPermissionError
 from forebay.lanes import scripts
 from tests.fixtures.fleet import MODELS, fleet
 from tests.fixtures.shapes import GuardedServer
-from tests.fixtures.waiting import eventually
+from tests.fixtures.waiting import PATIENCE_S, eventually
 
 GATEWAY, WORKER, BACKGROUND = "forebay-gateway", "forebay-worker", "forebay-background"
 PIPELINE = "forebay-pipeline"
@@ -63,7 +63,7 @@ async def test_each_process_does_its_work_as_its_user_and_tries_nothing_it_may_n
         ):
             running.start(*verb, redis_url=guarded_server.url_for(user))
         await running.ready("echo", "chain")
-        async with httpx.AsyncClient(base_url=running.url, timeout=20) as client:
+        async with httpx.AsyncClient(base_url=running.url, timeout=PATIENCE_S) as client:
             body = {"version": "echo", "input": {"value": 1}}
             answer = await client.post("/v1/predictions", json=body, headers={"Prefer": "wait"})
             assert answer.json()["output"] == 1
@@ -82,7 +82,7 @@ async def test_each_process_does_its_work_as_its_user_and_tries_nothing_it_may_n
             async def ended() -> bool:
                 return bool((await client.get(waiting)).json()["completed_at"])
 
-            await eventually(ended, within_s=20, what=lambda: running.said)
+            await eventually(ended, what=lambda: running.said)
             answer = await client.post("/v1/predictions", json=idle)
             asked = await client.post(f"/v1/predictions/{answer.json()['id']}/cancel")
             assert asked.status_code == 200

@@ -17,8 +17,8 @@ from forebay.runtime.settings import Settings
 from tests.fixtures.answering import answering
 from tests.fixtures.gateway import Gateway, running_gateway
 from tests.fixtures.lanes import fill_lane, ttl_ms
-from tests.fixtures.servers import LaneServer
-from tests.fixtures.waiting import eventually
+from tests.fixtures.servers import TIMEOUT_S, LaneServer
+from tests.fixtures.waiting import PATIENCE_S, eventually
 
 KEY = {"Idempotency-Key": "order 7"}
 WAIT = {"Prefer": "wait"}
@@ -38,15 +38,15 @@ async def clients(
 ) -> AsyncIterator[tuple[httpx.AsyncClient, httpx.AsyncClient]]:
     one, other = gateways
     async with (
-        httpx.AsyncClient(base_url=one.url, timeout=20) as first,
-        httpx.AsyncClient(base_url=other.url, timeout=20) as second,
+        httpx.AsyncClient(base_url=one.url, timeout=PATIENCE_S) as first,
+        httpx.AsyncClient(base_url=other.url, timeout=PATIENCE_S) as second,
     ):
         yield first, second
 
 
 @pytest.fixture
 async def commands(redis_url: str) -> AsyncIterator[Commands]:
-    redis = connect(redis_url, timeout_s=2)
+    redis = connect(redis_url, timeout_s=TIMEOUT_S)
     yield redis
     await redis.aclose()
 
@@ -209,7 +209,7 @@ async def test_who_claimed_a_name_and_died_before_enqueueing_is_stood_in_for(
 async def test_a_client_that_may_come_again_does_not_take_its_request_away(
     gateways: tuple[Gateway, Gateway], commands: Commands, keys: Keys
 ) -> None:
-    async with httpx.AsyncClient(base_url=gateways[0].url) as client:
+    async with httpx.AsyncClient(base_url=gateways[0].url, timeout=PATIENCE_S) as client:
         asked = asyncio.create_task(
             client.post("/v1/predictions", json=echo(1), headers={**KEY, **WAIT})
         )

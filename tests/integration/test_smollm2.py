@@ -10,7 +10,7 @@ import pytest
 
 from tests.fixtures.catalogs import SHIPPED
 from tests.fixtures.stack import Stack, running_stack
-from tests.fixtures.waiting import eventually
+from tests.fixtures.waiting import PATIENCE_S, eventually
 
 pytestmark = pytest.mark.slow
 
@@ -34,7 +34,7 @@ def writing(smollm2_home: Path) -> Iterator[Stack]:
 @pytest.fixture
 async def client(writing: Stack) -> AsyncIterator[openai.AsyncOpenAI]:
     async with openai.AsyncOpenAI(
-        base_url=f"{writing.url}/v1", api_key="none", max_retries=0, timeout=60
+        base_url=f"{writing.url}/v1", api_key="none", max_retries=0, timeout=PATIENCE_S
     ) as client:
         yield client
 
@@ -73,7 +73,7 @@ async def test_chats_are_streamed_and_say_in_company_what_they_say_alone(
 ) -> None:
     alone = [await ask(client, question) for question in QUESTIONS]
     assert "Paris" in alone[0].text
-    assert all(len([piece for piece in told.pieces if piece]) > 5 for told in alone)
+    assert all(len([piece for piece in told.pieces if piece]) > 2 for told in alone)
     together = await asyncio.gather(*(ask(client, question) for question in QUESTIONS))
     assert [told.text for told in together] == [told.text for told in alone]
     assert [told.tokens for told in together] == [told.tokens for told in alone]

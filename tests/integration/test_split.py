@@ -24,8 +24,8 @@ from forebay.runtime.redis import Commands, connect
 from forebay.runtime.settings import Settings
 from tests.fixtures.answering import answering
 from tests.fixtures.gateway import Gateway, running_gateway
-from tests.fixtures.servers import LaneServer, Server
-from tests.fixtures.waiting import eventually
+from tests.fixtures.servers import TIMEOUT_S, LaneServer, Server
+from tests.fixtures.waiting import PATIENCE_S, eventually
 
 MODEL = ModelSpec(
     Task.EMBEDDING,
@@ -49,7 +49,7 @@ ALL_V2 = {"v2": 100.0}
 @pytest.fixture
 def settings(private_server: Server, key_prefix: str) -> Settings:
     return Settings(
-        redis_url=private_server.url, key_prefix=key_prefix, redis_timeout_s=0.5, drain_s=3
+        redis_url=private_server.url, key_prefix=key_prefix, redis_timeout_s=2, drain_s=3
     )
 
 
@@ -60,7 +60,7 @@ async def gateway(settings: Settings) -> AsyncIterator[Gateway]:
 
 
 async def change(server: Server, keys: Keys, shares: dict[str, float]) -> None:
-    redis = connect(server.url, timeout_s=2)
+    redis = connect(server.url, timeout_s=TIMEOUT_S)
     try:
         traffic, lanes = Traffic(redis), keys.of("minilm")
         await traffic.change(lanes, shares, Why.SET, after=await traffic.current(lanes))
@@ -81,7 +81,7 @@ async def test_every_gateway_follows_and_keeps_what_it_knew_while_redis_is_away(
         await change(private_server, keys, ALL_V2)
         await eventually(lambda: [one.shares(MODEL)["v2"] for one in both] == [100, 100])
     private_server.kill()
-    async with httpx.AsyncClient(base_url=gateway.url, timeout=20) as client:
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=PATIENCE_S) as client:
 
         async def unready() -> bool:
             return (await client.get("/health/ready")).status_code == 503
@@ -98,7 +98,7 @@ async def test_a_gateway_that_has_never_read_the_shares_answers_nothing_rather_t
     private_server.kill()
     async with (
         running_gateway(settings, catalog=CATALOG) as gateway,
-        httpx.AsyncClient(base_url=gateway.url, timeout=20) as client,
+        httpx.AsyncClient(base_url=gateway.url, timeout=PATIENCE_S) as client,
     ):
         with pytest.raises(Unavailable):
             gateway.app.dispatch.registry.shares(MODEL)
@@ -114,13 +114,13 @@ async def test_a_name_whose_first_request_died_is_run_by_the_version_it_was_give
 ) -> None:
     body = json.dumps(embed("a")).encode()
     first = PredictionId.new("minilm@v2")
-    redis = connect(private_server.url, timeout_s=2)
+    redis = connect(private_server.url, timeout_s=TIMEOUT_S)
     claims = Claims(redis, keys)
     await claims.claim("key:mine", first, fingerprint("/v1/predictions", body), ttl_ms=60_000)
     await redis.aclose()
     await change(private_server, keys, {"default": 100})
     await eventually(lambda: gateway.app.dispatch.registry.shares(MODEL)["default"] == 100)
-    async with httpx.AsyncClient(base_url=gateway.url, timeout=20) as client:
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=PATIENCE_S) as client:
         headers = {"Idempotency-Key": "mine"}
         answer = await client.post("/v1/predictions", content=body, headers=headers)
     assert answer.json()["id"] == first.text
@@ -130,12 +130,12 @@ async def test_a_name_whose_first_request_died_is_run_by_the_version_it_was_give
 async def test_a_shadow_that_nobody_works_for_costs_clients_nothing_and_is_bounded(
     gateway: Gateway, private_server: Server, keys: Keys
 ) -> None:
-    redis = connect(private_server.url, timeout_s=2)
+    redis = connect(private_server.url, timeout_s=TIMEOUT_S)
     books, lanes = Shadows(redis), keys.of("minilm@mute")
     async with (
         answering(private_server.url, keys, "minilm"),
         answering(private_server.url, keys, "minilm@v2"),
-        httpx.AsyncClient(base_url=gateway.url, timeout=20) as client,
+        httpx.AsyncClient(base_url=gateway.url, timeout=PATIENCE_S) as client,
     ):
         for size in (600, 600, 1_500):
             body = {"model": "minilm", "input": ["a"] * size}
@@ -155,14 +155,14 @@ async def test_a_model_without_versions_asks_redis_for_no_shares(
     private_server: Server, settings: Settings
 ) -> None:
     alone = Catalog({"minilm": msgspec.structs.replace(MODEL, versions={})})
-    client_ = connect(private_server.url, timeout_s=2)
+    client_ = connect(private_server.url, timeout_s=TIMEOUT_S)
     redis: Commands = client_
     calls: dict[Catalog, set[str]] = {}
     for catalog in (alone, CATALOG):
         await redis.execute_command("CONFIG", "RESETSTAT")
         async with (
             running_gateway(settings, catalog=catalog) as gateway,
-            httpx.AsyncClient(base_url=gateway.url, timeout=20) as client,
+            httpx.AsyncClient(base_url=gateway.url, timeout=PATIENCE_S) as client,
         ):
             for _ in range(5):
                 answer = await client.post("/v1/predictions", json=embed("a"))

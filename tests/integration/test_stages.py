@@ -15,14 +15,14 @@ from forebay.lanes.depth import depth
 from forebay.lanes.keys import Keys
 from forebay.runtime.redis import Commands, connect
 from tests.fixtures.gateway_end import GatewayEnd, gateway_end, values
-from tests.fixtures.servers import Server
+from tests.fixtures.servers import TIMEOUT_S, Server
 from tests.fixtures.stages import Shout, stages
-from tests.fixtures.waiting import eventually
+from tests.fixtures.waiting import PATIENCE_S, eventually
 
 
 @pytest.fixture
 async def commands(redis_url: str) -> AsyncIterator[Commands]:
-    redis = connect(redis_url, timeout_s=2)
+    redis = connect(redis_url, timeout_s=TIMEOUT_S)
     yield redis
     await redis.aclose()
 
@@ -102,7 +102,7 @@ async def test_a_row_of_a_later_part_is_named_by_its_place_in_the_prediction(
     backend.free.clear()
     async with stages(redis_url, keys, backend):
         waiter = gateway.send(values(b"1", b"2"), values(b"3", b'"refuse"'))
-        (reply,) = await asyncio.wait_for(waiter.future, 10)
+        (reply,) = await asyncio.wait_for(waiter.future, PATIENCE_S)
         backend.free.set()
 
     assert reply.error is not None
@@ -161,7 +161,7 @@ async def test_bulk_is_read_again_once_it_has_room_though_realtime_waits_for_wor
     async with stages(redis_url, keys, Shout(), limits=limits):
         waiters = [gateway.send(values(b"%d" % n), lane=Lane.BULK) for n in range(200)]
         for waiter in waiters:
-            assert (await asyncio.wait_for(waiter.future, 10))[0].status is Status.SUCCEEDED
+            assert (await asyncio.wait_for(waiter.future, PATIENCE_S))[0].status is Status.SUCCEEDED
 
 
 async def test_rows_that_expire_make_room_for_others(
@@ -178,9 +178,9 @@ async def test_rows_that_expire_make_room_for_others(
         after = gateway.send(values(b'"after"'))
         backend.free.set()
         for waiter in [*plugs, after]:
-            assert (await asyncio.wait_for(waiter.future, 10))[0].status is Status.SUCCEEDED
+            assert (await asyncio.wait_for(waiter.future, PATIENCE_S))[0].status is Status.SUCCEEDED
         for waiter in late:
-            assert (await asyncio.wait_for(waiter.future, 10))[0].status is Status.EXPIRED
+            assert (await asyncio.wait_for(waiter.future, PATIENCE_S))[0].status is Status.EXPIRED
 
 
 async def test_a_drained_worker_gives_back_what_it_has_not_prepared(
@@ -200,7 +200,7 @@ async def test_a_drained_worker_gives_back_what_it_has_not_prepared(
         backend.free.set()
     async with stages(redis_url, keys, Shout(), name="next"):
         for waiter in waiters:
-            assert (await asyncio.wait_for(waiter.future, 10))[0].status is Status.SUCCEEDED
+            assert (await asyncio.wait_for(waiter.future, PATIENCE_S))[0].status is Status.SUCCEEDED
 
 
 async def test_what_waited_past_its_deadline_is_expired_without_running(
@@ -283,7 +283,7 @@ async def test_entries_of_both_lanes_with_the_same_id_are_not_taken_for_one_anot
         for lane in Lane
     ]
     async with stages(redis_url, keys, Shout(), limits=BatchLimits(max_rows=4)):
-        replies = [(await asyncio.wait_for(waiter.future, 10))[0] for waiter in waiters]
+        replies = [(await asyncio.wait_for(waiter.future, PATIENCE_S))[0] for waiter in waiters]
     entries: dict[Lane, set[str]] = {lane: set() for lane in Lane}
     for waiter in waiters:
         record = await gateway.records.record(waiter.id)
@@ -330,10 +330,10 @@ async def test_a_server_that_is_out_of_memory_still_takes_results_and_work_goes_
         await server.execute_command("CONFIG", "SET", "maxmemory", "1")
         refused = gateway.send(values(b'"too much"'))
         with pytest.raises(Unavailable, match="memory"):
-            await asyncio.wait_for(refused.future, 10)
+            await asyncio.wait_for(refused.future, PATIENCE_S)
         backend.free.set()
         for waiter in waiters:
-            assert (await asyncio.wait_for(waiter.future, 10))[0].status is Status.SUCCEEDED
+            assert (await asyncio.wait_for(waiter.future, PATIENCE_S))[0].status is Status.SUCCEEDED
         await eventually(lambda: not working.held)
         await server.execute_command("CONFIG", "SET", "maxmemory", "0")
         (reply,) = await gateway.ask(values(b'"again"'))
@@ -358,7 +358,7 @@ async def test_a_server_that_takes_no_writes_for_a_while_costs_nothing_but_time(
         await eventually(lambda: time.monotonic() > until)
         assert not waiter.future.done()
         await server.execute_command("REPLICAOF", "NO", "ONE")
-        assert (await asyncio.wait_for(waiter.future, 10))[0].status is Status.SUCCEEDED
+        assert (await asyncio.wait_for(waiter.future, PATIENCE_S))[0].status is Status.SUCCEEDED
         await eventually(lambda: not working.held)
     assert len(backend.batches) == 1
     await redis.aclose()
@@ -372,7 +372,7 @@ async def test_a_worker_whose_lanes_were_deleted_joins_anew(
         for lane in Lane:
             await commands.execute_command("DEL", keys.of("echo").lane(lane))
             after = gateway.send(values(b'"after"'), lane=lane)
-            (reply,) = await asyncio.wait_for(after.future, 10)
+            (reply,) = await asyncio.wait_for(after.future, PATIENCE_S)
             assert reply.status is Status.SUCCEEDED
 
 

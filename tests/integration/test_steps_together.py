@@ -16,9 +16,9 @@ from forebay.runtime.redis import connect
 from tests.fixtures.fleet import Fleet, fleet
 from tests.fixtures.lanes import hash_of
 from tests.fixtures.pipelines import CLASSES
-from tests.fixtures.waiting import eventually
+from tests.fixtures.servers import TIMEOUT_S
+from tests.fixtures.waiting import PATIENCE_S, eventually
 
-WITHIN_S = 60.0
 HEAVY_MB = 60
 ROOM_MB = 2 * HEAVY_MB + 10
 """For the process itself, which takes less than one heavy model, and one of them."""
@@ -87,9 +87,9 @@ class House:
 
     def __init__(self, running: Fleet, folder: Path, redis_url: str, prefix: str) -> None:
         self.fleet = running
-        self.http = httpx.AsyncClient(base_url=running.url, timeout=WITHIN_S)
+        self.http = httpx.AsyncClient(base_url=running.url, timeout=PATIENCE_S)
         self._folder = folder
-        self._redis = connect(redis_url, timeout_s=2)
+        self._redis = connect(redis_url, timeout_s=TIMEOUT_S)
         self._keys = Keys(prefix)
         self._roster = Roster(self._redis, self._keys)
 
@@ -124,7 +124,7 @@ class House:
             told: dict[str, Any] = (await self.http.get(prediction["urls"]["get"])).json()
             return told if told["completed_at"] else None
 
-        return await eventually(look, within_s=WITHIN_S, what=lambda: self.fleet.said)
+        return await eventually(look, what=lambda: self.fleet.said)
 
     async def drains(self) -> bool:
         """Whether the worker takes nothing more for `flow`."""
@@ -154,8 +154,10 @@ def housed(redis_url: str, key_prefix: str, tmp_path: Path) -> Housed:
     @asynccontextmanager
     async def open_(models: str, **settings: str) -> AsyncIterator[House]:
         (tmp_path / "classes.py").write_text(CLASSES + MORE)
-        settings = {"key_prefix": key_prefix, "redis_url": redis_url, "lease_s": "2", **settings}
-        with fleet(tmp_path, models, **settings) as running:
+        times = {"lease_s": "2", "presence_s": "10", **settings}
+        with fleet(
+            tmp_path, models, key_prefix=key_prefix, redis_url=redis_url, **times
+        ) as running:
             running.start("gateway")
             house = House(running, tmp_path, redis_url, key_prefix)
             try:
@@ -178,7 +180,7 @@ async def test_what_cost_a_worker_runs_alone_and_locks_out_nobody_it_waits_for(
         worker = house.fleet.start("worker", "--all")
         await house.fleet.ready("words", "flow")
         made = await house.ask("one", "two", wait=False)
-        assert worker.wait(60) == 9
+        assert worker.wait(PATIENCE_S) == 9
         house.fleet.end(worker)
         house.fleet.start("worker", "--all")
         told = await house.ended(made)

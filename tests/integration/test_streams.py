@@ -18,8 +18,8 @@ from forebay.runtime.redis import Commands, connect
 from forebay.runtime.settings import Settings
 from tests.fixtures.gateway import Gateway, running_gateway
 from tests.fixtures.generating import MODEL, PARROT, generating
-from tests.fixtures.servers import Server
-from tests.fixtures.waiting import eventually
+from tests.fixtures.servers import TIMEOUT_S, Server
+from tests.fixtures.waiting import PATIENCE_S, eventually
 
 PROMPT = "Water finds its level, and so does text  that is\ngiven back word by word."
 GREEDY = Options(sampling=Sampling(temperature=0))
@@ -49,7 +49,7 @@ async def opened(
 async def read(stream: Stream) -> list[Chunk]:
     """All that is left of it."""
     with contextlib.closing(stream):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             return [chunk async for chunk in stream]
 
 
@@ -78,9 +78,11 @@ async def test_rows_of_one_stream_grow_side_by_side(
     gateway: Gateway, redis_url: str, keys: Keys
 ) -> None:
     async with generating(redis_url, keys, EchoGenerator(GenerationTable(tokens_per_s=50))):
-        stream = await opened(gateway, TextRow("one two three"), TextRow("four five"))
+        # So many that a stall of the machine doesn't have one of them come whole.
+        one, other = ("one two three " * 20).strip(), ("four five " * 30).strip()
+        stream = await opened(gateway, TextRow(one), TextRow(other))
         chunks = await read(stream)
-    assert (text_of(chunks, 0), text_of(chunks, 1)) == ("one two three", "four five")
+    assert (text_of(chunks, 0), text_of(chunks, 1)) == (one, other)
     rows = [chunk.row for chunk in chunks]
     assert rows.index(1) < len(rows) - 1 - rows[::-1].index(0)
     assert stream.outcome is not None
@@ -128,7 +130,7 @@ async def test_a_stream_resumed_at_random_places_on_any_gateway_gives_the_missin
                 dispatch = chance.choice(gateways).app.dispatch
                 stream = await dispatch.resume(stream.id.text, after=at)
 
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             texts = await asyncio.gather(*(cut_and_resumed() for _ in range(40)))
     assert texts == [prompt] * 40
 
@@ -162,7 +164,7 @@ async def test_a_reader_who_is_slow_gets_everything_and_keeps_nobody_waiting(
         assert text_of(quick) == PROMPT
         waiter = slow._waiter
         assert waiter is not None
-        await asyncio.wait_for(asyncio.wait([waiter.future]), 20)
+        await asyncio.wait_for(asyncio.wait([waiter.future]), PATIENCE_S)
         assert len(slow._buffer) <= MAX_BUFFER
         rest = await read(slow)
     assert len(rest) > MAX_BUFFER
@@ -175,11 +177,11 @@ async def test_messages_lost_on_the_way_to_the_gateway_are_read_again(
     prompt = " ".join(map(str, range(100)))
     async with generating(redis_url, keys, EchoGenerator(GenerationTable(tokens_per_s=100))):
         stream = await opened(gateway, TextRow(prompt))
-        redis = connect(redis_url, timeout_s=2)
+        redis = connect(redis_url, timeout_s=TIMEOUT_S)
         commands: Commands = redis
         chunks: list[Chunk] = []
         with contextlib.closing(stream):
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE_S):
                 async for chunk in stream:
                     chunks.append(chunk)
                     if len(chunks) % 20 == 0:
@@ -193,7 +195,7 @@ async def test_a_pause_of_redis_makes_chunks_longer_and_loses_none(
     private_server: Server, key_prefix: str, keys: Keys
 ) -> None:
     url = private_server.url
-    settings = Settings(redis_url=url, key_prefix=key_prefix)
+    settings = Settings(redis_url=url, key_prefix=key_prefix, redis_timeout_s=10)
     prompt = " ".join(map(str, range(100)))
     model = EchoGenerator(GenerationTable(tokens_per_s=200))
     async with (
@@ -268,7 +270,7 @@ async def test_texts_that_were_lost_with_a_worker_grow_side_by_side_again(
     gateway: Gateway, redis_url: str, keys: Keys
 ) -> None:
     def slow() -> EchoGenerator:
-        return EchoGenerator(GenerationTable(tokens_per_s=20))
+        return EchoGenerator(GenerationTable(tokens_per_s=5))
 
     second = slow()
     async with generating(redis_url, keys, slow(), name="first") as first:
@@ -292,7 +294,7 @@ class Otherwise(EchoGenerator):
 async def test_another_artifact_does_not_go_on_with_a_text(
     gateway: Gateway, redis_url: str, keys: Keys
 ) -> None:
-    slow = EchoGenerator(GenerationTable(tokens_per_s=100))
+    slow = EchoGenerator(GenerationTable(tokens_per_s=4))
     async with generating(redis_url, keys, slow, name="first") as first:
         stream = await opened(gateway)
         await anext(stream)
@@ -326,7 +328,7 @@ async def test_a_stream_takes_no_part_in_joining_and_sampled_requests_neither(
 
     asked = [asyncio.create_task(ran(sampling)) for sampling in SAMPLINGS for _ in range(2)]
     streams = [await opened(gateway) for _ in range(2)]
-    redis = connect(redis_url, timeout_s=2)
+    redis = connect(redis_url, timeout_s=TIMEOUT_S)
     key = keys.of(MODEL)
 
     async def all_there() -> bool:

@@ -9,6 +9,7 @@ import pytest
 from forebay.contract.rows import Task
 from tests.fixtures.artifacts import TINY, tiny, tiny_home, tiny_spec
 from tests.fixtures.stack import Stack, running_stack
+from tests.fixtures.waiting import PATIENCE_S
 
 TOLERANCE = 1e-4
 TEXTS = ["The river runs to the sea.", "Ada met him in London — naïve? 🙂"]
@@ -37,7 +38,7 @@ def tasks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 def asked(stack: Stack, task: Task, **given: Any) -> Any:
     """The output of a prediction; a client that comes back for it reads the same."""
     body = {"version": tiny_spec(task).name, "input": given}
-    with httpx.Client(base_url=stack.url, timeout=60) as client:
+    with httpx.Client(base_url=stack.url, timeout=PATIENCE_S) as client:
         made = client.post("/v1/predictions", json=body, headers={"Prefer": "wait"}).json()
         assert made["status"] == "succeeded", made
         later = client.get(f"/v1/predictions/{made['id']}").json()
@@ -47,7 +48,7 @@ def asked(stack: Stack, task: Task, **given: Any) -> Any:
 
 def posted(stack: Stack, path: str, body: dict[str, Any]) -> Any:
     """What a path answers."""
-    with httpx.Client(base_url=stack.url, timeout=60) as client:
+    with httpx.Client(base_url=stack.url, timeout=PATIENCE_S) as client:
         return client.post(path, json=body).raise_for_status().json()
 
 
@@ -129,7 +130,7 @@ class TestAnswersAreThePipelines:
 
 @pytest.mark.slow
 def test_what_a_model_does_not_take_is_refused_by_its_field(tasks: Stack) -> None:
-    with httpx.Client(base_url=tasks.url, timeout=60) as client:
+    with httpx.Client(base_url=tasks.url, timeout=PATIENCE_S) as client:
         refused = client.post(
             "/v1/predictions",
             json={"version": tiny_spec(Task.RERANKING).name, "input": {"text": "a"}},

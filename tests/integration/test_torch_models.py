@@ -36,6 +36,7 @@ from forebay.storage.artifacts import Artifact, ArtifactStore
 from tests.fixtures.artifacts import tiny, tiny_home, tiny_spec
 from tests.fixtures.families import FAMILIES, save
 from tests.fixtures.stack import running_stack
+from tests.fixtures.waiting import PATIENCE_S
 from tests.integration.test_tasks import LONG, PAIRS, TAGS, TEXTS, reference, told
 
 TOLERANCES = {
@@ -272,7 +273,7 @@ def test_a_worker_in_pytorch_answers_through_the_gateway(tmp_path: Path) -> None
             f"{stack.url}/v1/predictions",
             json={"version": spec.name, "input": {"text": TEXTS[0]}},
             headers={"prefer": "wait=30"},
-            timeout=40,
+            timeout=PATIENCE_S,
         ).json()
     assert answer["status"] == "succeeded", answer
     same(answer["output"], expected, SAME)

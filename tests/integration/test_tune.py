@@ -25,6 +25,7 @@ from forebay.tune import space
 from tests.fixtures.artifacts import tiny, tiny_spec
 from tests.fixtures.stack import running_stack
 from tests.fixtures.user_models import WORDS
+from tests.fixtures.waiting import PATIENCE_S
 
 LIMIT_S = 180.0
 COMMENT = "# what we tell apart"
@@ -158,7 +159,7 @@ def test_the_choice_is_served_by_a_worker(tuned: Tuned, tmp_path: Path) -> None:
     settings = {"models_file": str(tuned.place.models)}
     with (
         running_stack(tuned.place.home, tmp_path, **settings) as stack,
-        httpx.Client(base_url=stack.url, timeout=60) as client,
+        httpx.Client(base_url=stack.url, timeout=PATIENCE_S) as client,
     ):
         body = {"version": "tiny", "input": {"text": "A river."}}
         made = client.post("/v1/predictions", json=body, headers={"Prefer": "wait"}).json()
@@ -246,5 +247,5 @@ def test_ctrl_c_prints_what_was_measured_and_leaves_no_process(
     assert re.search(r"^(now, )?tried .*\d+ \(\d+–\d+\)", said, re.MULTILINE), said
     assert "Chosen" not in said
     assert tuned.place.models.read_bytes() == before
-    _, alive = psutil.wait_procs(children, timeout=20)
+    _, alive = psutil.wait_procs(children, timeout=PATIENCE_S)
     assert not alive

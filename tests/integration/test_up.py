@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import psutil
@@ -22,11 +22,10 @@ from forebay.local.server import free_port
 from forebay.storage.footprints import Footprint, Footprints
 from tests.fixtures.ballast import catalog
 from tests.fixtures.catalogs import small_catalog
-from tests.fixtures.waiting import eventually_sync
+from tests.fixtures.waiting import PATIENCE_S, eventually_sync
 
 ROOT = Path(__file__).parents[2]
 CATALOG = '[models.echo]\ntask = "echo"\nbackend = "echo"\n'
-START_S = 60.0
 FOREBAY = (sys.executable, "-m", "forebay.cli")
 
 ENV = {name: value for name, value in os.environ.items() if not name.startswith("FOREBAY_")}
@@ -71,7 +70,6 @@ class Up:
         """Wait for the message that says so."""
         eventually_sync(
             lambda: "ready at" in self.out or self.process.poll() is not None,
-            within_s=START_S,
             what="ready",
         )
         assert self.process.poll() is None, self.err
@@ -95,13 +93,8 @@ class Up:
     def predict(self, text: str) -> str:
         """Ask it for something, as users do; empty if it could not be had."""
         url = f"http://127.0.0.1:{self.port}"
-        return subprocess.run(
-            [*FOREBAY, "predict", "echo", text, "--url", url, "--wait", "5"],
-            capture_output=True,
-            text=True,
-            env={**ENV, "FOREBAY_MODELS_FILE": str(self.folder / "models.toml")},
-            check=False,
-        ).stdout
+        env = {**ENV, "FOREBAY_MODELS_FILE": str(self.folder / "models.toml")}
+        return forebay("predict", "echo", text, "--url", url, "--wait", "30", env=env).stdout
 
     def ready(self) -> bool:
         """Whether the gateway says so."""
@@ -132,7 +125,7 @@ def up(tmp_path: Path) -> Iterator[Start]:
             for child in one.children().values():
                 child.kill()
         one.process.kill()
-        one.process.wait(10)
+        one.process.wait(PATIENCE_S)
 
 
 def all_gone(processes: list[psutil.Process]) -> bool:
@@ -140,11 +133,23 @@ def all_gone(processes: list[psutil.Process]) -> bool:
     return all(not p.is_running() or p.status() == psutil.STATUS_ZOMBIE for p in processes)
 
 
+def forebay(
+    *words: str, env: Mapping[str, str] | None = None
+) -> "subprocess.CompletedProcess[str]":
+    """What becomes of `forebay WORDS…`."""
+    return subprocess.run(
+        [*FOREBAY, *words],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        env=env or ENV,
+        check=False,
+    )
+
+
 def refused(*words: str) -> str:
     """The one line that a `forebay up` says which can't start."""
-    ended = subprocess.run(
-        [*FOREBAY, "up", *words], capture_output=True, text=True, timeout=60, env=ENV, check=False
-    )
+    ended = forebay("up", *words)
     assert ended.returncode == 1, ended.stdout
     assert ended.stderr.count("\n") == 1, ended.stderr
     return ended.stderr
@@ -155,7 +160,7 @@ def test_it_starts_everything_says_how_to_use_it_and_drains(
     up: Start, number: signal.Signals
 ) -> None:
     running = up()
-    assert running.ready()
+    eventually_sync(running.ready)
     assert f"Forebay is ready at http://127.0.0.1:{running.port} after " in running.out
     assert "Models: echo" in running.out
     commands = [line for line in running.out.splitlines() if line.startswith("  ")]
@@ -167,7 +172,7 @@ def test_it_starts_everything_says_how_to_use_it_and_drains(
         assert sum(words in name for name in children) == 1, children
 
     running.process.send_signal(number)
-    assert running.process.wait(30) == 0
+    assert running.process.wait(PATIENCE_S) == 0
     assert all_gone(list(children.values()))
     assert "Traceback" not in running.err
     assert "ERROR" not in running.err
@@ -228,7 +233,13 @@ def test_the_commands_it_prints_work_as_they_are(
             continue
         # Printed for the folder that it was started from, which is ours.
         said = subprocess.run(
-            command, shell=True, capture_output=True, text=True, timeout=60, env=ENV, check=True
+            command,
+            shell=True,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            env=ENV,
+            check=True,
         ).stdout
         assert shown in said, command
 
@@ -253,19 +264,12 @@ def test_what_is_in_its_way_is_one_line_and_nothing_is_started(up: Start, tmp_pa
     (tmp_path / "no.toml").write_text(
         '[models.x]\ntask = "embedding"\nbackend = "onnx"\nsource = "package:no_such/model"\n'
     )
-    ended = subprocess.run(
-        [*FOREBAY, "up", *free, "--models-file", str(tmp_path / "no.toml")],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env=ENV,
-        check=False,
-    )
+    ended = forebay("up", *free, "--models-file", str(tmp_path / "no.toml"))
     assert ended.returncode == 1
     assert "no_such" in ended.stderr.splitlines()[-1]
     assert "Traceback" not in ended.stderr
 
-    assert running.ready()
+    eventually_sync(running.ready)
 
 
 def test_a_killed_supervisor_leaves_nothing_behind_and_can_be_started_again_at_once(
@@ -274,8 +278,11 @@ def test_a_killed_supervisor_leaves_nothing_behind_and_can_be_started_again_at_o
     running = up()
     children = list(running.children().values())
     assert len(children) >= 6
+    # What it has started is still there when the next one looks.
+    guard = running.child("guard.py")
+    guard.suspend()
     running.process.kill()
-    running.process.wait(10)
+    running.process.wait(PATIENCE_S)
 
     log = tmp_path / "again"
     with log.open("wb") as out:
@@ -283,18 +290,21 @@ def test_a_killed_supervisor_leaves_nothing_behind_and_can_be_started_again_at_o
             [*FOREBAY, "up", *running.flags], stdout=out, stderr=subprocess.STDOUT, env=ENV
         )
     try:
+        waits = f"(process {running.process.pid}) was killed; waiting"
+        eventually_sync(lambda: waits in log.read_text() or again.poll() is not None, what=waits)
+        guard.resume()
         eventually_sync(
             lambda: "ready at" in log.read_text() or again.poll() is not None,
-            within_s=START_S,
             what="ready again",
         )
         assert again.poll() is None, log.read_text()
-        assert f"(process {running.process.pid}) was killed; waiting" in log.read_text()
         assert all_gone(children)
-        assert running.ready()
+        eventually_sync(running.ready)
     finally:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            guard.resume()
         again.send_signal(signal.SIGINT)
-        assert again.wait(30) == 0
+        assert again.wait(PATIENCE_S) == 0
 
 
 @pytest.mark.parametrize("words", ["worker echo", "gateway", "127.0.0.1:", "--beat"])
@@ -306,10 +316,9 @@ def test_a_killed_process_comes_back(up: Start, words: str) -> None:
         lambda: any(
             words in name and c.pid != before.pid for name, c in running.children().items()
         ),
-        within_s=30,
         what="another one runs",
     )
-    eventually_sync(lambda: running.predict("hello") == '"hello"\n', within_s=30, what="an answer")
+    eventually_sync(lambda: running.predict("hello") == '"hello"\n', what="an answer")
     assert running.process.poll() is None
 
 
@@ -318,7 +327,7 @@ def test_a_redis_that_is_given_is_used(up: Start, redis_url: str, key_prefix: st
     assert not any("server" in name for name in running.children())
     assert running.predict("hello") == '"hello"\n'
     running.process.send_signal(signal.SIGINT)
-    assert running.process.wait(30) == 0
+    assert running.process.wait(PATIENCE_S) == 0
 
 
 def test_a_process_that_never_starts_well_ends_everything_with_its_reason(tmp_path: Path) -> None:
@@ -328,14 +337,7 @@ def test_a_process_that_never_starts_well_ends_everything_with_its_reason(tmp_pa
     data.mkdir(parents=True)
     (data / "appendonly.aof.manifest").write_text("nonsense\n")
     flags = ["--home", str(home), "--models-file", str(tmp_path / "models.toml")]
-    ended = subprocess.run(
-        [*FOREBAY, "up", *flags, "--port", str(free_port())],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env=ENV,
-        check=False,
-    )
+    ended = forebay("up", *flags, "--port", str(free_port()))
     assert ended.returncode == 1
     reason = ended.stderr.splitlines()[-1]
     assert reason.startswith("forebay: server ended with exit code 1 3 times")
@@ -355,7 +357,7 @@ def test_ctrl_c_under_make_ends_make_with_0(tmp_path: Path) -> None:
         os.execvpe("make", ["make", "up"], ENV)
     said = b""
     try:
-        until = time.monotonic() + START_S
+        until = time.monotonic() + PATIENCE_S
         while b"Ctrl-C drains" not in said and time.monotonic() < until:
             said += os.read(terminal, 4096)
         os.write(terminal, b"\x03")
@@ -375,13 +377,7 @@ def test_one_worker_can_serve_all_models(up: Start, tmp_path: Path) -> None:
     workers = [words for words in running.children() if words.startswith("worker")]
     assert workers == ["worker echo second"]
     assert running.predict("a") == '"a"\n'
-    told = subprocess.run(
-        [*FOREBAY, "workers", "list", "--home", str(running.home)],
-        capture_output=True,
-        text=True,
-        env=ENV,
-        check=True,
-    ).stdout
+    told = forebay("workers", "list", "--home", str(running.home)).stdout
     assert told.count("ready") == 2
     assert "second" in told
 
@@ -405,11 +401,9 @@ def test_a_worker_that_is_too_small_for_every_model_ends_the_start(
 ) -> None:
     models = catalog(tmp_path, ["a", "b"])
     monkeypatch.setitem(ENV, "FOREBAY_WORKER_MEMORY_MB", "20")
-    done = subprocess.run(
-        [*FOREBAY, "up", "--one-worker", "--home", str(tmp_path / "home"),
-         "--models-file", str(models), "--port", str(free_port())],
-        capture_output=True, text=True, timeout=60, env=ENV, check=False,
-    )  # fmt: skip
+    home, port = str(tmp_path / "home"), str(free_port())
+    words = ("--home", home, "--models-file", str(models), "--port", port)
+    done = forebay("up", "--one-worker", *words)
     assert done.returncode == 1
     assert "Forebay is ready" not in done.stdout
     last = done.stderr.strip().splitlines()[-1]
@@ -420,33 +414,20 @@ def test_a_worker_that_is_too_small_for_every_model_ends_the_start(
 def test_verbs_find_the_server_that_runs_in_their_home(up: Start) -> None:
     running = up()
     env = {**ENV, "FOREBAY_HOME": str(running.home)}
-    listed = subprocess.run(
-        [*FOREBAY, "dead", "list"], capture_output=True, text=True, timeout=60, env=env, check=False
-    )
+    listed = forebay("dead", "list", env=env)
     assert listed.returncode == 0, listed.stderr
     running.process.send_signal(signal.SIGINT)
-    assert running.process.wait(30) == 0
-    gone = subprocess.run(
-        [*FOREBAY, "dead", "list"], capture_output=True, text=True, timeout=60, env=env, check=False
-    )
+    assert running.process.wait(PATIENCE_S) == 0
+    gone = forebay("dead", "list", env=env)
     assert gone.returncode == 1
     assert "No Redis is given" in gone.stderr
 
 
 def test_doctor_does_not_take_a_running_forebay_for_a_stranger_on_its_port(up: Start) -> None:
     running = up()
-    told = subprocess.run(
-        [*FOREBAY, "doctor"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env={
-            **ENV,
-            "FOREBAY_PORT": str(running.port),
-            "FOREBAY_MODELS_FILE": str(running.folder / "models.toml"),
-        },
-        check=False,
-    )
+    models = str(running.folder / "models.toml")
+    env = {**ENV, "FOREBAY_PORT": str(running.port), "FOREBAY_MODELS_FILE": models}
+    told = forebay("doctor", env=env)
     assert "in use" not in told.stdout + told.stderr
     assert "a gateway that is ready" in " ".join(told.stdout.split())
     assert told.returncode == 0, told.stdout

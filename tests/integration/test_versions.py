@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from tests.fixtures.stack import ROOT, Stack, running_stack
-from tests.fixtures.waiting import eventually, eventually_sync
+from tests.fixtures.waiting import PATIENCE_S, eventually, eventually_sync
 
 CLASSES = """
 class One:
@@ -105,7 +105,7 @@ class Versioned:
             yield
         finally:
             process.terminate()
-            assert process.wait(20) == 0
+            assert process.wait(PATIENCE_S) == 0
 
     def forebay(self, *words: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
@@ -114,7 +114,7 @@ class Versioned:
             env=self._env,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=PATIENCE_S,
             check=False,
         )
 
@@ -139,7 +139,7 @@ def versioned() -> Iterator[Versioned]:
 
 @pytest.fixture
 async def client(versioned: Versioned) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=versioned.stack.url, timeout=60) as client:
+    async with httpx.AsyncClient(base_url=versioned.stack.url, timeout=PATIENCE_S) as client:
         yield client
 
 
@@ -291,7 +291,7 @@ async def test_a_version_without_a_worker_gets_requests_only_by_force_and_they_w
             return bool(shown.json()["status"] == "succeeded")
 
         with versioned.worker("words@v3"):
-            await eventually(done, within_s=20, what="what has waited is run")
+            await eventually(done, what="what has waited is run")
     finally:
         versioned.models("traffic", "words", "--reset")
 
@@ -309,7 +309,7 @@ async def test_what_a_killed_versions_requests_wait_for_is_its_next_worker(
         await eventually(lambda: clients.answers[2] > 5, what="some answers")
         victim.kill()
         before = clients.answers[2]
-        await eventually(lambda: clients.answers[2] > before + 20, within_s=30, what="more answers")
+        await eventually(lambda: clients.answers[2] > before + 20, what="more answers")
     assert clients.wrong == []
 
 
@@ -328,7 +328,7 @@ async def test_shadows_get_copies_and_neither_slow_nor_spoil_what_clients_get(
         both = odd["rows"] == len(numbers) and not failing["waiting"]
         return bool(both and failing["failed"] == failing["sent"])
 
-    eventually_sync(compared, within_s=20, what=lambda: f"all is compared, {told}")
+    eventually_sync(compared, what=lambda: f"all is compared, {told}")
     odd, failing = told["odd"], told["failing"]
     assert (odd["sent"], odd["dropped"], odd["failed"]) == (len(numbers), 0, 0)
     assert (odd["differ"], odd["max"]) == (len(numbers) / 2, 1)

@@ -8,7 +8,7 @@ from forebay.contract.errors import ConfigurationError
 from forebay.local.server import free_port
 from forebay.runtime.redis import Commands, connect
 from forebay.runtime.wire import Wire
-from tests.fixtures.servers import Server
+from tests.fixtures.servers import TIMEOUT_S, Server
 from tests.fixtures.waiting import eventually
 
 
@@ -29,7 +29,7 @@ async def test_what_is_posted_from_any_thread_arrives(redis_url: str, key_prefix
         thread.start()
     for thread in threads:
         thread.join()
-    redis = connect(redis_url, timeout_s=2)
+    redis = connect(redis_url, timeout_s=TIMEOUT_S)
     await eventually(lambda: _is(redis, key, 800), what="800 increments")
     wire.close()
     await redis.aclose()

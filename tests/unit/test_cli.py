@@ -16,6 +16,7 @@ from forebay.cli.show import print_configuration, print_prediction, shorten
 from forebay.contract.errors import ConfigurationError, ForebayError
 from forebay.runtime.process import EXIT_HOPELESS
 from forebay.runtime.settings import load
+from tests.fixtures.waiting import PATIENCE_S
 
 ECHO = '[models.echo]\ntask = "echo"\nbackend = "echo"\ndescription = "says it again"\n'
 
@@ -40,7 +41,7 @@ def run(*words: str, **variables: str) -> "subprocess.CompletedProcess[str]":
         [sys.executable, "-m", "forebay.cli", *words],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
         env={**os.environ, **variables},
     )

@@ -4,7 +4,7 @@ import asyncio
 import threading
 
 from forebay.inference.gate import Gate
-from tests.fixtures.waiting import eventually
+from tests.fixtures.waiting import PATIENCE_S, eventually
 
 
 async def test_one_alone_waits_for_those_inside_and_keeps_others_out() -> None:
@@ -83,7 +83,7 @@ async def test_a_stretch_of_a_thread_waits_for_one_alone_and_is_waited_for() -> 
         with gate.stretch(home, alone=False):
             order.append(name)
             inside.set()
-            assert free.wait(30)
+            assert free.wait(PATIENCE_S)
 
     async def alone() -> None:
         async with gate.alone():
@@ -113,7 +113,7 @@ async def test_a_stretch_that_is_to_be_alone_waits_for_batches_and_keeps_others_
         with gate.stretch(home, alone=True):
             order.append("stretch")
             inside.set()
-            assert free.wait(30)
+            assert free.wait(PATIENCE_S)
 
     async def batch() -> None:
         await gate.enter()

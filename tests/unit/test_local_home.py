@@ -13,7 +13,7 @@ from forebay.contract.errors import ConfigurationError
 from forebay.local import home as home_module
 from forebay.local.checks import BusyError
 from forebay.local.home import hold_home, until_left, whole_path
-from tests.fixtures.waiting import eventually
+from tests.fixtures.waiting import PATIENCE_S, eventually
 
 
 def test_a_home_has_one_owner_at_a_time(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def held(tmp_path: Path) -> Iterator[Held]:
     held = Held(tmp_path / "home")
     yield held
     held.let_go()
-    held.process.wait(10)
+    held.process.wait(PATIENCE_S)
     assert held.process.stdout is not None
     held.process.stdout.close()
 
@@ -105,7 +105,7 @@ async def test_what_a_killed_owner_has_started_is_waited_for_with_a_word(held: H
     assert f"process {held.process.pid}) was killed" in said[0]
     assert not waiting.done()
     held.let_go()
-    await asyncio.wait_for(waiting, 10)
+    await asyncio.wait_for(waiting, PATIENCE_S)
     assert len(said) == 1
     with hold_home(held.home):
         pass
@@ -115,7 +115,7 @@ async def test_the_wait_for_what_a_killed_owner_has_started_has_an_end(
     held: Held, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(home_module, "LEFTOVERS_S", 0.2)
-    await asyncio.wait_for(until_left(held.home, say=lambda line: None), 10)
+    await asyncio.wait_for(until_left(held.home, say=lambda line: None), PATIENCE_S)
     with pytest.raises(BusyError, match="no longer runs"), hold_home(held.home):
         pass
 
@@ -124,6 +124,6 @@ async def test_an_owner_that_lives_is_not_waited_for(tmp_path: Path) -> None:
     said: list[str] = []
     await until_left(tmp_path / "home", say=said.append)
     with hold_home(tmp_path / "home"):
-        await asyncio.wait_for(until_left(tmp_path / "home", say=said.append), 10)
+        await asyncio.wait_for(until_left(tmp_path / "home", say=said.append), PATIENCE_S)
     await until_left(tmp_path / "home", say=said.append)
     assert said == []

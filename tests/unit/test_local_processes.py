@@ -17,7 +17,7 @@ from forebay.local.children import Stage, Task
 from forebay.local.processes import MAX_CRASHES, MAX_FALSE_STARTS, Supervisor
 from forebay.runtime.process import EXIT_HOPELESS, EXIT_HUNG
 from forebay.runtime.settings import Settings
-from tests.fixtures.waiting import eventually, eventually_sync
+from tests.fixtures.waiting import PATIENCE_S, eventually, eventually_sync
 
 linux = pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes by /proc")
 
@@ -109,7 +109,7 @@ async def test_a_child_that_never_starts_well_is_given_up_with_its_last_words(
     watched: Watched,
 ) -> None:
     watched.supervisor.start(python("a", "raise SystemExit('no model here')"))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         error = await watched.supervisor.given_up()
     assert "a ended with exit code 1" in error.message
     assert f"{MAX_FALSE_STARTS} times" in error.message
@@ -119,7 +119,7 @@ async def test_a_child_that_never_starts_well_is_given_up_with_its_last_words(
 async def test_a_child_that_says_no_start_will_help_is_given_up_at_once(watched: Watched) -> None:
     code = f"import sys; print('forebay: the model is damaged'); sys.exit({EXIT_HOPELESS})"
     watched.supervisor.start(python("a", code))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         error = await watched.supervisor.given_up()
     assert error.message == "a can't run: the model is damaged"
     assert len(watched.lines) == 1
@@ -133,7 +133,7 @@ async def test_a_child_that_crashes_gets_more_starts_than_its_rows_get_strikes(
 ) -> None:
     monkeypatch.setattr("forebay.local.processes.LONGEST_PAUSE_S", 0.01)
     watched.supervisor.start(python("a", f"import os, sys; print('up', flush=True); {end}"))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         error = await watched.supervisor.given_up()
     assert f"{MAX_CRASHES} times" in error.message
     assert 2 * Settings().max_strikes < MAX_CRASHES
@@ -148,17 +148,15 @@ async def test_who_crashes_once_all_were_ready_is_started_again_however_often(
     crash = "import os; print('up', flush=True); os.kill(os.getpid(), 11)"
     watched.supervisor.start(python("a", crash))
     watched.supervisor.start(python("b", "raise SystemExit('no model here')"))
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         error = await watched.supervisor.given_up()
         assert "b ended with exit code 1" in error.message
-    await eventually(
-        lambda: sum(line.endswith("up") for line in watched.lines) > MAX_CRASHES, within_s=30
-    )
+    await eventually(lambda: sum(line.endswith("up") for line in watched.lines) > MAX_CRASHES)
 
 
 async def test_a_program_that_is_not_there_is_given_up(watched: Watched) -> None:
     watched.supervisor.start(Task("a", ("/no/such/program",), Stage.SERVER, {}))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         assert "/no/such/program" in (await watched.supervisor.given_up()).message
 
 
@@ -179,12 +177,19 @@ async def test_every_child_holds_the_lock_as_long_as_it_lives(tmp_path: Path) ->
     assert path in held
 
 
-async def test_stages_stop_in_order_each_when_the_one_before_has_ended(watched: Watched) -> None:
+async def test_stages_stop_in_order_each_when_the_one_before_has_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("forebay.local.processes.KILL_AFTER_S", PATIENCE_S)
+    lines: list[str] = []
+    supervisor = Supervisor(drain_s=PATIENCE_S, show=lines.append)
+    await supervisor.open()
+    watched = Watched(supervisor, lines)
     for stage in reversed(Stage):
-        watched.supervisor.start(python(stage.name, POLITE + TELL + WAIT, stage=stage))
+        supervisor.start(python(stage.name, POLITE + TELL + WAIT, stage=stage))
         await watched.pid(stage.name)
-    await watched.supervisor.drain()
-    ends = [line for line in watched.lines if line.endswith("bye")]
+    await supervisor.drain()
+    ends = [line for line in lines if line.endswith("bye")]
     assert ends == [f"{stage.name}: bye" for stage in Stage]
 
 
@@ -207,7 +212,7 @@ async def test_a_hurry_ends_the_grace(watched: Watched, monkeypatch: pytest.Monk
     pid = await watched.pid("a")
     hurry = asyncio.Event()
     hurry.set()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         await watched.supervisor.drain(hurry=hurry)
     assert gone(pid)
 
@@ -219,7 +224,7 @@ async def test_draining_does_not_wait_for_a_pause(
     watched.supervisor.start(python("a", TELL))
     pid = await watched.pid("a")
     await eventually(lambda: gone(pid))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         await watched.supervisor.drain()
 
 
@@ -251,7 +256,7 @@ def start_child(code: str) -> "subprocess.Popen[bytes]":
 @linux
 def test_the_guard_ends_what_a_dead_supervisor_has_left_and_nothing_else() -> None:
     children = {name: start_child(code) for name, code in (("a", ""), ("b", STUBBORN), ("c", ""))}
-    watcher = start_guard(0.2)
+    watcher = start_guard(1.0)
     assert watcher.stdin is not None
     for stage, one in enumerate(children.values()):
         watcher.stdin.write(b"+%d %d\n" % (one.pid, stage))
@@ -267,14 +272,14 @@ def test_the_guard_ends_what_a_dead_supervisor_has_left_and_nothing_else() -> No
     try:
         # What happens when the supervisor is killed: its end of the pipe closes.
         watcher.stdin.close()
-        assert watcher.wait(20) == 0
-        assert children["a"].wait(20) == -signal.SIGTERM
-        assert children["b"].wait(20) == -signal.SIGKILL
+        assert watcher.wait(PATIENCE_S) == 0
+        assert children["a"].wait(PATIENCE_S) == -signal.SIGTERM
+        assert children["b"].wait(PATIENCE_S) == -signal.SIGKILL
         assert children["c"].poll() is None
     finally:
         for one in (watcher, *children.values()):
             one.kill()
-            one.wait(20)
+            one.wait(PATIENCE_S)
             if one.stdout:
                 one.stdout.close()
 

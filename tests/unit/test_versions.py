@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from forebay.cli.traffic import filled, read_shares
+from forebay.cli.shares import filled, read_shares
 from forebay.contract.errors import ConfigurationError, InvalidInput, NotFound
 from forebay.contract.model import Precision
 from forebay.contract.prediction import PredictionId

@@ -1,6 +1,5 @@
 """`forebay models traffic`, `promote` and `rollback`: which versions get a model's requests."""
 
-import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -9,8 +8,9 @@ from typing import TypeVar
 import msgspec
 
 from forebay.cli.asking import ask
+from forebay.cli.shares import filled, no_version, read_shares
 from forebay.cli.show import print_table
-from forebay.contract.errors import ArtifactError, ForebayError, InvalidInput, Unavailable
+from forebay.contract.errors import ArtifactError, InvalidInput, Unavailable
 from forebay.contract.model import ModelSpec
 from forebay.contract.versions import WHOLE
 from forebay.lanes.depth import counters, depth
@@ -197,7 +197,7 @@ class Verb:
 
     def _known(self, version: str) -> None:
         if version not in self._spec.shares:
-            raise _unknown(self._spec, version)
+            raise no_version(self._spec, version)
 
     def _print(self, change: Change, standings: Sequence[Standing]) -> None:
         since = f"by {change.why} of {_when(change)}" if change.shares else "by models.toml"
@@ -221,48 +221,6 @@ class Verb:
 
     def _run(self, what: Callable[[Commands], Awaitable[T]]) -> T:
         return ask(self._settings, lambda redis, _: what(redis))
-
-
-def read_shares(wanted: Sequence[str], spec: ModelSpec) -> dict[str, float]:
-    """The shares that `VERSION=PERCENT` words give."""
-    given: dict[str, float] = {}
-    for word in wanted:
-        version, equals, text = word.partition("=")
-        try:
-            share = float(text.removesuffix("%"))
-        except ValueError:
-            share = math.nan
-        if not equals or not 0 <= share <= WHOLE:
-            raise InvalidInput(f"{word!r} is no VERSION=PERCENT, such as v2=10.")
-        if version not in spec.shares:
-            raise _unknown(spec, version)
-        if version in given:
-            raise InvalidInput(f"{version} is there more than once.")
-        given[version] = share
-    return given
-
-
-def filled(shares: Mapping[str, float], given: Mapping[str, float]) -> dict[str, float]:
-    """Shares of all versions: those given, and of the rest for each of the others what it had.
-
-    Where the others had nothing, the rest is for the first of them.
-    """
-    rest = WHOLE - math.fsum(given.values())
-    others = {version: share for version, share in shares.items() if version not in given}
-    if rest < -1e-6 or (not others and rest > 1e-6):
-        raise InvalidInput(f"The shares come to {WHOLE - rest:g} %, and not to 100 %.")
-    had = math.fsum(others.values())
-    if others and had <= 0:
-        others = {version: 1.0 if n == 0 else 0.0 for n, version in enumerate(others)}
-        had = 1.0
-    filled = {version: round(max(rest, 0) * share / had, 6) for version, share in others.items()}
-    return {version: {**filled, **given}[version] for version in shares}
-
-
-def _unknown(spec: ModelSpec, version: str) -> ForebayError:
-    return InvalidInput(
-        f"{spec.name!r} has no version {version[:80]!r}. Versions: {', '.join(spec.shares)}."
-    )
 
 
 def _note(one: Standing) -> str:

@@ -16,6 +16,10 @@
     repeats    leads those to the first one's prediction
     reads      commands to Redis outside the hot path
     dispatch   the one way from rows to a lane and back, behind every dialect
+    work       a request on its way to a lane, and what of it is put there
+    patience   how long a request may take
+    submitting its name, the cache, its lane, and the wait
+    endings    from replies to what the client asked for
     waits      for what was enqueued, until done, too late, or nobody waits
     streaming  predictions read while they are generated
     generation how a text is to be generated, as every dialect says it

@@ -15,10 +15,12 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from forebay.contract.errors import ConfigurationError
+from forebay.egress.rules import Rules
 from forebay.gateway.caching import Caching
 from forebay.gateway.dialects import cohere, oip, openai, replicate
 from forebay.gateway.dispatch import Dispatch
 from forebay.gateway.errors import NoSuchRoute, fault_of
+from forebay.gateway.fetching import Fetcher
 from forebay.gateway.health import Health
 from forebay.gateway.http import Exchange, render_problem, respond
 from forebay.gateway.reads import Reads
@@ -171,6 +173,8 @@ def create_app(settings: Settings, catalog: Catalog, *, versions: Versions | Non
         caching=caching,
         repository=repository,
     )
+    rules = Rules(settings.egress_allowed, loopback=settings.egress_loopback)
+    fetcher = Fetcher(rules, max_bytes=settings.max_body_bytes)
     exchange = Exchange(max_body_bytes=settings.max_body_bytes)
     health = Health(
         models=catalog.served,
@@ -206,13 +210,14 @@ def create_app(settings: Settings, catalog: Catalog, *, versions: Versions | Non
             if rpc is not None:
                 await rpc.start()
                 stack.push_async_callback(rpc.aclose)
+            stack.push_async_callback(fetcher.aclose)
             yield
 
     return App(
         [
             *openai.routes(dispatch, exchange),
             *cohere.routes(dispatch, exchange),
-            *replicate.routes(dispatch, exchange),
+            *replicate.routes(dispatch, exchange, fetcher),
             *open_inference.routes(exchange),
             *health.routes(exchange),
         ],

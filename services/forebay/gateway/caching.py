@@ -90,6 +90,7 @@ class Caching:
         id_: PredictionId,
         rows: Sequence[Row],
         *,
+        now_ms: int,
         truncate: bool,
         options: Options,
         asker: Asker | None,
@@ -100,6 +101,7 @@ class Caching:
             spec: the version that it goes to; its cache is enabled.
             id_: that it is made.
             rows: at least one.
+            now_ms: when it was made: a prediction that is answered whole ends then.
             truncate: whether over-long rows are cut.
             options: what is asked of the outputs.
             asker: the client; None asks for nothing in particular.
@@ -115,7 +117,6 @@ class Caching:
             return _past(rows, scope, wants, asker, "no API key" if scope is None else why)
         version = serving.version
         keys = row_keys(rows, version=version, truncate=truncate, options=options, scope=scope)
-        now_ms = self._clock.now_ms()
         found, why = await self._found(spec, id_, keys, wants, now_ms)
         at = tuple(index for index, entry in enumerate(found) if entry is not None)
         entries = [entry for entry in found if entry is not None]

@@ -1,30 +1,40 @@
-"""Images in JSON: a `data:` URL, or base64 alone."""
+"""Images in JSON: a `data:` URL, base64 alone, or an address where it was fetched from."""
 
 import binascii
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
 
 from forebay.contract.errors import InvalidInput
+from forebay.gateway.fetching import is_address
+
+NONE_FETCHED: Final[Mapping[str, bytes]] = MappingProxyType({})
 
 _DATA = "data:"
 _BASE64 = ";base64"
 _WHITE = str.maketrans("", "", " \t\r\n")
 
 
-def bytes_of(text: str, *, param: str) -> bytes:
+def bytes_of(text: str, *, param: str, fetched: Mapping[str, bytes] = NONE_FETCHED) -> bytes:
     """An image file's bytes; what is in them is for the worker to find out.
 
     Args:
-        text: a `data:` URL, or base64.
+        text: a `data:` URL, base64, or an address.
         param: the field that holds it.
+        fetched: what was found at addresses, by the field that holds each.
 
     Raises:
-        InvalidInput: it is neither.
+        InvalidInput: it is none of these, empty, or an address where none are taken.
     """
-    if text[:8].lower().startswith(("http://", "https://")):
-        raise InvalidInput(
-            f"{param} is an address, and images are not fetched from there yet: send a data: URL, "
-            "or base64.",
-            param=param,
-        )
+    if is_address(text):
+        if param not in fetched:
+            raise InvalidInput(
+                f"{param} is an address; here an image is a data: URL, base64, or its bytes.",
+                param=param,
+            )
+        if not fetched[param]:
+            raise InvalidInput(f"{param} is an address where there is nothing.", param=param)
+        return fetched[param]
     encoded = text
     if text[: len(_DATA)].lower() == _DATA:
         head, comma, encoded = text.partition(",")

@@ -1,63 +1,104 @@
-"""What of a request is put on a lane."""
+"""A request on its way to a lane, and what of it is put there."""
 
 from collections.abc import Sequence
 
-from forebay.contract.errors import InvalidInput
+import msgspec
+
+from forebay.contract.errors import ErrorInfo, InvalidInput
+from forebay.contract.messages import Reply
 from forebay.contract.model import ModelSpec
-from forebay.contract.prediction import MAX_PART_BYTES, MAX_PART_ROWS
+from forebay.contract.prediction import MAX_PART_BYTES, MAX_PART_ROWS, Lane, PredictionId
 from forebay.contract.rows import Options, Row, Task
-from forebay.gateway.recall import Recall
+from forebay.gateway.names import Name
+from forebay.gateway.patience import Patience
+from forebay.gateway.recall import Asker, Recall
 from forebay.lanes.lane import Part
 from forebay.lanes.parts import identity_of, parts_of
 
 
-def work_of(
-    spec: ModelSpec,
-    rows: Sequence[Row],
-    recalled: Recall | None,
-    *,
-    now_ms: int,
-    deadline_ms: int,
-    truncate: bool,
-    options: Options,
-    stream: bool = False,
-) -> tuple[bytes, tuple[Part, ...]]:
-    """Identity and parts of what is to run.
+class Request(msgspec.Struct, kw_only=True):
+    """What a client asks for, and how far it has come.
 
-    Args:
-        spec: the version that runs it.
-        rows: of the request.
-        recalled: what the cache has for it, so that only the other rows run; there are no parts
-            where it has all. None where it was not asked.
-        now_ms: when the prediction was made.
-        deadline_ms: after how long it expires.
+    Attributes:
+        model: as the client names it.
+        spec: the version that it goes to; that of the first request where it came again.
+        id: of its prediction; likewise.
+        rows: at least one.
+        lane: where they queue.
+        now_ms: when it was made, Unix time by the Redis server's clock.
+        patience: how long it may take.
         truncate: cut over-long rows.
         options: what is asked of the outputs.
+        waits: its client waits for replies.
+        kept: its client can come back for it, so that input and result are kept.
+        input_json: the input as the client sent it.
+        name: what the client calls it, if it may come again.
+        asker: says what the client wants of the cache.
         stream: somebody reads what is generated while it is; then one worker runs all of it.
+        recalled: what the cache has for it; None while, or where, it was not asked.
+        parts: what runs of it, once that is known.
+    """
+
+    model: ModelSpec
+    spec: ModelSpec
+    id: PredictionId
+    rows: Sequence[Row]
+    lane: Lane
+    now_ms: int
+    patience: Patience
+    options: Options
+    kept: bool
+    waits: bool = True
+    truncate: bool = False
+    input_json: bytes = b""
+    name: Name | None = None
+    asker: Asker | None = None
+    stream: bool = False
+    recalled: Recall | None = None
+    parts: tuple[Part, ...] = ()
+
+    @property
+    def answered(self) -> Reply | None:
+        """The whole reply, where the cache has it."""
+        return None if self.recalled is None else self.recalled.reply
+
+    @property
+    def ran_whole(self) -> bool:
+        """Whether all rows run: only then can a shadow's answers be compared with theirs."""
+        return self.recalled is None or self.recalled.ran_whole
+
+    def placed(self, error: ErrorInfo | None) -> ErrorInfo | None:
+        """An error of a row that ran, by the row's index in the request."""
+        return error if self.recalled is None else self.recalled.placed(error)
+
+
+def work_of(request: Request) -> tuple[bytes, tuple[Part, ...]]:
+    """Identity and parts of what is to run: of the rows only that the cache has nothing for.
 
     Raises:
         InvalidInput: a stream is more than one worker takes.
         TooLong: a text is longer than any model takes, and may not be cut.
     """
+    rows, options, truncate = request.rows, request.options, request.truncate
     scope: bytes | None = b""
     keys = None
-    if recalled is not None:
-        rows, scope, keys = recalled.rows, recalled.scope, recalled.keys
+    if request.recalled is not None:
+        rows, scope, keys = request.recalled.rows, request.recalled.scope, request.recalled.keys
         if not rows:
             return b"", ()
     identity = b""
-    if _joins(spec, options) and scope is not None and not stream:
+    if _joins(request.spec, options) and scope is not None and not request.stream:
         identity = identity_of(rows, truncate=truncate, options=options, scope=scope)
     parts = parts_of(
         rows,
-        now_ms=now_ms,
-        deadline_ms=deadline_ms,
+        now_ms=request.now_ms,
+        deadline_ms=request.patience.deadline_ms,
         truncate=truncate,
         options=options,
-        stream=stream,
+        stream=request.stream,
         cache=keys,
     )
-    if stream and len(parts) > 1:
+    if request.stream and len(parts) > 1:
         raise InvalidInput(  # its chunks are numbered by who runs it
             f"A stream takes {MAX_PART_ROWS} rows and {MAX_PART_BYTES:,} bytes of them at most: "
             "send several requests, or ask without a stream."

@@ -17,6 +17,7 @@ import msgspec
 
 from forebay.contract.errors import ArtifactError, ForebayError
 from forebay.contract.model import ModelSpec
+from forebay.egress.rules import is_loopback
 from forebay.local.checks import check_port, check_redis
 from forebay.local.children import Stage, Task
 from forebay.local.home import forget_url, hold_home, tell_url, until_left, whole_path
@@ -237,6 +238,8 @@ class Up:
     def _env(self, redis_url: str) -> dict[str, str]:
         """Environment of the processes: ours, and every setting that was given here."""
         settings = {
+            # Receivers and files of this machine are for those who are on it.
+            "egress_loopback": is_loopback(self._settings.host),
             **self._given,
             "home": str(self._home),
             "models_file": str(Path(self._settings.models_file).resolve()),

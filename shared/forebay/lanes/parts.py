@@ -92,7 +92,7 @@ def identity_of(
 
 def _bounded(rows: Sequence[Row], *, truncate: bool) -> tuple[Row, ...]:
     """The rows, with texts that nobody would read to the end cut or refused."""
-    if not any(_longest(row) > MAX_TEXT_CHARACTERS for row in rows):
+    if max(map(_longest, rows), default=0) <= MAX_TEXT_CHARACTERS:
         return tuple(rows)
     bounded: list[Row] = []
     for index, row in enumerate(rows):

@@ -5,18 +5,13 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
 from forebay.contract.errors import ConfigurationError, NotFound
-from forebay.contract.model import (
-    DEFAULTS,
-    NAME_PATTERN,
-    NOT_IN_A_FILE,
-    ModelSpec,
-)
+from forebay.contract.model import DEFAULTS, NAME_PATTERN, NOT_IN_A_FILE, ModelSpec
 from forebay.contract.model_rules import checked
 from forebay.contract.steps import check_steps
 from forebay.contract.versions import (
@@ -27,22 +22,7 @@ from forebay.contract.versions import (
     Version,
     served_name,
 )
-
-Field = tuple[str, ...]
-"""The keys that lead to a value: `("models", "minilm", "batch", "max_rows")`."""
-
-_VALIDATION = re.compile(r"(?P<what>.*?)(?: - at `\$(?P<where>.*)`)?", re.DOTALL)
-_SOME_KEY = "[...]"
-"""What msgspec says for the key of a table whose keys are anybody's."""
-
-_INDEX = re.compile(r"(\[\d+\])+$")
-_UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*)`", re.DOTALL)
-_MISSING = re.compile(r"Object missing required field `(?P<name>.*)`")
-_QUOTED = r"""\"[^"]*\"|'[^']*'"""
-_TABLE = re.compile(rf"""\s*\[{{1,2}}(?P<keys>(?:{_QUOTED}|[^\[\]"'])+)\]""")
-_KEY = re.compile(rf"\s*(?P<keys>(?:{_QUOTED}|[\w.\s-])+?)\s*=")
-_PART = re.compile(r"""\"([^"]*)\"|'([^']*)'|([\w-]+)""")
-_LONG_TEXT = re.compile(r"""(?P<quotes>\"{3}|'{3})(?:\\.|.)*?(?P=quotes)""", re.DOTALL)
+from forebay.runtime.toml_faults import Field, explained, no_such_field, set_by_hand, wrong
 
 
 class CatalogFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -144,7 +124,7 @@ def read(path: Path) -> Catalog:
     except RecursionError:
         raise ConfigurationError(f"{path} nests too deeply.") from None
     except msgspec.ValidationError as error:
-        raise _wrong(path, text, *_explain(error, _Unread, {})) from error
+        raise wrong(path, text, *explained(error, _Unread, {})) from error
     if not file.models:
         raise ConfigurationError(f"{path} names no model: add a [models.NAME] table.")
     models: dict[str, ModelSpec] = {}
@@ -158,7 +138,7 @@ def read(path: Path) -> Catalog:
         _, _, what = error.message.partition(": ")
         name, _, version = (error.param or "").partition(BETWEEN)
         table = ("models", name, "versions", version) if version else ("models", name)
-        raise _wrong(path, text, (*table, "steps"), what.removesuffix(".")) from error
+        raise wrong(path, text, (*table, "steps"), what.removesuffix(".")) from error
     return Catalog(models, versions)
 
 
@@ -184,22 +164,22 @@ def _told(path: Path, text: str, model: str, version: str, table: Any) -> dict[s
     where = ("models", model, "versions", version)
     if not re.fullmatch(VERSION_PATTERN, version):
         rule = "a version's name is 1 to 31 of a-z, 0-9, '.', '_' and '-', a letter or digit first"
-        raise _wrong(path, text, where, rule)
+        raise wrong(path, text, where, rule)
     if not isinstance(table, dict):
-        raise _wrong(path, text, where, "must be a table")
+        raise wrong(path, text, where, "must be a table")
     for field in table:
         if field in OF_THE_MODEL:
-            raise _wrong(path, text, (*where, field), "that is the model's, for all its versions")
+            raise wrong(path, text, (*where, field), "that is the model's, for all its versions")
         if field not in OF_A_VERSION and field not in set_by_hand(ModelSpec):
             fields = (*Version.__struct_fields__, *set_by_hand(ModelSpec))
             there = ", ".join(one for one in fields if one not in OF_THE_MODEL)
-            raise _wrong(path, text, (*where, field), f"there is no such field; there are {there}")
+            raise wrong(path, text, (*where, field), f"there is no such field; there are {there}")
     told = {key: value for key, value in table.items() if key in OF_A_VERSION}
     try:
         msgspec.convert(told, Version)
     except msgspec.ValidationError as error:
-        field, what = _explain(error, Version, told)
-        raise _wrong(path, text, (*where, *field), what) from error
+        field, what = explained(error, Version, told)
+        raise wrong(path, text, (*where, *field), what) from error
     return told
 
 
@@ -223,102 +203,17 @@ def _spec(path: Path, text: str, name: str, table: Any, *, where: Field | None =
     where = where or ("models", name)
     for own in NOT_IN_A_FILE if isinstance(table, dict) else ():
         if own in table:
-            raise _wrong(path, text, (*where, own), _no_such(ModelSpec))
+            raise wrong(path, text, (*where, own), no_such_field(ModelSpec))
     try:
         spec = msgspec.convert(table, ModelSpec)
         if spec.task in DEFAULTS and "precision" not in table:
             spec = msgspec.structs.replace(spec, precision=DEFAULTS[spec.task])
         spec = checked(spec, name)
     except msgspec.ValidationError as error:
-        field, what = _explain(error, ModelSpec, table)
-        raise _wrong(path, text, (*where, *field), what) from error
+        field, what = explained(error, ModelSpec, table)
+        raise wrong(path, text, (*where, *field), what) from error
     except ConfigurationError as error:
         inner, _, what = error.message.removeprefix(f"models.{name}").partition(": ")
         field = (*where, *inner.split(".")[1:])
-        raise _wrong(path, text, field, what.removesuffix(".")) from error
+        raise wrong(path, text, field, what.removesuffix(".")) from error
     return msgspec.structs.replace(spec, folder=str(path.absolute().parent))
-
-
-def _explain(
-    error: msgspec.ValidationError, of: type[msgspec.Struct], table: Any
-) -> tuple[Field, str]:
-    """The field at fault inside a struct, and what is wrong, from msgspec's words for it."""
-    found = _VALIDATION.fullmatch(str(error))
-    what, where = (str(error), "") if found is None else (found["what"], found["where"] or "")
-    before, is_of_keys, after = where.partition(_SOME_KEY)
-    field = tuple(part for part in before.split(".") if part)
-    if is_of_keys:
-        return (*field, f"{_key_at_fault(field, of, table)}{after}"), what[:1].lower() + what[1:]
-    if known := _UNKNOWN.fullmatch(what):
-        inner: Any = of
-        for key in field:
-            inner = _struct(set_by_hand(inner)[key])
-        return (*field, known["name"]), _no_such(inner)
-    if missing := _MISSING.fullmatch(what):
-        return (*field, missing["name"]), "missing"
-    if what.startswith("Invalid enum value"):
-        values: Any = of
-        for key in field:
-            values = _struct(set_by_hand(values)[key])
-        return field, f"{what[:1].lower()}{what[1:]}; there are {', '.join(values)}"
-    return field, what[:1].lower() + what[1:].replace("`object`", "a table")
-
-
-def _key_at_fault(field: Field, of: type[msgspec.Struct], table: Any) -> str:
-    """Which key of a table within a table has the value that is wrong."""
-    kind: Any = of
-    for key in field:
-        kind, table = _struct(set_by_hand(kind)[key]), table[key]
-    for key, value in table.items():
-        try:
-            msgspec.convert({key: value}, kind)
-        except msgspec.ValidationError:
-            return str(key)
-    return _SOME_KEY
-
-
-def set_by_hand(struct: type[msgspec.Struct]) -> dict[str, Any]:
-    """The fields of a struct that a file may set, with their types."""
-    fields = msgspec.structs.fields(struct)
-    return {field.name: field.type for field in fields if field.name not in NOT_IN_A_FILE}
-
-
-def _struct(kind: Any) -> Any:
-    """A field's type, or what it is where it may also be left out."""
-    kinds = [one for one in get_args(kind) if one is not type(None)]
-    return kinds[0] if len(kinds) == 1 else kind
-
-
-def _no_such(struct: type[msgspec.Struct]) -> str:
-    return f"there is no such field; there are {', '.join(set_by_hand(struct))}"
-
-
-def _wrong(path: Path, text: str, field: Field, what: str) -> ConfigurationError:
-    line = _line_of(text, field)
-    where = f"{path}, line {line}" if line else str(path)
-    return ConfigurationError(f"{where}: {'.'.join(field)}: {what}.")
-
-
-def _line_of(text: str, field: Field) -> int:
-    """Where a field is, or else the table it is or should be in; 0 if neither is found.
-
-    tomllib keeps no lines, so this reads tables and keys as people write them.
-    """
-    field = tuple(_INDEX.sub("", key) for key in field)
-    table, best, found = Field(), 0, 0
-    # What a text of several lines says is no table, whatever it looks like.
-    plain = _LONG_TEXT.sub(lambda long: "\n" * long[0].count("\n"), text)
-    for number, line in enumerate(plain.split("\n"), 1):
-        if header := _TABLE.match(line):
-            here = table = _keys(header["keys"])
-        elif key := _KEY.match(line):
-            here = (*table, *_keys(key["keys"]))
-        else:
-            continue
-        if len(here) > best and field[: len(here)] == here:
-            best, found = len(here), number
-    return found
-
-
-def _keys(dotted: str) -> Field:
-    return tuple("".join(kinds) for kinds in _PART.findall(dotted))

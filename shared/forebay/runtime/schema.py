@@ -12,7 +12,8 @@ from forebay.contract.model import BatchLimits, DriftWatch, LaneLimits, ModelSpe
 from forebay.contract.recipe import BuildSpec, DistillSpec
 from forebay.contract.signature import SignatureTable
 from forebay.contract.versions import OF_THE_MODEL, Version
-from forebay.runtime.catalog import CatalogFile, set_by_hand
+from forebay.runtime.catalog import CatalogFile
+from forebay.runtime.toml_faults import set_by_hand
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

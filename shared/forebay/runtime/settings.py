@@ -115,9 +115,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     file_retention_s: Annotated[
         Seconds, Meta(description="Keep uploaded and produced files for, seconds")
     ] = 2_592_000.0
+    egress_allow: Annotated[
+        str,
+        Meta(
+            description="What may be called out to though it is not public, separated by commas: "
+            "addresses, networks (10.1.0.0/16), names, *.domains"
+        ),
+    ] = ""
+    egress_loopback: Annotated[
+        bool, Meta(description="This machine itself may be, too; `forebay up` sets it on 127.0.0.1")
+    ] = False
     log_level: Annotated[
         str, Meta(pattern="^(debug|info|warning|error)$", description="Least severity logged")
     ] = "info"
+
+    @property
+    def egress_allowed(self) -> list[str]:
+        """What `egress_allow` lists."""
+        return [entry.strip() for entry in self.egress_allow.split(",") if entry.strip()]
 
 
 class Origin(msgspec.Struct, frozen=True):

@@ -11,14 +11,14 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from redis.exceptions import RedisError
 
 from forebay.contract.errors import ConfigurationError, NotFound, Unavailable
 from forebay.contract.model import ModelSpec
-from forebay.contract.versions import model_of
 from forebay.contract.workers import ModelCard, ModelState, Order, Verb
+from forebay.inference.draining import drain
 from forebay.inference.housing import MB, Housing
 from forebay.inference.loading import Loaded, Loader
 from forebay.inference.memory import resident_bytes
@@ -37,9 +37,6 @@ LOOK_S = 0.1
 
 CALM_S = 1.0
 """How often it is looked whether something is idle, while nothing is absent."""
-
-RELEASE_MARGIN_S = 2.0
-"""Part of the drain's grace kept for letting go what could not be finished."""
 
 
 class Residents:
@@ -124,7 +121,12 @@ class Residents:
                 await self._pause()
                 self._end_if_broken()
         finally:
-            await self._drain()
+            await drain(
+                self._slots.values(),
+                self._housing,
+                loads=self._loads,
+                grace_s=self._around.settings.drain_s,
+            )
         self._end_if_broken()
 
     async def obey(self, order: Order) -> None:
@@ -256,30 +258,6 @@ class Residents:
             case Refuse():
                 self._housing.refuse(slot, step.needs)
 
-    async def _drain(self) -> None:
-        """Let all finish what they hold, and release what they can't within the grace.
-
-        Pipelines first, for half of it: they wait for models that may be of this worker.
-        """
-        left_s = max(self._around.settings.drain_s - RELEASE_MARGIN_S, 0.1)
-        ends = time.monotonic() + left_s
-        *callers, last = _waves(self._slots.values())
-        for wave in callers:
-            left_s /= 2
-            for slot in wave:
-                self._housing.drain(slot)
-            if tasks := [slot.task for slot in wave if slot.task is not None]:
-                await asyncio.wait(tasks, timeout=left_s)
-        for slot in last:
-            self._housing.drain(slot)
-        tasks = [slot.task for slot in self._slots.values() if slot.task is not None]
-        tasks += self._loads
-        if tasks:
-            _, late = await asyncio.wait(tasks, timeout=max(ends - time.monotonic(), 0.1))
-            for task in late - self._loads:
-                task.cancel()
-            await asyncio.gather(*(late - self._loads), return_exceptions=True)
-
     def _end_if_broken(self) -> None:
         """If the only model's backend broke its protocol, so has this worker."""
         for slot in self._slots.values():
@@ -309,15 +287,3 @@ class Residents:
         finally:
             moved.cancel()
             stopping.cancel()
-
-
-def _waves(slots: Iterable[Slot]) -> list[list[Slot]]:
-    """Models in the order in which they can be drained: what others call after those."""
-    left, waves = list(slots), list[list[Slot]]()
-    while True:
-        called = {model_of(step) for slot in left for step in slot.spec.steps}
-        first = [slot for slot in left if model_of(slot.spec.name) not in called]
-        if not first or len(first) == len(left):
-            return [*waves, left]
-        waves.append(first)
-        left = [slot for slot in left if slot not in first]

@@ -21,6 +21,7 @@ from forebay.gateway.dialects.replicate.models import Models
 from forebay.gateway.dialects.replicate.predictions import Predictions
 from forebay.gateway.dialects.replicate.streams import Streams
 from forebay.gateway.dispatch import Dispatch
+from forebay.gateway.fetching import Fetcher
 from forebay.gateway.http import Endpoint, Exchange
 
 __all__ = ["render_fault", "routes"]
@@ -28,7 +29,7 @@ __all__ = ["render_fault", "routes"]
 MOUNTS = ("/v1", "/replicate/v1")
 
 
-def routes(dispatch: Dispatch, exchange: Exchange) -> list[Route]:
+def routes(dispatch: Dispatch, exchange: Exchange, fetcher: Fetcher) -> list[Route]:
     """The dialect's routes."""
     models, streams = Models(dispatch), Streams(dispatch)
     model = f"{MOUNTS[1]}/models/{{owner}}/{{name}}"
@@ -44,7 +45,7 @@ def routes(dispatch: Dispatch, exchange: Exchange) -> list[Route]:
     ]
     for mount in MOUNTS:
         path = f"{mount}/predictions"
-        predictions = Predictions(dispatch, path)
+        predictions = Predictions(dispatch, path, fetcher)
         found += [
             Route(
                 path,

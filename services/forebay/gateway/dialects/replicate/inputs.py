@@ -24,6 +24,7 @@ from forebay.contract.tensors import TensorSignature
 from forebay.gateway import images, reranking, tensor_json, tensor_rows, zero_shot
 from forebay.gateway.bodies import check_depth, decode
 from forebay.gateway.chats import ChatMessage, chat_of
+from forebay.gateway.fetching import is_address
 from forebay.gateway.generation import MAX_TEXTS, SamplingFields
 from forebay.gateway.pairs import check_size
 
@@ -125,7 +126,7 @@ class ImageInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Input of an image classifier.
 
     Attributes:
-        image: a `data:` URL or base64 of a file, or several.
+        image: the address of a file, a `data:` URL, or base64; or several.
         top_k: labels to tell, the best ones; five if not given, null tells all.
         function_to_apply: makes the scores; the model's own if not given.
     """
@@ -189,6 +190,7 @@ def rows_of(
     *,
     most: int,
     tensors: TensorSignature | None = None,
+    fetched: Mapping[str, bytes] = images.NONE_FETCHED,
 ) -> Asked:
     """The rows of an `input`.
 
@@ -197,6 +199,7 @@ def rows_of(
         input_json: the input as it came.
         most: rows in one request.
         tensors: those of its graph, of a model of plain tensors.
+        fetched: what was at the addresses that `addresses_of` tells, by field.
 
     Raises:
         Unavailable: it is a model of plain tensors, and this gateway doesn't know them.
@@ -222,7 +225,7 @@ def rows_of(
             labels = decode(_labels, input_json, within="input")
             return Asked(_questions(labels, most), isinstance(labels.text, str), labels.truncate)
         case Task.IMAGE_CLASSIFICATION:
-            return _images_asked(decode(_image, input_json, within="input"), most)
+            return _images_asked(decode(_image, input_json, within="input"), most, fetched)
         case Task.TENSORS:
             return _tensors_asked(tensor_rows.known(spec, tensors), input_json, most)
         case Task.GENERATION:
@@ -254,14 +257,33 @@ def _rows_as_they_came(input_json: msgspec.Raw, most: int) -> Asked:
     return Asked(rows, single=False)
 
 
-def _images_asked(given: ImageInput, most: int) -> Asked:
+def addresses_of(spec: ModelSpec, input_json: msgspec.Raw, *, most: int) -> dict[str, str]:
+    """What of an input is to be fetched: URLs by the field that holds each.
+
+    Raises:
+        InvalidInput: the input is not one of this task's.
+    """
+    if spec.task is not Task.IMAGE_CLASSIFICATION:
+        return {}
+    named = _named(decode(_image, input_json, within="input"), most)
+    return {param: text for param, text in named.items() if is_address(text)}
+
+
+def _images_asked(given: ImageInput, most: int, fetched: Mapping[str, bytes]) -> Asked:
     single = isinstance(given.image, str)
-    found = texts_of(given.image, most, field="image")
     rows = tuple(
-        ImageRow(images.bytes_of(text, param="input.image" if single else f"input.image[{index}]"))
-        for index, text in enumerate(found)
+        ImageRow(images.bytes_of(text, param=param, fetched=fetched))
+        for param, text in _named(given, most).items()
     )
     return Asked(rows, single, options=Options(given.top_k or 0, given.function_to_apply))
+
+
+def _named(given: ImageInput, most: int) -> dict[str, str]:
+    """Images by the fields that hold them."""
+    found = texts_of(given.image, most, field="image")
+    if isinstance(given.image, str):
+        return {"input.image": given.image}
+    return {f"input.image[{index}]": text for index, text in enumerate(found)}
 
 
 def _texts_asked(given: GenerationInput) -> Asked:

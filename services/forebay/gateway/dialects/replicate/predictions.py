@@ -5,10 +5,12 @@ from forebay.contract.model import ModelSpec
 from forebay.contract.prediction import Prediction
 from forebay.contract.rows import Task
 from forebay.contract.versions import model_of
+from forebay.gateway import images
 from forebay.gateway.dialects.replicate import inputs, requests
 from forebay.gateway.dialects.replicate.outputs import is_single
 from forebay.gateway.dialects.replicate.rendering import render
 from forebay.gateway.dispatch import Dispatch
+from forebay.gateway.fetching import Fetcher
 from forebay.gateway.http import Answer, Call, told
 from forebay.gateway.names import Name, own_id
 
@@ -19,10 +21,12 @@ class Predictions:
     Args:
         dispatch: runs them.
         path: where they are mounted.
+        fetcher: fetches what an input names by its address.
     """
 
-    def __init__(self, dispatch: Dispatch, path: str) -> None:
+    def __init__(self, dispatch: Dispatch, path: str, fetcher: Fetcher) -> None:
         self._dispatch = dispatch
+        self._fetcher = fetcher
         self._path = path
 
     async def create(self, call: Call) -> Answer:
@@ -47,11 +51,14 @@ class Predictions:
         wait_s = requests.wait_of(call.header(b"prefer"))
         request = requests.read(call.body)
         spec = self._dispatch.registry.meant(request.version, param="version")
+        most = self._dispatch.max_inputs
+        addresses = inputs.addresses_of(spec, request.input, most=most)
         asked = inputs.rows_of(
             spec,
             request.input,
-            most=self._dispatch.max_inputs,
+            most=most,
             tensors=self._dispatch.registry.tensors(spec),
+            fetched=await self._fetcher.fetch(addresses) if addresses else images.NONE_FETCHED,
         )
         if request.stream:
             _check_stream(spec, asked)
