@@ -79,12 +79,13 @@ def test_a_report_says_how_good_how_fast_and_how_large(built: Built) -> None:
 
 
 def test_a_worker_counts_slots_as_full_from_the_beginning_and_says_what_makes_them_less(
-    built: Built,
+    built: Built, folder: Path
 ) -> None:
     home = built.artifact.folder.parents[2]
     loader = Loader(home, Catalog({}))
-    few = spec_of("llama", generation=GenerationTable(slots=1))
-    many = spec_of("llama", generation=GenerationTable(slots=256))
+    build = BuildSpec(min_accuracy=0.0)
+    few = spec_of(folder, build=build, generation=GenerationTable(slots=1))
+    many = spec_of(folder, build=build, generation=GenerationTable(slots=256))
     reserve = loader.reserve(many)
     assert reserve is not None
     assert reserve.bytes == 256 * CONTEXT * 512

@@ -47,7 +47,7 @@ SPEC = ModelSpec(
     name=MODEL,
     generation=TABLE,
 )
-WORDS = "water finds its level and so does the text that is given back by the pool".split()
+WORDS = ["water", "finds", "its", "level", "and", "so", "does", "the", "text"]
 
 
 class Asked(msgspec.Struct, frozen=True):

@@ -9,6 +9,7 @@ prompt is computed in a step, and behind the gateway.
 """
 
 import asyncio
+import functools
 import statistics
 import sys
 import tempfile
@@ -46,15 +47,11 @@ def rates(subject: Subject, port: int, model: str, plain: Path) -> None:
     for texts in (1, STREAMS):
         some = prompts[:texts]
 
-        def forebay(texts: int = texts) -> float:
-            reads = asyncio.run(streams.chats(port, model, streams=texts, tokens=TOKENS))
-            return streams.steady(reads)
-
         kinds: dict[str, Callable[[], float]] = {
-            "bare": lambda some=some: loops.bare(session, some, tokens=TOKENS),
-            "forebay": forebay,
-            "engine": lambda some=some: loops.engined(engine, some, tokens=TOKENS),
-            "transformers": lambda some=some: generate(some, tokens=STATIC_TOKENS),
+            "bare": functools.partial(loops.bare, session, some, tokens=TOKENS),
+            "forebay": functools.partial(_streamed, port, model, texts),
+            "engine": functools.partial(loops.engined, engine, some, tokens=TOKENS),
+            "transformers": functools.partial(generate, some, tokens=STATIC_TOKENS),
         }
         rounds = [{name: measure() for name, measure in kinds.items()} for _ in range(1 + ROUNDS)][
             1:
@@ -69,6 +66,10 @@ def rates(subject: Subject, port: int, model: str, plain: Path) -> None:
             ratio = spread(one[name] / one[other] for one in rounds)
             assert ratio is not None
             print(f"  {name}/{other} {ratio.median:.3f} ({ratio.low:.3f}-{ratio.high:.3f})")
+
+
+def _streamed(port: int, model: str, texts: int) -> float:
+    return streams.steady(asyncio.run(streams.chats(port, model, streams=texts, tokens=TOKENS)))
 
 
 def first_tokens(port: int, model: str) -> None:

@@ -5,8 +5,8 @@ for the first time: what the process gives back then has what came with its larg
 can be several times as much. A measure that was taken while other models ran says little, and
 doesn't replace an earlier one.
 
-Slots of a model that generates text take memory as they fill. What all of them come to is known, and
-counts from the beginning: else a worker would be lost on the day on which they are all full.
+Slots of a model that generates text take memory as they fill. What all of them come to is known,
+and counts from the beginning: else a worker would be lost on the day on which they are all full.
 """
 
 import asyncio

@@ -22,6 +22,8 @@ A model's own engine, of prompts and a graph (decision 0038):
 
 model       an artifact that generates
 prompts     rows to token ids
+floor       what is due to texts that nobody waits for
+reserve     what all slots come to, in memory
 continuous  the loop: a token of each text a step, and parts of prompts
 stream      one text as it grows
 sampling    the next token of each row; penalties, draws

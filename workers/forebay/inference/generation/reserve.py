@@ -30,8 +30,7 @@ class Reserve(msgspec.Struct, frozen=True):
         """For people: what it is, and what makes it less."""
         return (
             f"{self.bytes / 1e6:,.0f} MB of that are keys and values of {self.slots} slots of "
-            f"{self.context:,} tokens: lower models.{self.model}.generation.slots or `context`, "
-            "or raise the bound."
+            f"{self.context:,} tokens: lower models.{self.model}.generation.slots or `context`."
         )
 
 
