@@ -205,7 +205,7 @@ def started(
             check([*ours, *theirs], process, bodies)
         writing: list[Contender] = []
         if Workload.SMOLLM2 in workloads:
-            writing = _writing(folders, forebay, Path(bodies), tell=tell)
+            writing = _writing(choice, folders, forebay, bodies, tell=tell)
         # Beside Forebay stands what it is compared with most closely.
         ordered: list[Contender] = [*ours[:1], *bares, *theirs, *ours[1:], *writing]
         taking_part = [c for c in ordered if choice.has_contender(c.name, extra=c.extra)]
@@ -213,16 +213,24 @@ def started(
 
 
 def _writing(
-    folders: Folders, forebay: ForebayServer | None, work: Path, *, tell: Callable[[str], None]
+    choice: Choice,
+    folders: Folders,
+    forebay: ForebayServer | None,
+    work: Path,
+    *,
+    tell: Callable[[str], None],
 ) -> list[Contender]:
     """Who generates text: Forebay if it takes part, the bare loop, and transformers."""
     find_artifact(folders, contenders.MODEL, tell=tell)
     spec = catalog.read(folders.root / "models.toml").find(contenders.MODEL)
     subject = open_subject(spec, folders.home)
-    tell(f"Loading {contenders.MODEL} into a bare loop and into transformers …")
-    plain = source.find(spec, work).folder
-    loops: list[Contender] = [contenders.bare(subject), contenders.static(subject, plain)]
-    return loops if forebay is None else [contenders.ForebayTexts(forebay.port), *loops]
+    found: list[Contender] = [] if forebay is None else [contenders.ForebayTexts(forebay.port)]
+    tell(f"Loading {contenders.MODEL} into its bare loops …")
+    if choice.has_contender(contenders.BARE, extra=False):
+        found.append(contenders.bare(subject))
+    if choice.has_contender(contenders.STATIC, extra=False):
+        found.append(contenders.static(subject, source.find(spec, work).folder))
+    return found
 
 
 def _expect_same(ours: Path, theirs: Path) -> None:
