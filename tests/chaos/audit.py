@@ -52,7 +52,7 @@ class Audit:
         self.client: Commands = self._redis
         self.keys: LaneKeys = keys.of(model)
         self._channels = keys.reply_channel("*")
-        self._published: Counter[tuple[str, int]] = Counter()
+        self._published: Counter[tuple[bytes, str, int]] = Counter()
         self._ends: dict[str, End] = {}
         self._changed: set[str] = set()
         self._listener = asyncio.create_task(self._listen())
@@ -195,7 +195,7 @@ class Audit:
                 tally.failed += 1
                 wrong += shown.status == "succeeded"
             contradicted += answer is not None and answer != shown
-        ours = {id_ for (id_, _), count in self._published.items() if count > 1}
+        ours = {id_ for (_, id_, _), count in self._published.items() if count > 1}
         uncounted = await self._uncounted()
         tally.twice = len(ours | self._changed) + contradicted + uncounted
         forgotten = len(ours | self._changed) if forgets else 0
@@ -208,7 +208,7 @@ class Audit:
             f"otherwise, {uncounted} too many or too few counted",
         )
         outcome.promise(not load.hung, f"{load.hung} clients were left hanging")
-        await self._emptied(outcome)
+        await self.emptied(outcome)
         return told
 
     async def _uncounted(self) -> int:
@@ -225,14 +225,15 @@ class Audit:
         )
         return [key.decode().removeprefix(self.keys.records) for key in keys]
 
-    async def _emptied(self, outcome: Outcome) -> None:
+    async def emptied(self, outcome: Outcome) -> None:
+        """Note what is left on the lanes."""
         demand = await self.demand()
         entries = [await self.client.execute_command("XLEN", self.keys.lane(lane)) for lane in Lane]
         outcome.promise(demand == 0, f"the demand counters end at {demand} rows instead of 0")
         outcome.promise(not any(entries), f"the lanes still hold {sum(entries)} entries")
 
     async def _listen(self) -> None:
-        """Count what is published for each part of a prediction."""
+        """Count what is published for each part of a prediction, by channel."""
         while True:
             with contextlib.suppress(RedisError, OSError):
                 async with self._redis.pubsub() as channels:
@@ -240,5 +241,6 @@ class Audit:
                     async for message in channels.listen():
                         if message["type"] == "pmessage":
                             for reply in decode_replies(message["data"]):
-                                self._published[reply.prediction, reply.part] += 1
+                                to = message["channel"], reply.prediction, reply.part
+                                self._published[to] += 1
             await asyncio.sleep(POLL_S)

@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequenc
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from forebay.lanes.keys import Keys
 from forebay.local.server import free_port
 from forebay.runtime.settings import Settings
@@ -18,14 +20,26 @@ from tests.chaos.outcome import Outcome
 from tests.chaos.programs import Program
 from tests.fixtures.servers import Server
 from tests.fixtures.shapes import Servers, running
-from tests.fixtures.waiting import eventually
+from tests.fixtures.waiting import PATIENCE_S, eventually
 
-START_S = 30.0
 STOP_S = 15.0
-DRAINED_S = 60.0
 MODEL = "echo"
 
 Table = Mapping[str, float | int]
+
+
+class Catalog(msgspec.Struct, frozen=True):
+    """A model that doesn't echo values.
+
+    Attributes:
+        model: its name.
+        toml: the catalog it is in.
+        home: a home folder that has its artifact; None if it needs none.
+    """
+
+    model: str
+    toml: str
+    home: Path | None = None
 
 
 class Gateway:
@@ -37,7 +51,7 @@ class Gateway:
 
     async def ready(self) -> None:
         """Wait until it answers."""
-        await until_ready(self.http, START_S)
+        await until_ready(self.http)
 
 
 class Scene:
@@ -55,10 +69,14 @@ class Scene:
         folder: for files.
         url: of the server, which is running.
         settings: of the programs, by their names.
+        model: what the scene is about.
     """
 
-    def __init__(self, folder: Path, url: str, settings: Mapping[str, object]) -> None:
+    def __init__(
+        self, folder: Path, url: str, settings: Mapping[str, object], *, model: str = MODEL
+    ) -> None:
         self.folder = folder
+        self.model = model
         self.batches = folder / "batches"
         self.settings = Settings(
             redis_url=url,
@@ -75,7 +93,7 @@ class Scene:
         self.programs: list[Program] = []
         self.gateways: list[Gateway] = []
         self.sweepers: list[Program] = []
-        self.audit = self.audit_of(MODEL)
+        self.audit = self.audit_of(model)
 
     def audit_of(self, model: str) -> Audit:
         """What watches a model; the caller closes it."""
@@ -92,7 +110,7 @@ class Scene:
 
     async def worker(self, *others: str) -> Program:
         """A worker as `forebay worker` runs it, present; with these models beside the usual one."""
-        program = self._program("worker", "-m", "forebay.cli", "worker", MODEL, *others)
+        program = self._program("worker", "-m", "forebay.cli", "worker", self.model, *others)
         await self.present(program)
         return program
 
@@ -117,7 +135,7 @@ class Scene:
         async def is_present() -> bool:
             return any(f"-{program.pid}-" in name for name in await self.audit.present())
 
-        await eventually(is_present, within_s=START_S, what=lambda: f"presence of {program.said}")
+        await eventually(is_present, what=lambda: f"presence of {program.said}")
 
     async def gateway(self) -> Gateway:
         """A gateway, ready."""
@@ -146,9 +164,9 @@ class Scene:
             said = sweeper.log.read_text("utf-8", "replace")
             return said.count(" working on ") + said.count(" scheduling ") >= sweeper.starts
 
-        await eventually(has_said_so, within_s=START_S, what=lambda: f"at work: {sweeper.said}")
+        await eventually(has_said_so, what=lambda: f"at work: {sweeper.said}")
 
-    async def drained(self, outcome: Outcome, ids: list[str], within_s: float = DRAINED_S) -> None:
+    async def drained(self, outcome: Outcome, ids: list[str], within_s: float = PATIENCE_S) -> None:
         """Wait until these predictions have ended and nothing else is in demand."""
         left = await self.audit.ended(ids, within_s=within_s)
         outcome.promise(not left, f"{len(left)} predictions have not ended after {within_s:g} s")
@@ -165,7 +183,9 @@ class Scene:
         grace_s = self.settings.drain_s + 5
         code = await asyncio.to_thread(program.wait, grace_s)
         outcome.promise(
-            code == 0, f"{program.name} ended with {code} within {grace_s:g} s of SIGTERM"
+            code == 0,
+            f"{program.name} ended with {code} within {grace_s:g} s of SIGTERM: "
+            f"{program.said[-500:]}",
         )
 
     async def close(self) -> None:
@@ -194,6 +214,7 @@ async def scene(
     realtime: Table | None = None,
     bulk: Table | None = None,
     others: Sequence[str] = (),
+    catalog: Catalog | None = None,
     **settings: object,
 ) -> AsyncIterator[Scene]:
     """Set a scene.
@@ -204,6 +225,7 @@ async def scene(
         realtime: limits of its realtime lane.
         bulk: limits of its bulk lane.
         others: models beside it, which echo, too.
+        catalog: another model instead of all those.
         settings: of all programs.
     """
     with contextlib.ExitStack() as stack:
@@ -214,10 +236,16 @@ async def scene(
             lines += [f"{key} = {value}" for key, value in (entries or {}).items()]
         for other in others:
             lines += [f"[models.{other}]", 'task = "echo"', 'backend = "echo"']
+        if catalog is not None:
+            lines = [catalog.toml]
+            if catalog.home is not None:
+                (folder / "home").mkdir()
+                (folder / "home" / "artifacts").symlink_to(catalog.home / "artifacts")
         (folder / "models.toml").write_text("\n".join(lines) + "\n", "utf-8")
         if servers is None:
             servers = stack.enter_context(running(Server))
-        made = Scene(folder, servers.url, settings)
+        model = MODEL if catalog is None else catalog.model
+        made = Scene(folder, servers.url, settings, model=model)
         try:
             yield made
         finally:

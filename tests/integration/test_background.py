@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+import random
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -38,7 +40,7 @@ class Background:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._folder = folder
         self.serve("echo")
-        self._env = {
+        self.env = {
             **{name: value for name, value in os.environ.items() if "FOREBAY" not in name},
             "FOREBAY_HOME": str(self.home),
             "FOREBAY_MODELS_FILE": str(folder / "models.toml"),
@@ -62,7 +64,7 @@ class Background:
             with self._log(name).open("ab") as log:
                 self.processes[name] = subprocess.Popen(
                     [sys.executable, "-m", "forebay.cli", "background", *beat],
-                    env=self._env,
+                    env=self.env,
                     stdout=log,
                     stderr=subprocess.STDOUT,
                 )
@@ -339,3 +341,63 @@ async def test_sigterm_ends_processes_that_wait_for_redis(
     running = background(private_server.url, new_prefix())
     running.wait_until_said("refused")
     assert running.stop() == {"worker": 0, "beat": 0}
+
+
+BEATS = """
+import os, sys
+from pathlib import Path
+
+import kombu.transport.redis  # else each child would import it anew
+
+from forebay.background.processes import run_beat
+from forebay.runtime import catalog, settings
+from forebay.runtime.telemetry import setup_logging
+
+configured = settings.load().settings
+setup_logging(configured, "beat")
+models = catalog.read(Path(configured.models_file))
+pids = []
+for _ in range(10):
+    pid = os.fork()
+    if not pid:
+        run_beat(configured, models)
+        sys.exit(0)
+    pids.append(pid)
+print(*pids, flush=True)
+print(*(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids), flush=True)
+"""
+"""Ten clocks that are told to end, forked so that they import Celery once."""
+
+
+def test_a_clock_that_is_told_to_end_in_the_midst_of_a_send_ends_in_good_order(
+    tmp_path: Path, redis_url: str, key_prefix: str
+) -> None:
+    background = Background(tmp_path, redis_url, key_prefix, redis_timeout_s=2.0)
+    log, chance = tmp_path / "beats.log", random.Random(4)
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-c", BEATS],
+            # As often as it can: whenever the word comes, one is being sent.
+            env={**background.env, "FOREBAY_SWEEP_S": "0.001"},
+            stdout=subprocess.PIPE,
+            stderr=out,
+            text=True,
+        )
+    with process:
+        assert process.stdout is not None
+        pids = [int(pid) for pid in process.stdout.readline().split()]
+        assert len(pids) == 10, log.read_text()
+        try:
+            eventually_sync(
+                lambda: log.read_text().count(" scheduling ") == len(pids), what="all of them work"
+            )
+            for pid in pids:
+                time.sleep(chance.uniform(0, 0.1))
+                os.kill(pid, signal.SIGTERM)
+            process.wait(PATIENCE_S)
+        finally:
+            if process.poll() is None:
+                for pid in pids:
+                    os.kill(pid, signal.SIGKILL)
+        assert process.stdout.readline().split() == ["0"] * len(pids), log.read_text()
+    assert "beat raised exception" not in log.read_text()

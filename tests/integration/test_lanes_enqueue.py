@@ -55,20 +55,20 @@ async def test_a_record_lives_for_ever_until_its_prediction_has_ended(lanes: Lan
     assert 40_000 < await ttl_ms(lanes.redis, lanes.echo.record(one.id.text)) <= 50_000
 
 
-async def test_who_enqueues_it_again_is_the_one_to_be_told(lanes: LaneServer) -> None:
+async def test_who_enqueues_it_again_is_told_as_well(lanes: LaneServer) -> None:
     one = submission(reply_channel="first")
     again = msgspec.structs.replace(one, reply_channel="second")
     key = lanes.echo.record(one.id.text)
     await enqueue(lanes, one)
     assert await enqueue(lanes, again) == [KNOWN]
-    assert (await hash_of(lanes.redis, key))["rp"] == b"second"
+    assert (await hash_of(lanes.redis, key))["rp"] == b"first second"
     # A lane that has become full since makes no difference, nor does one that wants no word.
     assert await enqueue(lanes, one, bounds=(0, 0)) == [KNOWN]
     assert await enqueue(lanes, msgspec.structs.replace(one, reply_channel="")) == [KNOWN]
-    assert (await hash_of(lanes.redis, key))["rp"] == b"first"
+    assert (await hash_of(lanes.redis, key))["rp"] == b"second first"
     await finish(lanes, one.id)
     assert await enqueue(lanes, again) == [KNOWN]
-    assert (await hash_of(lanes.redis, key))["rp"] == b"first"
+    assert (await hash_of(lanes.redis, key))["rp"] == b"second first"
 
 
 async def test_enqueueing_again_changes_nothing(lanes: LaneServer) -> None:

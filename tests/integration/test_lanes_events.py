@@ -12,7 +12,7 @@ from forebay.contract.prediction import PredictionId, Status
 from forebay.lanes import events, scripts
 from forebay.lanes.consumer import Consumer, Delivery
 from forebay.lanes.events import PAGE, Events, Told
-from forebay.lanes.scripts import TellOutcome
+from forebay.lanes.scripts import EnqueueOutcome, TellOutcome
 from tests.fixtures.lanes import (
     LONG_MS,
     enqueue,
@@ -153,22 +153,88 @@ async def test_the_first_chunk_puts_the_deadline_off_and_events_do_not_stay_for_
     assert LONG_MS < ended < running
 
 
-async def test_replies_and_chunks_go_to_the_gateway_that_asked_last(lanes: LaneServer) -> None:
-    here, there = (lanes.keys.reply_channel(name) for name in ("g1", "g2"))
+@pytest.mark.parametrize("end", ["settle", "finish"])
+async def test_replies_and_chunks_go_to_every_gateway_that_follows(
+    lanes: LaneServer, end: str
+) -> None:
+    here, there, late = (lanes.keys.reply_channel(name) for name in ("g1", "g2", "g3"))
     worker, (delivery,) = await leased(lanes, here)
     followed, id_ = Events(lanes.redis, lanes.keys), PredictionId.parse(delivery.prediction)
-    assert await followed.follow(id_, there) == (Status.STARTING, 1)
-    pubsub = await subscribed(lanes, there)
+    for _ in range(2):
+        assert await followed.follow(id_, there) == (Status.STARTING, 1)
+    first, second = await subscribed(lanes, here), await subscribed(lanes, there)
     await tell(lanes, Told(delivery, (chunk(delivery, 1),)))
-    assert await published(pubsub) == (chunk(delivery, 1),)
-    await worker.settle([settlement(delivery)])
-    (reply,) = await published(pubsub)
-    assert isinstance(reply, Reply)
-    await pubsub.aclose()  # type: ignore[no-untyped-call]
-    assert await followed.follow(id_, here) == (Status.SUCCEEDED, 1)
-    record = lanes.echo.record(delivery.prediction)
-    assert await lanes.redis.execute_command("HGET", record, "rp") == there.encode()
+    if end == "settle":
+        await worker.settle([settlement(delivery)])
+    else:
+        await finish(lanes, id_)
+    for pubsub in (first, second):
+        assert await published(pubsub) == (chunk(delivery, 1),)
+        (reply,) = await published(pubsub)
+        assert isinstance(reply, Reply)
+        await pubsub.aclose()  # type: ignore[no-untyped-call]
+    status = Status.SUCCEEDED if end == "settle" else Status.CANCELED
+    assert await followed.follow(id_, late) == (status, 1)
+    assert await followers(lanes, delivery) == [here, there]
     assert await followed.follow(PredictionId.new("echo"), here) is None
+
+
+async def followers(lanes: LaneServer, delivery: Delivery) -> list[str]:
+    record = lanes.echo.record(delivery.prediction)
+    told: bytes = await lanes.redis.execute_command("HGET", record, "rp")
+    return told.decode().split()
+
+
+async def test_no_more_than_so_many_gateways_follow_and_the_first_of_them_gives_way(
+    lanes: LaneServer,
+) -> None:
+    channels = [lanes.keys.reply_channel(f"g{number}") for number in range(12)]
+    one = submission(reply_channel=channels[0])
+    await enqueue(lanes, one)
+    (delivery,) = await read(await join(lanes), 1)
+    followed = Events(lanes.redis, lanes.keys)
+    for channel in channels[1:9]:
+        await followed.follow(one.id, channel)
+    assert await followers(lanes, delivery) == channels[1:9]
+    for channel in channels[9:]:
+        # A request that comes again, at other gateways.
+        assert await enqueue(lanes, msgspec.structs.replace(one, reply_channel=channel)) == [
+            EnqueueOutcome.KNOWN
+        ]
+    assert await followers(lanes, delivery) == channels[4:]
+
+
+async def test_a_stream_whose_reader_is_gone_is_told_to_nobody(lanes: LaneServer) -> None:
+    made = [submission(read_until_ms=1), submission(read_until_ms=1), submission()]
+    await enqueue(lanes, *made)
+    worker = await join(lanes)
+    deliveries = await read(worker, 3)
+    told = [Told(one, (chunk(one, 1),)) for one in deliveries]
+    await scripts.attend(
+        lanes.redis, [lanes.echo.record(one.id.text) for one in made[1:]], lease_ms=LONG_MS
+    )
+    assert await tell(lanes, *told) == [
+        TellOutcome.UNREAD,
+        TellOutcome.TOLD,
+        TellOutcome.TOLD,
+    ]
+    assert await kept(lanes, deliveries[0]) == ()
+    # Who needs no reader gets none, and who is gone does not come back.
+    record = lanes.echo.record(made[2].id.text)
+    assert await lanes.redis.execute_command("HEXISTS", record, "rd") == 0
+    gone = lanes.echo.record(submission().id.text)
+    await scripts.attend(lanes.redis, [gone], lease_ms=LONG_MS)
+    assert await lanes.redis.execute_command("EXISTS", gone) == 0
+
+
+async def test_no_chunk_puts_the_end_off_that_a_client_has_set(lanes: LaneServer) -> None:
+    firm = submission(deadline_ms=1_000)
+    firm = msgspec.structs.replace(firm, cancel_at_ms=firm.created_at_ms + LONG_MS)
+    await enqueue(lanes, firm)
+    (delivery,) = await read(await join(lanes), 1)
+    await tell(lanes, Told(delivery, (chunk(delivery, 1),)))
+    deadline = await lanes.redis.execute_command("ZSCORE", lanes.echo.deadlines, firm.id.text)
+    assert float(deadline) == firm.cancel_at_ms
 
 
 async def test_no_more_than_so_many_events_are_kept(

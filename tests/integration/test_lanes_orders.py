@@ -4,14 +4,19 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import msgspec
 import pytest
 
 from forebay.contract.errors import DeadlineExceeded, NotFound, Unavailable
 from forebay.contract.workers import ModelCard, ModelState, Order, Verb, WorkerCard
+from forebay.gateway.reads import Reads
+from forebay.gateway.repository import ModelUnloaded, Repository
 from forebay.lanes.keys import Keys
 from forebay.lanes.orders import Orders, give
 from forebay.lanes.roster import Roster
 from forebay.runtime.clock import Clock
+from forebay.runtime.redis import Link
+from tests.fixtures.gateway_end import Counted
 from tests.fixtures.servers import LaneServer
 from tests.fixtures.waiting import PATIENCE_S, eventually
 
@@ -72,6 +77,38 @@ async def test_who_ends_without_a_word_lapses_and_is_struck_off(
     await eventually(is_gone)
     assert await roster.tidy() == 1
     assert await roster.tidy() == 0
+
+
+async def test_gateways_look_at_the_roster_only_while_something_is_unloaded(
+    lanes: LaneServer, keys: Keys
+) -> None:
+    roster, commands = Roster(lanes.redis, keys), Counted(lanes.redis)
+    clock = Clock()
+    reads = Reads(Link(lanes.client(), clock))
+    repository = Repository(commands, keys, reads, clock)
+    loaded = card("w")
+    away = msgspec.structs.replace(
+        loaded, models=(ModelCard("echo", ModelState.ABSENT, since_ms=2, away=True),)
+    )
+    await roster.enter(loaded, presence_ms=LONG_MS)
+    await repository.look()
+    repository.check("echo")
+    assert [command[0] for command in commands.sent] == ["EXISTS"]
+    await roster.enter(away, presence_ms=LONG_MS)
+    await repository.look()
+    with pytest.raises(ModelUnloaded):
+        repository.check("echo")
+    # What lapses with the last such card is no reason to look any more.
+    await roster.enter(loaded, presence_ms=LONG_MS)
+    await repository.look()
+    repository.check("echo")
+    assert commands.count("SMEMBERS") == 2
+    await roster.enter(away, presence_ms=1)
+
+    async def has_lapsed() -> bool:
+        return not await roster.has_away()
+
+    await eventually(has_lapsed)
 
 
 async def test_a_card_of_another_release_is_read_as_far_as_it_goes(

@@ -1,6 +1,7 @@
 """A real cluster: commands reach the node of their key, also when that is another than before."""
 
 import asyncio
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,10 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from forebay.background.app import create_celery
 from forebay.contract.errors import ConfigurationError
+from forebay.contract.generation import GenerationTable, Sampling
+from forebay.contract.rows import Options, TextRow
+from forebay.gateway.streaming import Stream
+from forebay.inference.generation.echo import EchoGenerator
 from forebay.lanes.keys import Keys
 from forebay.runtime.catalog import Catalog
 from forebay.runtime.redis import (
@@ -24,7 +29,9 @@ from forebay.runtime.settings import Settings
 from tests.fixtures.answering import answering
 from tests.fixtures.ends import ends_of
 from tests.fixtures.fleet import fleet
+from tests.fixtures.gateway import running_gateway
 from tests.fixtures.gateway_end import echo_spec, gateway_end, values
+from tests.fixtures.generating import MODEL, PARROT, generating
 from tests.fixtures.servers import Server
 from tests.fixtures.shapes import ClusterServers, NodeServer
 from tests.fixtures.waiting import PATIENCE_S, eventually
@@ -173,6 +180,36 @@ async def test_a_write_counts_only_once_the_replica_of_its_node_has_it(
         cluster.replica_of(cluster.owner(KEYS[0])).pause()
         with pytest.raises(NotCopiedError):
             await copied.execute_command("SET", KEYS[0], 2)
+
+
+async def test_a_text_is_read_while_it_grows_at_every_gateway(
+    cluster: ClusterServers, keys: Keys
+) -> None:
+    settings = Settings(redis_url=cluster.url, key_prefix=keys.prefix)
+    prompt = " ".join(map(str, range(60)))
+    model = EchoGenerator(GenerationTable(tokens_per_s=50))
+    async with (
+        running_gateway(settings, catalog=PARROT) as here,
+        running_gateway(settings, catalog=PARROT) as there,
+        generating(cluster.url, keys, model),
+    ):
+        dispatch = here.app.dispatch
+        spec = dispatch.registry.models[MODEL]
+        stream = await dispatch.stream(
+            spec, [TextRow(prompt)], options=Options(sampling=Sampling(temperature=0))
+        )
+        first = await anext(stream)
+        again = await there.app.dispatch.resume(stream.id.text, after=first.sequence)
+
+        async def rest(of: Stream) -> str:
+            with contextlib.closing(of):
+                return "".join([chunk.text async for chunk in of])
+
+        await dispatch._streams._readers.renew()
+        texts = list(await asyncio.gather(rest(stream), rest(again)))
+        assert texts == [prompt.removeprefix(first.text)] * 2
+        assert stream.outcome is not None
+        assert again.outcome == stream.outcome
 
 
 @pytest.fixture

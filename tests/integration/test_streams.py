@@ -3,18 +3,35 @@
 import asyncio
 import contextlib
 import random
+import threading
 from collections.abc import AsyncIterator, Sequence
 
+import msgspec
 import pytest
 
-from forebay.contract.errors import ForebayError, InvalidInput, NotFound
+from forebay.contract.errors import (
+    DeadlineExceeded,
+    ForebayError,
+    InvalidInput,
+    NotFound,
+    Unavailable,
+)
 from forebay.contract.generation import Chunk, Finish, GenerationTable, Message, Sampling
+from forebay.contract.model import LaneLimits
+from forebay.contract.prediction import PredictionId
 from forebay.contract.rows import ChatRow, Generated, Options, Row, TextRow
 from forebay.gateway.streaming import MAX_BUFFER, Stream
 from forebay.inference.generation.echo import EchoGenerator
+from forebay.inference.generation.thread import NAME
+from forebay.lanes import replies
 from forebay.lanes.depth import depth
 from forebay.lanes.keys import Keys
-from forebay.runtime.redis import Commands, connect
+from forebay.lanes.readers import BITE, Readers
+from forebay.lanes.replies import OUTAGE_GRACE_S
+from forebay.lanes.sweeps import expire_overdue
+from forebay.runtime.catalog import Catalog
+from forebay.runtime.clock import Clock
+from forebay.runtime.redis import Commands, Link, connect
 from forebay.runtime.settings import Settings
 from tests.fixtures.gateway import Gateway, running_gateway
 from tests.fixtures.generating import MODEL, PARROT, generating
@@ -212,6 +229,158 @@ async def test_a_pause_of_redis_makes_chunks_longer_and_loses_none(
     assert len(chunks) < 100
 
 
+async def test_a_text_that_has_begun_survives_an_absence_of_redis_and_others_are_told(
+    private_server: Server, key_prefix: str, keys: Keys
+) -> None:
+    url = private_server.url
+    settings = Settings(redis_url=url, key_prefix=key_prefix, redis_timeout_s=0.5)
+    model = EchoGenerator(GenerationTable(tokens_per_s=20))
+    async with (
+        running_gateway(settings, catalog=PARROT) as gateway,
+        generating(url, keys, model),
+    ):
+        stream = await opened(gateway)
+        first = await anext(stream)
+        reading = asyncio.create_task(read(stream))
+        private_server.pause()
+        dispatch = gateway.app.dispatch
+        waits = asyncio.create_task(
+            dispatch.run(dispatch.registry.models[MODEL], [TextRow("x")], options=GREEDY)
+        )
+        with pytest.raises(Unavailable):
+            await waits
+        # What is missing can't be read now, and is no reason to give up.
+        stream.missed()
+        await eventually(lambda: dispatch._reads._link.down_s > OUTAGE_GRACE_S)
+        private_server.resume()
+        chunks = [first, *await reading]
+    assert text_of(chunks) == PROMPT
+    assert stream.outcome is not None
+
+
+async def test_a_text_is_given_up_where_redis_stays_away(
+    private_server: Server,
+    key_prefix: str,
+    keys: Keys,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(replies, "BEGUN_GRACE_S", OUTAGE_GRACE_S)
+    url = private_server.url
+    settings = Settings(redis_url=url, key_prefix=key_prefix, redis_timeout_s=0.5)
+    model = EchoGenerator(GenerationTable(tokens_per_s=20))
+    async with (
+        running_gateway(settings, catalog=PARROT) as gateway,
+        generating(url, keys, model),
+    ):
+        stream = await opened(gateway)
+        await anext(stream)
+        private_server.pause()
+        with pytest.raises(Unavailable):
+            await read(stream)
+        private_server.resume()
+
+
+async def test_a_stream_that_ends_with_its_reader_is_canceled_where_nobody_says_it_is_there(
+    gateway: Gateway, redis_url: str, keys: Keys
+) -> None:
+    model = EchoGenerator(GenerationTable(slots=2, tokens_per_s=50))
+    endless = Options(sampling=Sampling(temperature=0, max_tokens=2_000, ignore_end=True))
+    readers = gateway.app.dispatch._streams._readers
+    redis = connect(redis_url, timeout_s=2)
+    commands: Commands = redis
+    async with generating(redis_url, keys, model):
+        left, stays = await opened(gateway, options=endless), await opened(gateway, options=endless)
+        kept = await opened(gateway, kept=True)
+        assert len(readers) == 2
+        for stream in (left, stays):
+            await anext(stream)
+        record = keys.of_prediction(left.id).record(left.id.text)
+        await commands.execute_command("HSET", record, "rd", 1)
+        with pytest.raises(ForebayError, match="Nobody reads this stream any more"):
+            await read(left)
+        await readers.renew()
+        assert text_of(await read(kept)) == PROMPT
+        await anext(stays)
+        stays.close()
+        assert len(readers) == 0
+    counted = await commands.execute_command("HGET", keys.of(MODEL).counters, "canceled")
+    await redis.aclose()
+    assert int(counted) == 2
+
+
+async def test_the_readers_of_many_streams_are_said_to_be_there(redis_url: str, keys: Keys) -> None:
+    redis = connect(redis_url, timeout_s=2)
+    commands: Commands = redis
+    readers = Readers(redis, keys, Link(redis, Clock()), lease_s=600)
+    ids = [PredictionId.new(model) for model in ("one", "another") for _ in range(BITE + 1)]
+    for id_ in ids:
+        await commands.execute_command("HSET", keys.of_prediction(id_).record(id_.text), "rd", 1)
+        readers.come(id_)
+    readers.go(ids[0])
+    await readers.renew()
+    until = [
+        int(await commands.execute_command("HGET", keys.of_prediction(i).record(i.text), "rd"))
+        for i in ids
+    ]
+    await redis.aclose()
+    assert until[0] == 1
+    assert min(until[1:]) > 600_000
+
+
+async def test_a_stream_ends_when_its_client_has_said_that_it_shall(
+    gateway: Gateway, redis_url: str, keys: Keys
+) -> None:
+    endless = Options(sampling=Sampling(temperature=0, max_tokens=2_000, ignore_end=True))
+    dispatch = gateway.app.dispatch
+    model = EchoGenerator(GenerationTable(tokens_per_s=50))
+    redis = connect(redis_url, timeout_s=2)
+    async with generating(redis_url, keys, model):
+        made = await dispatch.create(
+            dispatch.registry.models[MODEL],
+            [TextRow(PROMPT)],
+            input_json=b"{}",
+            options=endless,
+            cancel_after_s=1,
+            stream=True,
+        )
+        stream = await dispatch.resume(made.id)
+        await anext(stream)
+
+        async def swept() -> bool:
+            return await expire_overdue(redis, keys.of(MODEL)) == 1
+
+        await eventually(swept, what="its time is over")
+        with pytest.raises(DeadlineExceeded):
+            await read(stream)
+        await eventually(lambda: not model.engine.busy, what="the slot is free")
+    await redis.aclose()
+
+
+async def test_a_stream_that_was_not_begun_in_time_says_that_there_is_no_worker(
+    settings: Settings, redis_url: str, keys: Keys
+) -> None:
+    hasty = msgspec.structs.replace(PARROT.models[MODEL], realtime=LaneLimits(deadline_s=0.3))
+    why = f"There is no worker for '{MODEL}'."
+    redis = connect(redis_url, timeout_s=2)
+    async with running_gateway(settings, catalog=Catalog({MODEL: hasty})) as gateway:
+        with pytest.raises(DeadlineExceeded, match=f"not begun within 0.3 s. {why}"):
+            await read(await opened(gateway))
+    async with running_gateway(settings, catalog=PARROT) as gateway:
+        stream = await opened(gateway)
+        key = keys.of(MODEL)
+
+        async def overdue() -> bool:
+            # Its own wait has not ended yet.
+            found = await redis.zadd(key.deadlines, {stream.id.text: 1}, xx=True, ch=True)
+            return bool(found)
+
+        await eventually(overdue, what="it is on its lane")
+        assert await expire_overdue(redis, key) >= 1
+        with pytest.raises(DeadlineExceeded, match=f"before its deadline.*{why}"):
+            await read(stream)
+    await redis.aclose()
+
+
 async def test_closing_a_stream_that_nobody_can_come_back_for_frees_its_slot(
     gateway: Gateway, redis_url: str, keys: Keys
 ) -> None:
@@ -314,6 +483,18 @@ async def test_a_draining_worker_finishes_its_streams(
         one.stages.drain()
         await read(stream)
     assert stream.outcome is not None
+
+
+async def test_a_worker_that_ends_in_the_midst_of_a_step_waits_for_it(
+    gateway: Gateway, redis_url: str, keys: Keys
+) -> None:
+    model = EchoGenerator(GenerationTable(tokens_per_s=2))
+    async with generating(redis_url, keys, model) as worker:
+        stream = await opened(gateway)
+        await anext(stream)
+        await worker.die()
+        assert NAME not in [thread.name for thread in threading.enumerate()]
+        stream.close()
 
 
 async def test_a_stream_takes_no_part_in_joining_and_sampled_requests_neither(

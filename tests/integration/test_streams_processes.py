@@ -1,13 +1,19 @@
 """Streams of real processes: killed gateways, killed workers, and workers that are told to end."""
 
 import asyncio
+import contextlib
+import random
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from forebay.lanes.depth import counters
+from forebay.lanes.keys import Keys
 from forebay.local.server import free_port
+from forebay.runtime.redis import connect
+from tests.fixtures.cutting import Chat, Client, CutOff, Dialect, Failed, Reading
 from tests.fixtures.fleet import Fleet, fleet
 from tests.fixtures.waiting import PATIENCE_S, eventually
 
@@ -18,6 +24,14 @@ backend = "echo"
 
 [models.parrot.generation]
 tokens_per_s = 40
+
+[models.quick]
+task = "generation"
+backend = "echo"
+
+[models.quick.generation]
+tokens_per_s = 200
+slots = 32
 """
 PROMPT = " ".join(f"word{number}" for number in range(120))
 
@@ -37,12 +51,26 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def made(client: httpx.AsyncClient, url: str) -> str:
+async def made(
+    client: httpx.AsyncClient, url: str, prompt: str = PROMPT, *, model: str = "parrot"
+) -> str:
     """A prediction that is to be read while it grows; its id."""
-    body = {"version": "parrot", "input": {"prompt": PROMPT}, "stream": True}
+    body = {"version": model, "input": {"prompt": prompt}, "stream": True}
     answer = await client.post(f"{url}/v1/predictions", json=body)
     assert answer.status_code == 201, answer.text
     return str(answer.json()["id"])
+
+
+async def until_ready(client: httpx.AsyncClient, port: int) -> None:
+    """Wait until the gateway at a port answers."""
+
+    async def is_ready() -> bool:
+        with contextlib.suppress(httpx.TransportError):
+            answer = await client.get(f"http://127.0.0.1:{port}/health/ready")
+            return answer.status_code == 200
+        return False
+
+    await eventually(is_ready, what="the other gateway is ready")
 
 
 class Reader:
@@ -126,3 +154,69 @@ async def test_a_stream_goes_on_where_its_worker_has_ended(
     async with asyncio.timeout(PATIENCE_S):
         await asyncio.gather(*reading)
     assert [one.text for one in several] == [PROMPT] * 3
+
+
+async def test_a_text_cut_at_any_byte_and_read_on_at_another_gateway_is_the_same(
+    processes: Fleet, client: httpx.AsyncClient
+) -> None:
+    second = free_port()
+    processes.start("gateway", port=str(second))
+    for _ in range(2):
+        processes.start("worker", "quick")
+    await processes.ready("quick")
+    ports = (processes.port, second)
+    await until_ready(client, second)
+    chance = random.Random(47)
+    prompts = [
+        " ".join(f"word{n}-{chance.randrange(10**6)}é" for n in range(40)) for _ in range(100)
+    ]
+
+    async def read(number: int, prompt: str) -> Client:
+        if number % 2:
+            body = {"model": "quick", "messages": [{"role": "user", "content": prompt}]}
+            dialect: Dialect = Chat(f"text-{number}", body)
+        else:
+            dialect = Reading(await made(client, processes.url, prompt, model="quick"))
+        reader, turn = Client(dialect), number
+        while not reader.done:
+            with contextlib.suppress(CutOff):
+                await reader.read(ports[turn % 2], most=chance.randrange(1, 4_000))
+            turn += 1
+        return reader
+
+    async with asyncio.timeout(120):
+        readers = await asyncio.gather(*(read(n, prompt) for n, prompt in enumerate(prompts)))
+    assert [reader.text for reader in readers] == prompts
+    assert sum(reader.repeated for reader in readers) == 0
+    assert sum(reader.cuts for reader in readers) > 100
+
+
+async def test_what_a_killed_gateway_streamed_for_who_has_no_key_is_canceled(
+    processes: Fleet, client: httpx.AsyncClient, redis_url: str, key_prefix: str
+) -> None:
+    leased = free_port()
+    gateway = processes.start("gateway", port=str(leased), lease_s="3")
+    processes.start("worker", "parrot")
+    await processes.ready("parrot")
+    await until_ready(client, leased)
+    body = {"model": "parrot", "messages": [{"role": "user", "content": PROMPT}]}
+    endless = {**body, "max_tokens": 3_000, "ignore_eos": True, "temperature": 0}
+
+    kept = Client(Chat("mine", body))
+    readers = [Client(Chat("", endless)), Client(Chat("", endless)), kept]
+    reading = [asyncio.create_task(one.read(leased)) for one in readers]
+    await eventually(lambda: all(one.text for one in readers), what="texts grow")
+    processes.end(gateway, kill=True)
+    for task in reading:
+        with pytest.raises((CutOff, Failed)):
+            await task
+    redis = connect(redis_url, timeout_s=2)
+    keys = Keys(key_prefix).of("parrot")
+
+    async def canceled() -> bool:
+        return (await counters(redis, keys)).get("canceled", 0) == 2
+
+    await eventually(canceled, what="nobody's texts are canceled")
+    await redis.aclose()
+    await kept.read(processes.port)
+    assert kept.text == PROMPT

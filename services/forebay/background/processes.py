@@ -45,6 +45,18 @@ class BackgroundWorker(Worker):
 class Clock(Scheduler):
     """Celery's in-memory scheduler, which reports a Redis that is away in one line."""
 
+    def tick(self, *args: Any, **options: Any) -> float:
+        """Send what is due; returns the seconds until something is.
+
+        Raises:
+            SystemExit: this was told to end, where it was lost on what it came upon, as on a
+                finalizer.
+        """
+        if _told_to_end.is_set():
+            raise SystemExit(EX_OK)
+        until_s: float = super().tick(*args, **options)
+        return until_s
+
     def apply_entry(self, entry: ScheduleEntry, producer: Any = None) -> None:
         """Send an entry's message, unless it can't be sent."""
         try:
@@ -83,6 +95,8 @@ def run_beat(settings: Settings, catalog: Catalog) -> None:
     _end_on(signal.SIGTERM, signal.SIGINT)
     _leave_logging_alone()
     app: Celery = create_celery(settings, catalog)
+    # It tells what breaks with a traceback; what the end breaks is told below, in a line.
+    logging.getLogger("celery.beat").addFilter(lambda _: not _told_to_end.is_set())
     log.info("scheduling %s", ", ".join(sorted(app.conf.beat_schedule)))
     try:
         Beat(app=app, scheduler=f"{__name__}:Clock", quiet=True, socket_timeout=0).run()

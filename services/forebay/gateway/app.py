@@ -36,6 +36,7 @@ from forebay.lanes.claims import Claims
 from forebay.lanes.events import Events
 from forebay.lanes.lane import LaneWriter
 from forebay.lanes.producer import Producer, kept_going
+from forebay.lanes.readers import Readers
 from forebay.lanes.shadows import Shadows as Books
 from forebay.lanes.traffic import Traffic
 from forebay.runtime.catalog import Catalog
@@ -158,6 +159,7 @@ def create_app(settings: Settings, catalog: Catalog, *, versions: Versions | Non
         link=lanes.link,
         clock=lanes.clock,
     )
+    readers = Readers(lanes.redis, lanes.keys, lanes.link, lease_s=settings.lease_s)
     dispatch = Dispatch(
         settings=settings,
         registry=Registry(catalog, versions, split),
@@ -165,6 +167,7 @@ def create_app(settings: Settings, catalog: Catalog, *, versions: Versions | Non
         inbox=lanes.inbox,
         records=lanes.records,
         events=Events(lanes.redis, lanes.keys),
+        readers=readers,
         canceler=lanes.canceler,
         repeats=Repeats(Claims(lanes.redis, lanes.keys), lanes.records, reads),
         reads=reads,
@@ -198,6 +201,7 @@ def create_app(settings: Settings, catalog: Catalog, *, versions: Versions | Non
         async with contextlib.AsyncExitStack() as stack:
             await stack.enter_async_context(lanes.running())
             await stack.enter_async_context(kept_going("repository", repository.run))
+            await stack.enter_async_context(kept_going("readers", readers.run))
             if split:
                 await split.look()
                 await stack.enter_async_context(kept_going("split", split.run))

@@ -40,6 +40,7 @@ from forebay.gateway.work import Request
 from forebay.lanes.cancel import Canceler
 from forebay.lanes.events import Events
 from forebay.lanes.lane import LaneWriter
+from forebay.lanes.readers import Readers
 from forebay.lanes.records import Records
 from forebay.lanes.replies import Inbox
 from forebay.runtime.clock import Clock
@@ -56,6 +57,7 @@ class Dispatch:
         inbox: the way out.
         records: predictions as they were stored.
         events: what they have generated so far.
+        readers: of streams that end with them.
         canceler: ends those that nobody wants any more.
         repeats: leads requests that come again to the first one's prediction.
         reads: how to ask Redis outside the hot path.
@@ -74,6 +76,7 @@ class Dispatch:
         inbox: Inbox,
         records: Records,
         events: Events,
+        readers: Readers,
         canceler: Canceler,
         repeats: Repeats,
         reads: Reads,
@@ -93,7 +96,15 @@ class Dispatch:
         self._clock = clock
         self._repository = repository
         self._endings = Endings(records, reads, caching)
-        self._streams = Streams(self._waits, events, canceler, reads, self._endings.outputs)
+        self._streams = Streams(
+            self._waits,
+            events,
+            canceler,
+            reads,
+            readers,
+            self._endings.outputs,
+            repository.why_idle,
+        )
         self._submitter = Submitter(
             settings=settings,
             registry=registry,

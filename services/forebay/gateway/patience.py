@@ -20,11 +20,13 @@ class Patience(msgspec.Struct, frozen=True):
         deadline_ms: after how long it expires.
         grace_ms: by how much later if no worker is there.
         wait_s: how long its client waits: for the end, or for the first chunk of a stream.
+        cancel_ms: after how long it ends, however much of it was told; 0 for no such time.
     """
 
     deadline_ms: int
     grace_ms: int
     wait_s: float
+    cancel_ms: int = 0
 
     @classmethod
     def to_run(
@@ -77,6 +79,7 @@ class Patience(msgspec.Struct, frozen=True):
             int(deadline_s * 1000),
             0 if cancel_after_s else int(spec.replicas.grace_s * 1000),
             min(wait_s or 0.0, sync_wait_s),
+            int((cancel_after_s or 0.0) * 1000),
         )
 
     @classmethod

@@ -82,13 +82,14 @@ class Repository:
             await asyncio.sleep(LOOK_S)
 
     async def look(self) -> None:
-        """See what is unloaded.
+        """See what is unloaded. As a rule nothing is, and then it costs one look.
 
         Raises:
             Unavailable: Redis is out of reach.
         """
         async with self._looks:  # or an older view could take a newer one's place
-            standings = await self.standings()
+            some = await self._reads.run(self._roster.has_away)
+            standings = await self.standings() if some else {}
             self._away = frozenset(name for name, told in standings.items() if told.away)
 
     def check(self, model: str) -> None:

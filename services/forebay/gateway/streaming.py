@@ -5,7 +5,8 @@
     event stream ─────────────┘ after a gap: what was lost, what came too fast, what was before
 
 A reader who is slow, or was away, costs nobody anything: what doesn't fit into its buffer is
-dropped, and read again from the event stream once there is room.
+dropped, and read again from the event stream once there is room. A text that has begun waits for a
+Redis that is away (`lanes.replies.BEGUN_GRACE_S`): its reader sees a pause.
 """
 
 import asyncio
@@ -26,6 +27,7 @@ from forebay.gateway.waits import Waits, stop_waiting
 from forebay.lanes.cancel import Canceler
 from forebay.lanes.events import PAGE, Events
 from forebay.lanes.lane import Submission
+from forebay.lanes.readers import Readers
 from forebay.lanes.records import combined_timing
 from forebay.lanes.replies import Waiter
 
@@ -51,6 +53,9 @@ class Outcome(msgspec.Struct, frozen=True):
 
 OutputsOf = Callable[[tuple[Reply, ...]], Awaitable[Sequence[Output]]]
 """Fetches the outputs of replies, also those kept beside the record."""
+
+WhyIdle = Callable[[str], Awaitable[str]]
+"""Says why nobody works for a model, as a sentence; empty if somebody does."""
 
 
 class Stream:
@@ -99,7 +104,12 @@ class Stream:
         self._news = asyncio.Event()
         self._waiter: Waiter | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._run_s = 0.0
+        self._wait_s = self._run_s = 0.0
+
+    @property
+    def begun(self) -> bool:
+        """Whether its reader has some of it."""
+        return self._tail > 0
 
     def begin(self, waiter: Waiter, *, wait_s: float, run_s: float) -> None:
         """Start to listen.
@@ -110,7 +120,7 @@ class Stream:
             run_s: how long for the end, from then on.
         """
         self._waiter = waiter
-        self._run_s = run_s
+        self._wait_s, self._run_s = wait_s, run_s
         self._timer = asyncio.get_running_loop().call_later(wait_s, stop_waiting, waiter)
         waiter.future.add_done_callback(self._ended)
 
@@ -143,13 +153,13 @@ class Stream:
         assert waiter is not None
         while not self._buffer:
             if self._gap:
-                await self._catch_up()
+                await self._catch_up(waiter)
             elif not waiter.future.done():
                 self._news.clear()
                 await self._news.wait()
             elif not self._whole:
                 # The last chunks are told before the end is, but may have been lost.
-                await self._catch_up()
+                await self._catch_up(waiter)
                 self._whole = not self._gap
             else:
                 await self._end(waiter)
@@ -176,15 +186,23 @@ class Stream:
         self._buffer.append(chunk)
         if self._timer is not None and self._waiter is not None and self._run_s:
             self._timer.cancel()
-            loop, run_s = asyncio.get_running_loop(), self._run_s
-            self._timer = loop.call_later(run_s, stop_waiting, self._waiter)
+            loop, self._wait_s = asyncio.get_running_loop(), self._run_s
+            self._timer = loop.call_later(self._run_s, stop_waiting, self._waiter)
             self._run_s = 0.0
 
-    async def _catch_up(self) -> None:
+    async def _catch_up(self, waiter: Waiter) -> None:
         """Read what is missing, or a page of it."""
         self._gap = False
+        self._news.clear()
         try:
             chunks = await self._streams.after(self.id, self._tail)
+        except Unavailable:
+            self._gap = True
+            if not self.begun or waiter.future.done():
+                raise
+            # The inbox says when to look again, or that Redis was away for too long.
+            await self._news.wait()
+            return
         except BaseException:
             self._gap = True
             raise
@@ -210,10 +228,18 @@ class Stream:
                     + ("Read on from another." if self._kept else "Send it again."),
                     retry_after_s=DEFAULT_RETRY_S,
                 )
-            raise DeadlineExceeded("The prediction was not done in time.")
+            within = f"within {self._wait_s:g} s"
+            if self.begun:
+                raise DeadlineExceeded(f"The text was begun, and not done {within}.")
+            why = await self._streams.why_idle(self.id.model)
+            raise DeadlineExceeded(f"The text was not begun {within}. {why}".strip())
         first = replies[0]
         if first.status is not Status.SUCCEEDED:
-            raise raised(first.error)
+            error = raised(first.error)
+            if isinstance(error, DeadlineExceeded) and not self.begun:
+                why = await self._streams.why_idle(self.id.model)
+                error = DeadlineExceeded(f"{error.message} {why}".strip())
+            raise error
         timing = first.timing if len(replies) == 1 else combined_timing(replies)
         outputs = await self._streams.outputs(replies)
         self.outcome = Outcome(outputs, first.version, timing, self.of)
@@ -227,7 +253,9 @@ class Streams:
         events: event streams.
         canceler: ends what nobody reads any more.
         reads: how to ask Redis.
+        readers: of streams that end with them.
         outputs: fetches what a prediction came to.
+        why_idle: says why nobody works for a model.
     """
 
     def __init__(
@@ -236,13 +264,17 @@ class Streams:
         events: Events,
         canceler: Canceler,
         reads: Reads,
+        readers: Readers,
         outputs: OutputsOf,
+        why_idle: WhyIdle,
     ) -> None:
         self._waits = waits
         self._events = events
         self._canceler = canceler
         self._reads = reads
+        self._readers = readers
         self.outputs = outputs
+        self.why_idle = why_idle
 
     @property
     def abandoned(self) -> bool:
@@ -272,7 +304,15 @@ class Streams:
         stream = Stream(submission.id, self, rows=rows, of=of, kept=kept)
         waiter = self._waits.begin(submission.id, len(submission.parts), ear=stream)
         stream.begin(waiter, wait_s=wait_s, run_s=run_s)
-        self._waits.submit(submission, waiter)
+        if not kept:
+            self._readers.come(submission.id)
+            read_until_ms = submission.created_at_ms + self._readers.lease_ms
+            submission = msgspec.structs.replace(submission, read_until_ms=read_until_ms)
+        try:
+            self._waits.submit(submission, waiter)
+        except BaseException:
+            stream.close()
+            raise
         return stream
 
     async def resume(
@@ -317,6 +357,7 @@ class Streams:
     def closed(self, waiter: Waiter, *, wanted: bool) -> None:
         """A reader has gone; if that leaves nobody who wants it, cancel what it read."""
         self._waits.end(waiter)
+        self._readers.go(waiter.id)
         if wanted:
             return
         if waiter.enqueued:

@@ -178,6 +178,7 @@ class Submitter:
             identity,
             recalled.packed if kept and recalled is not None else b"",
             patience.grace_ms,
+            cancel_at_ms=request.now_ms + patience.cancel_ms if patience.cancel_ms else 0,
         )
 
 

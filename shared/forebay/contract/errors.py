@@ -7,6 +7,7 @@ ForebayError
 ├── LaneFull           the lane's bound is reached; try again after `retry_after_s`
 ├── Unavailable        Redis or every worker is out of reach; try again after `retry_after_s`
 ├── DeadlineExceeded   the prediction did not end before its deadline
+├── Canceled           nobody wants the prediction any more
 ├── BackendFailed      the model raised on this row
 ├── Interrupted        the worker was lost in the middle of a text that no other can go on with
 ├── StepFailed         a step of a pipeline failed, or refused the row that it was given
@@ -120,6 +121,12 @@ class DeadlineExceeded(ForebayError):  # noqa: N818
     """The prediction did not end before its deadline."""
 
     kind = ErrorKind.DEADLINE_EXCEEDED
+
+
+class Canceled(ForebayError):  # noqa: N818
+    """Nobody wants the prediction any more."""
+
+    kind = ErrorKind.CANCELED
 
 
 class BackendFailed(ForebayError):  # noqa: N818

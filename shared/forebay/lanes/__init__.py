@@ -14,6 +14,7 @@
     consumer  read, renew, reclaim, settle: what a worker does
     cancel    end predictions that nobody wants any more
     endings   what a worker hears of that
+    readers   whether who reads a stream is still there, where it ends with them
     running   which entries a worker runs, told before it does
     replies   the inbox: one subscription per gateway process
     records   read a prediction back

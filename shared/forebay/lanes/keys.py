@@ -37,22 +37,24 @@ by that gateway; `P:claim:DIGEST`, a string, the prediction that a client's name
 and read by gateways, for the prediction's life and retention; `P:models`, a set of every model that
 was ever swept, written and read by the sweeps, for ever; `P:roster`, a set of workers, written by
 them and read by gateways and operators; `P:roster:WORKER`, a string, a worker's card, likewise, for
-as long as it is present; `P:orders:WORKER`, a list, pushed by gateways and operators and popped by
-that worker, for as long as somebody waits for an answer; `P:answer:ORDER`, a string, written by the
-worker and read by who gave the order, for a minute; and `P:celery:…`, Celery's own queues.
+as long as it is present; `P:roster:away`, a string, likewise, where a model of its was unloaded;
+`P:orders:WORKER`, a list, pushed by gateways and operators and popped by that worker, for as long
+as somebody waits for an answer; `P:answer:ORDER`, a string, written by the worker and read by who
+gave the order, for a minute; and `P:celery:…`, Celery's own queues.
 
 P is `settings.key_prefix`. Everything of one model's shard carries the hash tag
 `{model:shard}`, so one script call stays in one Redis Cluster slot.
 
 A record's fields: `st` status (a lane entry being leased is not written here), `ct` created and
 `dl` deadline and `ft` ended (Unix ms), `ln` lane, `n` parts, `left` parts not settled, `rp` reply
-channel, `tt` retention in ms, `in` the input as the client sent it, `en` lane entries as `id:rows
-…`, `sq` rows that had ever entered the lane, its own included, `oN` reply of part N, `aN` attempt
-of part N if not the first, `kN` strikes of part N if any and `hN` their history, a line each, `er`
-reply of a finish, `hi` what the cache has answered of its rows, `rt` the prediction whose dead
-letter was replayed as this one, `id` identity of what it asks for if others may join it, `fo` how
-many have and still wait, `go` there if it has ended and is run for them only, `of` the leader it
-has joined, whose record has the replies.
+channels with blanks between, `tt` retention in ms, `in` the input as the client sent it, `en` lane
+entries as `id:rows …`, `sq` rows that had ever entered the lane, its own included, `oN` reply of
+part N, `aN` attempt of part N if not the first, `kN` strikes of part N if any and `hN` their
+history, a line each, `er` reply of a finish, `hi` what the cache has answered of its rows, `rt` the
+prediction whose dead letter was replayed as this one, `id` identity of what it asks for if others
+may join it, `fo` how many have and still wait, `go` there if it has ended and is run for them only,
+`of` the leader it has joined, whose record has the replies, `rd` until when the reader it ends with
+is there and `ca` when it ends at the latest (Unix ms).
 
 An event's id is `SEQUENCE-0`. Its fields: `c` the chunk, `v` in the first one the version of the
 artifact that generates it.
@@ -259,6 +261,11 @@ class Keys:
     def card(self, worker: str) -> str:
         """What a worker that is present tells of itself."""
         return f"{self.prefix}:roster:{worker}"
+
+    @property
+    def away(self) -> str:
+        """There while a worker is present that was told to unload a model."""
+        return f"{self.prefix}:roster:away"
 
     def orders(self, worker: str) -> str:
         """What a worker is to do."""

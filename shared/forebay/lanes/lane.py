@@ -66,6 +66,9 @@ class Submission(msgspec.Struct, frozen=True):
             empty if none may.
         hits: what the response cache has answered of it: the encoded `Hits`, or the whole reply
             where there are no parts; empty if nothing.
+        read_until_ms: of a stream that is to end with its reader, until when that one surely is
+            there, see `readers`; 0 for all others.
+        cancel_at_ms: when it ends at the latest, however much of it was told; 0 for no such time.
     """
 
     id: PredictionId
@@ -79,6 +82,8 @@ class Submission(msgspec.Struct, frozen=True):
     identity: bytes = b""
     hits: bytes = b""
     grace_ms: int = 0
+    read_until_ms: int = 0
+    cancel_at_ms: int = 0
 
     @property
     def size(self) -> int:
@@ -97,6 +102,8 @@ class Submission(msgspec.Struct, frozen=True):
             self.retain_ms,
             self.input,
             self.identity,
+            self.read_until_ms or "",
+            self.cancel_at_ms or "",
             len(self.parts),
         ]
         for part in self.parts:

@@ -39,9 +39,18 @@ RECHECK_MAX = 256
 OUTAGE_GRACE_S = 1.0
 """Waiters survive an absence of Redis this long before they are told."""
 
+BEGUN_GRACE_S = 5.0
+"""So do those who read a text that has begun: asking again costs them more. With the time that it
+takes to notice, and what may be gone of a reader's lease (`readers`), that is less than one."""
+
 
 class Ear(Protocol):
     """Who listens to a prediction's chunks while they come."""
+
+    @property
+    def begun(self) -> bool:
+        """Whether some of them have come."""
+        ...
 
     def hear(self, chunk: Chunk) -> None:
         """A chunk was published; others may have been lost before it."""
@@ -103,6 +112,11 @@ class Waiter:
             if waiter.ear is not None:
                 waiter.ear.hear(chunk)
             waiter = waiter.also
+
+    @property
+    def grace_s(self) -> float:
+        """How long it survives an absence of Redis, seconds."""
+        return BEGUN_GRACE_S if self.ear is not None and self.ear.begun else OUTAGE_GRACE_S
 
     def submitted(self, error: ForebayError | None) -> None:
         """What became of the submission; the `Done` of `LaneWriter.submit`."""
@@ -216,20 +230,22 @@ class Inbox:
             elif waiter.take(one):
                 del waiters[one.prediction]
 
-    def _give_up(self) -> None:
-        waiters, self._waiters = self._waiters, {}
-        for first in waiters.values():
+    def _give_up(self, down_s: float) -> None:
+        """Tell waiters that Redis has been away for so long, seconds."""
+        for first in list(self._waiters.values()):
             waiter: Waiter | None = first
             while waiter is not None:
-                if not waiter.future.done():
-                    waiter.future.set_exception(unavailable())
+                if down_s > waiter.grace_s:
+                    self.forget(waiter)
+                    if not waiter.future.done():
+                        waiter.future.set_exception(unavailable())
                 waiter = waiter.also
 
     async def _look_after_waiters(self) -> None:
         while True:
             await asyncio.sleep(RECHECK_S)
             if self._link.down_s > OUTAGE_GRACE_S:
-                self._give_up()
+                self._give_up(self._link.down_s)
             if not (self._link.up and self.listening):
                 continue
             before = time.monotonic() - OVERDUE_S

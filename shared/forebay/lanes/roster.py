@@ -35,6 +35,8 @@ class Roster:
         Raises:
             redis.exceptions.RedisError: Redis is out of reach.
         """
+        if any(model.away for model in card.models):
+            await self._redis.execute_command("SET", self._keys.away, "1", "PX", presence_ms)
         await self._redis.execute_command("SADD", self._keys.roster, card.name)
         await self._redis.execute_command(
             "SET", self._keys.card(card.name), msgspec.json.encode(card), "PX", presence_ms
@@ -49,6 +51,14 @@ class Roster:
         await self._redis.execute_command("SREM", self._keys.roster, worker)
         # Which removes it, by a command that workers may use anyway.
         await self._redis.execute_command("PEXPIRE", self._keys.card(worker), 0)
+
+    async def has_away(self) -> bool:
+        """Whether a worker is present, or was a moment ago, that was told to unload a model.
+
+        Raises:
+            redis.exceptions.RedisError: Redis is out of reach.
+        """
+        return bool(await self._redis.execute_command("EXISTS", self._keys.away))
 
     async def present(self) -> list[WorkerCard]:
         """Cards of all workers that are present, the one that has worked longest first.

@@ -7,9 +7,11 @@ from tests.chaos.scenarios import (
     failovers,
     gateways,
     lanes,
+    leavers,
     rows,
     servers,
     signals,
+    streams,
     workers,
 )
 
@@ -21,6 +23,8 @@ SCENARIOS: tuple[Scenario, ...] = (
     *gateways.SCENARIOS,
     *rows.SCENARIOS,
     *lanes.SCENARIOS,
+    *streams.SCENARIOS,
+    *leavers.SCENARIOS,
     *signals.SCENARIOS,
     *background.SCENARIOS,
 )

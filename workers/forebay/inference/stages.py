@@ -10,7 +10,7 @@ that another replica is not starved. Nothing waits for company: a free device ta
 import asyncio
 import time
 
-from forebay.contract.errors import DeadlineExceeded, ForebayError
+from forebay.contract.errors import Canceled, DeadlineExceeded, ForebayError
 from forebay.contract.model import BatchLimits
 from forebay.contract.prediction import Lane, Status
 from forebay.inference.assembly import Assembly, RowRef
@@ -211,6 +211,8 @@ class Stages:
                 assembly.steps += run.steps
             if isinstance(result, DeadlineExceeded):
                 assembly.fail(result, row=None, status=Status.EXPIRED)
+            elif isinstance(result, Canceled):
+                assembly.fail(result, row=None, status=Status.CANCELED)
             elif isinstance(result, ForebayError):
                 assembly.fail(result, row=row.item.index)
             else:

@@ -82,6 +82,7 @@ class SettleOutcome(IntEnum):
 class TellOutcome(IntEnum):
     """What became of chunks."""
 
+    UNREAD = 2
     TOLD = 1
     ENDED = 0
     STALE = -1
@@ -125,6 +126,7 @@ _traffic = Script("traffic")
 _copied = Script("copied", adds=True)
 _tell = Script("tell")
 _follow = Script("follow")
+_attend = Script("attend")
 
 
 def _lanes(keys: LaneKeys) -> list[str]:
@@ -417,3 +419,8 @@ async def follow(redis: Commands, record: str, channel: str) -> tuple[bytes, int
     """`follow.lua`: status and number of parts; None if there is no such record."""
     reply = await _follow.call(redis, [record], [channel])
     return None if reply is None else (cast(bytes, reply[0]), int(reply[1]))
+
+
+async def attend(redis: Commands, records: Sequence[str], *, lease_ms: int) -> None:
+    """`attend.lua`: the readers of these are there for so long from now on."""
+    await _attend.call(redis, records, [lease_ms])

@@ -1,6 +1,6 @@
 -- Record predictions and add their computations to a lane, all or nothing for each prediction.
 -- Idempotent by id: a retried call finds the record and adds nothing, but what is still to come is
--- published to whoever asked last. A replay enqueues one
+-- published to whoever asked as well. A replay enqueues one
 -- prediction and deletes the dead letters that it comes from: both, or neither.
 --
 -- A prediction that asks for what another has under way joins it: it gets a record and no entries.
@@ -23,7 +23,9 @@
 --       id, what it has answered, which is the reply where there are no parts; then for each
 --       prediction: id, lane, created (Unix ms), deadline in ms from then, by how many ms it is
 --       later if no worker is present, reply channel or '', retention in ms, input or '',
---       identity or '', number of parts, then for each part: rows, message
+--       identity or '', until when somebody surely reads it (Unix ms) or '' if it is to end without
+--       a reader as well, no later than when it is to end (Unix ms) or '' if its first chunk may put
+--       its deadline off, number of parts, then for each part: rows, message
 -- Returns for each prediction  1 enqueued  3 joined  0 already known  2 a dead letter is gone
 --                              less: refused, the lane is full for so many ms; -1 if nobody can tell
 local bound = { realtime = tonumber(ARGV[1]), bulk = tonumber(ARGV[2]) }
@@ -74,11 +76,22 @@ local function all_wait(lane, entries)
   return true
 end
 
--- Whether it is there already; if it is under way, its replies go to this channel from now on.
+-- Gateways that hear of one prediction at once. The first of more finds out by looking at its record.
+local MOST_CHANNELS = 8
+
+-- Whether it is there already; if it is under way, its replies go to this channel as well.
 local function known(record, reply)
-  local status = redis.call('HGET', record, 'st')
-  if status == 'starting' and reply ~= '' then redis.call('HSET', record, 'rp', reply) end
-  return status
+  local found = redis.call('HMGET', record, 'st', 'rp')
+  if found[1] == 'starting' and reply ~= '' then
+    local channels = {}
+    for channel in string.gmatch(found[2], '%S+') do
+      if channel ~= reply then channels[#channels + 1] = channel end
+    end
+    channels[#channels + 1] = reply
+    if #channels > MOST_CHANNELS then table.remove(channels, 1) end
+    redis.call('HSET', record, 'rp', table.concat(channels, ' '))
+  end
+  return found[1]
 end
 
 -- Move what waits in bulk to realtime, where it may wait until the later deadline.
@@ -139,14 +152,15 @@ for k = 8, #KEYS do
   local deadline = created + deadline_ms
   local reply, retain, input = ARGV[at + 5], ARGV[at + 6], ARGV[at + 7]
   local identity = ARGV[at + 8]
-  local parts = tonumber(ARGV[at + 9])
+  local read_until, cancel_at = ARGV[at + 9], ARGV[at + 10]
+  local parts = tonumber(ARGV[at + 11])
   local later = false
   if parts > 0 and present < deadline - deadline_ms then
     asleep = true
     later = ARGV[at + 4] ~= '0'
     deadline = deadline + tonumber(ARGV[at + 4])
   end
-  local first = at + 10
+  local first = at + 12
   at = first + 2 * parts
   local rows = 0
   for p = 0, parts - 1 do rows = rows + tonumber(ARGV[first + 2 * p]) end
@@ -212,6 +226,14 @@ for k = 8, #KEYS do
       fields[#fields + 1] = 'id'
       fields[#fields + 1] = identity
       redis.call('HSET', KEYS[6], identity, id)
+    end
+    if read_until ~= '' then
+      fields[#fields + 1] = 'rd'
+      fields[#fields + 1] = read_until
+    end
+    if cancel_at ~= '' then
+      fields[#fields + 1] = 'ca'
+      fields[#fields + 1] = cancel_at
     end
     if #letters > 0 then
       fields[#fields + 1] = 'rt'

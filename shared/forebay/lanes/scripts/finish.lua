@@ -73,9 +73,9 @@ for k = 7, #KEYS do
       redis.call('PEXPIRE', record, found[3])
     end
     redis.call('HINCRBY', KEYS[5], status, 1)
-    if found[2] ~= '' then
+    for channel in string.gmatch(found[2], '%S+') do
       -- 0x91: a msgpack array of one item.
-      redis.call('PUBLISH', found[2], string.char(0x91) .. message)
+      redis.call('PUBLISH', channel, string.char(0x91) .. message)
     end
     outcomes[#outcomes + 1] = 1
   end

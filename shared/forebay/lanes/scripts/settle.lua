@@ -33,14 +33,15 @@ local replies, channels, dropped = {}, {}, {}
 
 local function count(what) counted[what] = (counted[what] or 0) + 1 end
 
-local function publish_later(channel, message)
-  if channel == '' then return end
-  if not replies[channel] then
-    replies[channel] = {}
-    channels[#channels + 1] = channel
+local function publish_later(followers, message)
+  for channel in string.gmatch(followers, '%S+') do
+    if not replies[channel] then
+      replies[channel] = {}
+      channels[#channels + 1] = channel
+    end
+    local list = replies[channel]
+    list[#list + 1] = message
   end
-  local list = replies[channel]
-  list[#list + 1] = message
 end
 
 -- Rows of a part, as they were counted when it was enqueued.

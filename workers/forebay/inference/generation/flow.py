@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 from redis.exceptions import RedisError
 
-from forebay.contract.errors import ForebayError, Interrupted, InvalidInput
+from forebay.contract.errors import Canceled, ForebayError, Interrupted, InvalidInput
 from forebay.contract.prediction import Lane
 from forebay.contract.rows import Options, Output, Row
 from forebay.inference.assembly import Assembly, RowRef
@@ -73,13 +73,14 @@ class Generation:
         self._thread.start()
 
         async def run() -> None:
-            await self._speaker.run(lose=lose, drop=drop)
+            await self._speaker.run(lose=lose, drop=drop, stop=self._cancel)
 
         try:
             async with kept_going("speaker", run):
                 yield
         finally:
-            self._thread.stop()
+            # Waited for, off the event loop: the interpreter aborts if it ends within a step.
+            await asyncio.to_thread(self._thread.close)
 
     def longer_than(self, seconds: float) -> list[str]:
         """The engine's thread, if a step has taken longer than this."""
@@ -208,6 +209,14 @@ class Generation:
         for growing in self._growing.values():
             if not growing.result.done():
                 growing.result.set_exception(error)
+
+    def _cancel(self, assembly: Assembly) -> None:
+        """Nobody reads it any more."""
+        self._speaker.forget(assembly)
+        for growing in self._growing.values():
+            if growing.ref.assembly is assembly:
+                self._thread.cancel(growing.id)
+                growing.end(Canceled("Nobody reads this stream any more."))
 
     def _tell_running(self) -> None:
         """Name what runs, before it does."""

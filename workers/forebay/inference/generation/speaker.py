@@ -96,12 +96,13 @@ class Speaker:
         """Texts have grown."""
         self._news.set()
 
-    async def run(self, *, lose: Leave, drop: Leave) -> None:
+    async def run(self, *, lose: Leave, drop: Leave, stop: Callable[[Assembly], None]) -> None:
         """Tell until cancelled.
 
         Args:
             lose: called with leases that are no longer this worker's.
             drop: called with leases whose prediction has ended.
+            stop: called with deliveries whose reader is gone, and whom nobody can come back for.
         """
         while True:
             await self._news.wait()
@@ -115,6 +116,8 @@ class Speaker:
                 match outcome:
                     case TellOutcome.TOLD:
                         self._end_finished(assembly)
+                    case TellOutcome.UNREAD:
+                        stop(assembly)
                     case TellOutcome.STALE:
                         lose({lease})
                     case TellOutcome.ENDED | TellOutcome.GONE:
