@@ -10,6 +10,7 @@ prompt is computed in a step, and behind the gateway.
 
 import asyncio
 import functools
+import signal
 import statistics
 import sys
 import tempfile
@@ -133,6 +134,7 @@ def _told(waits: Sequence[float]) -> str:
 
 def main(model: str) -> None:
     """Measure a model of the catalog."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     settings = load().settings
     catalog = Path(settings.models_file).resolve()
     home = Path(settings.home).resolve()
