@@ -82,9 +82,12 @@ class ForebayServer:
         home: a folder of its own for everything it writes.
         artifacts: folder of built models, linked into the home so that nothing is built again.
         log: takes its output.
+        models: the catalog, if it isn't the shipped one without the model that writes.
     """
 
-    def __init__(self, root: Path, *, home: Path, artifacts: Path, log: Path) -> None:
+    def __init__(
+        self, root: Path, *, home: Path, artifacts: Path, log: Path, models: Path | None = None
+    ) -> None:
         home.mkdir(parents=True, exist_ok=True)
         link = home / "artifacts"
         if not link.exists():
@@ -93,7 +96,7 @@ class ForebayServer:
         self.port = free_port()
         env = {name: v for name, v in os.environ.items() if not name.startswith("FOREBAY_")}
         env["FOREBAY_HOME"] = str(home)
-        env["FOREBAY_MODELS_FILE"] = str(small_catalog(home))
+        env["FOREBAY_MODELS_FILE"] = str(models or small_catalog(home))
         self._process = Process(
             [str(program()), "up", "--port", str(self.port)], env=env, cwd=root, log=log
         )

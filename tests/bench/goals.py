@@ -8,7 +8,16 @@ import msgspec
 
 from tests.bench import forebay_server
 from tests.bench.bare import PAUSE_S
-from tests.bench.loads import MINILM_1, MINILM_64, NULL_1, NULL_64, Load
+from tests.bench.generation.contenders import BARE, STATIC
+from tests.bench.loads import (
+    MINILM_1,
+    MINILM_64,
+    NULL_1,
+    NULL_64,
+    SMOLLM2_1,
+    SMOLLM2_8,
+    Load,
+)
 from tests.bench.stats import (
     Sample,
     Spread,
@@ -82,7 +91,35 @@ class Added(msgspec.Struct, frozen=True):
         return self.most_ms is not None and value <= self.most_ms
 
 
-Comparison = Ratio | Added
+class Latency(msgspec.Struct, frozen=True):
+    """Forebay's own p50 under a load, beside nobody's.
+
+    Attributes:
+        most_ms: the goal in milliseconds.
+    """
+
+    title: str
+    load: Load
+    most_ms: float
+
+    unit: ClassVar[str] = " ms"
+    other: ClassVar[str] = ""
+
+    @property
+    def goal(self) -> str:
+        """For people."""
+        return f"≤ {self.most_ms:g}{self.unit}"
+
+    def measured(self, ours: Sequence[Sample], theirs: Sequence[Sample]) -> Spread | None:
+        """In milliseconds, over the rounds."""
+        return spread(medians_ms(ours).values())
+
+    def reached_by(self, value: float) -> bool:
+        """Whether this is little enough."""
+        return value <= self.most_ms
+
+
+Comparison = Ratio | Added | Latency
 
 
 class Standing(StrEnum):
@@ -122,6 +159,9 @@ GOALS: tuple[Comparison, ...] = (
         f"added to the bare model called after a pause of {PAUSE_S * 1e3:g} ms each, c=1, p50",
         MINILM_1, "bare-paced",
     ),
+    Ratio("8 streams of SmolLM2, against the bare decode loop", SMOLLM2_8, BARE, 95, PERCENT),
+    Ratio("8 streams of SmolLM2, against transformers, a static batch", SMOLLM2_8, STATIC, 5),
+    Latency("first token of a lone short chat, openai's client, p50", SMOLLM2_1, 60),
 )  # fmt: skip
 """The goals, and below those that name a bare loop what the other bare loop of that load says."""
 
@@ -132,6 +172,7 @@ COMPARED: tuple[Ratio, ...] = (
     Ratio("MiniLM, c=64, against FastAPI + Celery", MINILM_64, "celery-fastapi"),
     Ratio("MiniLM, c=64, against mosec at its best", MINILM_64, "mosec-sorted"),
     Ratio("MiniLM, c=1, against mosec", MINILM_1, "mosec-server"),
+    Ratio("1 stream of SmolLM2, against the bare decode loop", SMOLLM2_1, BARE),
 )
 """Ratios worth knowing that stand beside no goal."""
 

@@ -18,10 +18,14 @@ SETTLING_TIMEOUT_S = 60.0
 
 
 class Workload(StrEnum):
-    """`null` measures nothing but the path; `minilm` embeds texts of mixed length."""
+    """What is asked for.
+
+    `null` measures nothing but the path; `minilm` embeds texts of mixed length; `smollm2` writes.
+    """
 
     NULL = "null"
     MINILM = "minilm"
+    SMOLLM2 = "smollm2"
 
 
 class Load(msgspec.Struct, frozen=True):
@@ -42,7 +46,9 @@ NULL_16 = Load(Workload.NULL, 16, extra=True)
 NULL_64 = Load(Workload.NULL, 64)
 MINILM_1 = Load(Workload.MINILM, 1)
 MINILM_64 = Load(Workload.MINILM, 64)
-LOADS = (NULL_1, NULL_16, NULL_64, MINILM_1, MINILM_64)
+SMOLLM2_1 = Load(Workload.SMOLLM2, 1, extra=True)
+SMOLLM2_8 = Load(Workload.SMOLLM2, 8, extra=True)
+LOADS = (NULL_1, NULL_16, NULL_64, MINILM_1, MINILM_64, SMOLLM2_1, SMOLLM2_8)
 
 
 class Texts(msgspec.Struct, frozen=True):

@@ -33,6 +33,10 @@ CAVEATS = (
     'more), and with one forward pass on all cores. "At its best" is mosec with a process a '
     "core, one thread each, and its user's own code for sorting. FastAPI + Celery have not "
     "been looked at for better settings.",
+    "Of SmolLM2 a load of `c` is as many chats at once, streamed; counted are the tokens while all "
+    "of them are written, as in the bare loop, which has read its prompts before. Latency at c=1 "
+    "is the time to the first token of a prompt that was not asked before, at c=8 the wait from "
+    "one token to the next. transformers generates a static batch of the same prompts in FP32.",
     "A load of `c` is `c` connections; latencies are over all answers, those of the warm-up too.",
     "No text comes twice within a measurement, so nobody's cache helps.",
     "Before the run every system's embeddings are compared with the bare model's: their "

@@ -9,12 +9,16 @@ from pathlib import Path
 
 import msgspec
 
+from forebay.build.decoders import source
 from forebay.contract.errors import ArtifactError
 from forebay.contract.model import ModelSpec
+from forebay.runtime import catalog
 from forebay.storage.artifacts import ArtifactStore
 from tests.bench import bare, forebay_server, peer, redis_server
 from tests.bench.check import check
 from tests.bench.forebay_server import EXTRA, ForebayServer, ForwardPasses
+from tests.bench.generation import contenders
+from tests.bench.generation.subject import open_subject
 from tests.bench.loads import LOADS, Contender, HttpContender, Load, Workload
 from tests.bench.processes import StartError
 
@@ -102,27 +106,28 @@ class Session(msgspec.Struct, frozen=True):
 def contender_names() -> list[str]:
     """Every contender there is."""
     bares = [f"bare-{loop.name}" for loop in bare.LOOPS]
-    return [*EXTRA, *bares, *(found.name for found in peer.find())]
+    writing = [contenders.BARE, contenders.STATIC]
+    return [*EXTRA, *bares, *writing, *(found.name for found in peer.find())]
 
 
-def find_artifact(folders: Folders, *, tell: Callable[[str], None]) -> Path:
-    """Folder of the built model; builds it if need be.
+def find_artifact(folders: Folders, model: str = MODEL, *, tell: Callable[[str], None]) -> Path:
+    """Folder of a built model; builds it if need be.
 
     Raises:
         StartError: it can't be built.
     """
     store = ArtifactStore(folders.home)
     try:
-        return store.current(MODEL)
+        return store.current(model)
     except ArtifactError:
-        tell(f"Building the model {MODEL}, which is done once …")
+        tell(f"Building the model {model}, which is done once …")
     env = {**os.environ, "FOREBAY_HOME": str(folders.home)}
-    command = [str(forebay_server.program()), "models", "build", MODEL]
+    command = [str(forebay_server.program()), "models", "build", model]
     try:
         subprocess.run(command, env=env, cwd=folders.root, check=True)
-        return store.current(MODEL)
+        return store.current(model)
     except (OSError, subprocess.CalledProcessError, ArtifactError) as error:
-        raise StartError(f"The model {MODEL} can't be built: {error}") from error
+        raise StartError(f"The model {model} can't be built: {error}") from error
 
 
 @contextmanager
@@ -153,16 +158,20 @@ def started(
     tokenizer = artifact / "tokenizer.json"
     with ExitStack() as stack:
         ours: list[HttpContender] = []
-        forebay, passes, redis_url = None, None, None
+        forebay, passes, redis_url, models = None, None, None, None
         if choice.has_forebay():
             _expect_same(find_artifact(folders, tell=tell), artifact)
             passes = forebay_server.forward_passes(spec, folders.home)
+            if Workload.SMOLLM2 in workloads:
+                find_artifact(folders, contenders.MODEL, tell=tell)
+                models = folders.root / "models.toml"
             tell("Starting Forebay …")
             forebay = ForebayServer(
                 folders.root,
                 home=folders.output / "home",
                 artifacts=folders.home / "artifacts",
                 log=logs / "forebay.log",
+                models=models,
             )
             stack.callback(forebay.stop)
             forebay.wait_until_ready()
@@ -194,10 +203,34 @@ def started(
             bares = [bare.BareLoop(loop, process) for loop in bare.LOOPS]
             tell("Comparing everybody's embeddings with the bare model's …")
             check([*ours, *theirs], process, bodies)
+        writing: list[Contender] = []
+        if Workload.SMOLLM2 in workloads:
+            writing = _writing(choice, folders, forebay, bodies, tell=tell)
         # Beside Forebay stands what it is compared with most closely.
-        ordered: list[Contender] = [*ours[:1], *bares, *theirs, *ours[1:]]
+        ordered: list[Contender] = [*ours[:1], *bares, *theirs, *ours[1:], *writing]
         taking_part = [c for c in ordered if choice.has_contender(c.name, extra=c.extra)]
         yield Session(taking_part, forebay, passes, redis_url)
+
+
+def _writing(
+    choice: Choice,
+    folders: Folders,
+    forebay: ForebayServer | None,
+    work: Path,
+    *,
+    tell: Callable[[str], None],
+) -> list[Contender]:
+    """Who generates text: Forebay if it takes part, the bare loop, and transformers."""
+    find_artifact(folders, contenders.MODEL, tell=tell)
+    spec = catalog.read(folders.root / "models.toml").find(contenders.MODEL)
+    subject = open_subject(spec, folders.home)
+    found: list[Contender] = [] if forebay is None else [contenders.ForebayTexts(forebay.port)]
+    tell(f"Loading {contenders.MODEL} into its bare loops …")
+    if choice.has_contender(contenders.BARE, extra=False):
+        found.append(contenders.bare(subject))
+    if choice.has_contender(contenders.STATIC, extra=False):
+        found.append(contenders.static(subject, source.find(spec, work).folder))
+    return found
 
 
 def _expect_same(ours: Path, theirs: Path) -> None:

@@ -51,6 +51,7 @@ def tables(results: Results) -> list[Table]:
         goals_table([judge(goal, results.samples) for goal in GOALS]),
         throughput_table("The path alone (null model)", results, Workload.NULL),
         throughput_table("MiniLM, texts of mixed length", results, Workload.MINILM),
+        throughput_table("SmolLM2, tokens of streams", results, Workload.SMOLLM2),
         ratios_table([judge(goal, results.samples) for goal in COMPARED]),
         footprint_table(results),
     ]

@@ -23,6 +23,8 @@ from forebay.contract.model import BackendName, ModelSpec, Precision
 from forebay.contract.model_rules import checked
 from forebay.contract.recipe import BuildSpec
 from forebay.contract.rows import Task
+from forebay.inference.loading import Loader
+from forebay.runtime.catalog import Catalog
 from forebay.storage.artifacts import ArtifactStore
 from tests.fixtures.decoders import CONTEXT, TEMPLATE, save
 
@@ -74,6 +76,26 @@ def test_a_report_says_how_good_how_fast_and_how_large(built: Built) -> None:
     assert (pace.slots, pace.context) == (3, CONTEXT)
     assert min(pace.tokens_s, pace.rows_tokens_s, pace.first_token_ms) > 0
     assert built.report.speed.rows_s == pace.tokens_s
+
+
+def test_a_worker_counts_slots_as_full_from_the_beginning_and_says_what_makes_them_less(
+    built: Built, folder: Path
+) -> None:
+    home = built.artifact.folder.parents[2]
+    loader = Loader(home, Catalog({}))
+    build = BuildSpec(min_accuracy=0.0)
+    few = spec_of(folder, build=build, generation=GenerationTable(slots=1))
+    many = spec_of(folder, build=build, generation=GenerationTable(slots=256))
+    reserve = loader.reserve(many)
+    assert reserve is not None
+    assert reserve.bytes == 256 * CONTEXT * 512
+    assert "17 MB of that are keys and values of 256 slots of 128 tokens" in str(reserve)
+    assert "lower models.writer.generation.slots or `context`" in str(reserve)
+    assert loader.estimate(many).bytes - loader.estimate(few).bytes == 255 * CONTEXT * 512
+    loaded = loader.load(many)
+    assert loaded.footprint.bytes >= loaded.footprint.load_bytes + reserve.bytes
+    assert loader.estimate(many).bytes >= reserve.bytes
+    loader.unload(many, loaded)
 
 
 def test_the_same_source_gives_the_same_digest(built: Built, folder: Path, tmp_path: Path) -> None:

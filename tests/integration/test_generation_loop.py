@@ -163,6 +163,61 @@ def test_whoever_nobody_waits_for_gives_up_its_slot_and_goes_on_where_it_was(
         assert same(texts[request.id], alone(tiny_llama, quiet, request))
 
 
+@pytest.mark.parametrize("slots", [1, 3])
+def test_whoever_nobody_waits_for_has_its_share_while_others_keep_coming(
+    tiny_llama: Tiny, slots: int
+) -> None:
+    draws = random.Random(13)
+    engine = tiny_llama.engine(tiny_llama.session(slots=slots), floor=0.1)
+    slow = [
+        wanted(id_, prompt(draws, 60), Sampling(max_tokens=40, seed=id_), urgent=False)
+        for id_ in (1, 2)
+    ]
+    texts = {request.id: Text() for request in slow}
+    for request in slow:
+        engine.submit(request)
+    quick, begun, ended, order = 100, 0, 0, list[int]()
+    while not all(text.finish for text in texts.values()):
+        while begun - ended < 2 * slots:  # there is always one that waits
+            engine.submit(wanted(quick + begun, prompt(draws, 8)))
+            begun += 1
+        for delta in engine.step():
+            if delta.id in texts:
+                texts[delta.id].add(delta)
+            if delta.finish is not None:
+                order.append(delta.id)
+                ended += delta.id >= quick
+        assert begun < 2_000, "they starve"
+    assert order[0] >= quick, "and go no sooner than it is their turn"
+    for request in slow:
+        assert same(texts[request.id], alone(tiny_llama, tiny_llama.session(slots=1), request))
+    whole = ended * (8 + 12) / (ended * (8 + 12) + 2 * (60 + 40))
+    assert whole > 0.8, "of all tokens most are of those who are waited for"
+
+
+def test_without_a_share_nobody_goes_before_those_who_are_waited_for(tiny_llama: Tiny) -> None:
+    draws = random.Random(14)
+    engine = tiny_llama.engine(tiny_llama.session(slots=1), floor=0)
+    engine.submit(wanted(1, prompt(draws, 5), urgent=False))
+    for id_ in range(2, 30):
+        engine.submit(wanted(id_, prompt(draws, 5)))
+    ended = [delta.id for _ in range(600) for delta in engine.step() if delta.finish is not None]
+    assert ended[-1] == 1
+    assert len(ended) == 29
+
+
+def test_a_long_prompt_is_read_while_short_ones_keep_coming(tiny_llama: Tiny) -> None:
+    draws = random.Random(15)
+    engine = tiny_llama.engine(tiny_llama.session(part=16))
+    one = Sampling(max_tokens=1, temperature=0)
+    engine.submit(wanted(1, prompt(draws, 120), one))
+    for id_ in range(2, 60):
+        engine.submit(wanted(id_, prompt(draws, 16), one))
+        if any(delta.id == 1 for delta in engine.step()):
+            return
+    pytest.fail("it waits for as long as others come")
+
+
 @pytest.mark.parametrize("sampling", [GREEDY, Sampling(max_tokens=12, seed=3, ignore_end=True)])
 @pytest.mark.parametrize("at", [1, 7, 12])
 def test_a_text_goes_on_elsewhere_as_it_would_have_gone_on(

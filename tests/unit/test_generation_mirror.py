@@ -1,6 +1,7 @@
 """A slot's memory as several rows: one memory at more than one address, and counted once."""
 
 import ctypes
+import gc
 
 import numpy as np
 import numpy.typing as npt
@@ -67,6 +68,7 @@ def test_pages_count_once_however_often_they_are_mapped_and_can_be_given_back() 
 
 
 def test_a_pool_that_is_gone_leaves_no_mapping_and_no_file() -> None:
+    gc.collect()  # other tests' pools are gone, or may go while this one is looked at
     process = psutil.Process()
     before = len(process.memory_maps(grouped=False)), process.num_fds()
     pool = Pool(DECODER, slots=8, capacity=64, rows=ROWS)

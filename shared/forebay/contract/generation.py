@@ -74,6 +74,7 @@ class GenerationTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         context: most tokens of one prompt and its text together; 0 is as many as the model can
             take.
         timeout_s: how long a prediction may take once it runs.
+        bulk_share: what part of all tokens bulk has at least while realtime has all slots; 0: none.
         tokens_per_s: of an echo model, how fast each text grows; 0 is as fast as it can.
         speculation: `lookup` drafts what followed when the text's end was there before, `draft`
             has another model guess, `off` drafts nothing. Drafts are checked several in a run,
@@ -84,6 +85,7 @@ class GenerationTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     slots: int = 8
     context: int = 0
     timeout_s: float = 600.0
+    bulk_share: float = 0.05
     tokens_per_s: float = 0.0
     speculation: Speculation = Speculation.LOOKUP
     draft: str = ""

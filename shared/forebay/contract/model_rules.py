@@ -330,6 +330,7 @@ def _of_generation(spec: ModelSpec) -> tuple[Rule, ...]:
         ("generation.slots", 1 <= table.slots <= 256, "from 1 to 256"),
         ("generation.context", 0 <= table.context <= MAX_CONTEXT, f"0 to {MAX_CONTEXT:,}"),
         ("generation.timeout_s", 0 < table.timeout_s < math.inf, "more than 0, and finite"),
+        ("generation.bulk_share", 0 <= table.bulk_share <= 0.5, "from 0 to 0.5"),
         ("generation.tokens_per_s", 0 <= table.tokens_per_s < math.inf, "0 or more, finite"),
         (
             "generation.tokens_per_s",

@@ -58,7 +58,9 @@ class Housing:
                 load = functools.partial(self._loader.load, slot.spec, quiet=self._is_quiet)
                 loaded = await on_thread(f"load {name}", load)
             slot.footprint = loaded.footprint
-            needs = self.floor + slot.footprint.load_bytes
+            # Slots take memory as they fill, and all of it is to be there.
+            slots = slot.footprint.bytes if self._loader.reserve(slot.spec) is not None else 0
+            needs = self.floor + max(slot.footprint.load_bytes, slots)
             if self.budget and needs > self.budget:
                 await self._close(slot, loaded)
                 self.refuse(slot, needs)
@@ -79,10 +81,13 @@ class Housing:
             needs: bytes that the process would take with it alone.
         """
         slot.too_big = True
+        reserve = self._loader.reserve(slot.spec)
         slot.fail(
             f"{slot.spec.name} doesn't fit: with it alone this worker takes about "
             f"{needs / MB:,.0f} MB, and it may take {self.budget / MB:,.0f} MB "
-            "(worker_memory_mb). Its predictions wait for another worker.",
+            "(worker_memory_mb). "
+            + (f"{reserve} " if reserve is not None else "")
+            + "Its predictions wait for another worker.",
             time.monotonic(),
             pause_s=LONGEST_PAUSE_S,
         )

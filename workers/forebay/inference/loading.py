@@ -4,6 +4,9 @@ What a model takes is what the process grows by while it is loaded and warmed, u
 for the first time: what the process gives back then has what came with its largest batches, which
 can be several times as much. A measure that was taken while other models ran says little, and
 doesn't replace an earlier one.
+
+Slots of a model that generates text take memory as they fill. What all of them come to is known,
+and counts from the beginning: else a worker would be lost on the day on which they are all full.
 """
 
 import asyncio
@@ -25,6 +28,7 @@ from forebay.inference.backends.base import Backend
 from forebay.inference.backends.load import import_libraries, load
 from forebay.inference.generation.load import load as load_generator
 from forebay.inference.generation.protocol import Generator
+from forebay.inference.generation.reserve import Reserve, reserve_of
 from forebay.inference.memory import give_back_all, resident_bytes
 from forebay.inference.steps.model import PipelineModel
 from forebay.runtime.catalog import Catalog
@@ -86,6 +90,26 @@ class Loader:
 
     def estimate(self, spec: ModelSpec) -> Footprint:
         """What a model will take: as it was measured last, or as its artifact's size suggests."""
+        return self._with_slots(spec, self._estimate(spec))
+
+    def reserve(self, spec: ModelSpec) -> Reserve | None:
+        """What the slots of a model come to; None if it has none, or isn't built."""
+        if spec.task is not Task.GENERATION or not spec.is_built:
+            return None
+        try:
+            manifest = read_manifest(self._store.current(spec.name), model=spec.name)
+        except ArtifactError:
+            return None
+        return reserve_of(spec, manifest)
+
+    def _with_slots(self, spec: ModelSpec, footprint: Footprint) -> Footprint:
+        reserve = self.reserve(spec)
+        if reserve is None:
+            return footprint
+        full = max(footprint.bytes, footprint.load_bytes + reserve.bytes)
+        return msgspec.structs.replace(footprint, bytes=full)
+
+    def _estimate(self, spec: ModelSpec) -> Footprint:
         noted = self._footprints.read(spec.name, source=spec.source)
         if not spec.is_built:
             return noted or _guess(spec, "", UNKNOWN_BYTES)
@@ -136,7 +160,7 @@ class Loader:
             most = max(took, noted.bytes) if was_quiet and quiet() else noted.bytes
             footprint = msgspec.structs.replace(footprint, bytes=most)
         self._footprints.write(footprint)
-        return Loaded(backend, footprint)
+        return Loaded(backend, self._with_slots(spec, footprint))
 
     def unload(
         self, spec: ModelSpec, loaded: Loaded, *, quiet: Callable[[], bool] = lambda: True
@@ -155,7 +179,8 @@ class Loader:
         given_back = before - resident_bytes()
         if was_quiet and quiet():
             # Less than was noted may be less than it took: pages that it shared stay.
-            size = max(given_back, (given_back + loaded.footprint.bytes) // 2)
+            noted = self._noted(loaded.footprint) or loaded.footprint
+            size = max(given_back, (given_back + noted.bytes) // 2)
             self._footprints.write(msgspec.structs.replace(loaded.footprint, bytes=size))
         return given_back
 

@@ -190,10 +190,12 @@ class Residents:
             takes = ", ".join(
                 f"{name} {slot.footprint.bytes / MB:,.0f}" for name, slot in self._slots.items()
             )
+            reserves = [self._loader.reserve(slot.spec) for slot in self._slots.values()]
             raise ConfigurationError(
                 f"This worker may take {memory.budget / MB:,.0f} MB, and no model of it fits: it "
                 f"takes {memory.floor / MB:,.0f} MB without any, and with it about as many as "
                 f"this: {takes}. Raise --memory-mb (FOREBAY_WORKER_MEMORY_MB)."
+                + "".join(f" {reserve}" for reserve in reserves if reserve is not None)
             )
 
     async def _begin(self) -> None:

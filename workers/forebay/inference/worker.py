@@ -218,11 +218,14 @@ def run(
         loader.import_libraries(specs)
         (spec,) = specs
         loaded[spec.name] = loader.load(spec)
-        taken, most = resident_bytes(), settings.worker_memory_mb * 1_000_000
+        slots = loader.reserve(spec)
+        taken = resident_bytes() + (0 if slots is None else slots.bytes)
+        most = settings.worker_memory_mb * 1_000_000
         if most and taken > most:
             raise ConfigurationError(
                 f"A worker with {spec.name} takes {taken / 1e6:,.0f} MB, and it may take "
                 f"{most / 1e6:,.0f} MB: raise --memory-mb (FOREBAY_WORKER_MEMORY_MB)."
+                + (f" {slots}" if slots is not None else "")
             )
     worker = Worker(settings, specs, catalog, loader, loaded=loaded)
     uvloop.run(worker.run())

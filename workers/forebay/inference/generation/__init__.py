@@ -33,6 +33,8 @@ model       an artifact that generates
 onnx        by a graph; torch: by a network of PyTorch
 decoding    what the loop runs, as it sees it
 prompts     rows to token ids
+floor       what is due to texts that nobody waits for
+reserve     what all slots come to, in memory
 continuous  the loop: a token of each text a step, and parts of prompts
 stream      one text as it grows
 sampling    the next token of each row; penalties, draws

@@ -16,14 +16,18 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from forebay.contract.errors import BackendFailed, ForebayError
+from forebay.contract.generation import GenerationTable
 from forebay.inference.generation.checking import Speculating
 from forebay.inference.generation.decoding import Decoding, Logits
+from forebay.inference.generation.floor import Floor
 from forebay.inference.generation.protocol import Delta, Wanted
 from forebay.inference.generation.sampling import Chosen, choose
 from forebay.inference.generation.slots import LEFT, Slots
 from forebay.inference.generation.stream import Stream
 from forebay.inference.generation.vocabulary import Vocabulary
 from forebay.inference.generation.waiting import Waiting
+
+DEFAULT_FLOOR = GenerationTable().bulk_share
 
 COPIED_FROM = 16
 """Tokens in common from which on copying another slot's beats computing them."""
@@ -40,9 +44,17 @@ class ContinuousEngine:
         session: runs the model; computes at least three tokens of a prompt at once.
         vocabulary: what tokens stand for.
         end_ids: tokens that end a text.
+        floor: what part of all tokens those texts have at least that nobody waits for, 0..1.
     """
 
-    def __init__(self, session: Decoding, vocabulary: Vocabulary, end_ids: Collection[int]) -> None:
+    def __init__(
+        self,
+        session: Decoding,
+        vocabulary: Vocabulary,
+        end_ids: Collection[int],
+        *,
+        floor: float = DEFAULT_FLOOR,
+    ) -> None:
         if session.chunk <= LEFT:
             raise ValueError(f"parts of prompts are more than {LEFT} tokens, not {session.chunk}")
         self._session = session
@@ -51,6 +63,8 @@ class ContinuousEngine:
         self._end_ids = frozenset(end_ids)
         self._slots = Slots(self._pool.slots, self._pool.capacity)
         self._waiting = Waiting()
+        self._floor = Floor(floor)
+        self._turn = 0
         # By id, in the order in which they got their slots.
         self._running: dict[int, Stream] = {}
         self._over: list[Stream] = []
@@ -91,6 +105,7 @@ class ContinuousEngine:
         stream = self._running.pop(id_, None)
         if stream is not None:
             self._slots.leave(stream.slot)
+            self._floor.leave(id_)
         elif not self._waiting.drop(id_):
             self._over = [stream for stream in self._over if stream.wanted.id != id_]
 
@@ -106,6 +121,10 @@ class ContinuousEngine:
                 streams.remove(stream)
         deltas += self._decode(streams)
         deltas += self._prefill()
+        self._floor.end_step(
+            wanting=self._waiting.others
+            or any(not stream.wanted.urgent for stream in self._running.values())
+        )
         deltas += [delta for stream in self._over if (delta := stream.delta())]
         self._over.clear()
         return deltas
@@ -113,11 +132,18 @@ class ContinuousEngine:
     # Who has a slot
 
     def _admit(self) -> None:
+        for stream in self._others():
+            if self._floor.due:
+                self._floor.give(stream.wanted.id)
         while self._waiting:
             if not self._slots.free and not (self._waiting.urgent and self._interrupt()):
                 return
-            stream = self._waiting.next()
+            due = self._waiting.others and self._floor.due
+            stream = self._waiting.next(urgent=not due)
+            if due:
+                self._floor.give(stream.wanted.id)
             stream.slot = self._slots.take(stream.prompt)
+            stream.turn = self._turn - 1  # before whoever had the last one, and behind the others
             self._running[stream.wanted.id] = stream
             if stream.parked is not None:
                 self._pool.put(stream.slot, stream.parked)
@@ -129,10 +155,8 @@ class ContinuousEngine:
 
     def _interrupt(self) -> bool:
         """Take the slot of the one that came last of those that nobody waits for, if any."""
-        for stream in reversed(self._running.values()):
-            if not stream.wanted.urgent:
-                break
-        else:
+        stream = next(reversed(self._others()), None)
+        if stream is None:
             return False
         if not stream.left:
             stream.parked = self._pool.take(stream.slot, stream.computed)
@@ -140,8 +164,17 @@ class ContinuousEngine:
         self._waiting.interrupted(stream)
         return True
 
+    def _others(self) -> list[Stream]:
+        """Those with slots that nobody waits for, and that don't keep them."""
+        return [
+            stream
+            for stream in self._running.values()
+            if not stream.wanted.urgent and not self._floor.keeps(stream.wanted.id)
+        ]
+
     def _let_go(self, stream: Stream, *, forget: bool = False) -> None:
         del self._running[stream.wanted.id]
+        self._floor.leave(stream.wanted.id)
         self._slots.leave(stream.slot, forget=forget)
         stream.slot = -1
 
@@ -174,6 +207,7 @@ class ContinuousEngine:
                 self._pool.put(slot, cache)
         for stream in streams:
             stream.computed += 1
+            self._count(stream, 1, writes=True)
         deltas = self._grow(streams, logits, rows.tolist())
         self._close_up(empty)
         return deltas
@@ -225,6 +259,10 @@ class ContinuousEngine:
             self._let_go(stream)
         return delta
 
+    def _count(self, stream: Stream, tokens: int, *, writes: bool) -> None:
+        id_, urgent = stream.wanted.id, stream.wanted.urgent
+        self._floor.compute(id_, tokens, urgent=urgent, writes=writes)
+
     def _fail(self, stream: Stream, error: ForebayError) -> Delta:
         self._let_go(stream, forget=True)
         return Delta(stream.wanted.id, error=error)
@@ -243,6 +281,7 @@ class ContinuousEngine:
         right = 0
         for row in range(len(tokens)):
             stream.computed += 1
+            self._count(stream, 1, writes=True)
             deltas += self._grow([stream], logits[row : row + 1], [0])
             if stream.slot < 0 or row == len(draft) or stream.token != draft[row]:
                 break
@@ -268,11 +307,14 @@ class ContinuousEngine:
         return deltas
 
     def _next_prompt(self) -> Stream | None:
-        """Urgent ones first; among those whoever had fewest turns, so that short ones pass."""
+        """Urgent ones first, with those that keep their slots; among them it goes round."""
         waiting = [stream for stream in self._running.values() if stream.left]
         return min(
-            waiting, key=lambda stream: (not stream.wanted.urgent, stream.turns), default=None
+            waiting, key=lambda stream: (not self._goes_first(stream), stream.turn), default=None
         )
+
+    def _goes_first(self, stream: Stream) -> bool:
+        return stream.wanted.urgent or self._floor.keeps(stream.wanted.id)
 
     def _share(self, stream: Stream) -> None:
         """Copy what another slot has of this prompt and its own has not."""
@@ -286,12 +328,14 @@ class ContinuousEngine:
 
     def _compute(self, stream: Stream, count: int) -> Delta | None:
         part = stream.prompt[stream.computed : stream.computed + count]
-        stream.turns += 1
+        self._turn += 1
+        stream.turn = self._turn
         try:
             logits = self._session.prefill(stream.slot, part, filled=stream.computed)
         except BackendFailed as error:
             return self._fail(stream, error)
         stream.computed += count
+        self._count(stream, count, writes=False)
         self._slots.hold(stream.slot, part)
         if stream.left:
             return None

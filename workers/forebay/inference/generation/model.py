@@ -30,19 +30,22 @@ class ArtifactGenerator:
     Args:
         folder: the artifact.
         manifest: its manifest, already checked.
-        session: what executes it.
-        context: most tokens of a prompt and its text together.
+        table: how long texts may be, and what part of them those have that nobody waits for.
+        session: what executes it, with room for texts so long.
 
     Raises:
         ArtifactError: a file is damaged, or none that the manifest's words fit.
+        ConfigurationError: the model can't take texts as long as the table says.
     """
 
     def __init__(
-        self, folder: Path, manifest: Manifest, session: Decoding, *, context: int
+        self, folder: Path, manifest: Manifest, table: GenerationTable, session: Decoding
     ) -> None:
         self._manifest = manifest
+        context = context_of(manifest, table)
         self._prompts, self._vocabulary = read_words(folder, manifest, context=context)
         self._end_ids = decoder_of(manifest).end_ids
+        self._floor = table.bulk_share
         self._session = session
         self._engine = self._new_engine()
 
@@ -87,7 +90,7 @@ class ArtifactGenerator:
         self._session.close()
 
     def _new_engine(self) -> ContinuousEngine:
-        return ContinuousEngine(self._session, self._vocabulary, self._end_ids)
+        return ContinuousEngine(self._session, self._vocabulary, self._end_ids, floor=self._floor)
 
 
 def warm_up(model: Model, engine: Engine, manifest: Manifest) -> None:

@@ -54,7 +54,7 @@ class GraphGenerator(ArtifactGenerator):
             threads=threads,
             providers=providers,
         )
-        super().__init__(folder, manifest, self._graph, context=context)
+        super().__init__(folder, manifest, table, self._graph)
 
     def warm(self) -> None:
         """Go on from the manifest's samples, side by side, and try what drafting rests on.

@@ -30,7 +30,7 @@ class Stream:
         prompt: its token ids.
         computed: tokens whose keys and values are in the slot, or parked.
         cached: how many of the prompt's were found there, or copied.
-        turns: how many parts of its prompt were computed.
+        turn: when a part of its prompt was computed last, or it got its slot, in parts.
         token: the last one, which is computed next.
         slot: the one it has, -1 where it has none.
         parked: keys and values of a text that gave its slot to another.
@@ -54,7 +54,7 @@ class Stream:
         self.prompt: Ids = np.asarray(wanted.prompt.data, np.int64)
         self.computed = 0
         self.cached = 0
-        self.turns = 0
+        self.turn = 0
         self.token = -1
         self.slot = -1
         self.parked: Kept | None = None

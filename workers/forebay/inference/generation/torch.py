@@ -37,4 +37,4 @@ def open_generator(
     context = context_of(manifest, table)
     body = open_decoder(folder, precision=manifest.precision, device=device)
     session = TorchDecoder(body, slots=table.slots, capacity=context, chunk=PART)
-    return ArtifactGenerator(folder, manifest, session, context=context)
+    return ArtifactGenerator(folder, manifest, table, session)

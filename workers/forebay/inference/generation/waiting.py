@@ -29,9 +29,18 @@ class Waiting:
         """One that gave up its slot: the last to come gives it up first, and goes on last."""
         self._interrupted.appendleft(stream)
 
-    def next(self) -> Stream:
-        """The first; there is one."""
-        return (self._urgent or self._interrupted or self._others).popleft()
+    @property
+    def others(self) -> bool:
+        """Whether one that nobody waits for has no slot."""
+        return bool(self._interrupted or self._others)
+
+    def next(self, *, urgent: bool = True) -> Stream:
+        """The first; there is one.
+
+        Args:
+            urgent: take an urgent one if there is any; else there is one of the others.
+        """
+        return ((urgent and self._urgent) or self._interrupted or self._others).popleft()
 
     def drop(self, id_: int) -> bool:
         """Forget one; False where it doesn't wait."""
