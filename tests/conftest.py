@@ -8,6 +8,8 @@ import os
 import pytest
 from hypothesis import settings
 
+from forebay.local import server
+
 pytest_plugins = [
     "tests.fixtures.servers",
     "tests.fixtures.shapes",
@@ -19,6 +21,14 @@ pytest_plugins = [
 settings.register_profile("quick", max_examples=100, deadline=None, print_blob=True)
 settings.register_profile("thorough", max_examples=2_000, deadline=None, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+
+def pytest_configure() -> None:
+    """Ports of its own for each process of tests: a port is chosen before it is listened on."""
+    count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    size = len(server._PORTS) // count
+    server._PORTS = server._PORTS[number * size :][:size]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

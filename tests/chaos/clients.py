@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from tests.fixtures.waiting import PATIENCE_S
+
 ANSWER_S = 90.0
 """A client without an answer for this long has been left hanging."""
 
@@ -258,7 +260,7 @@ async def read_all(gateway: Http, ids: Sequence[str], *, at_once: int = 16) -> d
     return found
 
 
-async def until_ready(http: Http, within_s: float = 20.0) -> None:
+async def until_ready(http: Http, within_s: float = PATIENCE_S) -> None:
     """Wait until a gateway says that it is ready."""
     until = time.monotonic() + within_s
     while time.monotonic() < until:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import psutil
 
+from tests.fixtures.waiting import PATIENCE_S
+
 ROOT = Path(__file__).parents[2]
-END_S = 10.0
 
 
 class Program:
@@ -74,7 +75,7 @@ class Program:
         """End it without warning (SIGKILL)."""
         if self._process is not None:
             self._process.kill()
-            self._process.wait(END_S)
+            self._process.wait(PATIENCE_S)
 
     def restart(self) -> None:
         """Kill it and start another."""

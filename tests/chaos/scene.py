@@ -20,11 +20,9 @@ from tests.chaos.outcome import Outcome
 from tests.chaos.programs import Program
 from tests.fixtures.servers import Server
 from tests.fixtures.shapes import Servers, running
-from tests.fixtures.waiting import eventually
+from tests.fixtures.waiting import PATIENCE_S, eventually
 
-START_S = 30.0
 STOP_S = 15.0
-DRAINED_S = 60.0
 MODEL = "echo"
 
 Table = Mapping[str, float | int]
@@ -53,7 +51,7 @@ class Gateway:
 
     async def ready(self) -> None:
         """Wait until it answers."""
-        await until_ready(self.http, START_S)
+        await until_ready(self.http)
 
 
 class Scene:
@@ -137,7 +135,7 @@ class Scene:
         async def is_present() -> bool:
             return any(f"-{program.pid}-" in name for name in await self.audit.present())
 
-        await eventually(is_present, within_s=START_S, what=lambda: f"presence of {program.said}")
+        await eventually(is_present, what=lambda: f"presence of {program.said}")
 
     async def gateway(self) -> Gateway:
         """A gateway, ready."""
@@ -166,9 +164,9 @@ class Scene:
             said = sweeper.log.read_text("utf-8", "replace")
             return said.count(" working on ") + said.count(" scheduling ") >= sweeper.starts
 
-        await eventually(has_said_so, within_s=START_S, what=lambda: f"at work: {sweeper.said}")
+        await eventually(has_said_so, what=lambda: f"at work: {sweeper.said}")
 
-    async def drained(self, outcome: Outcome, ids: list[str], within_s: float = DRAINED_S) -> None:
+    async def drained(self, outcome: Outcome, ids: list[str], within_s: float = PATIENCE_S) -> None:
         """Wait until these predictions have ended and nothing else is in demand."""
         left = await self.audit.ended(ids, within_s=within_s)
         outcome.promise(not left, f"{len(left)} predictions have not ended after {within_s:g} s")

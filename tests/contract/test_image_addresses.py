@@ -16,6 +16,7 @@ from tests.fixtures.answering import answering, weigh
 from tests.fixtures.gateway import running_gateway
 from tests.fixtures.lanes import rows_on_lanes
 from tests.fixtures.receiving import Receiver, receiver
+from tests.fixtures.waiting import PATIENCE_S
 
 SPEC = ModelSpec(Task.IMAGE_CLASSIFICATION, BackendName.ONNX, source="package:none", name="weigher")
 MODELS = Catalog({"weigher": SPEC})
@@ -39,7 +40,7 @@ async def client(
     )
     async with (
         running_gateway(settings, catalog=MODELS) as gateway,
-        httpx.AsyncClient(base_url=gateway.url, timeout=30) as made,
+        httpx.AsyncClient(base_url=gateway.url, timeout=PATIENCE_S) as made,
     ):
         yield made
 

@@ -69,7 +69,10 @@ def serve(running: Fleet, given: Sequence[str]) -> None:
     def answered() -> dict[str, Any]:
         try:
             answer = httpx.post(
-                f"{running.url}/v1/predictions", json=body, headers={"Prefer": "wait"}, timeout=60
+                f"{running.url}/v1/predictions",
+                json=body,
+                headers={"Prefer": "wait"},
+                timeout=PATIENCE_S,
             )
         except httpx.TransportError:
             return {}  # the gateway is still starting

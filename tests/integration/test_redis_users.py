@@ -123,26 +123,28 @@ async def test_each_process_does_its_work_as_its_user_and_tries_nothing_it_may_n
     ],
 )
 def test_a_user_is_refused_what_its_process_does_not_need(
-    guarded_server: GuardedServer, key_prefix: str, user: str, command: tuple[str, ...]
+    shared_guarded_server: GuardedServer, user: str, command: tuple[str, ...]
 ) -> None:
-    words = [word.replace("P:", f"{key_prefix}:") for word in command]
-    with redis_sync.Redis.from_url(guarded_server.url_for(user)) as client:
+    server = shared_guarded_server
+    words = [word.replace("P:", f"{server.key_prefix}:") for word in command]
+    with redis_sync.Redis.from_url(server.url_for(user)) as client:
         assert client.ping()
         with pytest.raises((NoPermissionError, redis_sync.ResponseError), match=REFUSED):
             client.execute_command(*words)
 
 
-def test_nobody_gets_in_without_a_password(guarded_server: GuardedServer) -> None:
+def test_nobody_gets_in_without_a_password(shared_guarded_server: GuardedServer) -> None:
     with (
-        redis_sync.Redis(port=guarded_server.port) as client,
+        redis_sync.Redis(port=shared_guarded_server.port) as client,
         pytest.raises(redis_sync.AuthenticationError),
     ):
         client.ping()
 
 
 def test_users_may_run_every_command_of_the_scripts_they_run(
-    guarded_server: GuardedServer,
+    shared_guarded_server: GuardedServer,
 ) -> None:
+    operator = shared_guarded_server.operator
     shipped = resources.files(scripts)
     found = {
         file.name.removesuffix(".lua"): file for file in shipped.iterdir() if ".lua" in file.name
@@ -155,7 +157,7 @@ def test_users_may_run_every_command_of_the_scripts_they_run(
         for command, second in CALL.findall(found[name].read_text("utf-8")):
             words = [command, second] if command in CONTAINERS else [command]
             for user in users:
-                allowed = _commands_of(guarded_server.operator, user)
+                allowed = _commands_of(operator, user)
                 if "|".join(words).lower() not in allowed:
                     refused.append((name, user, words))
     assert refused == []

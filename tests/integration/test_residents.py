@@ -390,6 +390,7 @@ async def test_a_row_that_ends_its_worker_takes_no_other_models_rows_with_it(
     codes: list[int] = []
     while len(codes) < 4:
         bystanders += [await house.send("busy") for _ in range(5)]
+        await asyncio.sleep(0.05)  # some at any time, not more than are asked for in the end
         if (code := worker.poll()) is not None:
             codes.append(code)
             worker = house.fleet.start("worker", "--all", models_file=models, lease_s="1")

@@ -1,6 +1,7 @@
 """The shipped model that writes, under `forebay up`, asked by the unmodified `openai` client."""
 
 import asyncio
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from tests.fixtures.catalogs import SHIPPED
 from tests.fixtures.stack import Stack, running_stack
 from tests.fixtures.waiting import PATIENCE_S, eventually
+from tests.integration.test_readme import WRITES, blocks, here, run
 
 pytestmark = pytest.mark.slow
 
@@ -77,6 +79,12 @@ async def test_chats_are_streamed_and_say_in_company_what_they_say_alone(
     together = await asyncio.gather(*(ask(client, question) for question in QUESTIONS))
     assert [told.text for told in together] == [told.text for told in alone]
     assert [told.tokens for told in together] == [told.tokens for told in alone]
+
+
+def test_the_chat_in_the_readme_runs(writing: Stack) -> None:
+    (block,) = (block for block in blocks("python") if WRITES in block)
+    assert "Paris" in run([sys.executable, "-c", here(block, writing)], writing)
+    assert not [block for block in blocks("sh") if WRITES in block]
 
 
 async def test_chats_go_on_where_their_worker_was_killed(

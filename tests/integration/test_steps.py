@@ -329,6 +329,12 @@ async def test_workers_killed_between_steps_lose_none_and_repeat_none(
     row["calls"][1]["rows"][0]["until"] = str(gate)
     made = [await create(client, row, wait=False, model="outer") for _ in range(2)]
     await eventually(lambda: steps.times("also once"), what="a second step runs")
+
+    async def both_wait() -> bool:
+        running = await commands.execute_command("HVALS", steps.keys.of("outer").running)
+        return not any(running) and await rows_of(commands, steps, "flow") == 2
+
+    await eventually(both_wait, what="both have called their steps, and no code of theirs runs")
     for model in ("outer", "flow"):
         (worker,) = steps.fleet.running("worker", model)
         steps.fleet.end(worker, kill=True)

@@ -1,6 +1,7 @@
 """`forebay up`, started as users start it, on a free port and in a home of its own."""
 
 import contextlib
+import functools
 import os
 import pty
 import shutil
@@ -307,19 +308,18 @@ def test_a_killed_supervisor_leaves_nothing_behind_and_can_be_started_again_at_o
         assert again.wait(PATIENCE_S) == 0
 
 
-@pytest.mark.parametrize("words", ["worker echo", "gateway", "127.0.0.1:", "--beat"])
-def test_a_killed_process_comes_back(up: Start, words: str) -> None:
+def test_a_killed_process_comes_back(up: Start) -> None:
     running = up()
-    before = running.child(words)
-    before.kill()
-    eventually_sync(
-        lambda: any(
-            words in name and c.pid != before.pid for name, c in running.children().items()
-        ),
-        what="another one runs",
-    )
-    eventually_sync(lambda: running.predict("hello") == '"hello"\n', what="an answer")
-    assert running.process.poll() is None
+
+    def another(words: str, before: int) -> bool:
+        return any(words in name and c.pid != before for name, c in running.children().items())
+
+    for words in ("worker echo", "gateway", "127.0.0.1:", "--beat"):
+        killed = running.child(words)
+        killed.kill()
+        eventually_sync(functools.partial(another, words, killed.pid), what=f"another {words}")
+        eventually_sync(lambda: running.predict("hello") == '"hello"\n', what="an answer")
+        assert running.process.poll() is None
 
 
 def test_a_redis_that_is_given_is_used(up: Start, redis_url: str, key_prefix: str) -> None:

@@ -94,7 +94,7 @@ async def test_a_stretch_of_a_thread_waits_for_one_alone_and_is_waited_for() -> 
         await second
 
     first = asyncio.create_task(asyncio.to_thread(stretch, "first"))
-    await asyncio.to_thread(inside.wait, 30)
+    await asyncio.to_thread(inside.wait, PATIENCE_S)
     waiting = asyncio.create_task(alone())
     await eventually(lambda: gate._barred)
     assert order == ["first"]
@@ -125,7 +125,7 @@ async def test_a_stretch_that_is_to_be_alone_waits_for_batches_and_keeps_others_
     await eventually(lambda: gate._shut)
     assert order == []
     gate.leave()
-    await asyncio.to_thread(inside.wait, 30)
+    await asyncio.to_thread(inside.wait, PATIENCE_S)
     after = asyncio.create_task(batch())
     for _ in range(5):
         await asyncio.sleep(0)

@@ -27,7 +27,11 @@ async def test_a_busy_engine_fills_its_batches_and_takes_no_more_than_the_limit(
     assert all(one.at <= two.at for one, two in itertools.pairwise(passes))
 
 
-async def test_every_row_that_comes_is_done_and_its_wait_begins_when_it_should_have_come() -> None:
+async def test_every_row_that_comes_is_done_and_its_wait_begins_when_it_should_have_come(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # A slow machine gives up none either.
+    monkeypatch.setattr("forebay.tune.engine.GIVE_UP", 1_000.0)
     engine = Engine(Echo(), BatchLimits(max_rows=4))
     for _ in range(2):  # one stretch leaves nothing behind for the next
         order = Arrive(rate=2_000, seconds=0.1, seed=3)

@@ -11,7 +11,7 @@ from tests.chaos.scene import beside, scene
 LIFE_S = 3.0
 """How long the two are left alone once they are at work, at most."""
 
-LATE_S = 30.0
+LATE_S = 120.0
 """By then some life of the background was long enough for a sweep."""
 
 
@@ -23,6 +23,9 @@ async def killed(short: bool) -> Outcome:
         gateway = await stage.gateway()
         load = Load([gateway.http], waiting_every=0)
         background, beat = stage.background()
+        # Or all might expire in their first life, once that begins.
+        await stage.at_work(background)
+        await stage.at_work(beat)
         kills = 0
 
         async def kill() -> None:

@@ -65,9 +65,9 @@ async def killed(short: bool) -> Outcome:
 
 async def paused(short: bool) -> Outcome:
     """Stop the server while some workers hold much, and another looks for what nobody settles."""
-    count, over_s, pause_s, run_s = (260, 4.0, 2.5, 0.4) if short else (1_500, 20.0, 10.0, 1.0)
+    count, over_s, pause_s, run_s = (260, 4.0, 4.5, 0.5) if short else (1_500, 20.0, 10.0, 1.0)
     # Presence lapses for all, and so does every lease.
-    lease_s, presence_s = (1.5, 0.6) if short else (4.0, 1.5)
+    lease_s, presence_s = (3.0, 1.5) if short else (4.0, 1.5)
     outcome = Outcome()
     with running(Server) as server:
         async with scene(

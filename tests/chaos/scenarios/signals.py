@@ -10,7 +10,7 @@ from tests.chaos.outcome import Outcome, Scenario
 from tests.chaos.programs import Program
 from tests.chaos.scene import Scene, beside, scene
 
-DRAIN_S = 8.0
+DRAIN_S = 30.0
 RATE = 80
 """Clients a second."""
 LONGEST_S = 300

@@ -66,6 +66,7 @@ class Classifier:
             out,
             output=OUTPUT,
             shape=[*axes, len(self.head.labels)],
+            most=self.limits.max_tokens,
             folder=self._folder,
         )
 

@@ -28,6 +28,7 @@ def export(folder: Path, layout: Layout, out: Path) -> ModelProto:
         out,
         output="embedding",
         shape=["rows", layout.limits.dimensions],
+        most=layout.limits.max_tokens,
         folder=folder,
     )
 
@@ -76,7 +77,7 @@ def _probe(layout: Layout) -> tracing.Feed:
 
 
 def _longest(layout: Layout) -> tracing.Feed:
-    """One row of as many tokens as the model takes, so that a limit that is too high shows."""
+    """One row of as many tokens as the model takes, or nearly: a limit that is too high shows."""
     limits = layout.limits
     inner = min(limits.max_tokens, tracing.LONGEST) - len(limits.prefix) - len(limits.suffix)
     middle = np.arange(inner, dtype=np.int64) * 97 % limits.vocabulary

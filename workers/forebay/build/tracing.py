@@ -23,8 +23,11 @@ TOLERANCE = 1e-4
 """Largest difference of a graph's output to PyTorch's."""
 
 LONGEST = 1_024
-"""Most tokens of the rows that a graph is tried on: attention takes their square in memory, and
-what has longer rows has no table of positions that may end early."""
+"""Most tokens of the rows that a graph is tried on: attention takes their square in memory. Whether
+there are positions for longer ones is told by the size of their table."""
+
+_TABLES = frozenset({"embed_positions", "position_embedding", "position_embeddings", "wpe"})
+"""What transformers' models call their tables of absolute positions."""
 
 Feed = Mapping[str, npt.NDArray[np.int64]]
 """Values of a graph's inputs, by name, each `[rows, tokens]`."""
@@ -37,6 +40,7 @@ def trace(
     *,
     output: str,
     shape: Sequence[str | int],
+    most: int,
     folder: Path,
 ) -> ModelProto:
     """Write a module as one ONNX file at `out`, weights inside, and return it.
@@ -48,12 +52,14 @@ def trace(
         out: the file.
         output: what to call the output.
         shape: of the output; names where an axis is dynamic.
+        most: tokens of a row.
         folder: where the model came from, for errors.
 
     Raises:
-        BuildFailed: the model can't be traced, or the graph's output differs from PyTorch's by
-            more than 1e-4.
+        BuildFailed: the model has fewer positions than tokens, or can't be traced, or the graph's
+            output differs from PyTorch's by more than 1e-4.
     """
+    check_positions(module, most, folder=folder)
     names = list(feeds[0])
     exported = program(module, feeds[0], axes=(0, 1), output=output, folder=folder)
     model = graph.cleaned(exported, inputs=names, output=output, shape=shape)
@@ -79,6 +85,32 @@ def trace(
             f"{TOLERANCE:.0e} is allowed."
         )
     return model
+
+
+def check_positions(module: Any, most: int, *, folder: Path) -> None:
+    """Make sure that no table of a module's positions ends before its longest rows do.
+
+    Args:
+        module: in PyTorch.
+        most: tokens of a row.
+        folder: where the model came from, for errors.
+
+    Raises:
+        BuildFailed: one does, by its own shape.
+    """
+    import torch
+
+    for name, table in module.named_modules():
+        if name.rpartition(".")[2] not in _TABLES or not isinstance(table, torch.nn.Embedding):
+            continue
+        # Where padding has a place in the table, positions begin after it.
+        first = 0 if table.padding_idx is None else table.padding_idx + 1
+        if table.num_embeddings - first < most:
+            raise BuildFailed(
+                f"The model in {folder} has positions for {table.num_embeddings - first:,} tokens, "
+                f"and a text may have {most:,}: correct model_max_length in tokenizer_config.json, "
+                "or max_position_embeddings in config.json."
+            )
 
 
 def program(

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from forebay.assess.forms.base import Example
-from forebay.assess.forms.labels import OneLabel, SeveralLabels
+from forebay.assess.forms.labels import Labels, OneLabel, SeveralLabels
 from forebay.assess.lines import decode
 from forebay.contract.errors import InvalidInput
 
@@ -27,8 +27,8 @@ class _Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 _decoder = msgspec.json.Decoder(_Line)
 
 
-class ImageLabel(OneLabel):
-    """One label an image; counted as of texts.
+class _OfImages(Labels):
+    """What both forms share: how a line is read.
 
     Args:
         folder: the data file's.
@@ -41,28 +41,15 @@ class ImageLabel(OneLabel):
     def read(self, data: bytes, line: int) -> Example:
         """Read a line; see the module."""
         given = decode(_decoder, data)
-        if given.label is None or given.labels is not None:
-            raise InvalidInput("it needs `label`, and not `labels`, as the first line has it.")
-        return Example(line, _input(given, self._folder), (given.label,))
+        return Example(line, _input(given, self._folder), self.truth(given.label, given.labels))
 
 
-class ImageLabels(SeveralLabels):
-    """Any number of labels an image; counted as of texts.
+class ImageLabel(_OfImages, OneLabel):
+    """One label an image; counted as of texts."""
 
-    Args:
-        folder: the data file's.
-    """
 
-    def __init__(self, *, folder: Path) -> None:
-        super().__init__(zero_shot=False, truncate=False)
-        self._folder = folder
-
-    def read(self, data: bytes, line: int) -> Example:
-        """Read a line; see the module."""
-        given = decode(_decoder, data)
-        if given.labels is None or given.label is not None:
-            raise InvalidInput("it needs `labels`, and not `label`, as the first line has it.")
-        return Example(line, _input(given, self._folder), given.labels)
+class ImageLabels(_OfImages, SeveralLabels):
+    """Any number of labels an image; counted as of texts."""
 
 
 def _input(given: _Line, folder: Path) -> dict[str, Any]:

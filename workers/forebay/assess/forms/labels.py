@@ -40,8 +40,8 @@ class _Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hypothesis_template: str | None = None
 
 
-class _Labels:
-    """What both forms share: how a line is read, and codes for names.
+class Labels:
+    """What forms of one label and of several share: how a line is read, and codes for names.
 
     Args:
         zero_shot: whether each line brings the labels to choose from.
@@ -59,9 +59,7 @@ class _Labels:
     def read(self, data: bytes, line: int) -> Example:
         """Read a line; see the module."""
         given = decode(self._decoder, data)
-        wanted, other = ("labels", "label") if self.several else ("label", "labels")
-        if getattr(given, wanted) is None or getattr(given, other) is not None:
-            raise InvalidInput(f"it needs `{wanted}`, and not `{other}`, as the first line has it.")
+        truth = self.truth(given.label, given.labels)
         input_: dict[str, Any] = {"text": given.text, "truncate": self._truncate}
         if self._zero_shot:
             if not given.candidate_labels:
@@ -77,8 +75,20 @@ class _Labels:
             input_["top_k"] = None
         if given.pair is not None:
             input_["pair"] = given.pair
-        truth = given.labels if self.several else (given.label,)
         return Example(line, input_, truth, rows=len(given.candidate_labels or ("",)))
+
+    def truth(self, label: str | None, labels: tuple[str, ...] | None) -> tuple[str, ...]:
+        """The true labels of a line, which has one or several, and not both.
+
+        Raises:
+            InvalidInput: it has not what this form is of.
+        """
+        if self.several and labels is not None and label is None:
+            return labels
+        if not self.several and label is not None and labels is None:
+            return (label,)
+        wanted, other = ("labels", "label") if self.several else ("label", "labels")
+        raise InvalidInput(f"it needs `{wanted}`, and not `{other}`, as the first line has it.")
 
     def scored(self, example: Example, output: Any) -> list[tuple[str, float]]:
         """Every label with its score, the best first.
@@ -113,7 +123,7 @@ class _Labels:
         )
 
 
-class OneLabel(_Labels):
+class OneLabel(Labels):
     """One label a row: accuracy, F1, confusions, and how far a score can be trusted."""
 
     name = "label"
@@ -154,7 +164,7 @@ class OneLabel(_Labels):
         )
 
 
-class SeveralLabels(_Labels):
+class SeveralLabels(Labels):
     """Any number of labels a row: F1, and how often all of them are right."""
 
     name = "labels"

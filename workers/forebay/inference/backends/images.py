@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +13,7 @@ from forebay.contract.manifest import Manifest
 from forebay.contract.rows import DEFAULT_OPTIONS, ImageRow, Options, Output, Row
 from forebay.inference.backends.arrays import DTYPES
 from forebay.inference.backends.base import PreparedRow
-from forebay.inference.backends.graph import MODEL_FILE
-from forebay.inference.backends.tensor_graph import TensorGraph
-from forebay.inference.backends.tensors import signature_of
+from forebay.inference.backends.tensor_graph import OfTensorGraph
 from forebay.inference.images.decode import decode
 from forebay.inference.images.pixels import pixels_of
 from forebay.inference.tasks.scores import classes
@@ -35,7 +32,7 @@ class PreparedImage(PreparedRow, frozen=True):
     options: Options = DEFAULT_OPTIONS
 
 
-class ImageModel:
+class ImageModel(OfTensorGraph):
     """An image classifier in an ONNX Runtime session.
 
     Args:
@@ -64,25 +61,9 @@ class ImageModel:
                 f"The manifest of {manifest.model!r} names no labels, or not how images are fed; "
                 f"run `forebay models build {manifest.model}`."
             )
-        self.threads = threads
-        self._streams = streams
-        self._manifest = manifest
+        super().__init__(folder, manifest, threads=threads, streams=streams, providers=providers)
         self._form, self._head = manifest.image, manifest.head
-        signature = signature_of(manifest)
-        self._input = signature.inputs[0]
-        self._graph = TensorGraph(
-            folder / MODEL_FILE, signature, threads=threads, providers=providers
-        )
-
-    @property
-    def streams(self) -> int:
-        """Forward passes that may run at once: a session is safe to run from many threads."""
-        return self._streams
-
-    @property
-    def version(self) -> str:
-        """Short digest of the artifact."""
-        return self._manifest.version
+        self._input = self._signature.inputs[0]
 
     def warm(self) -> None:
         """Classify two plain images, each alone and then both.
@@ -144,11 +125,3 @@ class ImageModel:
         values = np.concatenate([outputs[0] for outputs in found]).astype(np.float32)
         asked = [row.options if isinstance(row, PreparedImage) else DEFAULT_OPTIONS for row in rows]
         return classes(self._head, values, options=asked, tokens=[0] * len(rows))
-
-    def traced(self, path: Path) -> AbstractContextManager[None]:
-        """See `backends.base.Traced`."""
-        return self._graph.traced(path)
-
-    def close(self) -> None:
-        """Drop the session and its weights."""
-        self._graph.close()

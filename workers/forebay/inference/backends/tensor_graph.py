@@ -1,4 +1,4 @@
-"""A graph of named tensors in an ONNX Runtime session.
+"""A graph of named tensors in an ONNX Runtime session, and what models of one have in common.
 
 Where its first axis is rows, feeds whose other axes are the same share one forward pass; all others
 run by themselves. Nothing is padded, so what a feed gives doesn't depend on its company.
@@ -8,18 +8,20 @@ import ctypes
 import functools
 import math
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import onnxruntime as ort
 
-from forebay.contract.errors import BackendFailed
+from forebay.contract.errors import ArtifactError, BackendFailed
 from forebay.contract.execution import Providers
+from forebay.contract.manifest import Manifest
 from forebay.contract.tensors import TensorSignature
 from forebay.inference.backends.arrays import BF16, Array, joined
-from forebay.inference.backends.graph import open_session
+from forebay.inference.backends.graph import MODEL_FILE, open_session
+from forebay.inference.backends.of_artifact import OfArtifact
 
 Feed = Mapping[str, Array]
 """An array for each input, by name."""
@@ -127,6 +129,50 @@ class TensorGraph:
                 strict=True,
             )
         ]
+
+
+class OfTensorGraph(OfArtifact):
+    """A model whose graph takes named tensors, in an ONNX Runtime session.
+
+    Args:
+        folder: the artifact.
+        manifest: the artifact's manifest, already checked.
+        threads: threads of one forward pass.
+        streams: forward passes that may run at once.
+        providers: ONNX Runtime execution providers, by name, the preferred one first.
+
+    Raises:
+        ArtifactError: the graph can't be loaded, or the manifest names no tensors.
+        ConfigurationError: a provider isn't in this machine's ONNX Runtime.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        manifest: Manifest,
+        *,
+        threads: int,
+        streams: int,
+        providers: Providers,
+    ) -> None:
+        super().__init__(manifest, threads=threads, streams=streams)
+        if manifest.signature is None:
+            raise ArtifactError(
+                f"The manifest of {manifest.model!r} names no tensors; run `forebay models build "
+                f"{manifest.model}`."
+            )
+        self._signature = manifest.signature
+        self._graph = TensorGraph(
+            folder / MODEL_FILE, self._signature, threads=threads, providers=providers
+        )
+
+    def traced(self, path: Path) -> AbstractContextManager[None]:
+        """See `backends.base.Traced`."""
+        return self._graph.traced(path)
+
+    def close(self) -> None:
+        """Drop the session and its weights."""
+        self._graph.close()
 
 
 def _bits(value: Any) -> Array:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +10,13 @@ from forebay.contract.errors import ArtifactError, BackendFailed, InvalidInput
 from forebay.contract.execution import ON_CPU, Providers
 from forebay.contract.manifest import Manifest
 from forebay.contract.rows import DEFAULT_OPTIONS, Options, Output, Row, Tensors, TensorsRow
-from forebay.contract.tensors import ANY, BYTES, TensorSignature
+from forebay.contract.tensors import ANY, BYTES
 from forebay.inference.backends.arrays import DTYPES, array_of, tensor_of
 from forebay.inference.backends.base import PreparedRow
-from forebay.inference.backends.graph import MODEL_FILE
-from forebay.inference.backends.tensor_graph import Feed, TensorGraph
+from forebay.inference.backends.tensor_graph import Feed, OfTensorGraph
 
 
-class TensorsModel:
+class TensorsModel(OfTensorGraph):
     """A model of plain tensors in an ONNX Runtime session.
 
     Args:
@@ -29,7 +27,7 @@ class TensorsModel:
         providers: ONNX Runtime execution providers, by name, the preferred one first.
 
     Raises:
-        ArtifactError: the graph can't be loaded.
+        ArtifactError: the graph can't be loaded, or the manifest names no tensors.
         ConfigurationError: a provider isn't in this machine's ONNX Runtime.
     """
 
@@ -42,24 +40,9 @@ class TensorsModel:
         streams: int = 1,
         providers: Providers = ON_CPU,
     ) -> None:
-        self.threads = threads
-        self._streams = streams
-        self._manifest = manifest
-        self.signature = signature_of(manifest)
+        super().__init__(folder, manifest, threads=threads, streams=streams, providers=providers)
+        self.signature = self._signature
         self._specs = {spec.name: spec for spec in self.signature.inputs}
-        self._graph = TensorGraph(
-            folder / MODEL_FILE, self.signature, threads=threads, providers=providers
-        )
-
-    @property
-    def streams(self) -> int:
-        """Forward passes that may run at once: a session is safe to run from many threads."""
-        return self._streams
-
-    @property
-    def version(self) -> str:
-        """Short digest of the artifact."""
-        return self._manifest.version
 
     def warm(self) -> None:
         """Run it on the shapes that its build has run it on.
@@ -116,14 +99,6 @@ class TensorsModel:
             for arrays in self._graph.run([row.data for row in rows])
         ]
 
-    def traced(self, path: Path) -> AbstractContextManager[None]:
-        """See `backends.base.Traced`."""
-        return self._graph.traced(path)
-
-    def close(self) -> None:
-        """Drop the session and its weights."""
-        self._graph.close()
-
     def _feed(self, row: Row) -> Feed:
         if not isinstance(row, TensorsRow):
             raise InvalidInput("This model takes tensors, not text, images or JSON.")
@@ -154,17 +129,3 @@ class TensorsModel:
             for name, spec in self._specs.items()
         )
         return max(1, *costs)
-
-
-def signature_of(manifest: Manifest) -> TensorSignature:
-    """The tensors of a manifest's graph.
-
-    Raises:
-        ArtifactError: it names none.
-    """
-    if manifest.signature is None:
-        raise ArtifactError(
-            f"The manifest of {manifest.model!r} names no tensors; run `forebay models build "
-            f"{manifest.model}`."
-        )
-    return manifest.signature

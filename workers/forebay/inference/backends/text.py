@@ -7,6 +7,7 @@ from forebay.contract.errors import ArtifactError, InvalidInput
 from forebay.contract.manifest import Manifest
 from forebay.contract.rows import DEFAULT_OPTIONS, Options, Output, Row
 from forebay.inference.backends.base import PreparedRow
+from forebay.inference.backends.of_artifact import OfArtifact
 from forebay.inference.tasks.base import Task, Values
 
 
@@ -26,7 +27,7 @@ class TextGraph(Protocol):
         ...
 
 
-class TextModel:
+class TextModel(OfArtifact):
     """A text model; what it does with a text is its task's business.
 
     Args:
@@ -40,26 +41,9 @@ class TextModel:
     def __init__(
         self, manifest: Manifest, task: Task, graph: TextGraph, *, threads: int, streams: int
     ) -> None:
-        self._threads = threads
-        self._streams = streams
-        self._manifest = manifest
+        super().__init__(manifest, threads=threads, streams=streams)
         self.task = task
         self._graph = graph
-
-    @property
-    def threads(self) -> int:
-        """Threads of one forward pass."""
-        return self._threads
-
-    @property
-    def streams(self) -> int:
-        """Forward passes that may run at once: a graph is safe to run from many threads."""
-        return self._streams
-
-    @property
-    def version(self) -> str:
-        """Short digest of the artifact."""
-        return self._manifest.version
 
     def warm(self) -> None:
         """Run the manifest's samples, each alone and then all together.
