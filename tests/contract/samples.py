@@ -2,6 +2,7 @@
 
 from forebay.contract.caching import CacheKeys
 from forebay.contract.errors import ErrorInfo, ErrorKind
+from forebay.contract.formats import Format, FormatKind
 from forebay.contract.generation import (
     Alternative,
     Chunk,
@@ -34,6 +35,7 @@ from forebay.contract.rows import (
     Value,
     ValueRow,
 )
+from forebay.contract.tools import CallPiece, Tool, ToolCall, Tools
 
 ID = "echo-0-0123456789abcdef0123"
 AT_MS = 1_750_000_000_000
@@ -104,7 +106,37 @@ COMPUTATIONS["computation_of_chats"] = Computation(
     stream=True,
 )
 
+COMPUTATIONS["computation_of_a_chat_with_tools"] = Computation(
+    rows=(
+        ChatRow(
+            (
+                Message("user", "How high?"),
+                Message("assistant", "", calls=(ToolCall("tide", '{"at":3}', "a1b2c3d4e"),)),
+                Message("tool", "4 m", answers="a1b2c3d4e"),
+            ),
+            Tools(
+                (Tool("tide", '{"type":"object"}', "Water."), Tool("wind", '{"type":"object"}')),
+                required=True,
+                only="wind",
+                parallel=False,
+            ),
+        ),
+    ),
+    enqueued_at_ms=AT_MS,
+    deadline_at_ms=AT_MS + 30_000,
+    options=Options(sampling=Sampling(format=Format(FormatKind.SCHEMA, '{"type":"object"}'))),
+)
+
 CHUNKS = {
+    "chunk_of_calls": Chunk(
+        ID,
+        0,
+        5,
+        "",
+        (17,),
+        finish=Finish.TOOL_CALLS,
+        calls=(CallPiece(0, "tide"), CallPiece(0, "", '{"at":')),
+    ),
     "chunk_of_text": Chunk(ID, 1, 3, " Grüße", (17, 65_536)),
     "chunk_that_is_the_last": Chunk(
         ID,
@@ -138,6 +170,13 @@ REPLIES = {
                 tokens=1,
                 cached_tokens=8,
                 logprobs=(TokenLogprob(b"Dar", -0.25),),
+            ),
+            Generated(
+                "",
+                Finish.TOOL_CALLS,
+                prompt_tokens=12,
+                tokens=30,
+                calls=(ToolCall("tide", '{"at":3}'),),
             ),
         ),
     ),

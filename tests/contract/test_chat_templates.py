@@ -2,6 +2,7 @@
 
 # ruff: noqa: E501 - the templates have lines as long as they are there
 
+import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -11,7 +12,8 @@ from transformers.utils.chat_template_utils import render_jinja_template
 
 from forebay.contract.errors import ArtifactError, InvalidInput
 from forebay.contract.generation import Message
-from forebay.inference.tasks.chat import ChatTemplate, Tool
+from forebay.contract.tools import Tool
+from forebay.inference.tasks.chat import ChatTemplate
 
 # The shapes that models' templates have: names, loops and whitespace control are as there.
 CHATML = (
@@ -145,9 +147,7 @@ TURNS = (
     Message("user", "And another, by köyhä \U0001f30a?", name="ann"),
 )
 INSTRUCTED = (Message("system", "Be brief."), *TURNS)
-TOOLS: tuple[Tool, ...] = (
-    {"type": "function", "function": {"name": "tide", "parameters": {"when": "näin <b>"}}},
-)
+TOOLS = (Tool("tide", '{"when": "näin <b>"}', "Said <b>before</b>."),)
 
 
 def theirs(
@@ -160,7 +160,19 @@ def theirs(
     ]
     made: Any = render_jinja_template(
         [told],
-        tools=None if tools is None else list(tools),  # type: ignore[arg-type]
+        tools=None
+        if tools is None
+        else [
+            {
+                "type": "function",
+                "function": {
+                    "name": tool.name,
+                    "description": tool.description,
+                    "parameters": json.loads(tool.parameters),
+                },
+            }
+            for tool in tools
+        ],
         chat_template=template,
         add_generation_prompt=prompt,
         bos_token="<s>",

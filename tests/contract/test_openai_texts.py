@@ -244,8 +244,8 @@ async def test_a_prompt_over_the_context_is_a_400_that_says_so(
         ({"messages": user(), "n": 1_000}, "n"),
         ({"messages": user(), "stop": list("abcde")}, "stop"),
         (
-            {"messages": user(), "response_format": {"type": "json_object"}},
-            "response_format",
+            {"messages": user(), "response_format": {"type": "yaml"}},
+            "response_format.type",
         ),
         (
             {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]},

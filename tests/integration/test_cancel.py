@@ -72,7 +72,7 @@ async def test_workers_are_told_what_ended_of_what_they_hold_and_of_nothing_else
     leases = {d.lease for d in await read(worker, 2)}
     async with lanes.client(blocking=True).pubsub() as pubsub:
         await pubsub.subscribe(lanes.echo.endings)
-        await pubsub.get_message(timeout=5)
+        await pubsub.get_message(timeout=PATIENCE_S)
         for one in (queued, bulk, held):
             await finish(lanes, one.id)
         message = await pubsub.get_message(timeout=PATIENCE_S)

@@ -99,7 +99,7 @@ async def test_each_gateway_is_told_of_its_own(lanes: LaneServer) -> None:
     deliveries = await read(worker, 2)
     async with lanes.client(blocking=True).pubsub() as pubsub:
         await pubsub.subscribe(channels[1])
-        await pubsub.get_message(timeout=5)
+        await pubsub.get_message(timeout=PATIENCE_S)
         await worker.settle([settlement(delivery) for delivery in deliveries])
         told: Any = await pubsub.get_message(timeout=PATIENCE_S)
         assert told is not None
@@ -143,7 +143,7 @@ async def test_the_last_one_out_takes_it_off_the_lane(
     several = [first, second] if leader_first else [second, first]
     async with lanes.client(blocking=True).pubsub() as pubsub:
         await pubsub.subscribe(lanes.echo.endings)
-        await pubsub.get_message(timeout=5)
+        await pubsub.get_message(timeout=PATIENCE_S)
         await finish(lanes, several[0].id)
         assert await pubsub.get_message(timeout=0.05) is None
         await finish(lanes, several[1].id)

@@ -1,6 +1,7 @@
 """The shipped model that writes, under `forebay up`, asked by the unmodified `openai` client."""
 
 import asyncio
+import re
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -10,9 +11,9 @@ import openai
 import pytest
 
 from tests.fixtures.catalogs import SHIPPED
-from tests.fixtures.stack import Stack, running_stack
+from tests.fixtures.stack import ROOT, Stack, running_stack
 from tests.fixtures.waiting import PATIENCE_S, eventually
-from tests.integration.test_readme import WRITES, blocks, here, run
+from tests.integration.test_readme import BLOCK, WRITES, blocks, here, run
 
 pytestmark = pytest.mark.slow
 
@@ -79,6 +80,13 @@ async def test_chats_are_streamed_and_say_in_company_what_they_say_alone(
     together = await asyncio.gather(*(ask(client, question) for question in QUESTIONS))
     assert [told.text for told in together] == [told.text for told in alone]
     assert [told.tokens for told in together] == [told.tokens for told in alone]
+
+
+async def test_the_page_has_an_answer_in_the_form_that_it_asks_for(writing: Stack) -> None:
+    page = (ROOT / "docs" / "generation.md").read_text("utf-8")
+    (block,) = (body for kind, body in BLOCK.findall(page) if kind == "python" and "City" in body)
+    printed = await asyncio.to_thread(run, [sys.executable, "-c", here(block, writing)], writing)
+    assert re.fullmatch(r"name='.*' country='.*' founded=\d+\n", printed)
 
 
 def test_the_chat_in_the_readme_runs(writing: Stack) -> None:

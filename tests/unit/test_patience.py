@@ -67,7 +67,7 @@ def test_a_clients_own_bound_holds_whether_a_worker_is_there_or_not() -> None:
         cancel_after_s=5.0,
         sync_wait_s=SYNC_WAIT_S,
     )
-    assert kept == Patience(deadline_ms=5_000, grace_ms=0, wait_s=0.0)
+    assert kept == Patience(deadline_ms=5_000, grace_ms=0, wait_s=0.0, cancel_ms=5_000)
 
 
 def test_a_text_has_its_own_time_on_top_of_its_lanes() -> None:

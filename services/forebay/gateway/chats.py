@@ -7,17 +7,17 @@ import msgspec
 from forebay.contract.errors import InvalidInput
 from forebay.contract.generation import Message
 from forebay.contract.rows import ChatRow
+from forebay.contract.tools import Tools
+from forebay.gateway.tools import Called, calls_of
 
 ROLES: Final = {
     "system": "system",
     "developer": "system",
     "user": "user",
     "assistant": "assistant",
+    "tool": "tool",
 }
 """Roles that are taken, and what templates know them as: `developer` is OpenAI's newer name."""
-
-LATER_ROLES: Final = frozenset({"tool", "function"})
-"""Roles of answers to calls that no model here makes yet."""
 
 MAX_CHARACTERS: Final = 1_000_000
 """Of all messages of a chat: no model looks at more of them."""
@@ -45,27 +45,35 @@ class ChatMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A message, as OpenAI documents it.
 
     Attributes:
-        role: who says it: `system` or `developer`, `user`, `assistant`.
-        content: what: a text, or parts of type `text`, which are put together line by line.
+        role: who says it: `system` or `developer`, `user`, `assistant`, `tool`.
+        content: what: a text, or parts of type `text`, which are put together line by line; not
+            needed beside `tool_calls`.
         name: who of several with the same role, where the model's template knows names.
-        tool_calls: refused, and so are the others of calls and of sound.
+        tool_calls: of tools, in a message of the assistant's.
+        tool_call_id: the call that a message of a tool answers.
+        function_call: refused, and so are refusals and sound.
+        parsed: not looked at; OpenAI's client sends it back from what it has parsed.
     """
 
     role: str
     content: str | tuple[Part, ...] | None = None
     name: str | None = None
     refusal: Any = None
-    tool_calls: Any = None
-    tool_call_id: Any = None
+    tool_calls: tuple[Called, ...] | None = None
+    tool_call_id: str | None = None
     function_call: Any = None
     audio: Any = None
+    parsed: Any = None
 
 
-def chat_of(messages: tuple[ChatMessage, ...], *, within: str = "") -> ChatRow:
+def chat_of(
+    messages: tuple[ChatMessage, ...], *, tools: Tools | None = None, within: str = ""
+) -> ChatRow:
     """The row for a chat.
 
     Args:
         messages: as they came.
+        tools: that the model may call.
         within: the field that holds them, where they are a part of a body; ends with a dot.
 
     Raises:
@@ -80,22 +88,23 @@ def chat_of(messages: tuple[ChatMessage, ...], *, within: str = "") -> ChatRow:
         )
     said = tuple(_message(message, f"{where}[{at}]") for at, message in enumerate(messages))
     size = sum(len(message.content) for message in said)
+    size += sum(len(call.arguments) for message in said for call in message.calls)
     if size > MAX_CHARACTERS:
         raise InvalidInput(
             f"{where} have {size:,} characters together; {MAX_CHARACTERS:,} are the most: leave "
             "the oldest out.",
             param=where,
         )
-    return ChatRow(said)
+    return ChatRow(said, tools)
 
 
 def _message(message: ChatMessage, where: str) -> Message:
     role = ROLES.get(message.role)
-    if message.role in LATER_ROLES or message.tool_calls or message.function_call:
-        field = "role" if role is None else "tool_calls" if message.tool_calls else "function_call"
+    if message.role == "function" or message.function_call:
+        field = "function_call" if message.function_call else "role"
         raise InvalidInput(
-            f"{where}.{field}: models here call no tools yet. Say in a message of role 'user' what "
-            "a tool gave.",
+            f"{where}.{field} is the form that calls had before 'tool_calls' and messages of role "
+            "'tool': send those.",
             param=f"{where}.{field}",
         )
     if role is None:
@@ -104,13 +113,28 @@ def _message(message: ChatMessage, where: str) -> Message:
             f"{', '.join(map(repr, ROLES))}.",
             param=f"{where}.role",
         )
-    for field in ("refusal", "audio", "tool_call_id"):
+    if role == "tool" and not message.tool_call_id:
+        raise InvalidInput(
+            f"Missing parameter: '{where}.tool_call_id', the call that this answers.",
+            param=f"{where}.tool_call_id",
+        )
+    for field, of in (("tool_calls", "assistant"), ("tool_call_id", "tool")):
+        if getattr(message, field) and role != of:
+            raise InvalidInput(
+                f"{where}.{field} goes with role {of!r} only: leave it out.",
+                param=f"{where}.{field}",
+            )
+    for field in ("refusal", "audio"):
         if getattr(message, field):
             raise InvalidInput(
                 f"{where}.{field} can't be told to a model here: leave it out.",
                 param=f"{where}.{field}",
             )
-    return Message(role, _text(message.content, f"{where}.content"), message.name)
+    calls = calls_of(message.tool_calls or (), where=f"{where}.tool_calls")
+    # Beside calls there is often nothing to say, and templates look whether there is.
+    silent = calls and not message.content
+    content = "" if silent else _text(message.content, f"{where}.content")
+    return Message(role, content, message.name, calls, message.tool_call_id)
 
 
 def _text(content: str | tuple[Part, ...] | None, where: str) -> str:

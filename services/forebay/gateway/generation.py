@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from forebay.contract.errors import InvalidInput
 from forebay.contract.generation import Sampling
+from forebay.gateway.formats import ResponseFormat, format_of
 
 MAX_STOPS: Final = 4
 """Stop texts in one request."""
@@ -50,6 +51,7 @@ class SamplingFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         seed: the same seed gives the same text for the same prompt; none gives any.
         stop: a text that ends it and is not given, or up to four of them.
         ignore_eos: go on where the model would end, for measuring.
+        response_format: the form that the text must have; any if not given.
     """
 
     max_tokens: Tokens | None = None
@@ -64,6 +66,7 @@ class SamplingFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     stop: Stop | tuple[Stop, ...] | None = None
     ignore_eos: bool = False
+    response_format: ResponseFormat | None = None
 
     def sampling(
         self, *, max_tokens: int | None = None, logprobs: int | None = None, within: str = ""
@@ -77,13 +80,20 @@ class SamplingFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
                 a dot.
 
         Raises:
-            InvalidInput: there are too many stop texts.
+            InvalidInput: there are too many stop texts, or the form can't be had.
         """
         stop = (self.stop,) if isinstance(self.stop, str) else self.stop or ()
         if len(stop) > MAX_STOPS:
             raise InvalidInput(
                 f"{within}stop has {len(stop):,} texts; {MAX_STOPS} are the most.",
                 param=f"{within}stop",
+            )
+        format_ = format_of(self.response_format, within=within)
+        if format_ is not None and self.ignore_eos:
+            raise InvalidInput(
+                f"{within}ignore_eos: a text of some form ends where that is complete. Send "
+                "response_format or ignore_eos.",
+                param=f"{within}ignore_eos",
             )
         return Sampling(
             max_tokens=max_tokens if self.max_tokens is None else self.max_tokens,
@@ -99,6 +109,7 @@ class SamplingFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             stop=stop,
             logprobs=logprobs,
             ignore_end=self.ignore_eos,
+            format=format_,
         )
 
 

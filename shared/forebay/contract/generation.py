@@ -4,12 +4,16 @@ from enum import StrEnum
 
 import msgspec
 
+from forebay.contract.formats import Format
+from forebay.contract.tools import CallPiece, ToolCall
+
 
 class Finish(StrEnum):
-    """Why a text ends: the model or a stop string ended it, or there was no room for more."""
+    """Why a text ends: the model or a stop string ended it, it calls tools, or has no more room."""
 
     STOP = "stop"
     LENGTH = "length"
+    TOOL_CALLS = "tool_calls"
 
 
 class Sampling(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -30,6 +34,7 @@ class Sampling(msgspec.Struct, frozen=True, omit_defaults=True):
         stop: texts that end it and are not given.
         logprobs: how many of the most likely tokens are told with each token; None tells nothing.
         ignore_end: go on where the model would end, for measuring.
+        format: what the text is held to; None is any text.
     """
 
     max_tokens: int | None = msgspec.field(name="m", default=None)
@@ -45,6 +50,7 @@ class Sampling(msgspec.Struct, frozen=True, omit_defaults=True):
     stop: tuple[str, ...] = msgspec.field(name="st", default=())
     logprobs: int | None = msgspec.field(name="lp", default=None)
     ignore_end: bool = msgspec.field(name="ie", default=False)
+    format: Format | None = msgspec.field(name="f", default=None)
 
     @property
     def repeatable(self) -> bool:
@@ -73,13 +79,18 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     """One message of a chat.
 
     Attributes:
-        role: `system`, `user` or `assistant`; what else a model's template knows.
+        role: `system`, `user`, `assistant` or `tool`; what else a model's template knows.
         content: its text.
+        name: who of several with one role, or of a tool.
+        calls: of tools, in a message of the assistant's.
+        answers: id of the call that a message of a tool answers.
     """
 
     role: str = msgspec.field(name="r")
     content: str = msgspec.field(name="x")
     name: str | None = msgspec.field(name="n", default=None)
+    calls: tuple[ToolCall, ...] = msgspec.field(name="c", default=())
+    answers: str | None = msgspec.field(name="a", default=None)
 
 
 class Alternative(msgspec.Struct, frozen=True, array_like=True):
@@ -120,6 +131,7 @@ class Chunk(msgspec.Struct, frozen=True, array_like=True):
             is held back. Given all of them, another worker goes on from here.
         logprobs: one a token, where they were asked for.
         finish: why the row ended, in its last chunk.
+        calls: pieces of calls of tools, in order; none of what they are made of is in `text`.
     """
 
     prediction: str
@@ -129,3 +141,4 @@ class Chunk(msgspec.Struct, frozen=True, array_like=True):
     tokens: tuple[int, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()
     finish: Finish | None = None
+    calls: tuple[CallPiece, ...] = ()

@@ -16,6 +16,7 @@ from forebay.contract.network import Network
 from forebay.contract.rows import Function, Task
 from forebay.contract.signature import Conversion
 from forebay.contract.tensors import TensorSignature
+from forebay.contract.tools import ToolForm
 
 FORMAT_VERSION = 1
 
@@ -131,6 +132,7 @@ class Manifest(msgspec.Struct, frozen=True):
         image: how a model that takes images is fed.
         signature: the graph's tensors, of a model that takes no text.
         decoder: of a model that generates text.
+        tools: how it writes calls of tools, where its chat template has a form for them.
     """
 
     model: str
@@ -148,6 +150,7 @@ class Manifest(msgspec.Struct, frozen=True):
     image: ImageForm | None = None
     signature: TensorSignature | None = None
     decoder: Decoder | None = None
+    tools: ToolForm | None = None
 
     @property
     def digest(self) -> str:
@@ -160,7 +163,14 @@ class Manifest(msgspec.Struct, frozen=True):
             [(f.path, f.sha256) for f in sorted(self.files, key=lambda f: f.path)],
             *(
                 part
-                for part in (self.head, self.network, self.image, self.signature, self.decoder)
+                for part in (
+                    self.head,
+                    self.network,
+                    self.image,
+                    self.signature,
+                    self.decoder,
+                    self.tools,
+                )
                 if part is not None
             ),
         )

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from forebay.contract.generation import Finish, Message, Sampling, TokenLogprob
+from forebay.contract.tools import ToolCall, Tools
 
 
 class Task(StrEnum):
@@ -92,10 +93,16 @@ class TensorsRow(msgspec.Struct, frozen=True, tag="tens", tag_field="t"):
     tensors: tuple[NamedTensor, ...] = msgspec.field(name="x")
 
 
-class ChatRow(msgspec.Struct, frozen=True, tag="chat", tag_field="t"):
-    """A chat that the model goes on with; the worker renders it by the model's own template."""
+class ChatRow(msgspec.Struct, frozen=True, tag="chat", tag_field="t", omit_defaults=True):
+    """A chat that the model goes on with; the worker renders it by the model's own template.
+
+    Attributes:
+        messages: so far.
+        tools: that the model may call.
+    """
 
     messages: tuple[Message, ...] = msgspec.field(name="x")
+    tools: Tools | None = msgspec.field(name="c", default=None)
 
 
 Row = TextRow | TokensRow | ValueRow | PairRow | ImageRow | TensorsRow | ChatRow
@@ -229,6 +236,7 @@ class Generated(msgspec.Struct, frozen=True, tag="gen", tag_field="t", omit_defa
         tokens: how many were generated, one that ends the text included.
         cached_tokens: how many of the prompt's were not computed again.
         logprobs: one a token, where they were asked for.
+        calls: of tools; `text` is what stood before them.
     """
 
     text: str = msgspec.field(name="x")
@@ -237,6 +245,7 @@ class Generated(msgspec.Struct, frozen=True, tag="gen", tag_field="t", omit_defa
     tokens: int = msgspec.field(name="n")
     cached_tokens: int = msgspec.field(name="c", default=0)
     logprobs: tuple[TokenLogprob, ...] = msgspec.field(name="lp", default=())
+    calls: tuple[ToolCall, ...] = msgspec.field(name="k", default=())
 
 
 Output = Embedding | Value | Classes | Entailment | Spans | Tensors | Generated
@@ -250,7 +259,9 @@ _PAYLOAD: Mapping[type, Callable[[Any], int]] = MappingProxyType(
         Entailment: lambda output: 18,
         Spans: lambda output: sum(len(x.entity) + len(x.word) + 24 for x in output.spans),
         Tensors: lambda output: sum(len(tensor.data) for tensor in output.tensors),
-        Generated: lambda output: len(output.text),
+        Generated: lambda output: (
+            len(output.text) + sum(len(call.name) + len(call.arguments) for call in output.calls)
+        ),
     }
 )
 
@@ -279,8 +290,10 @@ def row_bytes(row: Row) -> int:
             return len(image)
         case TensorsRow(tensors=tensors):
             return sum(len(tensor.data) for tensor in tensors)
-        case ChatRow(messages=messages):
-            return sum(len(message.content) for message in messages)
+        case ChatRow(messages=messages, tools=tools):
+            size = sum(len(message.content) for message in messages)
+            size += sum(len(call.arguments) for message in messages for call in message.calls)
+            return size + sum(len(tool.parameters) for tool in (tools.tools if tools else ()))
 
 
 _encoder = msgspec.msgpack.Encoder()

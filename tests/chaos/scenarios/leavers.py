@@ -48,9 +48,7 @@ async def gone(short: bool) -> Outcome:
             crowd = [Paced(number, 200, endless=True) for number in range(leaving)]
             reading = [asyncio.create_task(one.read(first.http.port)) for one in crowd]
             # As many as there are slots have begun; the others wait.
-            await eventually(
-                lambda: sum(bool(one.text) for one in crowd) >= min(leaving, 40), within_s=30
-            )
+            await eventually(lambda: sum(bool(one.text) for one in crowd) >= min(leaving, 40))
             for task in reading:
                 task.cancel()
             beside_them = await _watched(neighbours, watch_s)
@@ -71,7 +69,7 @@ async def gone(short: bool) -> Outcome:
         outcome.tally = Tally(accepted=len(neighbours), succeeded=whole)
         outcome.all_succeed(len(neighbours))
         with contextlib.suppress(AssertionError):
-            await eventually(functools.partial(_at_rest, stage), within_s=10)
+            await eventually(functools.partial(_at_rest, stage))
         await stage.audit.emptied(outcome)
         outcome.done = (
             f"{leaving} readers left at once, 8 read a byte a second, a gateway with "
@@ -117,7 +115,7 @@ class Paced:
 
 
 async def _texts(readers: Sequence[Paced]) -> None:
-    await eventually(lambda: all(one.text for one in readers), within_s=30, what="texts grow")
+    await eventually(lambda: all(one.text for one in readers), what="texts grow")
 
 
 async def _watched(readers: Sequence[Paced], for_s: float) -> list[float]:
@@ -134,7 +132,7 @@ async def _canceled(stage: Scene, count: int, outcome: Outcome, who: str) -> Non
         return (await stage.audit.counters()).get("canceled", 0) >= count
 
     with contextlib.suppress(AssertionError):
-        await eventually(all_of_them, within_s=20)
+        await eventually(all_of_them)
     canceled = (await stage.audit.counters()).get("canceled", 0)
     outcome.promise(canceled == count, f"{canceled} of {count} were canceled once some {who}")
 

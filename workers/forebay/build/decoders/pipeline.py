@@ -61,7 +61,12 @@ def make(spec: ModelSpec, work: Path, progress: Progress) -> Draft:
     pace = measure.pace(runner, decoder, given, slots=spec.generation.slots, context=context)
     speed = measure.speed(reference, pace, given, threads=threads)
     manifest = manifest_of(
-        spec, folder, source_sha256=found.sha256, samples=SAMPLES, decoder=decoder
+        spec,
+        folder,
+        source_sha256=found.sha256,
+        samples=SAMPLES,
+        decoder=decoder,
+        tools=spoken.tools,
     )
     fp32_bytes = 4 * reference.parameters
     return Draft(folder, manifest, fluency, speed, fp32_bytes, pace=pace)

@@ -1,14 +1,17 @@
 """How a model that generates reads and ends text: tokenizer, chat template, last tokens."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from tokenizers import Tokenizer
 
+from forebay.build.decoders.calling import Message, form_of
 from forebay.build.tracing import quiet
 from forebay.contract.errors import BuildFailed
+from forebay.contract.tools import ToolForm
 
 TOKENIZER = "tokenizer.json"
 TEMPLATE = "chat_template.jinja"
@@ -31,6 +34,7 @@ class Words(msgspec.Struct, frozen=True):
         end_ids: tokens that end a text.
         bos: text of the token that begins a text.
         eos: likewise of the one that ends it.
+        tools: how the model writes calls, where its template has a form for them.
     """
 
     tokenizer: Tokenizer
@@ -38,6 +42,7 @@ class Words(msgspec.Struct, frozen=True):
     end_ids: tuple[int, ...]
     bos: str | None
     eos: str | None
+    tools: ToolForm | None = None
 
     def save(self, folder: Path) -> None:
         """Write what a worker reads."""
@@ -70,7 +75,8 @@ def read(folder: Path) -> Words:
     plain.no_truncation()
     plain.no_padding()
     template, ends = _template(folder, made), _ends(folder, made)
-    return Words(plain, template, ends, made.bos_token, made.eos_token)
+    tools = _tools(made, template, [made.convert_ids_to_tokens(end) for end in ends])
+    return Words(plain, template, ends, made.bos_token, made.eos_token, tools)
 
 
 def _template(folder: Path, tokenizer: Any) -> str | None:
@@ -90,6 +96,26 @@ def _template(folder: Path, tokenizer: Any) -> str | None:
             "with texts, and takes no chats."
         ) from error
     return template
+
+
+def _tools(tokenizer: Any, template: str | None, ends: Sequence[str]) -> ToolForm | None:
+    """How calls are written, as the template has it."""
+    if template is None:
+        return None
+
+    def render(
+        messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] | None, begin: bool
+    ) -> str:
+        told: str = tokenizer.apply_chat_template(
+            messages,
+            tools=tools,
+            chat_template=template,
+            tokenize=False,
+            add_generation_prompt=begin,
+        )
+        return told
+
+    return form_of(render, ends)
 
 
 def _ends(folder: Path, tokenizer: Any) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""A text model's graph in an ONNX Runtime session: pad, one forward pass, values by name.
+"""Graphs in ONNX Runtime sessions, and a text model's: pad, one forward pass, values by name.
 
 The graph takes `input_ids` and `attention_mask`, int64 `[rows, tokens]`, and `token_type_ids`
 likewise where the model tells two texts apart. What it gives, float32 with rows first, does not
@@ -25,8 +25,41 @@ MODEL_FILE = "model.onnx"
 SEGMENTS = "token_type_ids"
 
 
-class Graph:
-    """A graph, loaded.
+class InSession:
+    """A graph in a session.
+
+    Args:
+        path: `model.onnx`.
+        threads: threads of one forward pass.
+        providers: ONNX Runtime execution providers, by name, the preferred one first, and the
+            options of each.
+
+    Raises:
+        ArtifactError: the graph can't be loaded.
+        ConfigurationError: a provider isn't in this machine's ONNX Runtime.
+    """
+
+    def __init__(self, path: Path, *, threads: int, providers: Providers) -> None:
+        self._open = functools.partial(open_session, path, threads=threads, providers=providers)
+        self._session: Any = self._open()
+
+    @contextmanager
+    def traced(self, path: Path) -> Generator[None]:
+        """See `backends.base.Traced`: runs go through a second session, which writes down each."""
+        plain, self._session = self._session, self._open(profile=path)
+        try:
+            yield
+        finally:
+            traced, self._session = self._session, plain
+            Path(traced.end_profiling()).replace(path)
+
+    def close(self) -> None:
+        """Drop the session and its weights."""
+        self._session = None
+
+
+class Graph(InSession):
+    """A text model's graph, loaded.
 
     Args:
         path: `model.onnx`.
@@ -50,8 +83,7 @@ class Graph:
         threads: int,
         providers: Providers = ON_CPU,
     ) -> None:
-        self._open = functools.partial(open_session, path, threads=threads, providers=providers)
-        self._session = self._open()
+        super().__init__(path, threads=threads, providers=providers)
         self._outputs = [output]
         self._pad_id = pad_id
         self._has_segments = any(value.name == SEGMENTS for value in self._session.get_inputs())
@@ -86,20 +118,6 @@ class Graph:
         except Exception as error:  # ONNX Runtime's exceptions share no base of their own
             raise BackendFailed("The model failed while it ran these rows.") from error
         return values  # type: ignore[no-any-return]
-
-    @contextmanager
-    def traced(self, path: Path) -> Generator[None]:
-        """See `backends.base.Traced`: runs go through a second session, which writes down each."""
-        plain, self._session = self._session, self._open(profile=path)
-        try:
-            yield
-        finally:
-            traced, self._session = self._session, plain
-            Path(traced.end_profiling()).replace(path)
-
-    def close(self) -> None:
-        """Drop the session and its weights."""
-        self._session = None
 
 
 def _segments(rows: Sequence[PreparedRow], shape: tuple[int, int]) -> npt.NDArray[np.int64]:

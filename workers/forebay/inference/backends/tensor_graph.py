@@ -5,10 +5,9 @@ run by themselves. Nothing is padded, so what a feed gives doesn't depend on its
 """
 
 import ctypes
-import functools
 import math
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +19,7 @@ from forebay.contract.execution import Providers
 from forebay.contract.manifest import Manifest
 from forebay.contract.tensors import TensorSignature
 from forebay.inference.backends.arrays import BF16, Array, joined
-from forebay.inference.backends.graph import MODEL_FILE, open_session
+from forebay.inference.backends.graph import MODEL_FILE, InSession
 from forebay.inference.backends.of_artifact import OfArtifact
 
 Feed = Mapping[str, Array]
@@ -30,7 +29,7 @@ _ONNX_BF16: Final = 16
 """`TensorProto.BFLOAT16`."""
 
 
-class TensorGraph:
+class TensorGraph(InSession):
     """A graph, loaded.
 
     Args:
@@ -47,8 +46,7 @@ class TensorGraph:
     def __init__(
         self, path: Path, signature: TensorSignature, *, threads: int, providers: Providers
     ) -> None:
-        self._open = functools.partial(open_session, path, threads=threads, providers=providers)
-        self._session = self._open()
+        super().__init__(path, threads=threads, providers=providers)
         self._signature = signature
         self._outputs = [spec.name for spec in signature.outputs]
         edges = (*signature.inputs, *signature.outputs)
@@ -76,20 +74,6 @@ class TensorGraph:
             for index, outputs in zip(indices, together, strict=True):
                 results[index] = outputs
         return results
-
-    @contextmanager
-    def traced(self, path: Path) -> Generator[None]:
-        """See `backends.base.Traced`: runs go through a second session, which writes down each."""
-        plain, self._session = self._session, self._open(profile=path)
-        try:
-            yield
-        finally:
-            traced, self._session = self._session, plain
-            Path(traced.end_profiling()).replace(path)
-
-    def close(self) -> None:
-        """Drop the session and its weights."""
-        self._session = None
 
     def _together(self, feeds: Sequence[Feed]) -> list[list[Array]]:
         names = [spec.name for spec in self._signature.inputs]

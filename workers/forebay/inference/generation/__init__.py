@@ -25,5 +25,6 @@ prompts     rows to token ids
 continuous  the loop: a token of each text a step, and parts of prompts
 stream      one text as it grows
 sampling    the next token of each row; penalties, draws
+grammar     texts that are held to a form, and calls of tools
 writer      tokens to text: detokenize, vocabulary, stop
 """

@@ -202,7 +202,8 @@ class ContinuousEngine:
         if chosen is None:
             return self._fail(
                 stream,
-                BackendFailed(
+                stream.sampler.fault
+                or BackendFailed(
                     "The model's logits for this text are no numbers: it can't go on. Other "
                     "texts are not concerned."
                 ),

@@ -1,6 +1,7 @@
 """A text as its tokens come, never half a character."""
 
 import codecs
+from collections.abc import Collection
 
 from forebay.inference.generation.vocabulary import Vocabulary
 
@@ -16,16 +17,20 @@ class Detokenizer:
 
     Args:
         vocabulary: of the model.
+        shown: special tokens that are text nevertheless.
     """
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, vocabulary: Vocabulary, shown: Collection[int] = ()) -> None:
         self._vocabulary = vocabulary
+        self._shown = shown
         self._decoder = _utf8("replace")
         self._strip = vocabulary.strip
 
     def add(self, token: int) -> str:
         """The characters that are whole with this token."""
-        return self._stripped(self._decoder.decode(self._vocabulary.bytes_of(token)))
+        known = self._vocabulary
+        spelled = known.spelled(token) if token in self._shown else known.bytes_of(token)
+        return self._stripped(self._decoder.decode(spelled))
 
     def end(self) -> str:
         """What is left of a character that was never whole."""

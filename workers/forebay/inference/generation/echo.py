@@ -79,6 +79,15 @@ class EchoGenerator:
         """Nothing to free."""
 
     def _prepare(self, row: Row, sampling: Sampling) -> PreparedRow | InvalidInput:
+        if sampling.format is not None:
+            return InvalidInput(
+                "This model repeats what it is told: it can't be held to a format.",
+                param="response_format",
+            )
+        if isinstance(row, ChatRow) and row.tools is not None:
+            return InvalidInput(
+                "This model repeats what it is told: it calls no tools.", param="tools"
+            )
         match row:
             case TextRow(text=prompt):
                 pass

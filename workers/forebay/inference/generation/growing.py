@@ -6,8 +6,9 @@ import time
 from forebay.contract.errors import ForebayError
 from forebay.contract.generation import Chunk, Finish, Sampling, TokenLogprob
 from forebay.contract.rows import Generated, Output
+from forebay.contract.tools import CallPiece, ToolCall
 from forebay.inference.assembly import RowRef
-from forebay.inference.generation.protocol import Delta
+from forebay.inference.generation.protocol import Delta, joined
 
 DEFAULT_SAMPLING = Sampling()
 
@@ -27,6 +28,7 @@ class Growing:
     """
 
     __slots__ = (
+        "_calls",
         "_finish",
         "_logprobs",
         "_prompt_tokens",
@@ -51,6 +53,7 @@ class Growing:
         self._text: list[str] = []
         self._tokens: list[int] = []
         self._logprobs: list[TokenLogprob] = []
+        self._calls: list[CallPiece] = []
         self._finish: Finish | None = None
         self._prompt_tokens = ref.prepared.length
         self._untold: Delta | None = None
@@ -82,7 +85,7 @@ class Growing:
 
     def recall(self, chunk: Chunk) -> None:
         """Another worker has told this of it."""
-        self._add(chunk.text, chunk.tokens, chunk.logprobs, chunk.finish)
+        self._add(chunk.text, chunk.tokens, chunk.logprobs, chunk.finish, chunk.calls)
 
     def take(self, delta: Delta, *, tell: bool) -> None:
         """A step has added this to it.
@@ -91,7 +94,7 @@ class Growing:
             delta: without an error.
             tell: whether somebody reads along.
         """
-        self._add(delta.text, delta.tokens, delta.logprobs, delta.finish)
+        self._add(delta.text, delta.tokens, delta.logprobs, delta.finish, delta.calls)
         if delta.finish is not None:
             self._prompt_tokens = delta.prompt_tokens or self._prompt_tokens
             self.cached_tokens = delta.cached_tokens
@@ -111,6 +114,7 @@ class Growing:
             delta.tokens,
             delta.logprobs,
             delta.finish,
+            delta.calls,
         )
 
     def end(self, error: ForebayError | None = None) -> None:
@@ -128,6 +132,7 @@ class Growing:
                     len(self._tokens),
                     self.cached_tokens,
                     tuple(self._logprobs),
+                    _calls(self._calls),
                 )
             )
 
@@ -137,11 +142,17 @@ class Growing:
         tokens: tuple[int, ...],
         logprobs: tuple[TokenLogprob, ...],
         finish: Finish | None,
+        calls: tuple[CallPiece, ...],
     ) -> None:
         self._text.append(text)
         self._tokens += tokens
         self._logprobs += logprobs
         self._finish = finish
+        self._calls += calls
+
+
+def _calls(pieces: list[CallPiece]) -> tuple[ToolCall, ...]:
+    return tuple(ToolCall(piece.name, piece.arguments) for piece in joined(pieces))
 
 
 def _both(first: Delta, second: Delta) -> Delta:
@@ -152,4 +163,5 @@ def _both(first: Delta, second: Delta) -> Delta:
         first.tokens + second.tokens,
         first.logprobs + second.logprobs,
         second.finish,
+        calls=joined(first.calls + second.calls),
     )

@@ -11,6 +11,7 @@ from forebay.contract.rows import DEFAULT_OPTIONS, Options, Row, TextRow
 from forebay.inference.backends.base import PreparedRow
 from forebay.inference.backends.graph import MODEL_FILE
 from forebay.inference.generation.continuous import ContinuousEngine
+from forebay.inference.generation.grammar.grammars import Grammars
 from forebay.inference.generation.pool import Pool
 from forebay.inference.generation.prompts import Prompts
 from forebay.inference.generation.protocol import Wanted
@@ -73,6 +74,13 @@ class OnnxGenerator:
         self._prompts = Prompts(
             tokenizer,
             _template(folder, decoder),
+            Grammars(
+                tokenizer,
+                self._vocabulary,
+                size=decoder.vocabulary,
+                end_ids=decoder.end_ids,
+                form=manifest.tools,
+            ),
             vocabulary=decoder.vocabulary,
             context=context,
         )

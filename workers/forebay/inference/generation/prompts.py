@@ -4,9 +4,12 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from forebay.contract.errors import InvalidInput, TooLong
-from forebay.contract.generation import Message, Sampling
+from forebay.contract.formats import Format
+from forebay.contract.generation import Sampling
 from forebay.contract.rows import ChatRow, Row, TextRow, TokensRow
+from forebay.contract.tools import Tools
 from forebay.inference.backends.base import PreparedRow
+from forebay.inference.generation.grammar.grammars import Grammars, Held
 from forebay.inference.tasks.chat import ChatTemplate
 
 CHARACTERS_A_TOKEN = 64
@@ -19,6 +22,7 @@ class Prompts:
     Args:
         tokenizer: the artifact's, with truncation and padding off.
         template: renders chats; None where the model has none.
+        grammars: what texts can be held to; None where what runs the model holds them to nothing.
         vocabulary: how many tokens there are.
         context: most tokens of a prompt and its text together.
     """
@@ -27,12 +31,14 @@ class Prompts:
         self,
         tokenizer: Tokenizer,
         template: ChatTemplate | None,
+        grammars: Grammars | None,
         *,
         vocabulary: int,
         context: int,
     ) -> None:
         self._tokenizer = tokenizer
         self._template = template
+        self._grammars = grammars
         self._vocabulary = vocabulary
         self._context = context
 
@@ -54,8 +60,8 @@ class Prompts:
         match row:
             case TextRow(text=text):
                 ids = self._ids(text, index, special=True)
-            case ChatRow(messages=messages):
-                ids = self._chat(messages, index)
+            case ChatRow():
+                ids = self._chat(row, index)
             case TokensRow(ids=ids):
                 wrong = next((id_ for id_ in ids if not 0 <= id_ < self._vocabulary), None)
                 if wrong is not None:
@@ -74,16 +80,40 @@ class Prompts:
                 "fewer tokens.",
                 row=index,
             )
-        return PreparedRow(len(ids), np.asarray(ids, np.int64))
+        try:
+            tools = row.tools if isinstance(row, ChatRow) else None
+            held = self._held(sampling.format, tools)
+        except InvalidInput as refusal:
+            return InvalidInput(refusal.message, row=index, param=refusal.param)
+        return PreparedRow(len(ids), np.asarray(ids, np.int64), held)
 
-    def _chat(self, messages: tuple[Message, ...], index: int) -> list[int] | InvalidInput:
+    def _held(self, format_: Format | None, tools: Tools | None) -> Held | None:
+        if self._grammars is not None:
+            return self._grammars.held(format_, tools)
+        if format_ is not None:
+            raise InvalidInput(
+                "This model's backend holds texts to no form: leave response_format out, and check "
+                "what comes.",
+                param="response_format",
+            )
+        return None
+
+    def _chat(self, row: ChatRow, index: int) -> list[int] | InvalidInput:
         if self._template is None:
             return InvalidInput(
                 "This model has no chat template: send it a text to go on with, as a completion.",
                 row=index,
             )
+        form = None if self._grammars is None else self._grammars.form
+        if form is None and (row.tools or _of_tools(row)):
+            return InvalidInput(
+                "This model has no form for tools, or can't be held to it: leave them and their "
+                "messages out, or ask a model that was made for them.",
+                row=index,
+                param="tools" if row.tools else "messages",
+            )
         try:
-            text = self._template.render(messages)
+            text = self._template.render(row.messages, row.tools.tools if row.tools else None)
         except InvalidInput as refusal:
             return InvalidInput(refusal.message, row=index, param=refusal.param)
         return self._ids(text, index, special=False)
@@ -104,3 +134,8 @@ class Prompts:
             row=index,
             param=param,
         )
+
+
+def _of_tools(row: ChatRow) -> bool:
+    """Whether messages are of calls."""
+    return any(message.calls or message.role == "tool" for message in row.messages)

@@ -4,13 +4,14 @@ An engine has no thread of its own: one thread of the worker submits, cancels an
 and never two at once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol, runtime_checkable
 
 import msgspec
 
 from forebay.contract.errors import ForebayError
 from forebay.contract.generation import Finish, Sampling, TokenLogprob
+from forebay.contract.tools import CallPiece
 from forebay.inference.backends.base import Model, PreparedRow
 
 
@@ -47,6 +48,7 @@ class Delta(msgspec.Struct, frozen=True):
         error: instead, why it can't go on.
         prompt_tokens: length of the prompt; told with `finish`.
         cached_tokens: how many of the prompt's were not computed again; likewise.
+        calls: pieces of calls of tools, in order; none of what they are made of is in `text`.
     """
 
     id: int
@@ -57,6 +59,18 @@ class Delta(msgspec.Struct, frozen=True):
     error: ForebayError | None = None
     prompt_tokens: int = 0
     cached_tokens: int = 0
+    calls: tuple[CallPiece, ...] = ()
+
+
+def joined(pieces: Iterable[CallPiece]) -> tuple[CallPiece, ...]:
+    """Pieces of calls as few: what follows on a piece of the same call is put to it."""
+    few: list[CallPiece] = []
+    for piece in pieces:
+        if few and few[-1].index == piece.index:
+            last = few.pop()
+            piece = CallPiece(last.index, last.name, last.arguments + piece.arguments)
+        few.append(piece)
+    return tuple(few)
 
 
 class Engine(Protocol):

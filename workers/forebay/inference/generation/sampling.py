@@ -1,8 +1,8 @@
 """The next token of each row, of the logits of a step.
 
-Penalties, then temperature, then the cuts top-k, top-p and min-p, in the order in which
-transformers applies them; then one uniform number picks by the inverse of the distribution. What a
-row gets does not depend on the rows beside it.
+Penalties, then what the text's grammar rules out, then temperature, then the cuts top-k, top-p and
+min-p, in the order in which transformers applies them; then one uniform number picks by the inverse
+of the distribution. What a row gets does not depend on the rows beside it.
 """
 
 from collections.abc import Sequence
@@ -11,8 +11,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from forebay.contract.errors import ForebayError
 from forebay.contract.generation import Sampling
 from forebay.inference.generation.draws import Draws
+from forebay.inference.generation.grammar.guide import Guide
 from forebay.inference.generation.penalties import Penalties
 
 Logits = npt.NDArray[np.float32]
@@ -34,10 +36,14 @@ class Sampler:
         sampling: what it asks for.
         prompt: its token ids.
         row: which row of its prediction it is.
+        guide: leaves the tokens that its grammar allows; None where it has none.
     """
 
-    def __init__(self, sampling: Sampling, prompt: Sequence[int], row: int) -> None:
+    def __init__(
+        self, sampling: Sampling, prompt: Sequence[int], row: int, guide: Guide | None = None
+    ) -> None:
         self.sampling = sampling
+        self.guide = guide
         self.penalties = Penalties(sampling, prompt)
         self.draws = Draws(sampling.seed, row)
         self.position = 0
@@ -46,6 +52,20 @@ class Sampler:
         """The text has one token more, chosen here or given."""
         self.position += 1
         self.penalties.add(token)
+        if self.guide is not None:
+            self.guide.add(token)
+
+    def apply(self, logits: Logits) -> None:
+        """Change the logits of the next token, float32 `[vocabulary]`, in place."""
+        if not self.penalties.idle:
+            self.penalties.apply(logits)
+        if self.guide is not None:
+            self.guide.apply(logits)
+
+    @property
+    def fault(self) -> ForebayError | None:
+        """Why there is no next token, where that is not for the logits."""
+        return None if self.guide is None else self.guide.fault
 
 
 class Chosen(msgspec.Struct, frozen=True):
@@ -53,8 +73,8 @@ class Chosen(msgspec.Struct, frozen=True):
 
     Attributes:
         token: its id.
-        logprob: natural logarithm of its probability after penalties, before temperature and cuts;
-            0 where logprobs were not asked for.
+        logprob: natural logarithm of its probability among all that the grammar allows, after
+            penalties, before temperature and cuts; 0 where logprobs were not asked for.
         top: id and logprob of the most likely tokens, best first.
     """
 
@@ -67,15 +87,14 @@ def choose(logits: Logits, samplers: Sequence[Sampler]) -> list[Chosen | None]:
     """A token for each row.
 
     Args:
-        logits: `[rows, vocabulary]`; penalties are applied in place.
+        logits: `[rows, vocabulary]`; penalties and grammars are applied in place.
         samplers: one a row.
 
     Returns:
-        In order; None for a row whose logits are no numbers.
+        In order; None for a row whose logits are no numbers, or whose sampler has a fault.
     """
     for row, sampler in zip(logits, samplers, strict=True):
-        if not sampler.penalties.idle:
-            sampler.penalties.apply(row)
+        sampler.apply(row)
     # The first NaN counts as a row's highest, so this finds it as well.
     best = logits.argmax(-1)
     highest = logits[np.arange(len(logits)), best]
@@ -171,5 +190,6 @@ def _most_likely(logits: Logits, count: int) -> npt.NDArray[np.intp]:
     if not count:
         return np.zeros(0, np.intp)
     least = np.partition(logits, len(logits) - count)[len(logits) - count]
-    tokens = np.flatnonzero(logits >= least)
+    # A grammar may allow fewer than are asked for.
+    tokens = np.flatnonzero((logits >= least) & (logits > -np.inf))
     return tokens[np.argsort(-logits[tokens], kind="stable")][:count]

@@ -53,8 +53,10 @@ class Stream:
         self.parked: Cache | None = None
         room = capacity - len(self.prompt)
         most = room if sampling.max_tokens is None else min(sampling.max_tokens, room)
-        self._writer = Writer(sampling, vocabulary, end_ids=end_ids, max_tokens=most)
-        self.sampler = Sampler(sampling, self.prompt.tolist(), wanted.row)
+        held = wanted.prompt.held
+        self._writer = Writer(sampling, vocabulary, end_ids=end_ids, max_tokens=most, held=held)
+        guide = None if held is None else held.begin()
+        self.sampler = Sampler(sampling, self.prompt.tolist(), wanted.row, guide)
         self._writer.replay(wanted.written)
         for token in wanted.written:
             self.sampler.add(token)
@@ -98,4 +100,5 @@ class Stream:
             delta.finish,
             prompt_tokens=len(self.prompt),
             cached_tokens=self.cached,
+            calls=delta.calls,
         )

@@ -29,9 +29,10 @@ class Vocabulary:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        self._special = frozenset(
+        self.special = frozenset(
             id_ for id_, token in tokenizer.get_added_tokens_decoder().items() if token.special
         )
+        """Tokens that are none of the text."""
         self._known: dict[int, bytes] = {}
         self._letters: dict[str, int] | None = None
         self._replaced: list[tuple[str, str]] = []
@@ -47,7 +48,7 @@ class Vocabulary:
         """What a token adds to a text; nothing where it is a special one, or there is no such."""
         known = self._known.get(token)
         if known is None:
-            known = self._known[token] = b"" if token in self._special else self.spelled(token)
+            known = self._known[token] = b"" if token in self.special else self.spelled(token)
         return known
 
     def spelled(self, token: int) -> bytes:

@@ -4,8 +4,11 @@ from collections import deque
 from collections.abc import Collection, Iterable
 
 from forebay.contract.generation import Alternative, Finish, Sampling, TokenLogprob
+from forebay.contract.tools import CallPiece
 from forebay.inference.generation.detokenize import Detokenizer
-from forebay.inference.generation.protocol import Delta
+from forebay.inference.generation.grammar.calls import CallReader
+from forebay.inference.generation.grammar.grammars import Held
+from forebay.inference.generation.protocol import Delta, joined
 from forebay.inference.generation.sampling import Chosen
 from forebay.inference.generation.stop import StopStrings
 from forebay.inference.generation.vocabulary import Vocabulary
@@ -19,6 +22,7 @@ class Writer:
         vocabulary: of the model.
         end_ids: tokens that end a text.
         max_tokens: most tokens to write.
+        held: what the text is held to.
     """
 
     def __init__(
@@ -28,6 +32,7 @@ class Writer:
         *,
         end_ids: Collection[int],
         max_tokens: int,
+        held: Held | None = None,
     ) -> None:
         self.finish = Finish.LENGTH if max_tokens <= 0 else None
         self.written = 0
@@ -35,7 +40,9 @@ class Writer:
         self._end_ids = () if sampling.ignore_end else end_ids
         self._max_tokens = max_tokens
         self._tells = sampling.logprobs is not None
-        self._detokenizer = Detokenizer(vocabulary)
+        self._detokenizer = Detokenizer(vocabulary, held.shown if held else ())
+        self._calls = CallReader(held.form) if held and held.form else None
+        self._pieces: list[CallPiece] = []
         self._stops = StopStrings(sampling.stop)
         self._ids: list[int] = []
         self._text: list[str] = []
@@ -60,12 +67,16 @@ class Writer:
             self._tell(self._detokenizer.end())
             if not self._stops.found:
                 self._pass_on(self._stops.end())
+        if self.finish is not None and self._calls is not None:
+            self._text.append(self._calls.end())
+            if self.finish is Finish.STOP and self._calls.called:
+                self.finish = Finish.TOOL_CALLS
 
     def replay(self, tokens: Iterable[int]) -> None:
         """Take tokens that were told elsewhere: none of what they come to is told again."""
         for token in tokens:
             self.add(Chosen(token))
-        self._ids, self._text = [], []
+        self._ids, self._text, self._pieces = [], [], []
         # Of text that is held back the logprobs went with who chose it.
         self._waiting.clear()
 
@@ -76,13 +87,14 @@ class Writer:
             id_: of what was wanted.
         """
         text = "".join(self._text)
-        if not text and self.finish is None:
+        if not text and not self._pieces and self.finish is None:
             return None
         tokens, self._ids, self._text = tuple(self._ids), [], []
+        pieces, self._pieces = joined(self._pieces), []
         logprobs: list[TokenLogprob] = []
         while self._waiting and self._waiting[0][0] < self._told:
             logprobs.append(self._waiting.popleft()[1])
-        return Delta(id_, text, tokens, tuple(logprobs), self.finish)
+        return Delta(id_, text, tokens, tuple(logprobs), self.finish, calls=pieces)
 
     def _tell(self, text: str) -> None:
         if not text:
@@ -95,6 +107,9 @@ class Writer:
     def _pass_on(self, text: str) -> None:
         if text:
             self._told += len(text)
+            if self._calls is not None:
+                text, pieces = self._calls.add(text)
+                self._pieces += pieces
             self._text.append(text)
 
     def _logprob(self, chosen: Chosen) -> TokenLogprob:

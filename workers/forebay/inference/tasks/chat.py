@@ -7,7 +7,7 @@ escapes nothing for HTML (https://huggingface.co/docs/transformers/chat_templati
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -20,9 +20,7 @@ from jinja2.utils import Namespace
 
 from forebay.contract.errors import ArtifactError, InvalidInput
 from forebay.contract.generation import Message
-
-Tool = Mapping[str, Any]
-"""A tool as a JSON schema: `{"type": "function", "function": {…}}`."""
+from forebay.contract.tools import Tool
 
 _SHOWN = 300
 """Characters of a template's own message that a client sees."""
@@ -86,7 +84,7 @@ class ChatTemplate:
         try:
             return self._template.render(
                 messages=[_plain(message) for message in messages],
-                tools=None if tools is None else [dict(tool) for tool in tools],
+                tools=None if tools is None else [_function(tool) for tool in tools],
                 documents=None,
                 add_generation_prompt=add_generation_prompt,
                 **self._tokens,
@@ -105,10 +103,34 @@ class ChatTemplate:
             ) from error
 
 
-def _plain(message: Message) -> dict[str, str]:
-    """A message as templates know it."""
-    told = {"role": message.role, "content": message.content}
-    return told if message.name is None else {**told, "name": message.name}
+def _plain(message: Message) -> dict[str, Any]:
+    """A message as templates know it: arguments of calls are objects there, not their JSON."""
+    told: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.name is not None:
+        told["name"] = message.name
+    if message.answers is not None:
+        told["tool_call_id"] = message.answers
+    if message.calls:
+        told["tool_calls"] = [
+            {
+                "type": "function",
+                "id": call.id,
+                "function": {"name": call.name, "arguments": json.loads(call.arguments)},
+            }
+            for call in message.calls
+        ]
+    return told
+
+
+def _function(tool: Tool) -> dict[str, Any]:
+    """A tool as templates know it."""
+    function: dict[str, Any] = {"name": tool.name}
+    if tool.description is not None:
+        function["description"] = tool.description
+    return {
+        "type": "function",
+        "function": {**function, "parameters": json.loads(tool.parameters)},
+    }
 
 
 def _said(error: Exception) -> str:

@@ -22,21 +22,25 @@ from forebay.gateway.dispatch import Dispatch
 from forebay.gateway.generation import Tokens, TopLogprobs
 from forebay.gateway.http import Answer, Call, to_json
 from forebay.gateway.sse import EventStream
+from forebay.gateway.tools import (
+    Choice as ToolChoice,
+)
+from forebay.gateway.tools import (
+    FunctionTool,
+    NamedChoice,
+    call_id,
+    choice_of,
+    functions_of,
+    tools_of,
+)
 
-_NO_TOOLS: Final = "models here call no tools yet; describe in a message what the model may ask for"
+_OLDER: Final = "it is the older form of tools; send `tools` and `tool_choice`"
 _TEXT_ONLY: Final = "models here read and write text only; leave it out"
 _LEAVE_OUT: Final = "leave it out"
 
 REFUSED: Final[Mapping[str, tuple[frozenset[Any], str]]] = {
-    "tools": (frozenset({"[]"}), _NO_TOOLS),
-    "tool_choice": (frozenset({"none", "auto"}), _NO_TOOLS),
-    "parallel_tool_calls": (frozenset({True, False}), _NO_TOOLS),
-    "functions": (frozenset({"[]"}), _NO_TOOLS),
-    "function_call": (frozenset({"none", "auto"}), _NO_TOOLS),
-    "response_format": (
-        frozenset({'{"type":"text"}'}),
-        "texts are not held to a format yet; ask for JSON in a message, and check what comes",
-    ),
+    "functions": (frozenset({"[]"}), _OLDER),
+    "function_call": (frozenset({"none", "auto"}), _OLDER),
     "modalities": (frozenset({'["text"]'}), _TEXT_ONLY),
     "audio": (frozenset(), _TEXT_ONLY),
     "prediction": (frozenset(), _LEAVE_OUT),
@@ -62,6 +66,9 @@ class ChatRequest(TextRequest, frozen=True, kw_only=True, forbid_unknown_fields=
         max_completion_tokens: the newer name of `max_tokens`.
         logprobs: tell how likely each token was.
         top_logprobs: and how many of the most likely ones; only with `logprobs`.
+        tools: functions that the model may call.
+        tool_choice: whether it may or must call one, or which one it must.
+        parallel_tool_calls: whether it may call several at once.
         prompt_cache_key: taken, and needed for nothing: prompts are recognised by themselves.
         safety_identifier: taken, and told to nobody.
     """
@@ -72,13 +79,12 @@ class ChatRequest(TextRequest, frozen=True, kw_only=True, forbid_unknown_fields=
     top_logprobs: TopLogprobs | None = None
     prompt_cache_key: str | None = None
     safety_identifier: str | None = None
+    tools: tuple[FunctionTool, ...] | None = None
+    tool_choice: ToolChoice | NamedChoice | None = None
+    parallel_tool_calls: bool | None = None
 
-    tools: Any = None
-    tool_choice: Any = None
-    parallel_tool_calls: Any = None
     functions: Any = None
     function_call: Any = None
-    response_format: Any = None
     modalities: Any = None
     audio: Any = None
     prediction: Any = None
@@ -92,12 +98,38 @@ class ChatRequest(TextRequest, frozen=True, kw_only=True, forbid_unknown_fields=
     prompt_cache_retention: Any = None
 
 
-class Said(msgspec.Struct, frozen=True):
-    """The message that the model has written."""
+class CalledName(msgspec.Struct, frozen=True):
+    """What a call calls, or the next part of that; the first has the name."""
 
-    content: str
+    arguments: str
+    name: str | UnsetType = UNSET
+
+
+class Called(msgspec.Struct, frozen=True):
+    """A call of a tool, or the next part of one; its first has the id.
+
+    Attributes:
+        function: what it calls.
+        index: which call of the message; in events only.
+    """
+
+    function: CalledName
+    index: int | UnsetType = UNSET
+    id: str | UnsetType = UNSET
+    type: str | UnsetType = UNSET
+
+
+class Said(msgspec.Struct, frozen=True):
+    """The message that the model has written.
+
+    Attributes:
+        content: null where it has only called tools.
+    """
+
+    content: str | None
     role: str = "assistant"
     refusal: None = None
+    tool_calls: Sequence[Called] | UnsetType = UNSET
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -125,6 +157,7 @@ class Delta(msgspec.Struct, frozen=True):
 
     content: str | UnsetType = UNSET
     role: str | UnsetType = UNSET
+    tool_calls: Sequence[Called] | UnsetType = UNSET
 
 
 class ChunkChoice(msgspec.Struct, frozen=True):
@@ -170,7 +203,17 @@ class Chats:
         request = decode(_request, call.body)
         request.check(REFUSED)
         spec = self._dispatch.registry.model_for(Task.GENERATION, request.model, param="model")
-        rows = (chat_of(request.messages),) * request.choices
+        tools = tools_of(
+            functions_of(request.tools or ()),
+            choice_of(request.tool_choice),
+            parallel=request.parallel_tool_calls,
+        )
+        if tools is not None and request.ignore_eos:
+            raise InvalidInput(
+                "ignore_eos: a call ends where it is complete. Send tools or ignore_eos.",
+                param="ignore_eos",
+            )
+        rows = (chat_of(request.messages, tools=tools),) * request.choices
         sampling = request.sampling(max_tokens=_most(request), logprobs=_logprobs(request))
         return await self._texts.answer(
             call, request, Asked(spec, rows, sampling, "messages"), ChatShape(request)
@@ -196,7 +239,7 @@ class ChatShape:
         choices = [
             Choice(
                 index,
-                Said(output.text),
+                _said(named, index, output),
                 chat_logprobs(output.logprobs) if self._logprobs else None,
                 output.finish.value,
             )
@@ -220,7 +263,7 @@ class ChatShape:
         """The data of the event for a chunk."""
         choice = ChunkChoice(
             chunk.row,
-            Delta(chunk.text or UNSET),
+            Delta(chunk.text or UNSET, tool_calls=_pieces(named, chunk) or UNSET),
             chat_logprobs(chunk.logprobs) if self._logprobs and chunk.logprobs else None,
             None if chunk.finish is None else chunk.finish.value,
         )
@@ -235,6 +278,34 @@ class ChatShape:
         return to_json(
             ChatCompletionChunk(named.id, named.created, named.model, (choice,), self._no_usage)
         )
+
+
+def _said(named: Named, row: int, output: Generated) -> Said:
+    if not output.calls:
+        return Said(output.text)
+    calls = [
+        Called(
+            CalledName(call.arguments, call.name),
+            id=call_id(named.id, row, index),
+            type="function",
+        )
+        for index, call in enumerate(output.calls)
+    ]
+    return Said(output.text or None, tool_calls=calls)
+
+
+def _pieces(named: Named, chunk: Chunk) -> list[Called]:
+    return [
+        Called(
+            CalledName(piece.arguments, piece.name),
+            piece.index,
+            call_id(named.id, chunk.row, piece.index),
+            "function",
+        )
+        if piece.name
+        else Called(CalledName(piece.arguments), piece.index)
+        for piece in chunk.calls
+    ]
 
 
 def _most(request: ChatRequest) -> int | None:

@@ -178,7 +178,7 @@ class _Streamed:
                         if first:
                             yield b"".join(first)
                     last = str(chunk.sequence)
-                    if chunk.text or chunk.finish or chunk.logprobs:
+                    if chunk.text or chunk.finish or chunk.logprobs or chunk.calls:
                         yield event(shape.chunk(named, chunk), id_=last)
                 if self._request.with_usage and stream.outcome is not None:
                     outputs = texts_of(asked.spec, stream.outcome.outputs)
