@@ -45,6 +45,8 @@ async def terminated(short: bool) -> Outcome:
             all_of_it.create_task(end_one_after_the_other())
             await load.feed(RATE * LONGEST_S, LONGEST_S)
         took_s = time.monotonic() - began
+        for gateway in gateways:
+            await gateway.ready()
         await stage.drained(outcome, list(load.values))
         await stage.audit.tally(load, gateways[0].http, outcome)
         struck = sum(n > 0 for n in (await stage.audit.strikes(load.values)).values())
