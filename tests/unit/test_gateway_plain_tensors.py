@@ -211,8 +211,8 @@ def test_an_image_is_base64_alone_or_in_a_url(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("http://example.org/a.png", "not fetched from there yet: send a data: URL"),
-        ("HTTPS://example.org/a.png", "not fetched from there yet"),
+        ("http://example.org/a.png", "here an image is a data: URL"),
+        ("HTTPS://example.org/a.png", "is an address"),
         ("data:image/png,raw", "must be base64 where it is a data: URL"),
         ("data:image/png;base64,", "must not be empty"),
         ("a.png", "neither a data: URL nor base64"),

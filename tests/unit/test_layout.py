@@ -1,12 +1,15 @@
 """The namespace and the layers: what import-linter can't see."""
 
 import importlib
+import importlib.util
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from forebay.contract.errors import ConfigurationError
 
 ROOT = Path(__file__).parents[2]
 TREES = ("shared", "services", "workers")
@@ -63,6 +66,10 @@ def test_no_folder_of_modules_lacks_an_init() -> None:
 
 @pytest.mark.parametrize("name", list(modules()))
 def test_every_module_can_be_imported(name: str) -> None:
+    if name == "forebay.inference.generation.vllm" and importlib.util.find_spec("vllm") is None:
+        with pytest.raises(ConfigurationError, match=r"pip install 'forebay\[vllm\]'"):
+            importlib.import_module(name)
+        return
     importlib.import_module(name)
 
 

@@ -51,7 +51,7 @@ class CheckedBackend(httpcore2.AsyncNetworkBackend):
             parsed = ipaddress.ip_address(address.partition("%")[0])
             if not self._rules.allows(parsed, host=host):
                 raise refused(host, parsed)
-        error: Exception = httpcore2.ConnectError(f"{host} has no address")
+        error: Exception = httpcore2.ConnectError("its name has no address")
         for address in addresses:
             try:
                 return await self._inner.connect_tcp(
@@ -80,9 +80,9 @@ class CheckedBackend(httpcore2.AsyncNetworkBackend):
             async with asyncio.timeout(within_s or RESOLVE_S):
                 found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except TimeoutError:
-            raise httpcore2.ConnectTimeout(f"{host} was not resolved in time") from None
+            raise httpcore2.ConnectTimeout("its name was not resolved in time") from None
         except (OSError, UnicodeError) as error:
-            raise httpcore2.ConnectError(f"{host} can't be resolved: {_said(error)}") from error
+            raise httpcore2.ConnectError(f"its name can't be resolved: {_said(error)}") from error
         return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 

@@ -18,12 +18,10 @@ class PreparedRow(msgspec.Struct, frozen=True):
     Attributes:
         length: its cost along the padded axis (tokens for text, 1 where nothing is padded).
         data: what the backend's `run` needs; no one else looks inside.
-        held: what a generated text is held to (`generation.grammar`); likewise.
     """
 
     length: int
     data: Any
-    held: Any = None
 
 
 class Model(Protocol):

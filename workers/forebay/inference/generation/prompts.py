@@ -16,6 +16,16 @@ CHARACTERS_A_TOKEN = 64
 """A text with more for each token of the context is refused unread: it has no room."""
 
 
+class Prompt(PreparedRow, frozen=True):
+    """A row's prompt; `data` is int64 `[tokens]`.
+
+    Attributes:
+        held: what its text is held to; None where it may be any.
+    """
+
+    held: Held | None = None
+
+
 class Prompts:
     """Makes prompts of rows.
 
@@ -42,7 +52,7 @@ class Prompts:
         self._vocabulary = vocabulary
         self._context = context
 
-    def prepare(self, row: Row, index: int, sampling: Sampling) -> PreparedRow | InvalidInput:
+    def prepare(self, row: Row, index: int, sampling: Sampling) -> Prompt | InvalidInput:
         """A row's prompt, or why it is refused.
 
         Args:
@@ -50,9 +60,6 @@ class Prompts:
                 tokenizer adds what begins a text; or a `TokensRow`, which is taken as it is.
             index: of the row in its request.
             sampling: what is asked for.
-
-        Returns:
-            `data` is int64 `[tokens]`.
         """
         for token, _ in sampling.logit_bias:
             if not 0 <= token < self._vocabulary:
@@ -85,7 +92,7 @@ class Prompts:
             held = self._held(sampling.format, tools)
         except InvalidInput as refusal:
             return InvalidInput(refusal.message, row=index, param=refusal.param)
-        return PreparedRow(len(ids), np.asarray(ids, np.int64), held)
+        return Prompt(len(ids), np.asarray(ids, np.int64), held)
 
     def _held(self, format_: Format | None, tools: Tools | None) -> Held | None:
         if self._grammars is not None:

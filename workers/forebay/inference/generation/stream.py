@@ -8,6 +8,7 @@ import numpy as np
 
 from forebay.inference.generation.decoding import Kept
 from forebay.inference.generation.drafts import Text
+from forebay.inference.generation.prompts import Prompt
 from forebay.inference.generation.protocol import Delta, Wanted
 from forebay.inference.generation.sampling import Chosen, Sampler
 from forebay.inference.generation.slots import Ids
@@ -60,7 +61,7 @@ class Stream:
         self.parked: Kept | None = None
         room = capacity - len(self.prompt)
         most = room if sampling.max_tokens is None else min(sampling.max_tokens, room)
-        held = wanted.prompt.held
+        held = wanted.prompt.held if isinstance(wanted.prompt, Prompt) else None
         self._writer = Writer(sampling, vocabulary, end_ids=end_ids, max_tokens=most, held=held)
         guide = None if held is None else held.begin()
         self.sampler = Sampler(sampling, self.prompt.tolist(), wanted.row, guide)
