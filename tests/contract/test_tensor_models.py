@@ -273,7 +273,7 @@ def test_images_go_in_as_files_in_base64_and_from_the_command_line(
     command = here_command(f"forebay predict turned {tmp_path / 'line.png'}", stack)
     assert '"180"' in run(["bash", "-euc", command], stack)
     for wrong, told in (
-        ({"image": "https://example.org/a.png"}, "not fetched from there yet"),
+        ({"image": "http://169.254.169.254/a.png"}, "not a public address"),
         ({"image": "no base64!"}, "neither a data: URL nor base64"),
     ):
         assert told in predicted(stack, "turned", wrong, status=422)["detail"]
