@@ -89,8 +89,10 @@ def test_a_prediction_is_streamed_and_read_again(parrots: Stack) -> None:
     assert printed.count("data:  the\n") == 2
 
 
-def test_the_catalog_says_who_drafts() -> None:
-    (block,) = blocks("toml")
+def test_the_catalog_says_how_many_texts_grow_and_who_drafts() -> None:
+    slots, block = blocks("toml")
+    table = tomllib.loads(slots)["models"]["smollm2"]["generation"]
+    assert msgspec.convert(table, GenerationTable).slots == 8
     for said in ("lookup", "off"):
         table = tomllib.loads(block.replace('"lookup"', f'"{said}"', 1))
         table = table["models"]["smollm2"]["generation"]
