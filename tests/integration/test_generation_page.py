@@ -90,7 +90,7 @@ def test_a_prediction_is_streamed_and_read_again(parrots: Stack) -> None:
 
 
 def test_the_catalog_says_how_many_texts_grow_and_who_drafts() -> None:
-    slots, block = blocks("toml")
+    block, slots = blocks("toml")
     table = tomllib.loads(slots)["models"]["smollm2"]["generation"]
     assert msgspec.convert(table, GenerationTable).slots == 8
     for said in ("lookup", "off"):
