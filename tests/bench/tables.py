@@ -105,11 +105,14 @@ def footprint_table(results: Results) -> Table:
     rows = []
     for worker in results.memory:
         met = Standing.MET if worker.peak_bytes <= WORKER_GOAL_BYTES else Standing.NOT_MET
+        goal = f"goal ≤ {WORKER_GOAL_BYTES / 1e6:.0f} MB: {met}"
+        if worker.model == Workload.SMOLLM2:  # weights and the slots' keys and values: no goal
+            goal = "no goal"
         rows.append(
             (
                 f"peak memory of the worker, {worker.model}",
                 f"{worker.peak_bytes / 1e6:,.0f} MB",
-                f"goal ≤ {WORKER_GOAL_BYTES / 1e6:.0f} MB: {met}",
+                goal,
             )
         )
     for load in (NULL_64, MINILM_64):
