@@ -48,6 +48,8 @@ class Fetcher:
             InvalidInput: one may not be called, did not answer with a file in time, or they are too
                 large together; names its field.
         """
+        if not addresses:
+            return {}
         for param, url in addresses.items():
             self._rules.place(url, param=param)  # all of them, before any is called
         turns, left = asyncio.Semaphore(AT_ONCE), self._max_bytes

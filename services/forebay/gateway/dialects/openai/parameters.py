@@ -21,15 +21,23 @@ Metadata = Annotated[dict[MetadataKey, MetadataValue], Meta(max_length=MAX_METAD
 
 
 class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How a text is streamed.
+    """How something is streamed.
 
     Attributes:
-        include_usage: a last chunk, without choices, tells the tokens.
         include_obfuscation: must not be true: nothing is added to hide how long tokens are.
     """
 
-    include_usage: bool | None = None
     include_obfuscation: bool | None = None
+
+
+class TextStreamOptions(StreamOptions, frozen=True, forbid_unknown_fields=True):
+    """How chats and completions are streamed.
+
+    Attributes:
+        include_usage: a last chunk, without choices, tells the tokens.
+    """
+
+    include_usage: bool | None = None
 
 
 Refused = Mapping[str, tuple[frozenset[Any], str]]
@@ -75,7 +83,7 @@ class TextRequest(ModelRequest, frozen=True, kw_only=True, forbid_unknown_fields
     """
 
     n: Choices | None = None
-    stream_options: StreamOptions | None = None
+    stream_options: TextStreamOptions | None = None
 
     @property
     def choices(self) -> int:
@@ -97,17 +105,29 @@ class TextRequest(ModelRequest, frozen=True, kw_only=True, forbid_unknown_fields
             InvalidInput: it is asked for.
         """
         super().check(refused)
-        options = self.stream_options
-        if options is not None and not self.stream:
-            raise InvalidInput(
-                "stream_options goes with `stream: true` only: leave it out.",
-                param="stream_options",
-            )
-        if options is not None and options.include_obfuscation:
-            raise InvalidInput(
-                "stream_options.include_obfuscation is not available here: leave it out.",
-                param="stream_options.include_obfuscation",
-            )
+        check_streamed(self.stream_options, stream=bool(self.stream))
+
+
+def check_streamed(options: StreamOptions | None, *, stream: bool) -> None:
+    """Refuse options of a stream that can't be heeded.
+
+    Args:
+        options: as they were sent.
+        stream: whether there is to be a stream at all.
+
+    Raises:
+        InvalidInput: there is none, or something is asked for that is not there.
+    """
+    if options is not None and not stream:
+        raise InvalidInput(
+            "stream_options goes with `stream: true` only: leave it out.",
+            param="stream_options",
+        )
+    if options is not None and options.include_obfuscation:
+        raise InvalidInput(
+            "stream_options.include_obfuscation is not available here: leave it out.",
+            param="stream_options.include_obfuscation",
+        )
 
 
 def most_tokens(request: ModelRequest, name: str, most: int | None) -> int | None:

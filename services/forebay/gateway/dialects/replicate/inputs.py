@@ -190,16 +190,14 @@ def rows_of(
     *,
     most: int,
     tensors: TensorSignature | None = None,
-    fetched: Mapping[str, bytes] = images.NONE_FETCHED,
 ) -> Asked:
-    """The rows of an `input`.
+    """The rows of an `input`; images that have to be fetched are `images_of`'s.
 
     Args:
         spec: whose task says what an input looks like.
         input_json: the input as it came.
         most: rows in one request.
         tensors: those of its graph, of a model of plain tensors.
-        fetched: what was at the addresses that `addresses_of` tells, by field.
 
     Raises:
         Unavailable: it is a model of plain tensors, and this gateway doesn't know them.
@@ -225,7 +223,7 @@ def rows_of(
             labels = decode(_labels, input_json, within="input")
             return Asked(_questions(labels, most), isinstance(labels.text, str), labels.truncate)
         case Task.IMAGE_CLASSIFICATION:
-            return _images_asked(decode(_image, input_json, within="input"), most, fetched)
+            return images_of(input_json, most=most).asked()
         case Task.TENSORS:
             return _tensors_asked(tensor_rows.known(spec, tensors), input_json, most)
         case Task.GENERATION:
@@ -257,33 +255,55 @@ def _rows_as_they_came(input_json: msgspec.Raw, most: int) -> Asked:
     return Asked(rows, single=False)
 
 
-def addresses_of(spec: ModelSpec, input_json: msgspec.Raw, *, most: int) -> dict[str, str]:
-    """What of an input is to be fetched: URLs by the field that holds each.
+class Images:
+    """Images of an input, some of which may have to be fetched first.
+
+    Args:
+        given: the input.
+        most: rows in one request.
 
     Raises:
-        InvalidInput: the input is not one of this task's.
+        InvalidInput: there are none or too many.
     """
-    if spec.task is not Task.IMAGE_CLASSIFICATION:
-        return {}
-    named = _named(decode(_image, input_json, within="input"), most)
-    return {param: text for param, text in named.items() if is_address(text)}
+
+    def __init__(self, given: ImageInput, most: int) -> None:
+        self._given = given
+        self._single = isinstance(given.image, str)
+        found = texts_of(given.image, most, field="image")
+        self._named = {
+            "input.image" if self._single else f"input.image[{index}]": text
+            for index, text in enumerate(found)
+        }
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """What is to be fetched: URLs by the field that holds each."""
+        return {param: text for param, text in self._named.items() if is_address(text)}
+
+    def asked(self, fetched: Mapping[str, bytes] = images.NONE_FETCHED) -> Asked:
+        """The rows.
+
+        Args:
+            fetched: what was at the addresses, by field.
+
+        Raises:
+            InvalidInput: one is no image, or was not fetched; `param` names the field.
+        """
+        rows = tuple(
+            ImageRow(images.bytes_of(text, param=param, fetched=fetched))
+            for param, text in self._named.items()
+        )
+        options = Options(self._given.top_k or 0, self._given.function_to_apply)
+        return Asked(rows, self._single, options=options)
 
 
-def _images_asked(given: ImageInput, most: int, fetched: Mapping[str, bytes]) -> Asked:
-    single = isinstance(given.image, str)
-    rows = tuple(
-        ImageRow(images.bytes_of(text, param=param, fetched=fetched))
-        for param, text in _named(given, most).items()
-    )
-    return Asked(rows, single, options=Options(given.top_k or 0, given.function_to_apply))
+def images_of(input_json: msgspec.Raw, *, most: int) -> Images:
+    """The images of an `input`.
 
-
-def _named(given: ImageInput, most: int) -> dict[str, str]:
-    """Images by the fields that hold them."""
-    found = texts_of(given.image, most, field="image")
-    if isinstance(given.image, str):
-        return {"input.image": given.image}
-    return {f"input.image[{index}]": text for index, text in enumerate(found)}
+    Raises:
+        InvalidInput: it is none of images, or of too many.
+    """
+    return Images(decode(_image, input_json, within="input"), most)
 
 
 def _texts_asked(given: GenerationInput) -> Asked:

@@ -1,11 +1,12 @@
 """Predictions: make (POST, or PUT under an id of one's own), show, cancel."""
 
+import msgspec
+
 from forebay.contract.errors import InvalidInput
 from forebay.contract.model import ModelSpec
 from forebay.contract.prediction import Prediction
 from forebay.contract.rows import Task
 from forebay.contract.versions import model_of
-from forebay.gateway import images
 from forebay.gateway.dialects.replicate import inputs, requests
 from forebay.gateway.dialects.replicate.outputs import is_single
 from forebay.gateway.dialects.replicate.rendering import render
@@ -51,15 +52,7 @@ class Predictions:
         wait_s = requests.wait_of(call.header(b"prefer"))
         request = requests.read(call.body)
         spec = self._dispatch.registry.meant(request.version, param="version")
-        most = self._dispatch.max_inputs
-        addresses = inputs.addresses_of(spec, request.input, most=most)
-        asked = inputs.rows_of(
-            spec,
-            request.input,
-            most=most,
-            tensors=self._dispatch.registry.tensors(spec),
-            fetched=await self._fetcher.fetch(addresses) if addresses else images.NONE_FETCHED,
-        )
+        asked = await self._asked(spec, request.input)
         if request.stream:
             _check_stream(spec, asked)
         prediction = await self._dispatch.create(
@@ -86,6 +79,14 @@ class Predictions:
         )
         headers = told(prediction.timing, self._dispatch.registry.which(prediction))
         return Answer(body, 201, headers=headers)
+
+    async def _asked(self, spec: ModelSpec, input_json: msgspec.Raw) -> inputs.Asked:
+        most = self._dispatch.max_inputs
+        if spec.task is Task.IMAGE_CLASSIFICATION:
+            given = inputs.images_of(input_json, most=most)
+            return given.asked(await self._fetcher.fetch(given.addresses))
+        tensors = self._dispatch.registry.tensors(spec)
+        return inputs.rows_of(spec, input_json, most=most, tensors=tensors)
 
     async def one(self, call: Call) -> Answer:
         """GET shows one, PUT makes it."""

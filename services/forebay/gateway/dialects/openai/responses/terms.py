@@ -7,7 +7,13 @@ import msgspec
 from forebay.contract.errors import InvalidInput
 from forebay.contract.generation import Sampling
 from forebay.contract.tools import Tools
-from forebay.gateway.dialects.openai.parameters import ModelRequest, Refused, most_tokens
+from forebay.gateway.dialects.openai.parameters import (
+    ModelRequest,
+    Refused,
+    StreamOptions,
+    check_streamed,
+    most_tokens,
+)
 from forebay.gateway.dialects.openai.responses.forms import (
     FunctionTool,
     NamedChoice,
@@ -59,16 +65,6 @@ REFUSED: Final[Refused] = {
     "prompt_cache_retention": (frozenset({"in_memory"}), "prompts are reused from memory only"),
 }
 """Fields that nothing here heeds: values that ask for nothing, and what to do instead."""
-
-
-class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How a response is streamed.
-
-    Attributes:
-        include_obfuscation: must not be true: nothing is added to hide how long tokens are.
-    """
-
-    include_obfuscation: bool | None = None
 
 
 class Terms(ModelRequest, frozen=True, kw_only=True, omit_defaults=True):
@@ -221,14 +217,4 @@ class ResponseRequest(Terms, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 "store out.",
                 param="store",
             )
-        options = self.stream_options
-        if options is not None and not self.stream:
-            raise InvalidInput(
-                "stream_options goes with `stream: true` only: leave it out.",
-                param="stream_options",
-            )
-        if options is not None and options.include_obfuscation:
-            raise InvalidInput(
-                "stream_options.include_obfuscation is not available here: leave it out.",
-                param="stream_options.include_obfuscation",
-            )
+        check_streamed(self.stream_options, stream=bool(self.stream))
