@@ -18,6 +18,7 @@ pytest_plugins = [
     "tests.fixtures.writing",
     "tests.fixtures.clients",
     "tests.fixtures.calling",
+    "tests.fixtures.replicating",
     "tests.fixtures.engines",
 ]
 

@@ -101,6 +101,11 @@ class ForebayServer:
             [str(program()), "up", "--port", str(self.port)], env=env, cwd=root, log=log
         )
 
+    @property
+    def pid(self) -> int:
+        """Of its supervisor."""
+        return self._process.pid
+
     def wait_until_ready(self) -> None:
         """Return once `/health/ready` says so.
 

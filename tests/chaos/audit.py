@@ -14,9 +14,10 @@ from forebay.contract.messages import decode_replies
 from forebay.contract.prediction import TERMINAL, Lane
 from forebay.lanes.depth import counters, depth
 from forebay.lanes.keys import GROUP, Keys, LaneKeys
-from forebay.runtime.redis import Commands, connect
+from forebay.runtime.redis import Commands, connect, now_ms
 from tests.chaos.clients import Http, Load, Told, read_all
 from tests.chaos.outcome import Outcome, Tally
+from tests.fixtures.waiting import eventually
 
 TIMEOUT_S = 5.0
 POLL_S = 0.5
@@ -143,10 +144,8 @@ class Audit:
 
     async def present(self) -> list[str]:
         """Names of workers that are present."""
-        seconds, micros = await self.client.execute_command("TIME")
-        now_ms = int(seconds) * 1000 + int(micros) // 1000
         names = await self.client.execute_command(
-            "ZRANGEBYSCORE", self.keys.workers, now_ms, "+inf"
+            "ZRANGEBYSCORE", self.keys.workers, await now_ms(self.client), "+inf"
         )
         return [name.decode() for name in names]
 
@@ -224,6 +223,15 @@ class Audit:
             "EVAL", KEYS, 1, self.keys.demand, f"{self.keys.records}*"
         )
         return [key.decode().removeprefix(self.keys.records) for key in keys]
+
+    async def comes_to_rest(self) -> None:
+        """Wait until nothing is under way; if that never comes, `emptied` tells what is left."""
+
+        async def at_rest() -> bool:
+            return await self.demand() == 0
+
+        with contextlib.suppress(AssertionError):
+            await eventually(at_rest)
 
     async def emptied(self, outcome: Outcome) -> None:
         """Note what is left on the lanes."""

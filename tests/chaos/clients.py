@@ -141,9 +141,9 @@ class Told(msgspec.Struct, frozen=True):
 _told = msgspec.json.Decoder(Told)
 
 
-def creation(value: str, model: str = "echo") -> bytes:
-    """The body of a request for an echo of `value`."""
-    return msgspec.json.encode({"version": model, "input": {"value": value}})
+def creation(value: str, model: str = "echo", also: Mapping[str, object] | None = None) -> bytes:
+    """The body of a request for an echo of `value`; `also` is further fields of it."""
+    return msgspec.json.encode({"version": model, "input": {"value": value}, **(also or {})})
 
 
 class Load:
@@ -164,12 +164,19 @@ class Load:
         gateways: to ask.
         waiting_every: each so many-th client waits for its result; 0: none does.
         model: what they ask for; it echoes.
+        also: further fields of their requests.
     """
 
     def __init__(
-        self, gateways: Sequence[Http], *, waiting_every: int = 4, model: str = "echo"
+        self,
+        gateways: Sequence[Http],
+        *,
+        waiting_every: int = 4,
+        model: str = "echo",
+        also: Mapping[str, object] | None = None,
     ) -> None:
         self._model = model
+        self._also = also
         self.values: dict[str, str] = {}
         self.answers: dict[str, Told] = {}
         self.refused: Counter[int] = Counter()
@@ -213,7 +220,7 @@ class Load:
             self._turn += 1
             try:
                 answer = await gateway.ask(
-                    "POST", "/v1/predictions", creation(value, self._model), headers
+                    "POST", "/v1/predictions", creation(value, self._model, self._also), headers
                 )
             except CutOff as error:
                 self.cut[str(error)] += 1

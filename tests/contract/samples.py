@@ -127,6 +127,13 @@ COMPUTATIONS["computation_of_a_chat_with_tools"] = Computation(
     options=Options(sampling=Sampling(format=Format(FormatKind.SCHEMA, '{"type":"object"}'))),
 )
 
+COMPUTATIONS["computation_of_an_edit"] = Computation(
+    rows=(ChatRow((Message("user", "Correct it: teh sea"),), expected="the sea"),),
+    enqueued_at_ms=AT_MS,
+    deadline_at_ms=AT_MS + 30_000,
+    options=Options(sampling=Sampling(temperature=0)),
+)
+
 CHUNKS = {
     "chunk_of_calls": Chunk(
         ID,
@@ -177,6 +184,23 @@ REPLIES = {
                 prompt_tokens=12,
                 tokens=30,
                 calls=(ToolCall("tide", '{"at":3}'),),
+            ),
+        ),
+    ),
+    "reply_with_an_edit": Reply(
+        prediction=ID,
+        status=Status.SUCCEEDED,
+        completed_at_ms=AT_MS,
+        outputs=(
+            Generated(
+                "the sea",
+                Finish.STOP,
+                prompt_tokens=12,
+                tokens=3,
+                drafted_tokens=4,
+                accepted_tokens=2,
+                expected_tokens=3,
+                met_tokens=2,
             ),
         ),
     ),

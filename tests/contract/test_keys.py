@@ -10,6 +10,8 @@ import pytest
 from forebay.contract.prediction import Lane, PredictionId
 from forebay.lanes import keys as keys_module
 from forebay.lanes.keys import Keys, LaneKeys
+from forebay.records import keys as records_module
+from forebay.records.keys import webhook_keys
 
 ROOT = Path(__file__).parents[2]
 ID = "echo-3-0123456789abcdef0123"
@@ -21,6 +23,7 @@ BUILT: dict[str, Callable[[LaneKeys], str]] = {
     f"record:{ID}": lambda keys: keys.record(ID),
     "record:": lambda keys: keys.records,
     f"out:{ID}:2:1": lambda keys: keys.outputs(ID, 2, 1),
+    f"out:{ID}:0:1": lambda keys: keys.outputs_of(ID) + "0:1",
     f"events:{ID}": lambda keys: keys.events(ID),
     f"parts:{ID}": lambda keys: keys.parts + ID,
     "deadlines": lambda keys: keys.deadlines,
@@ -33,7 +36,9 @@ BUILT: dict[str, Callable[[LaneKeys], str]] = {
     "leaders": lambda keys: keys.leaders,
     f"joined:{ID}": lambda keys: keys.joined + ID,
     "sketch:abcdef012345:2026-11-22": lambda keys: keys.sketch("abcdef012345", "2026-11-22"),
+    "predictions": lambda keys: keys.predictions,
     "dead": lambda keys: keys.dead,
+    "outbox": lambda keys: keys.outbox,
     "traffic": lambda keys: keys.traffic,
     "reloads": lambda keys: keys.reloads,
     "copies": lambda keys: keys.copies,
@@ -97,6 +102,16 @@ def test_the_channels_of_a_shard_carry_its_tag_and_are_told_below_the_table() ->
     assert "`P:{model:shard}:wake`" in (keys_module.__doc__ or "")
 
 
+def test_keys_of_webhooks_share_a_slot_and_are_told_of() -> None:
+    keys = webhook_keys(Keys("p"))
+    told = (records_module.__doc__ or "").partition("after `P:{webhooks}:`")[2].partition("\n\n")[0]
+    for name in ("outbox", "deliveries", "due", "gone", "endpoints", "secrets"):
+        assert getattr(keys, name) == f"p:{{webhooks}}:{name}"
+        assert f"`{name}`" in told
+    assert keys.delivery("msg_1") == keys.records + "msg_1" == "p:{webhooks}:delivery:msg_1"
+    assert "`delivery:ID`" in told
+
+
 def test_a_predictions_keys_are_found_from_its_id() -> None:
     assert Keys("p").of_prediction(PredictionId.parse(ID)) == KEYS
 
@@ -121,7 +136,8 @@ def test_keys_of_no_one_model_have_no_tag_and_are_told_below_the_table() -> None
 _BY_HAND = re.compile(
     r"\}\}:|\{\w+:\d+\}:"
     r"|:(?:lane|record|out|parts|deadlines|demand|workers|absences|running|rates|counters|leaders"
-    r"|joined|sketch|dead|traffic|reloads|copies|disagreement|scaling|models|reply)[:{%\"']"
+    r"|joined|sketch|predictions|dead|outbox|traffic|reloads|copies|disagreement|scaling|models"
+    r"|reply)[:{%\"']"
 )
 _LITERAL = re.compile(r"""[rbf]*(?:"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')""", re.IGNORECASE)
 
@@ -134,12 +150,12 @@ def keys_by_hand(source: str) -> list[str]:
     ]
 
 
-def test_nobody_but_the_lanes_builds_keys() -> None:
+def test_nobody_else_builds_keys() -> None:
     sources = [
         path
         for tree in ("shared", "services", "workers")
         for path in (ROOT / tree / "forebay").rglob("*.py")
-        if path != Path(keys_module.__file__)
+        if path not in (Path(keys_module.__file__), Path(records_module.__file__))
     ]
     assert len(sources) > 10
     found = {

@@ -254,13 +254,18 @@ async def test_input_items_come_in_pages(client: openai.AsyncOpenAI, worker: Ech
         model="parrot", input=[{"role": "user", "content": word} for word in said]
     )
     items = client.responses.input_items.list(made.id, limit=3)
-    wrongs: list[dict[str, Any]] = [{"limit": 0}, {"limit": 101}, {"after": "msg_none"}]
+    wrongs: list[dict[str, Any]] = [
+        {"limit": 0},
+        {"limit": 101},
+        {"after": "msg_none"},
+        {"extra_query": {"before": "msg_none"}},
+    ]
     texts = [item.to_dict()["content"] async for item in items]
     assert texts == [[{"type": "input_text", "text": word}] for word in reversed(said)]
     for wrong in wrongs:
         with pytest.raises(openai.BadRequestError) as caught:
             await client.responses.input_items.list(made.id, **wrong)
-        assert caught.value.param in wrong
+        assert caught.value.param in {**wrong, **wrong.get("extra_query", {})}
 
 
 async def test_what_is_not_stored_can_not_be_asked_for(
@@ -323,6 +328,33 @@ async def test_a_response_in_the_background_is_queued_and_polled(
     async with generating(redis_url, keys):
         done = await ended(client, made.id)
     assert (done.status, done.output_text) == ("completed", SAID)
+
+
+def _polled(url: str, **more: Any) -> tuple[list[str], Response]:
+    """What the client's documentation does: poll until it is neither queued nor in progress."""
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="none") as client:
+        told = client.responses.create(model="parrot", input=SAID, background=True, **more)
+        statuses = [str(told.status)]
+        while told.status in {"queued", "in_progress"}:
+            told = client.responses.retrieve(told.id)
+            if told.status != statuses[-1]:
+                statuses.append(str(told.status))
+        return statuses, told
+
+
+async def test_a_response_in_the_background_is_polled_as_the_documentation_does(
+    gateway: Gateway, redis_url: str, keys: Keys
+) -> None:
+    whole = asyncio.create_task(asyncio.to_thread(_polled, gateway.url))
+    short = asyncio.create_task(asyncio.to_thread(_polled, gateway.url, max_output_tokens=3))
+    await eventually(lambda: gateway.busy, what="they ask")
+    async with generating(redis_url, keys):
+        (first, told), (second, cut) = await whole, await short
+    assert (first[0], first[-1], told.output_text) == ("queued", "completed", SAID)
+    assert (second[0], second[-1], cut.output_text) == ("queued", "incomplete", "A forebay is")
+    assert {*first, *second} <= {"queued", "in_progress", "completed", "incomplete"}
+    assert cut.incomplete_details is not None
+    assert cut.incomplete_details.reason == "max_output_tokens"
 
 
 async def test_a_response_in_the_background_is_canceled(
@@ -390,6 +422,18 @@ async def test_a_stream_in_the_background_goes_on_without_its_reader_and_is_resu
     with pytest.raises(openai.BadRequestError, match="sequence_number") as caught:
         await client.responses.retrieve(id_, stream=True, starting_after=-1)
     assert caught.value.param == "starting_after"
+    for past in (len(whole), len(whole) + 5, 10_000):
+        with pytest.raises(openai.BadRequestError, match="No event that came") as caught:
+            await client.responses.retrieve(id_, stream=True, starting_after=past)
+        assert caught.value.param == "starting_after"
+    for query, param in (
+        ({"bogus": "1"}, "bogus"),
+        ({"stream": "maybe"}, "stream"),
+        ({"include_obfuscation": "true"}, "include_obfuscation"),
+    ):
+        with pytest.raises(openai.BadRequestError) as caught:
+            await client.responses.retrieve(id_, extra_query=query)
+        assert caught.value.param == param
 
 
 async def test_a_response_that_was_not_streamed_is_told_in_events_too(
@@ -405,6 +449,15 @@ async def test_a_response_that_was_not_streamed_is_told_in_events_too(
         for number in range(len(told)):
             again = await client.responses.retrieve(made.id, stream=True, starting_after=number)
             assert await events_of(again) == told[number + 1 :]
+
+
+async def test_a_response_that_is_not_in_the_background_is_not_canceled(
+    client: openai.AsyncOpenAI, worker: EchoEngine
+) -> None:
+    made = await client.responses.create(model="parrot", input=SAID)
+    with pytest.raises(openai.BadRequestError, match="Only responses created with `background: tr"):
+        await client.responses.cancel(made.id)
+    assert (await client.responses.retrieve(made.id)).status == "completed"
 
 
 async def test_a_reader_that_goes_away_frees_its_slot(
@@ -444,7 +497,7 @@ async def test_a_request_that_comes_again_with_its_key_is_the_same_response(
         second = await all_events(web, "POST", "/v1/responses", json=body, headers=headers)
         assert [event.data for event in first] == [event.data for event in second]
         assert [event.id for event in first] == [str(at) for at in range(len(first))]
-        for number in (0, 4, 9, len(first) - 1):
+        for number in (0, 4, len(first) // 2, len(first) - 1):
             again = {**headers, "Last-Event-ID": str(number)}
             rest = await all_events(web, "POST", "/v1/responses", json=body, headers=again)
             assert [event.data for event in rest] == [event.data for event in first[number + 1 :]]

@@ -78,6 +78,18 @@ async def test_an_answer_is_parsed_into_the_type_that_was_asked_for(
         assert isinstance((await stream.get_final_response()).output_parsed, Person)
 
 
+async def test_what_a_worker_says_of_a_format_names_it_as_responses_do(
+    client: openai.AsyncOpenAI,
+) -> None:
+    schema: dict[str, Any] = {"type": "string", "pattern": "("}
+    text: Any = {"format": {"type": "json_schema", "name": "a", "schema": schema}}
+    for streamed in (False, True):
+        with pytest.raises(openai.BadRequestError, match=r"text\.format asks for what") as caught:
+            await client.responses.create(**ASKED, text=text, stream=streamed)
+        assert caught.value.param == "text.format"
+        assert "response_format" not in caught.value.message
+
+
 def the_call(output: Any) -> ResponseFunctionToolCall:
     (call,) = output
     assert isinstance(call, ResponseFunctionToolCall)

@@ -212,6 +212,7 @@ async def test_a_prompt_over_the_context_is_a_400_that_says_so(
         with pytest.raises(openai.BadRequestError, match="takes 64 together") as caught:
             await client.chat.completions.create(**given)
         assert (caught.value.param, caught.value.code) == ("messages", "context_length_exceeded")
+        assert "Row" not in caught.value.message
 
 
 @pytest.mark.parametrize("streamed", [False, True])
@@ -301,8 +302,10 @@ async def test_a_stream_with_a_key_goes_on_without_its_client_and_is_resumed_els
     async with web.stream("POST", "/v1/chat/completions", json=body, headers=key) as response:
         id_ = response.headers["x-forebay-prediction"]
         first: list[str] = []
+        created: set[int] = set()
         async for event in events(response):
             first.append(event.json()["choices"][0]["delta"]["content"])
+            created.add(event.json()["created"])
             last = event.id
             if len(first) == 7:
                 break
@@ -315,8 +318,12 @@ async def test_a_stream_with_a_key_goes_on_without_its_client_and_is_resumed_els
         rest = await all_events(elsewhere, "POST", "/v1/chat/completions", json=body, headers=again)
         assert rest[-1].data == "[DONE]"
         deltas = [event.json()["choices"][0]["delta"] for event in rest[:-1]]
-        assert deltas[0]["role"] == "assistant"
+        assert not any("role" in delta for delta in deltas)
+        assert {event.json()["created"] for event in rest[:-1]} == created
         assert "".join(first) + "".join(delta.get("content", "") for delta in deltas) == said
+        past = {**key, "Last-Event-ID": "999"}
+        answer = await elsewhere.post("/v1/chat/completions", json=body, headers=past)
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, "Last-Event-ID")
         # Whoever has only its id reads the same text.
         path = f"/v1/predictions/{id_}/stream"
         told = await all_events(elsewhere, "GET", path, headers={"Last-Event-ID": last})

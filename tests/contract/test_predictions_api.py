@@ -76,9 +76,9 @@ async def rows_on_lanes(redis_url: str, keys: Keys, model: str) -> int:
     return told.realtime + told.bulk
 
 
-@pytest.mark.parametrize("mount", ["", "/replicate"])
+@pytest.mark.parametrize(("mount", "model"), [("", "minilm"), ("/replicate", "forebay/minilm")])
 async def test_a_prediction_that_is_waited_for_comes_with_its_output(
-    client: httpx.AsyncClient, minilm: None, mount: str
+    client: httpx.AsyncClient, minilm: None, mount: str, model: str
 ) -> None:
     answer = await client.post(
         f"{mount}/v1/predictions",
@@ -89,7 +89,7 @@ async def test_a_prediction_that_is_waited_for_comes_with_its_output(
     told = answer.json()
     assert set(told) == FIELDS
     assert told["status"] == "succeeded"
-    assert (told["model"], told["version"]) == ("minilm", VERSION)
+    assert (told["model"], told["version"]) == (model, VERSION)
     assert told["input"] == {"text": "hello world"}
     assert len(told["output"]) == DIMENSIONS
     assert told["metrics"]["predict_time"] == 0.003
@@ -253,7 +253,9 @@ TEXT = {"text": "a"}
         ({"version": "minilm", "input": []}, 422, "input"),
         ({"version": "minilm"}, 422, "input"),
         ({"input": TEXT}, 422, "version"),
-        ({"version": "minilm", "input": TEXT, "webhook": "https://x.test"}, 422, "webhook"),
+        ({"version": "minilm", "input": TEXT, "webhook": "x.test"}, 422, "webhook"),
+        ({"version": "minilm", "input": TEXT, "webhook": "http://10.0.0.1"}, 422, "webhook"),
+        ({"version": "minilm", "input": TEXT, "webhook": 7}, 422, "webhook"),
         ({"version": "minilm", "input": TEXT, "stream": True}, 422, "stream"),
     ],
 )

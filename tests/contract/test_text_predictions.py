@@ -1,6 +1,7 @@
 """Generated text over the predictions API and the Open Inference Protocol, with a real worker."""
 
 import asyncio
+import functools
 import random
 from collections.abc import AsyncIterator
 from typing import Any
@@ -12,9 +13,11 @@ import tritonclient.http as http
 import tritonclient.http.aio as http_aio
 from openai._streaming import SSEDecoder
 
-from forebay.contract.generation import GenerationTable
+from forebay.contract.generation import Chunk, Finish, GenerationTable
 from forebay.contract.model import BackendName, ModelSpec
 from forebay.contract.rows import Task
+from forebay.gateway.dialects.replicate.streams import split
+from forebay.gateway.sse import event as encoded
 from forebay.inference.generation.echo import EchoEngine, EchoGenerator
 from forebay.lanes.keys import Keys
 from forebay.runtime.catalog import Catalog
@@ -99,6 +102,33 @@ async def test_a_stream_goes_on_after_any_of_its_events(
         headers = {"Last-Event-ID": event.id}
         rest = await all_events(web, "GET", made["urls"]["stream"], headers=headers)
         assert [(e.event, e.data) for e in rest] == [(e.event, e.data) for e in told[at + 1 :]]
+
+
+async def test_an_event_that_never_came_is_nothing_to_go_on_after(
+    web: httpx.AsyncClient, worker: None
+) -> None:
+    for stream in (True, False):
+        made = await create(web, {"prompt": POEM}, stream=stream)
+        await all_events(web, "GET", made["urls"]["stream"])
+        answer = await web.get(made["urls"]["stream"], headers={"Last-Event-ID": "999"})
+        assert (answer.status_code, answer.json()["param"]) == (422, "Last-Event-ID")
+
+
+def test_line_ends_come_as_one_wherever_they_are_cut() -> None:
+    said = "a\r\nb\r\r\nc\rd\r"
+    chunk = functools.partial(Chunk, "", 0)
+    assert split(chunk(1, "a\r")) == ("a", "\r")
+    assert split(chunk(2, "\nb"), "\r") == ("\r\nb", "")
+    assert split(chunk(2, "", finish=Finish.STOP), "\r") == ("\r", "")
+    for at in range(len(said)):
+        first, held = split(chunk(1, said[:at]))
+        second, rest = split(chunk(2, said[at:], finish=Finish.STOP), held)
+        told = "".join(
+            "\n".join(line[6:] for line in encoded(text.encode()).decode().split("\n")[:-2])
+            for text in (first, second)
+            if text
+        )
+        assert (told, rest) == ("a\nb\n\nc\nd\n", "")
 
 
 async def test_what_was_not_made_as_a_stream_is_told_in_one_event(

@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from forebay.contract.errors import ErrorKind
+from forebay.contract.generation import Guesses
 from forebay.contract.workers import ModelCard, ModelState, Order, OrderAnswer, Verb, WorkerCard
 
 TOLD: list[tuple[msgspec.Struct, bytes]] = [
@@ -22,6 +23,10 @@ TOLD: list[tuple[msgspec.Struct, bytes]] = [
         b'"memory_bytes":0,"models":[{"name":"minilm","state":"ready","since_ms":1,'
         b'"bytes":50000000,"version":"0123456789ab"},{"name":"large","state":"absent",'
         b'"since_ms":2,"away":true,"error":"It doesn\'t fit."}],"v":1}',
+    ),
+    (
+        ModelCard("smollm2", ModelState.READY, 3, guesses=Guesses(drafted=7, accepted=5)),
+        b'{"name":"smollm2","state":"ready","since_ms":3,"guesses":{"drafted":7,"accepted":5}}',
     ),
     (
         Order("a1", Verb.UNLOAD, "minilm", until_ms=3),

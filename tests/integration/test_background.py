@@ -16,12 +16,14 @@ import pytest
 from redis.asyncio import Redis
 
 from forebay.background.app import create_celery
+from forebay.contract.files import Purpose, Terms
 from forebay.contract.prediction import Lane, Status
 from forebay.lanes.keys import GROUP, Keys
 from forebay.lanes.replies import Waiter
 from forebay.runtime.catalog import Catalog
 from forebay.runtime.redis import connect
 from forebay.runtime.settings import Settings
+from forebay.storage.file_records import Files
 from tests.fixtures.gateway_end import gateway_end, values
 from tests.fixtures.servers import TIMEOUT_S, Server, new_prefix
 from tests.fixtures.waiting import PATIENCE_S, eventually, eventually_sync
@@ -181,11 +183,10 @@ async def test_time_does_its_work_on_lanes_and_files(
     now_ms = int(time.time() * 1000)
     await run(redis, "XADD", keys.dead, "1-1", "reason", "long ago")
     await run(redis, "XADD", keys.dead, f"{now_ms}-1", "reason", "just now")
-    old, new = running.home / "files" / "old", running.home / "files" / "new"
-    old.parent.mkdir(parents=True)
-    for file in (old, new):
-        file.write_bytes(b"x")
-    os.utime(old, (0, 0))
+    terms = Terms(filename="lines.jsonl", purpose=Purpose.BATCH)
+    files = Files(str(running.home / "files"), retention_s=1e9)
+    old = Files(str(running.home / "files"), retention_s=60, now=lambda: 0.0).put([b"x"], terms)
+    new = files.put([b"x"], terms)
 
     async with gateway_end(redis_url, running.keys) as gateway:
         # Nobody works on this lane.
@@ -210,8 +211,10 @@ async def test_time_does_its_work_on_lanes_and_files(
         return len(left) == 1 and left[0][0] == b"%d-1" % now_ms
 
     await eventually(dead, what="the old dead letter is gone, the new one is not")
-    await eventually(lambda: not old.exists(), what="the old file is gone")
-    assert new.exists()
+    await eventually(
+        lambda: old.id not in files.contents.names(), what="the old file is gone, whole"
+    )
+    assert files.get(new.id) == new
 
     assert running.stop() == {"worker": 0, "beat": 0}
     for name in running.processes:
@@ -348,6 +351,7 @@ import os, sys
 from pathlib import Path
 
 import kombu.transport.redis  # else each child would import it anew
+from celery import signals
 
 from forebay.background.processes import run_beat
 from forebay.runtime import catalog, settings
@@ -357,6 +361,15 @@ configured = settings.load().settings
 setup_logging(configured, "beat")
 models = catalog.read(Path(configured.models_file))
 pids = []
+
+
+# A clock imports much until then, and is not to be told to end in the midst of that.
+@signals.after_task_publish.connect
+def tell(**_):
+    signals.after_task_publish.disconnect(tell)
+    os.write(2, b"has sent one\\n")
+
+
 for _ in range(10):
     pid = os.fork()
     if not pid:
@@ -389,7 +402,8 @@ def test_a_clock_that_is_told_to_end_in_the_midst_of_a_send_ends_in_good_order(
         assert len(pids) == 10, log.read_text()
         try:
             eventually_sync(
-                lambda: log.read_text().count(" scheduling ") == len(pids), what="all of them work"
+                lambda: log.read_text().count("has sent one") == len(pids),
+                what=lambda: f"all of them send: {log.read_text()}",
             )
             for pid in pids:
                 time.sleep(chance.uniform(0, 0.1))

@@ -9,11 +9,22 @@ from forebay.background.chores import Chores
 from forebay.contract.errors import ErrorKind
 from forebay.contract.prediction import Lane, Status
 from forebay.lanes.keys import Keys
-from forebay.lanes.records import Records
+from forebay.lanes.listing import Listing
+from forebay.lanes.predictions import Records
 from forebay.runtime.catalog import Catalog
 from forebay.runtime.settings import Settings
 from tests.fixtures.gateway_end import echo_spec
-from tests.fixtures.lanes import enqueue, hash_of, join, read, submission, ttl_ms, vanish, view
+from tests.fixtures.lanes import (
+    enqueue,
+    finish,
+    hash_of,
+    join,
+    read,
+    submission,
+    ttl_ms,
+    vanish,
+    view,
+)
 from tests.fixtures.servers import LaneServer, Server, real_client
 from tests.fixtures.waiting import PATIENCE_S
 
@@ -85,6 +96,19 @@ async def test_orphans_and_dead_letters_of_a_removed_model_are_looked_after_too(
     assert set(absent) == {"gone"}
     assert await do(later.drop_dead_letters) == 1
     assert await real_lanes.redis.execute_command("XLEN", real_lanes.echo.dead) == 1
+
+
+async def test_what_a_removed_model_keeps_no_longer_is_taken_off_the_list(
+    real_lanes: LaneServer, chores_of: MakeChores
+) -> None:
+    gone, kept = submission(input=b"1", retain_ms=0), submission(input=b"1")
+    await enqueue(real_lanes, gone, kept)
+    assert await do(chores_of("echo").unlist_predictions) == 0
+    await finish(real_lanes, gone.id)
+    assert await do(chores_of("other").unlist_predictions) == 1
+    listing = Listing(real_lanes.redis, real_lanes.keys)
+    left = await listing.older(["echo"], None, most=10)
+    assert [one.prediction for one in left] == [kept.id.text]
 
 
 async def test_a_model_that_no_catalog_ever_had_is_left_alone(

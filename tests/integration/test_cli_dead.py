@@ -17,7 +17,7 @@ from forebay.contract.rows import Row, TextRow, TokensRow, ValueRow
 from forebay.lanes.consumer import Consumer
 from forebay.lanes.dead import DeadLetters
 from forebay.lanes.lane import Part
-from forebay.lanes.records import Records
+from forebay.lanes.predictions import Records
 from tests.fixtures.lanes import LONG_MS, enqueue, join, read, settlement, submission, view
 from tests.fixtures.servers import LaneServer
 from tests.fixtures.waiting import PATIENCE_S

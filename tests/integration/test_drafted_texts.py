@@ -7,17 +7,23 @@ import msgspec
 import numpy as np
 import pytest
 
-from forebay.contract.errors import BackendFailed
-from forebay.contract.generation import GenerationTable, Sampling
+from forebay.build.decoders.pipeline import SAMPLES
+from forebay.build.draft import manifest_of
+from forebay.contract.errors import BackendFailed, ConfigurationError
+from forebay.contract.generation import GenerationTable, Sampling, Speculation
+from forebay.contract.model import BackendName, ModelSpec
+from forebay.contract.rows import Task
 from forebay.inference.backends.graph import MODEL_FILE
 from forebay.inference.generation.checking import Speculating
 from forebay.inference.generation.draft_model import ModelDrafts
 from forebay.inference.generation.drafting import ROWS, Drafting, Room
-from forebay.inference.generation.drafts import Drafter, Lookup, Text
+from forebay.inference.generation.drafts import Drafter, Ids, Lookup, Text
+from forebay.inference.generation.prompts import Prompt
 from forebay.inference.generation.protocol import Wanted
 from forebay.inference.generation.session import DecoderSession
 from forebay.inference.generation.trial import trial
 from forebay.inference.generation.worth import Costs
+from forebay.storage.artifacts import Artifact
 from tests.fixtures.decoders import CONTEXT
 from tests.fixtures.writing import Text as Written
 from tests.fixtures.writing import Tiny, run, wanted
@@ -46,6 +52,13 @@ class Prophet:
                 done = len(tokens) - len(prompt)
                 ahead = list(written[done : done + most])
                 return [t + (self._draws.random() < self._wrong) for t in ahead]
+        return ()
+
+
+class Nothing:
+    """Drafts nothing."""
+
+    def draft(self, slot: int, text: Text, most: int) -> Sequence[int]:
         return ()
 
 
@@ -165,6 +178,46 @@ def test_a_model_that_drafts_goes_on_after_it_failed_and_where_it_has_no_room_dr
     assert drafter.draft(0, other, 4) == ()
 
 
+@pytest.mark.parametrize("slots", [1, 3])
+@pytest.mark.parametrize("spoilt", [(), (0,), (9, 10, 30), range(60)])
+def test_texts_are_the_same_whatever_is_expected_of_them(
+    tiny_llama: Tiny,
+    asked: list[Wanted],
+    plain: dict[int, Written],
+    spoilt: Sequence[int],
+    slots: int,
+) -> None:
+    expecting: list[tuple[Wanted, Ids]] = []
+    for one in asked:
+        tokens = np.array(plain[one.id].tokens)
+        wrong = [place for place in spoilt if place < len(tokens)]
+        tokens[wrong] = 1  # of a special token, which is in no text
+        prompt = Prompt(one.prompt.length, one.prompt.data, expected=tokens)
+        expecting.append((msgspec.structs.replace(one, prompt=prompt), tokens))
+    texts = written(tiny_llama, Nothing(), [one for one, _ in expecting], slots)
+    for one, expected in expecting:
+        text = texts[one.id]
+        assert text.what == plain[one.id].what, one
+        assert text.expected == len(expected)
+        assert text.met == np.count_nonzero(expected != 1)
+        if slots == 1 and one.sampling == LONG:
+            assert (text.accepted > 40) == (len(spoilt) < 60)
+            assert (text.drafted > text.accepted) == (len(spoilt) == 3)
+
+
+def test_a_text_that_another_worker_began_goes_on_as_was_expected(tiny_llama: Tiny) -> None:
+    one = wanted(1, range(3, 20), LONG)
+    (text,) = run(tiny_llama.engine(tiny_llama.session()), one).values()
+    prompt = Prompt(17, one.prompt.data, expected=np.array(text.tokens))
+    begun = msgspec.structs.replace(one, prompt=prompt, written=text.tokens[:40])
+    told = written(tiny_llama, Nothing(), [begun], 1)[1]
+    assert told.tokens == text.tokens[40:]
+    assert (told.expected, told.met) == (60, 60)
+    assert told.drafted > 10
+    ended = msgspec.structs.replace(begun, written=text.tokens)
+    assert written(tiny_llama, Nothing(), [ended], 1)[1].met == 60
+
+
 def test_what_is_drafted_and_right_takes_fewer_steps(tiny_llama: Tiny) -> None:
     one = wanted(1, range(3, 20), LONG)
     (text,) = run(tiny_llama.engine(tiny_llama.session()), one).values()
@@ -198,6 +251,66 @@ def test_a_text_that_another_worker_began_catches_up_by_checks_and_goes_on_the_s
         steps += not told
     assert told == text.tokens[40:]
     assert steps <= 2 + 40 // ROWS
+
+
+def test_a_model_that_is_no_quicker_than_the_text_s_own_is_not_asked(
+    tiny_llama: Tiny, asked: list[Wanted], plain: dict[int, Written]
+) -> None:
+    # All that it would draft is right, and each token takes it as long as a step.
+    slow = Costs(run=1.0, row=0.0, token=0.0, draft=1.0)
+    quick = msgspec.structs.replace(slow, draft=0.1)
+    drafted = []
+    for costs in (slow, quick):
+        drafter = ModelDrafts(tiny_llama.session(slots=1), tiny_llama.decoder.vocabulary)
+        session = tiny_llama.session(slots=1, rows=ROWS)
+        engine = tiny_llama.engine(session)
+        speculating = Speculating(drafter, costs, session, rows=ROWS)
+        engine.speculate(speculating)
+        assert run(engine, asked[0])[asked[0].id].what == plain[asked[0].id].what
+        drafted.append(speculating.guesses)
+    assert drafted[0].drafted == 0
+    assert drafted[1].accepted == drafted[1].drafted > 30
+
+
+@pytest.mark.parametrize("by", ["lookup", "model"])
+def test_guesses_that_are_never_right_are_given_up(tiny_llama: Tiny, by: str) -> None:
+    class Wrong:
+        """Guesses a special token, which no text has here, as a model or as what is looked up."""
+
+        calls = 0
+
+        def draft(self, slot: int, text: Text, most: int) -> Sequence[int]:
+            self.calls += 1
+            return (1,) * most
+
+    costs = Costs(run=3.0, row=1.0, token=0.0, draft=0.5 if by == "model" else 0.0)
+    session = tiny_llama.session(slots=1, rows=ROWS)
+    engine = tiny_llama.engine(session)
+    wrong = Wrong()
+    speculating = Speculating(wrong, costs, session, rows=ROWS)
+    engine.speculate(speculating)
+    run(engine, wanted(1, range(3, 20), msgspec.structs.replace(LONG, max_tokens=100)))
+    assert speculating.guesses.accepted == 0
+    assert 0 < wrong.calls < 20, "nor is anything guessed where it would not be checked"
+
+
+def test_what_another_model_takes_to_draft_is_measured(tiny_llama: Tiny) -> None:
+    manifest = manifest_of(
+        ModelSpec(Task.GENERATION, BackendName.ONNX, "folder", name="other"),
+        tiny_llama.folder,
+        source_sha256="0" * 64,
+        samples=SAMPLES,
+        decoder=tiny_llama.decoder,
+    )
+    table = GenerationTable(slots=2, speculation=Speculation.DRAFT, draft="other")
+    other = Artifact(tiny_llama.folder, manifest, current=True)
+    room = Room(table.slots, CONTEXT, threads=1)
+    made = Drafting("tiny", tiny_llama.decoder, tiny_llama.folder, table, room, other)
+    speculating = made.begin(session_of(tiny_llama, made))
+    assert speculating is not None
+    assert speculating.costs.of_draft(1, 100) > 0
+    assert speculating.costs.of_draft(2, 100) == 2 * speculating.costs.of_draft(1, 100)
+    made.close()
 
 
 def test_among_many_texts_nothing_is_drafted(
@@ -271,6 +384,17 @@ def test_a_model_drafts_once_it_was_tried(tiny_llama: Tiny) -> None:
     made = drafting(tiny_llama)
     assert made.pool.rows == ROWS
     assert made.begin(session_of(tiny_llama, made)) is not None
+
+
+def test_on_a_device_nothing_is_drafted_and_one_that_is_not_there_is_told(
+    tiny_llama: Tiny, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    half = msgspec.structs.replace(tiny_llama.decoder, cache_type="FP16")
+    room = Room(2, CONTEXT, threads=1, providers=(("CUDAExecutionProvider", {}),))
+    with pytest.raises(ConfigurationError, match=r"no CUDAExecutionProvider.*onnxruntime-gpu"):
+        Drafting("tiny", half, tiny_llama.folder, GenerationTable(slots=2), room)
+    assert "tiny: nothing is drafted on cuda" in caplog.text
 
 
 def test_where_memory_cannot_be_mapped_twice_nothing_is_drafted(

@@ -64,7 +64,7 @@ async def test_without_redis_every_request_is_a_503_at_once_and_later_all_works_
             since = time.monotonic()
             method = "POST" if body else "GET"
             answer = await client.request(method, path, json=body, headers=WAIT)
-            assert time.monotonic() - since < TIMEOUT_S, "not even one is waited for"
+            assert time.monotonic() - since < SOON_S
             assert answer.status_code == 503, path
             assert answer.headers["retry-after"] == "1"
         assert (await client.get("/health/live")).status_code == 200

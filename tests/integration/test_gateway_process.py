@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import hashlib
 import os
 import signal
 import socket
@@ -74,6 +75,7 @@ class Process:
                 [sys.executable, "-c", PROGRAM],
                 env={
                     **os.environ,
+                    "FOREBAY_HOME": str(folder),
                     "FOREBAY_REDIS_URL": redis_url,
                     "FOREBAY_KEY_PREFIX": key_prefix,
                     "FOREBAY_MODELS_FILE": str(models),
@@ -254,3 +256,59 @@ async def test_a_busy_port_is_one_line_and_a_status_that_is_not_0(
         f"forebay: Port {busy_port} on 127.0.0.1 is taken. Stop what listens there, or choose "
         "another with --port or FOREBAY_PORT."
     ]
+
+
+FORM = {"content-type": "multipart/form-data; boundary=b"}
+FORM_HEAD = (
+    b'--b\r\ncontent-disposition: form-data; name="purpose"\r\n\r\nuser_data\r\n'
+    b'--b\r\ncontent-disposition: form-data; name="file"; filename="f"\r\n\r\n'
+)
+
+
+def peak_bytes(process: Process) -> int:
+    """The most memory that a process has had so far."""
+    status = Path(f"/proc/{process.process.pid}/status").read_text()
+    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+async def test_a_file_of_any_size_passes_through_little_memory(
+    gateway: Process, tmp_path: Path
+) -> None:
+    piece, pieces = os.urandom(1 << 18), 256  # 64 MiB
+
+    async def body() -> AsyncIterator[bytes]:
+        yield FORM_HEAD
+        for _ in range(pieces):
+            yield piece
+        yield b"\r\n--b--\r\n"
+
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=PATIENCE_S) as client:
+        small = {"file": b"x"}
+        await client.post("/v1/files", files=small, data={"purpose": "user_data"})
+        before = peak_bytes(gateway)
+        made = (await client.post("/v1/files", content=body(), headers=FORM)).json()
+        assert made["bytes"] == pieces * len(piece)
+        digest, size = hashlib.sha256(), 0
+        async with client.stream("GET", f"/v1/files/{made['id']}/content") as answer:
+            async for chunk in answer.aiter_bytes():
+                digest.update(chunk)
+                size += len(chunk)
+        assert size == made["bytes"]
+        assert answer.headers["etag"] == f'"{digest.hexdigest()}"'
+    assert peak_bytes(gateway) - before < 16 << 20
+
+
+async def test_an_upload_that_breaks_off_leaves_nothing(gateway: Process, tmp_path: Path) -> None:
+    contents = tmp_path / "files" / "contents"
+
+    def parts() -> list[Path]:
+        return list(contents.glob("*"))
+
+    _, writer = await asyncio.open_connection(*gateway.url.removeprefix("http://").split(":"))
+    head = f"POST /v1/files HTTP/1.1\r\nhost: x\r\ncontent-type: {FORM['content-type']}\r\n"
+    writer.write(head.encode() + b"content-length: 9000000\r\n\r\n" + FORM_HEAD + b"x" * 400_000)
+    await eventually(lambda: len(parts()) == 1, what="it is being written")
+    writer.close()
+    await eventually(lambda: not parts(), what="nothing of it is left")

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import gc
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -178,22 +178,25 @@ async def test_200_requests_that_join_leave_and_are_canceled_come_to_what_they_d
 ) -> None:
     requests = crowd(random.Random(11))
     got: dict[int, tuple[str, str] | None] = {}
-    resident: list[int] = []
     async with served(tiny_llama, redis_url, key_prefix, keys) as (client, model, worker):
-        left = iter(enumerate(requests))
+        numbered = list(enumerate(requests))
 
-        async def one_client() -> None:
+        async def one_client(left: Iterator[tuple[int, Asked]]) -> None:
             for number, asked in left:
                 got[number] = await ask(client, asked)
-                if number == REQUESTS // 2:
-                    resident.append(_resident())
 
-        async with asyncio.TaskGroup() as group:
-            for _ in range(CLIENTS):
-                group.create_task(one_client())
-        await eventually(lambda: not worker.stages.held, what="all leases are given back")
-        await eventually(lambda: not model.engine.busy, what="the engine rests")
-        grown = _resident() - resident[0]
+        async def at_rest_after(some: Sequence[tuple[int, Asked]]) -> int:
+            """The process' memory once all of some requests are answered."""
+            left = iter(some)
+            async with asyncio.TaskGroup() as group:
+                for _ in range(CLIENTS):
+                    group.create_task(one_client(left))
+            await eventually(lambda: not worker.stages.held, what="all leases are given back")
+            await eventually(lambda: not model.engine.busy, what="the engine rests")
+            return _resident()
+
+        resident = await at_rest_after(numbered[: REQUESTS // 2])
+        grown = await at_rest_after(numbered[REQUESTS // 2 :]) - resident
         assert model.engine.free == SLOTS, "slots are lost"
         redis = connect(redis_url, timeout_s=2)
         told = await depth(redis, keys.of(MODEL), now_ms=0)

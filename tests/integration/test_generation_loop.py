@@ -11,6 +11,7 @@ from forebay.contract.errors import BackendFailed
 from forebay.contract.generation import Finish, Sampling
 from forebay.contract.model import Precision
 from forebay.inference.generation.continuous import ContinuousEngine
+from forebay.inference.generation.memory import Place
 from forebay.inference.generation.protocol import Wanted
 from forebay.inference.generation.session import DecoderSession
 from tests.fixtures.decoders import CONTEXT
@@ -18,6 +19,19 @@ from tests.fixtures.writing import GREEDY, Text, Tiny, build, run, wanted
 
 FIRST_TOKEN, VOCABULARY = 3, 500
 REQUESTS = 200
+
+
+@pytest.fixture(params=[None, Place()], ids=["host", "device"])
+def device(request: pytest.FixtureRequest) -> Place | None:
+    """Whose memory has keys and values: the machine's, or a device's, which the CPU is as well."""
+    place: Place | None = request.param
+    return place
+
+
+@pytest.fixture
+def tiny_llama(tiny_llama: Tiny, device: Place | None) -> Tiny:
+    """With keys and values there."""
+    return msgspec.structs.replace(tiny_llama, device=device)
 
 
 def prompt(draws: random.Random, length: int) -> list[int]:
@@ -65,7 +79,9 @@ def test_200_requests_that_join_leave_and_are_canceled_come_to_what_they_do_alon
     tiny_llama: Tiny,
 ) -> None:
     draws = random.Random(5)
-    session, quiet = tiny_llama.session(), tiny_llama.session(slots=1)
+    session = tiny_llama.session()
+    # In the machine's memory, wherever the others are.
+    quiet = msgspec.structs.replace(tiny_llama, device=None).session(slots=1)
     engine = tiny_llama.engine(session)
     to_come, texts, canceled = requests(draws), dict[int, Text](), set[int]()
     expected = {request.id: request for request in to_come}
@@ -99,7 +115,7 @@ def test_200_requests_that_join_leave_and_are_canceled_come_to_what_they_do_alon
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "precision"),
-    [("llama", Precision.FP32), ("mistral", Precision.INT4)],
+    [("llama", Precision.FP32), ("qwen3", Precision.FP16), ("mistral", Precision.INT4)],
 )
 def test_graphs_of_other_kinds_give_a_row_the_same_bits_in_any_company(
     family: str, precision: Precision, tmp_path_factory: pytest.TempPathFactory

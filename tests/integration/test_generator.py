@@ -10,14 +10,14 @@ from tokenizers import Tokenizer
 from forebay.build.decoders.pipeline import SAMPLES
 from forebay.build.draft import manifest_of
 from forebay.contract.errors import ArtifactError, ConfigurationError, InvalidInput, TooLong
-from forebay.contract.generation import GenerationTable, Message, Sampling, Speculation
+from forebay.contract.generation import GenerationTable, Guesses, Message, Sampling, Speculation
 from forebay.contract.manifest import Manifest
 from forebay.contract.model import BackendName, ModelSpec, Precision
 from forebay.contract.rows import ChatRow, Options, Row, Task, TextRow, TokensRow, ValueRow
 from forebay.inference.backends.base import PreparedRow
 from forebay.inference.backends.providers import CUDA
-from forebay.inference.generation.onnx import GraphGenerator
-from forebay.inference.generation.protocol import Wanted
+from forebay.inference.generation.onnx import GraphGenerator, threads_of
+from forebay.inference.generation.protocol import Wanted, WithDrafts
 from forebay.storage.artifacts import Artifact
 from tests.fixtures.decoders import CONTEXT, SPECIAL
 from tests.fixtures.writing import GREEDY, Tiny, run
@@ -50,6 +50,36 @@ def refused(generator: GraphGenerator, row: Row, **asked: object) -> InvalidInpu
     assert isinstance(refusal, InvalidInput)
     assert refusal.row == 1
     return refusal
+
+
+def test_a_graph_has_no_more_threads_than_heads_of_attention(
+    tiny_llama: Tiny, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    own = manifest(tiny_llama)
+    assert [threads_of(own, threads) for threads in (1, 64)] == [1, 64], "nobody said how many"
+    told = msgspec.structs.replace(own, heads=2)
+    assert [threads_of(told, threads) for threads in (1, 2, 3, 64)] == [1, 2, 2, 2]
+    assert told.digest == own.digest, "of what was built before it is the same"
+    caplog.clear()
+    GraphGenerator(tiny_llama.folder, told, TABLE, threads=3).close()
+    assert "tiny-writer: 2 threads, and not 3" in caplog.text
+
+
+def test_a_model_that_drafts_tells_what_came_of_it(tiny_llama: Tiny) -> None:
+    own = manifest(tiny_llama)
+    off = msgspec.structs.replace(TABLE, speculation=Speculation.OFF)
+    plain = GraphGenerator(tiny_llama.folder, own, off, threads=1)
+    plain.warm()
+    assert isinstance(plain, WithDrafts)
+    assert plain.guesses is None
+    drafting = GraphGenerator(tiny_llama.folder, own, TABLE, threads=1)
+    drafting.warm()
+    assert drafting.guesses == Guesses(0, 0), "of the samples nothing is told"
+    assert Guesses(0, 0).rate == 0
+    assert Guesses(4, 3).rate == 0.75
+    for model in (plain, drafting):
+        model.close()
 
 
 def test_a_text_and_a_chat_become_prompts_and_are_gone_on_from(
@@ -158,7 +188,7 @@ def test_what_an_artifact_or_a_table_can_not_be_is_said(tiny_llama: Tiny, tmp_pa
     fewer = msgspec.structs.replace(decoder, layers=1)
     assert "takes past_key_values.1.key" in error(fewer)
     assert "can't load" in error(decoder, folder=tmp_path)
-    with pytest.raises(ConfigurationError, match="CUDAExecutionProvider"):
+    with pytest.raises(ConfigurationError, match=r'CUDAExecutionProvider has no .* "fp16"'):
         GraphGenerator(
             tiny_llama.folder, told, TABLE, threads=1, providers=((CUDA, {}), ("CPU", {}))
         )

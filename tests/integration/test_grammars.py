@@ -254,7 +254,8 @@ def refused(format_: Format | None, tools: Tools | None = None, **others: Any) -
         ({"type": "strin"}, "strin"),
         ({"$ref": "#/$defs/none"}, "/$defs/none"),
         ({"$ref": "https://example.org/schema.json"}, "example.org"),
-        ({"oneOf": [{"type": "number"}, {"type": "integer"}]}, "oneOf"),
+        ({"oneOf": [{"type": "number"}, {"type": "integer"}]}, "Write anyOf"),
+        ({"$ref": "#"}, "leads back to itself"),
     ],
 )
 def test_a_schema_that_can_not_be_followed_says_why(told: Any, says: str) -> None:

@@ -11,7 +11,7 @@ from forebay.contract.prediction import PredictionId, Status
 from forebay.lanes import replies
 from forebay.lanes.keys import Keys
 from forebay.lanes.lane import Submission
-from forebay.lanes.records import Record
+from forebay.lanes.predictions import Record
 from forebay.lanes.replies import Waiter
 from tests.fixtures.gateway_end import GatewayEnd, gateway_end
 from tests.fixtures.lanes import finish, join, read, reply_to, settlement, submission

@@ -25,7 +25,7 @@ class Fates:
     def __init__(self) -> None:
         self.told: list[ForebayError | None] = []
 
-    def done(self, error: ForebayError | None) -> None:
+    def done(self, error: ForebayError | None, *, known: bool = False) -> None:
         self.told.append(error)
 
     async def all(self, count: int) -> list[ForebayError | None]:

@@ -12,7 +12,7 @@ from forebay.lanes.cache import Cache, Count
 from forebay.lanes.consumer import Settlement
 from forebay.lanes.dead import DeadLetters
 from forebay.lanes.lane import Submission
-from forebay.lanes.records import Records
+from forebay.lanes.predictions import Records
 from forebay.lanes.scripts import EnqueueOutcome, SettleOutcome
 from tests.fixtures.gateway import MODELS
 from tests.fixtures.lanes import (

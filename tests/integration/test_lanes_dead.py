@@ -16,7 +16,7 @@ from forebay.contract.rows import Value, ValueRow
 from forebay.lanes.consumer import Consumer
 from forebay.lanes.dead import PAGE, DeadLetters, Letter
 from forebay.lanes.lane import Part, Submission
-from forebay.lanes.records import Records
+from forebay.lanes.predictions import Records
 from forebay.lanes.scripts import SettleOutcome
 from forebay.runtime.redis import Commands
 from forebay.runtime.settings import Settings

@@ -10,7 +10,7 @@ from forebay.contract.prediction import Lane, Status
 from forebay.lanes import scripts
 from forebay.lanes.depth import depth
 from forebay.lanes.lane import Part, Submission
-from forebay.lanes.records import Records
+from forebay.lanes.predictions import Records
 from forebay.lanes.scripts import EnqueueOutcome
 from tests.fixtures.lanes import (
     LONG_MS,

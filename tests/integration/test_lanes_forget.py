@@ -1,7 +1,7 @@
 """Conformance of the lanes, on the fake and on the real server: predictions that are deleted."""
 
 from forebay.contract.prediction import Status
-from forebay.lanes.records import Records
+from forebay.lanes.predictions import Records
 from tests.fixtures.lanes import enqueue, finish, join, read, settlement, submission
 from tests.fixtures.servers import LaneServer
 
@@ -54,3 +54,30 @@ async def test_of_what_others_have_joined_only_the_input_is_deleted(lanes: LaneS
     await records.forget(second.id)
     assert await records.record(second.id) is None
     assert await records.record(first.id) is not None
+
+
+async def test_many_that_have_ended_are_deleted_at_once_and_others_stay(
+    lanes: LaneServer,
+) -> None:
+    records = Records(lanes.redis, lanes.keys)
+    done, joined_to, under_way = submission(1, 1), submission(1, identity=b"same"), submission(1)
+    joined, gone = submission(1, identity=b"same"), submission(1)
+    await enqueue(lanes, done, joined_to, joined)
+    worker = await join(lanes)
+    deliveries = await read(worker, 10)
+    await finish(lanes, joined_to.id)
+    await worker.settle(
+        [settlement(one) for one in deliveries if one.prediction != joined_to.id.text]
+    )
+    await enqueue(lanes, under_way)
+    # Outputs too big for a reply lie beside the record.
+    for part in range(2):
+        beside = lanes.echo.outputs(done.id.text, part, 1)
+        await lanes.redis.execute_command("SET", beside, "large")
+    every = (done, joined_to, under_way, gone)
+    await records.discard([one.id for one in every])
+    await records.discard([one.id for one in every])
+    found = [await records.record(one.id) for one in (*every, joined)]
+    assert [record is not None for record in found] == [False, True, True, False, True]
+    assert not [key for key in await kept(lanes) if b"out:" in key]
+    await records.discard([])

@@ -12,7 +12,7 @@ from forebay.contract.rows import Value
 from forebay.lanes import scripts, sweeps
 from forebay.lanes.dead import DeadLetters
 from forebay.lanes.lane import Submission
-from forebay.lanes.records import Record, Records
+from forebay.lanes.predictions import Record, Records
 from forebay.lanes.scripts import EnqueueOutcome, FinishOutcome, SettleOutcome
 from tests.fixtures.lanes import (
     enqueue,

@@ -9,7 +9,7 @@ from forebay.contract.rows import Value
 from forebay.lanes import scripts
 from forebay.lanes.depth import counters
 from forebay.lanes.lane import Part
-from forebay.lanes.records import Records
+from forebay.lanes.predictions import Records
 from forebay.lanes.scripts import FinishOutcome, SettleOutcome
 from tests.fixtures.lanes import (
     LONG_MS,

@@ -9,7 +9,7 @@ from redis.exceptions import ResponseError
 from forebay.contract.errors import ErrorKind
 from forebay.contract.prediction import Lane, Status
 from forebay.lanes import sweeps
-from forebay.lanes.records import Records
+from forebay.lanes.predictions import Records
 from forebay.lanes.scripts import SettleOutcome
 from tests.fixtures.lanes import (
     LONG_MS,

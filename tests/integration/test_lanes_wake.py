@@ -11,6 +11,7 @@ from forebay.lanes.presence import present
 from forebay.lanes.scaling import Wanted
 from forebay.lanes.sweeps import expire_overdue
 from forebay.lanes.wakes import Wakes
+from forebay.runtime.redis import now_ms
 from tests.fixtures.lanes import (
     LONG_MS,
     enqueue,
@@ -79,9 +80,7 @@ async def test_silence_counts_as_absence(lanes: LaneServer) -> None:
 
 async def nobody(lanes: LaneServer) -> bool:
     """Whether nobody is present."""
-    seconds, micros = await lanes.redis.execute_command("TIME")
-    now_ms = int(seconds) * 1000 + int(micros) // 1000
-    return not await present(lanes.redis, lanes.echo, now_ms=now_ms)
+    return not await present(lanes.redis, lanes.echo, now_ms=await now_ms(lanes.redis))
 
 
 async def test_what_finds_nobody_has_more_time_on_its_lane_and_with_the_sweep(
@@ -147,8 +146,7 @@ async def calls(lanes: LaneServer) -> dict[str, int]:
 
 async def test_who_is_there_how_fast_and_who_holds_anything(lanes: LaneServer) -> None:
     async def told() -> list[tuple[str, float, bool]]:
-        seconds, _ = await lanes.redis.execute_command("TIME")
-        found = await present(lanes.redis, lanes.echo, now_ms=int(seconds) * 1000)
+        found = await present(lanes.redis, lanes.echo, now_ms=await now_ms(lanes.redis))
         return [(one.worker, one.rate, one.busy) for one in found]
 
     assert await told() == []

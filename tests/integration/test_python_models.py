@@ -1,5 +1,6 @@
 """A user's own class, whole: gateway, server, worker, and what becomes of one that goes wrong."""
 
+import io
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any
 import httpx
 import openai
 import pytest
+from replicate.client import Client
 
 from forebay.runtime.process import EXIT_HOPELESS
 from tests.fixtures.stack import ROOT, Stack, running_stack
@@ -41,6 +43,26 @@ class Odd:
         return outputs[:-1] if rows[0]["do"] == "forget" else outputs
 """
 
+FILES = """
+import pathlib, tempfile
+import msgspec
+
+class Row(msgspec.Struct):
+    document: pathlib.Path
+    besides: list[pathlib.Path] = []
+
+class Loud:
+    samples = [Row(pathlib.Path(__file__))]
+
+    def predict(self, rows: list[Row]) -> list[dict[str, pathlib.Path | int]]:
+        outputs = []
+        for row in rows:
+            loud = pathlib.Path(tempfile.mkdtemp()) / f"{row.document.stem}-loud.txt"
+            loud.write_text(row.document.read_text().upper())
+            outputs.append({"loud": loud, "besides": len(row.besides)})
+        return outputs
+"""
+
 CATALOG = """
 [models.language]
 task = "python"
@@ -51,6 +73,11 @@ source = "{examples}/language.py:Language"
 task = "python"
 backend = "python"
 source = "odd.py:Odd"
+
+[models.loud]
+task = "python"
+backend = "python"
+source = "loud.py:Loud"
 """
 
 
@@ -60,6 +87,7 @@ def own() -> Iterator[Stack]:
     with tempfile.TemporaryDirectory(prefix="forebay-python-") as name:
         folder = Path(name)
         (folder / "odd.py").write_text(OWN)
+        (folder / "loud.py").write_text(FILES)
         catalog = folder / "models.toml"
         catalog.write_text(CATALOG.format(examples=EXAMPLES))
         with running_stack(folder, folder, models_file=str(catalog)) as running:
@@ -121,7 +149,7 @@ def test_its_version_is_listed_told_and_may_be_pinned(own: Stack) -> None:
     assert predict(own, f"language:{told['version']}", {"text": "a"})["version"] == told["version"]
     assert create(own, "language:ffffffffffff", {"text": "a"}).status_code == 404
     with openai.OpenAI(base_url=f"{own.url}/v1", api_key="unused") as client:
-        assert [model.id for model in client.models.list().data] == ["language", "odd"]
+        assert [model.id for model in client.models.list().data] == ["language", "loud", "odd"]
         with pytest.raises(openai.BadRequestError, match="language"):
             client.embeddings.create(model="language", input="a")
     catalog = own.home.parent / "models.toml"
@@ -260,3 +288,62 @@ def test_a_model_can_be_checked_and_says_what_it_takes(tmp_path: Path) -> None:
     assert told["input"]["$defs"]["Text"]["properties"]["best"]["maximum"] == 4
     assert told["output"]["type"] == "array"
     assert not (tmp_path / "described").exists()
+
+
+def test_files_go_in_and_come_out(own: Stack) -> None:
+    client = Client(api_token="r8_none", base_url=f"{own.url}/replicate")
+    note = io.BytesIO("größer".encode())
+    note.name = "note.txt"
+    predicted = client.predictions.create(
+        version="loud", input={"document": note, "besides": ["data:text/plain;base64,YQ=="]}
+    )
+    predicted.wait()
+    assert predicted.status == "succeeded", predicted.error
+    assert isinstance(predicted.output, dict)
+    assert predicted.output["besides"] == 1
+    url = predicted.output["loud"]
+    assert url.startswith(f"{own.url}/v1/files/file-")
+    loud = httpx.get(url, timeout=PATIENCE_S)
+    assert loud.text == "GRÖSSER"
+    assert loud.headers["content-type"] == "text/plain"
+    assert 'filename="note-loud.txt"' in loud.headers["content-disposition"]
+    again = predict(own, "loud", {"document": url})
+    assert again["input"] == {"document": url}
+    assert httpx.get(again["output"]["loud"], timeout=PATIENCE_S).text == "GRÖSSER"
+    client._client.close()
+
+
+@pytest.mark.parametrize(
+    ("document", "told"),
+    [
+        ("file-" + "0" * 32, "There is no file"),
+        ("data:text/plain,a", "must be base64"),
+        ("data:text/plain;base64,=", "is not base64"),
+        ("note.txt", "this gives no file"),
+        (7, "this gives no file"),
+    ],
+)
+def test_what_is_no_file_is_told_of_by_its_field(own: Stack, document: object, told: str) -> None:
+    refused = predict(own, "loud", {"document": "data:;base64,YQ==", "besides": [document]})
+    assert refused["status"] == "failed"
+    assert told.lower() in refused["error"].lower()
+    assert "input.besides[0]" in refused["error"]
+
+
+def test_a_file_is_fetched_from_its_address(own: Stack) -> None:
+    url = f"{own.url}/health/live"
+    row = {"document": url, "besides": ["data:;base64,YQ==", url]}
+    told = predict(own, "loud", [row, row])
+    assert told["input"] == [row, row]
+    for output in told["output"]:
+        assert output["besides"] == 2
+        loud = httpx.get(output["loud"], timeout=PATIENCE_S).text
+        assert loud == httpx.get(url, timeout=PATIENCE_S).text.upper()
+
+
+def test_an_address_that_may_not_be_called_is_refused_by_its_field(own: Stack) -> None:
+    row = {"document": "http://169.254.169.254/latest/meta-data"}
+    answer = create(own, "loud", [{"document": "data:;base64,YQ=="}, row])
+    assert answer.status_code == 422, answer.text
+    assert answer.json()["param"] == "input[1].document"
+    assert "not a public address" in answer.json()["detail"]

@@ -1,16 +1,22 @@
 """The README does what it says: its blocks are run, its links lead somewhere."""
 
+import json
 import os
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+from standardwebhooks import Webhook
 
+from forebay.contract.notices import delivery_id
 from tests.fixtures.stack import ROOT, Stack
-from tests.fixtures.waiting import PATIENCE_S
+from tests.fixtures.waiting import PATIENCE_S, eventually_sync
 
+FOREBAY = f"{sys.executable} -m forebay.cli"
 README = (ROOT / "README.md").read_text("utf-8")
 WRITES = "smollm2"
 """The model that writes: blocks that ask it are run where its other tests are."""
@@ -91,6 +97,39 @@ def test_the_commands_that_up_prints_run_as_they_are(stack: Stack) -> None:
     assert len(commands) == 3
     for command in commands:
         assert run(["bash", "-euc", command], stack).strip(), command
+
+
+def test_what_the_page_about_webhooks_shows_runs(stack: Stack) -> None:
+    found = BLOCK.findall((ROOT / "docs" / "webhooks.md").read_text("utf-8"))
+    nobody = "http://127.0.0.1:9"  # nobody listens there
+
+    def bash(text: str) -> str:
+        text = here(text, stack).replace("https://example.com", nobody)
+        return run(["bash", "-euc", re.sub("(?m)^forebay", FOREBAY, text)], stack)
+
+    create, endpoints, secret, own, sent = [body for language, body in found if language == "sh"]
+    made = json.loads(bash(create))
+    assert nobody in bash(endpoints)
+    before = bash("forebay webhooks secret").strip()
+    rotated, shown = bash(own).splitlines()
+    assert rotated == shown != before
+    bash(f"forebay webhooks endpoints remove {nobody}/hooks/openai")
+    key, told = bash(secret).splitlines()
+    assert json.loads(told) == {"key": key}
+    id_ = delivery_id(made["id"], "completed")
+    eventually_sync(lambda: id_ in bash("forebay webhooks list"), what="the webhook is listed")
+    assert f"of          {made['id']}, completed" in bash(re.sub(r"\bID\b", id_, sent))
+
+    (receive,) = [body for language, body in found if language == "python"]
+    read: dict[str, Any] = {}
+    exec(receive, read)
+    now = datetime.now(UTC)
+    headers = {
+        "webhook-id": id_,
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": Webhook(key).sign(id_, now, '{"a": 1}'),
+    }
+    assert read["receive"](key, headers, b'{"a": 1}') == {"a": 1}
 
 
 def test_the_readme_has_something_to_run_in_each_language() -> None:

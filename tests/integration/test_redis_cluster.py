@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 import redis as redis_sync
 from redis.crc import key_slot
@@ -23,15 +24,18 @@ from forebay.runtime.redis import (
     Commands,
     CopiedWrites,
     NotCopiedError,
+    connect,
 )
 from forebay.runtime.redis.cluster import SlotMap, first_key
 from forebay.runtime.settings import Settings
 from tests.fixtures.answering import answering
+from tests.fixtures.batching import Batched, batches_running, embedding, jsonl
 from tests.fixtures.ends import ends_of
 from tests.fixtures.fleet import fleet
 from tests.fixtures.gateway import running_gateway
 from tests.fixtures.gateway_end import echo_spec, gateway_end, values
 from tests.fixtures.generating import MODEL, PARROT, generating
+from tests.fixtures.hooked import hooked
 from tests.fixtures.servers import Server
 from tests.fixtures.shapes import ClusterServers, NodeServer
 from tests.fixtures.waiting import PATIENCE_S, eventually
@@ -212,9 +216,44 @@ async def test_a_text_is_read_while_it_grows_at_every_gateway(
         assert again.outcome == stream.outcome
 
 
+async def test_a_list_of_predictions_is_of_models_all_over_the_cluster(
+    cluster: ClusterServers, key_prefix: str
+) -> None:
+    settings = Settings(redis_url=cluster.url, key_prefix=key_prefix)
+    names = [f"model{number}" for number in range(8)]
+    catalog = Catalog({name: echo_spec(name) for name in names})
+    async with (
+        running_gateway(settings, catalog=catalog) as running,
+        httpx.AsyncClient(base_url=running.url, timeout=PATIENCE_S) as client,
+    ):
+        made = []
+        for name in names * 3:
+            body = {"version": name, "input": {"value": name}}
+            made.append((await client.post("/v1/predictions", json=body)).json()["id"])
+        told = (await client.get("/v1/predictions")).json()
+    assert sorted(one["id"] for one in told["results"]) == sorted(made)
+    assert told["next"] is None
+
+
 @pytest.fixture
 def broker(private_server: Server) -> str:
     return private_server.url
+
+
+async def test_a_batch_runs_on_a_cluster(
+    cluster: ClusterServers, keys: Keys, key_prefix: str, tmp_path: Path
+) -> None:
+    settings = Settings(redis_url=cluster.url, key_prefix=key_prefix, home=str(tmp_path))
+    lines = jsonl(embedding(f"id {number}", f"text {number}") for number in range(100))
+    async with (
+        connect(cluster.url, timeout_s=TIMEOUT_S) as redis,
+        answering(cluster.url, keys, "minilm"),
+        batches_running(settings),
+    ):
+        batched = Batched(settings, redis)
+        done = await batched.ended(await batched.make(lines))
+    assert done.counts == msgspec.structs.replace(done.counts, total=100, completed=100, failed=0)
+    assert len(batched.output(done)) == 100
 
 
 async def test_every_process_works_on_a_cluster_with_a_broker_beside_it(
@@ -225,6 +264,7 @@ async def test_every_process_works_on_a_cluster_with_a_broker_beside_it(
         "redis_url": cluster.url,
         "broker_url": broker,
         "durability": "replicated",
+        "egress_loopback": "true",
     }
     with fleet(tmp_path, **settings) as running:
         for verb in (("gateway",), ("worker", "echo"), ("background",), ("background", "--beat")):
@@ -243,6 +283,10 @@ async def test_every_process_works_on_a_cluster_with_a_broker_beside_it(
                 return bool((await client.get(waiting)).json()["completed_at"])
 
             await eventually(ended, what=lambda: running.said)
+            async with hooked() as receiver:
+                hook = {**body, "webhook": receiver.url("/")}
+                assert (await client.post("/v1/predictions", json=hook)).status_code == 201
+                await eventually(lambda: len(receiver.heard) == 3, what=lambda: running.said)
         assert running.stop() == [0, 0, 0, 0]
     with redis_sync.Redis.from_url(broker) as client:
         left = [key for key in client.scan_iter() if b":celery:" not in key]

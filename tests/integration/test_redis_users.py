@@ -10,8 +10,10 @@ import pytest
 import redis as redis_sync
 from redis.exceptions import NoPermissionError
 
-from forebay.lanes import scripts
+from forebay.lanes import scripts as lanes_scripts
+from forebay.records import scripts as records_scripts
 from tests.fixtures.fleet import MODELS, fleet
+from tests.fixtures.hooked import hooked
 from tests.fixtures.shapes import GuardedServer
 from tests.fixtures.waiting import PATIENCE_S, eventually
 
@@ -26,24 +28,43 @@ steps = ["echo", "echo"]
 """
 
 RUN_BY = {
-    "attend": [GATEWAY],
+    "attempt": [BACKGROUND],
+    "attempted": [BACKGROUND],
+    "attend": [GATEWAY, BACKGROUND],
+    "batch_add": [GATEWAY],
+    "batch_cancel": [GATEWAY],
+    "batch_holders": [BACKGROUND],
+    "batch_keep": [BACKGROUND],
+    "batch_renew": [BACKGROUND],
+    "batch_take": [BACKGROUND],
+    "batch_turn": [BACKGROUND],
     "beat": [WORKER, PIPELINE],
     "copied": [GATEWAY, BACKGROUND],
-    "enqueue": [GATEWAY, PIPELINE],
-    "follow": [GATEWAY],
-    "forget": [GATEWAY],
+    "deliver": [BACKGROUND],
+    "discard": [BACKGROUND],
+    "enqueue": [GATEWAY, PIPELINE, BACKGROUND],
+    "exchange": [],
     "finish": [GATEWAY, BACKGROUND, PIPELINE],
+    "follow": [GATEWAY, BACKGROUND],
+    "forget": [GATEWAY, BACKGROUND],
     "leave": [WORKER, PIPELINE],
+    "letters": [],
+    "log": [WORKER, PIPELINE],
+    "outbox": [GATEWAY, WORKER, PIPELINE, BACKGROUND],
+    "overdue": [BACKGROUND],
     "read": [WORKER, PIPELINE],
     "reclaim": [WORKER, PIPELINE],
+    "redeliver": [],
     "renew": [WORKER, PIPELINE],
+    "replies": [WORKER, PIPELINE],
     "settle": [WORKER, PIPELINE],
     "sketch": [WORKER, PIPELINE],
-    "tidy": [BACKGROUND],
     "tell": [WORKER],
+    "tidy": [BACKGROUND],
     "traffic": [],
-    "letters": [],
-    "unclaim": [GATEWAY],
+    "unclaim": [GATEWAY, BACKGROUND],
+    "unlist": [BACKGROUND],
+    "waits": [BACKGROUND],
 }
 """Who runs which script."""
 
@@ -55,7 +76,7 @@ CONTAINERS = {"XGROUP", "XINFO"}
 async def test_each_process_does_its_work_as_its_user_and_tries_nothing_it_may_not(
     guarded_server: GuardedServer, key_prefix: str, tmp_path: Path
 ) -> None:
-    with fleet(tmp_path, MODELS + CHAIN, key_prefix=key_prefix) as running:
+    with fleet(tmp_path, MODELS + CHAIN, key_prefix=key_prefix, egress_loopback="true") as running:
         for verb, user in (
             (("gateway",), GATEWAY),
             (("worker", "echo"), WORKER),
@@ -75,6 +96,25 @@ async def test_each_process_does_its_work_as_its_user_and_tries_nothing_it_may_n
             )
             assert answer.json()["output"] == body_of_chain["input"]
 
+            lines = b'{"custom_id": "1", "method": "POST", "url": "/v1/embeddings", "body": {}}'
+            form = {"files": {"file": ("lines", lines)}, "data": {"purpose": "batch"}}
+            sent = (await client.post("/v1/files", **form)).json()  # type: ignore[arg-type]
+            batch = {"endpoint": "/v1/embeddings", "completion_window": "24h"}
+            answer = await client.post("/v1/batches", json={"input_file_id": sent["id"], **batch})
+            one = f"/v1/batches/{answer.json()['id']}"
+
+            async def completed() -> bool:
+                return bool((await client.get(one)).json()["completed_at"])
+
+            await eventually(completed, what=lambda: running.said)
+            assert (await client.get("/v1/batches")).json()["data"][0]["id"] in one
+            assert (await client.post(f"{one}/cancel")).status_code == 400
+            async with hooked() as receiver:
+                hook = {**body, "webhook": receiver.url("/")}
+                assert (await client.post("/v1/predictions", json=hook)).status_code == 201
+                await eventually(lambda: len(receiver.heard) == 3, what=lambda: running.said)
+            assert (await client.get("/v1/webhooks/default/secret")).status_code == 200
+
             # What no worker takes up is ended by the background.
             idle = {**body, "version": "idle"}
             answer = await client.post("/v1/predictions", json=idle, headers={"Cancel-After": "5s"})
@@ -88,6 +128,8 @@ async def test_each_process_does_its_work_as_its_user_and_tries_nothing_it_may_n
             answer = await client.post("/v1/predictions", json=idle)
             asked = await client.post(f"/v1/predictions/{answer.json()['id']}/cancel")
             assert asked.status_code == 200
+            listed = (await client.get("/v1/predictions")).json()["results"]
+            assert listed[0]["id"] == answer.json()["id"]
         assert running.stop() == [0, 0, 0, 0, 0]
         assert "NOPERM" not in running.said
     assert guarded_server.operator.acl_log() == []
@@ -102,8 +144,8 @@ async def test_each_process_does_its_work_as_its_user_and_tries_nothing_it_may_n
         (WORKER, ("SET", "P:claim:1", "mine")),
         (WORKER, ("HGETALL", "P:{echo:0}:demand")),
         (WORKER, ("LPUSH", "P:celery:queue", "message")),
-        (BACKGROUND, ("XADD", "P:{echo:0}:lane:bulk", "*", "c", "1")),
-        (BACKGROUND, ("SUBSCRIBE", "P:reply:gateway")),
+        (BACKGROUND, ("XREADGROUP", "GROUP", "g", "c", "STREAMS", "P:{echo:0}:lane:bulk", ">")),
+        (BACKGROUND, ("RPUSH", "P:orders:worker", "unload")),
         *(
             (user, command)
             for user in (GATEWAY, WORKER, PIPELINE, BACKGROUND)
@@ -146,9 +188,11 @@ def test_users_may_run_every_command_of_the_scripts_they_run(
     shared_guarded_server: GuardedServer,
 ) -> None:
     operator = shared_guarded_server.operator
-    shipped = resources.files(scripts)
     found = {
-        file.name.removesuffix(".lua"): file for file in shipped.iterdir() if ".lua" in file.name
+        file.name.removesuffix(".lua"): file
+        for room in (lanes_scripts, records_scripts)
+        for file in resources.files(room).iterdir()
+        if ".lua" in file.name
     }
     assert found.keys() == RUN_BY.keys(), (
         "say in RUN_BY who runs a script, and let them in users.acl"
@@ -166,4 +210,5 @@ def test_users_may_run_every_command_of_the_scripts_they_run(
 
 def _commands_of(operator: redis_sync.Redis, user: str) -> set[str]:
     told: Any = operator.acl_getuser(user)
-    return {word.removeprefix("+") for word in told["commands"]}
+    words = " ".join([*told["commands"], *map(str, told["selectors"])])
+    return {word.removeprefix("+") for word in re.findall(r"[+][a-z|]+", words)}

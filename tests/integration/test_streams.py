@@ -161,8 +161,10 @@ async def test_a_stream_that_has_ended_can_be_read_again(
     again = await gateway.app.dispatch.resume(stream.id.text)
     assert await read(again) == first
     assert again.outcome == stream.outcome
-    rest = await gateway.app.dispatch.resume(stream.id.text, after=5)
-    assert await read(rest) == first[5:]
+    rest = await gateway.app.dispatch.resume(stream.id.text, after=first[0].sequence)
+    assert await read(rest) == first[1:]
+    with pytest.raises(InvalidInput, match="No event that came"):
+        await gateway.app.dispatch.resume(stream.id.text, after=first[-1].sequence + 1)
     with pytest.raises(InvalidInput):
         await gateway.app.dispatch.resume(stream.id.text, after=-1)
     with pytest.raises(NotFound):

@@ -431,3 +431,36 @@ def test_doctor_does_not_take_a_running_forebay_for_a_stranger_on_its_port(up: S
     assert "in use" not in told.stdout + told.stderr
     assert "a gateway that is ready" in " ".join(told.stdout.split())
     assert told.returncode == 0, told.stdout
+
+
+def test_a_build_that_is_interrupted_says_so_and_that_it_goes_on(tmp_path: Path) -> None:
+    models, log = tmp_path / "models.toml", tmp_path / "log"
+    source = f"hf:somebody/words@{'0' * 40}"
+    models.write_text(
+        f'[models.words]\ntask = "embedding"\nbackend = "onnx"\nsource = "{source}"\n'
+    )
+    words = ("--models-file", str(models), "--home", str(tmp_path / "home"))
+    with socket.create_server(("127.0.0.1", 0)) as hub, log.open("wb") as out:
+        hub.settimeout(PATIENCE_S)
+        # No proxy comes between, and nothing that was fetched before is used.
+        here = {"HF_ENDPOINT": f"http://127.0.0.1:{hub.getsockname()[1]}", "NO_PROXY": "127.0.0.1"}
+        up = subprocess.Popen(
+            [*FOREBAY, "up", "--port", str(free_port()), *words],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            env={**ENV, **here, "HF_HOME": str(tmp_path / "hf")},
+            start_new_session=True,
+        )
+        try:
+            asking, _ = hub.accept()  # the build waits for an answer
+            with asking:
+                up.send_signal(signal.SIGINT)
+                assert up.wait(PATIENCE_S) == 0
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(up.pid, signal.SIGKILL)
+    said = log.read_text()
+    assert "the build of words was stopped, and nothing was started" in said
+    assert "the next `forebay up` goes on" in said
+    assert "Traceback" not in said

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from forebay.contract.build_steps import Effect, StepReport
-from forebay.contract.generation import GenerationTable
-from forebay.contract.manifest import Fluency, Pace
+from forebay.contract.generation import GenerationTable, Speculation
+from forebay.contract.manifest import Drafts, Fluency, Pace
 from forebay.contract.model import Precision
 from forebay.contract.recipe import BuildSpec
 from forebay.runtime import catalog
@@ -128,11 +128,27 @@ def test_a_report_of_a_model_that_writes_text_says_how_good_fast_and_large_it_is
     assert "46 kB: 94 MB for a slot of 2,048 tokens, and 755 MB for all 8 slots" in second
 
 
+def test_a_report_says_what_drafts_are_worth(home: Path) -> None:
+    lookup = Drafts(Speculation.LOOKUP, 240, 80, 60, 200.4, 133.6, 1.49)
+    none = Drafts(Speculation.DRAFT, 240, 0, 0, 133.0, 133.6, 1.0, model="small")
+    draft = home.parent / "draft"
+    report = msgspec.structs.replace(REPORT, drafts=(lookup, none))
+    ArtifactStore(home).publish(draft, build(draft), report=report)
+    told = invoke("models", "report", "minilm").output
+    assert (
+        "With drafts by lookup a text alone is written 1.49 times as fast (200 tokens/s, 134 "
+        "without): of 80 drafted tokens 75% were right." in told
+    )
+    assert (
+        "Drafts by small are not worth their checks here: of 240 tokens none was drafted." in told
+    )
+
+
 def test_the_docs_have_a_model_that_writes_text(tmp_path: Path) -> None:
     page = (DOCS.parent / "text-models.md").read_text("utf-8")
     told = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
     (tmp_path / "models.toml").write_text(told[0])
     spec = catalog.read(tmp_path / "models.toml").find("smollm2")
-    assert spec.precision is Precision.INT4
+    assert spec.precision is Precision.INT8
     assert spec.generation == GenerationTable(slots=8, context=2_048)
     assert not spec.is_watched

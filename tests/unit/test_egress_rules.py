@@ -6,6 +6,7 @@ import pytest
 
 from forebay.contract.errors import ConfigurationError
 from forebay.egress.rules import Refused, Rules
+from forebay.egress.special import is_special
 
 REFUSED = [
     "0.0.0.0",
@@ -45,7 +46,26 @@ REFUSED = [
     "ff02::1",
 ]
 
-ALLOWED = ["1.1.1.1", "8.8.8.8", "172.15.0.1", "172.32.0.1", "2606:4700::1111", "::ffff:8.8.8.8"]
+SPECIAL = [
+    *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16"),
+    *("172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16"),
+    *("198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4"),
+    *("255.255.255.255/32", "::/128", "::1/128", "64:ff9b:1::/48", "100::/64", "100:0:0:1::/64"),
+    *("2001::/23", "2001:1::1/128", "2001:1::2/128", "2001:1::3/128", "2001:2::/48"),
+    *("2001:3::/32", "2001:4:112::/48", "2001:10::/28", "2001:20::/28", "2001:30::/28"),
+    *("2001:db8::/32", "2002::/16", "3fff::/20", "5f00::/16", "fc00::/7", "fe80::/10", "ff00::/8"),
+]
+"""Of IANA's registries and RFC 5771, what nobody is to be called at."""
+
+ALLOWED = [
+    "1.1.1.1",
+    "8.8.8.8",
+    "172.15.0.1",
+    "172.32.0.1",
+    "192.88.98.255",
+    "2606:4700::1111",
+    "::ffff:8.8.8.8",
+]
 
 
 @pytest.mark.parametrize("address", REFUSED)
@@ -55,6 +75,14 @@ def test_what_is_not_public_is_refused(address: str) -> None:
     with pytest.raises(Refused, match="not a public address") as caught:
         Rules().place(url, param="webhook")
     assert caught.value.param == "webhook"
+
+
+@pytest.mark.parametrize("network", SPECIAL)
+def test_what_the_registries_list_is_refused_whatever_python_knows_of_it(network: str) -> None:
+    whole = ipaddress.ip_network(network)
+    for address in (whole[0], whole[-1]):
+        assert is_special(address)
+        assert not Rules().allows(address, host="hooks.example")
 
 
 @pytest.mark.parametrize("address", ALLOWED)

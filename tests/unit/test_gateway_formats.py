@@ -113,6 +113,13 @@ def test_a_format_that_is_none_is_refused_by_its_field(given: Any, param: str) -
         ({"allOf": {}}, "allOf"),
         ({"minimum": True}, "minimum"),
         ({"exclusiveMaximum": "3"}, "exclusiveMaximum"),
+        ({"properties": {"a": {"minimum": 10**19}}}, "properties.a.minimum"),
+        ({"maximum": -(2**53) - 1}, "maximum"),
+        ({"pattern": r"^[\x00-\x1f]{3}$"}, "pattern"),
+        ({"pattern": r"^a[^\\]*$"}, "pattern"),
+        ({"pattern": r'^[^"]*$'}, "pattern"),
+        ({"pattern": r"^[^\p{L}\\]$"}, "pattern"),
+        ({"patternProperties": {r"^[\x00-\x5b]$": {}}}, "patternProperties"),
     ],
 )
 def test_a_keyword_that_would_be_passed_over_is_refused_by_its_place(
@@ -121,6 +128,23 @@ def test_a_keyword_that_would_be_passed_over_is_refused_by_its_place(
     param, message = refusal(lambda: checked(schema, param="s"))
     assert param == f"s.{place}"
     assert param in message
+
+
+def test_bounds_and_patterns_that_are_followed_are_let_pass() -> None:
+    checked({"minimum": -(2**53), "maximum": 2**53}, param="s")
+    for pattern in (
+        r"^[a-z\]]+$",
+        r"^[^/]+$",
+        r"^[]a]$",
+        r"^\[[^\x00-\x1f\\]*\]$",
+        r"^[\x00-\x7f]$",
+        r"^[\n\t]$",
+        r"^[\p{L} ]+$",
+        r"^[^\p{L}\x00-\x1f]$",
+        "(",
+        "[",
+    ):
+        checked({"pattern": pattern}, param="s")
 
 
 def test_remarks_are_let_pass_and_properties_may_have_any_name() -> None:

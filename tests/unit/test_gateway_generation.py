@@ -20,7 +20,7 @@ from forebay.gateway.bodies import decode
 from forebay.gateway.chats import ChatMessage, chat_of
 from forebay.gateway.dialects.oip import parameters
 from forebay.gateway.dialects.openai import chats, completions
-from forebay.gateway.dialects.openai.chats import ChatRequest, ChatShape
+from forebay.gateway.dialects.openai.chats import ChatRequest, ChatShape, chat_asked
 from forebay.gateway.dialects.openai.completions import CompletionRequest, CompletionShape
 from forebay.gateway.dialects.openai.texts import Named
 from forebay.gateway.dialects.openai.usage import usage_of
@@ -113,7 +113,7 @@ def test_each_parameter_reaches_the_worker() -> None:
         ({"presence_penalty": 2.5}, "presence_penalty"),
         ({"frequency_penalty": -2.5}, "frequency_penalty"),
         ({"logit_bias": {"x": 1}}, "logit_bias"),
-        ({"logit_bias": {"5": 101}}, "logit_bias[...]"),
+        ({"logit_bias": {"5": 101}}, "logit_bias"),
         ({"seed": 2**64}, "seed"),
         ({"stop": [""]}, "stop[0]"),
         ({"stop": ["a"] * 5}, "stop"),
@@ -192,7 +192,12 @@ def test_a_chat_has_messages_and_an_end() -> None:
         ("response_format", {"type": "json_schema", "json_schema": {"name": "a b"}}),
         ("modalities", ["text", "audio"]),
         ("audio", {"voice": "alloy", "format": "wav"}),
-        ("prediction", {"type": "content", "content": "x"}),
+        ("prediction", "x"),
+        ("prediction", {"content": "x"}),
+        ("prediction", {"type": "text", "content": "x"}),
+        ("prediction", {"type": "content"}),
+        ("prediction", {"type": "content", "content": 3}),
+        ("prediction", {"type": "content", "content": "x", "colour": 1}),
         ("web_search_options", {}),
         ("reasoning_effort", "high"),
         ("verbosity", "low"),
@@ -211,6 +216,46 @@ def test_what_a_chat_cannot_have_is_refused_by_its_name(field: str, value: Any) 
         chat_request(**{field: value})
     assert (caught.value.param or "").startswith(field)
     assert field in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("content", "message", "param"),
+    [
+        ([], "prediction.content must be a text", "prediction.content"),
+        (
+            [{"type": "image_url", "image_url": {}}],
+            "reads text only",
+            "prediction.content[0].type",
+        ),
+        ([{"type": "text"}], "Missing parameter", "prediction.content[0].text"),
+        ("x" * 1_000_001, "1,000,001 characters; 1,000,000", "prediction.content"),
+    ],
+)
+def test_a_prediction_that_is_no_text_is_refused_by_its_name(
+    content: Any, message: str, param: str
+) -> None:
+    request = chat_request(prediction={"type": "content", "content": content})
+    with pytest.raises(InvalidInput, match=message) as caught:
+        chat_asked(request, ECHO)
+    assert caught.value.param == param
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, ""),
+        ({"prediction": None}, ""),
+        ({"prediction": {"type": "content", "content": ""}}, ""),
+        ({"prediction": {"type": "content", "content": "x\n"}}, "x\n"),
+        (
+            {"prediction": {"type": "content", "content": [{"type": "text", "text": "x"}] * 2}},
+            "x\nx",
+        ),
+    ],
+)
+def test_what_is_expected_goes_with_the_chat(given: Any, expected: str) -> None:
+    asked = chat_asked(chat_request(**given, n=2, logprobs=True), ECHO)
+    assert [row.expected for row in asked.rows if isinstance(row, ChatRow)] == [expected] * 2
 
 
 def test_what_asks_for_nothing_is_no_reason_to_refuse() -> None:
@@ -285,6 +330,15 @@ def test_usage_is_in_chunks_only_where_it_was_asked_for() -> None:
             "rejected_prediction_tokens": 1,
         },
     }
+
+
+def test_of_a_prediction_the_usage_tells_what_the_texts_have_of_it() -> None:
+    outputs = [
+        Generated("a", Finish.STOP, 3, 9, drafted_tokens=7, expected_tokens=10, met_tokens=8),
+        Generated("b", Finish.STOP, 3, 9, expected_tokens=10, met_tokens=1),
+    ]
+    details = usage_of(outputs, choices=2).completion_tokens_details
+    assert (details.accepted_prediction_tokens, details.rejected_prediction_tokens) == (9, 11)
 
 
 def test_a_prompt_is_counted_once_for_all_of_its_texts() -> None:

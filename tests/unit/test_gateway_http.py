@@ -20,6 +20,7 @@ from forebay.gateway.http import (
     render_problem,
     server_timing,
 )
+from forebay.gateway.paths import routes_of
 
 Message = MutableMapping[str, Any]
 
@@ -118,8 +119,47 @@ async def test_a_client_that_leaves_before_its_body_has_come_has_none() -> None:
 
 def endpoint(handle: Callable[[Call], Awaitable[Answer]], *methods: str) -> Endpoint:
     return Endpoint(
-        Exchange(max_body_bytes=100), handle, methods=methods or ("POST",), render=render_problem
+        Exchange(max_body_bytes=100),
+        dict.fromkeys(methods or ("POST",), handle),
+        render=render_problem,
     )
+
+
+async def test_an_endpoint_answers_each_method_by_its_own_handler() -> None:
+    async def shown(call: Call) -> Answer:
+        return Answer(b"shown")
+
+    async def gone(call: Call) -> Answer:
+        return Answer(b"gone")
+
+    exchange = Exchange(max_body_bytes=100)
+    (route,) = routes_of(exchange, {"/it": {"GET": shown, "DELETE": gone}}, render=render_problem)
+    answers = {}
+    for method in ("GET", "HEAD", "DELETE", "PUT"):
+        sent = Sent()
+        await route.app(scope(method=method), receiving(b""), sent)
+        answers[method] = sent
+    assert [answers[method].body for method in ("GET", "HEAD", "DELETE")] == [
+        b"shown",
+        b"shown",  # the server leaves it out
+        b"gone",
+    ]
+    assert answers["PUT"].status == 405
+    assert answers["PUT"].headers[b"allow"] == b"DELETE, GET, HEAD"
+
+
+async def test_only_paths_that_say_so_leave_the_body_to_their_handler() -> None:
+    async def length(call: Call) -> Answer:
+        return Answer(b"whole" if call.receive is None else b"unread")
+
+    exchange = Exchange(max_body_bytes=100)
+    paths = {"/files": {"POST": length}, "/texts": {"POST": length}}
+    found = []
+    for route in routes_of(exchange, paths, render=render_problem, unread={"/files"}):
+        sent = Sent()
+        await route.app(scope(method="POST"), receiving(b"a"), sent)
+        found.append((route.path, sent.body))
+    assert found == [("/files", b"unread"), ("/texts", b"whole")]
 
 
 async def test_an_endpoint_answers_with_length_type_and_request_id() -> None:

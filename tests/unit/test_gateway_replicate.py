@@ -8,9 +8,12 @@ import pytest
 
 from forebay.contract.errors import ErrorInfo, ErrorKind, InvalidInput
 from forebay.contract.model import BackendName, ModelSpec
+from forebay.contract.notices import Event, Notice
 from forebay.contract.prediction import Prediction, Status, Timing
 from forebay.contract.rows import Embedding, Output, Task, TextRow, Value, ValueRow
+from forebay.egress.rules import Rules
 from forebay.gateway.dialects.replicate.inputs import rows_of
+from forebay.gateway.dialects.replicate.notices import notice_of
 from forebay.gateway.dialects.replicate.outputs import is_single
 from forebay.gateway.dialects.replicate.rendering import render
 from forebay.gateway.dialects.replicate.requests import cancel_after_of, read, wait_of
@@ -58,21 +61,43 @@ def test_a_wait_that_is_out_of_range_is_refused(prefer: bytes) -> None:
     assert caught.value.param == "Prefer"
 
 
+def notice(webhook: str | None, events: tuple[str, ...] | None = None) -> Notice | None:
+    """What a request's fields come to, where nothing but what is public may be called."""
+    return notice_of(webhook, events, rules=Rules(), shown_at="http://g/v1/predictions", own_id="")
+
+
+def test_who_says_nothing_of_events_is_told_of_all() -> None:
+    told = notice("https://hooks.example/a?b=c")
+    assert told is not None
+    assert (told.url, told.events) == ("https://hooks.example/a?b=c", tuple(Event))
+    told = notice("https://hooks.example", ("completed", "start", "completed"))
+    assert told is not None
+    assert told.events == (Event.COMPLETED, Event.START)
+    assert notice(None) is None
+    assert notice("", ()) is None
+
+
 @pytest.mark.parametrize(
-    ("field", "value"),
+    ("webhook", "events", "param"),
     [
-        ("webhook", b'"https://example.com"'),
-        ("webhook_events_filter", b'["completed"]'),
+        ("ftp://hooks.example", None, "webhook"),
+        ("hooks.example/a", None, "webhook"),
+        ("https://me:word@hooks.example", None, "webhook"),
+        ("http://169.254.169.254/latest", None, "webhook"),
+        ("http://[::ffff:127.0.0.1]/", None, "webhook"),
+        ("https://hooks.example", ("finished",), "webhook_events_filter"),
+        (None, ("completed",), "webhook_events_filter"),
     ],
 )
-def test_what_is_not_available_yet_is_refused_and_named(field: str, value: bytes) -> None:
-    body = b'{"version": "m", "input": {}, "%s": %s}' % (field.encode(), value)
-    with pytest.raises(InvalidInput, match=f"{field} is not available yet") as caught:
-        read(body)
-    assert caught.value.param == field
+def test_a_webhook_that_can_not_be_is_refused_and_named(
+    webhook: str | None, events: tuple[str, ...] | None, param: str
+) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        notice(webhook, events)
+    assert caught.value.param == param
 
 
-def test_what_is_not_available_yet_may_be_declined() -> None:
+def test_what_is_not_wanted_may_be_null() -> None:
     body = b'{"version": "m", "input": {}, "stream": false, "webhook": null}'
     assert read(body).version == "m"
 

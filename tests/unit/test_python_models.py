@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ from typing import Any
 import pytest
 
 from forebay.contract.errors import ArtifactError, BackendFailed, ConfigurationError, InvalidInput
+from forebay.contract.files import FileRecord, Purpose, Terms
 from forebay.contract.model import ModelSpec
 from forebay.contract.rows import Value, ValueRow
 from forebay.inference.backends.base import PreparedRow
 from forebay.inference.backends.python import PythonModel
 from forebay.storage.descriptions import Description, Descriptions
+from forebay.storage.file_records import Files
 from tests.fixtures.user_models import WORDS, user_model
 
 ANY = "from typing import Any\n"
@@ -358,3 +361,72 @@ def spec_of(folder: Path) -> dict[str, Any]:
     """The fields of a python model's spec."""
     spec = user_model(folder, WORDS)
     return {name: getattr(spec, name) for name in ModelSpec.__struct_fields__}
+
+
+FILES = """
+from pathlib import Path
+import msgspec
+
+class Row(msgspec.Struct):
+    one: Path
+    other: Path | None = None
+
+class Words:
+    samples = [Row(Path(__file__))]
+
+    def predict(self, rows: list[Row]) -> list[Path]:
+        return [row.one for row in rows]
+"""
+
+
+def kept_files(model: PythonModel, files: Files, *rows: object) -> list[FileRecord]:
+    return [files.get(file_id) for file_id in answers(model, *rows)]
+
+
+def test_paths_are_files_in_rows_and_outputs(tmp_path: Path) -> None:
+    files = Files(str(tmp_path / "files"), retention_s=60)
+    model = PythonModel(user_model(tmp_path, FILES), files=lambda: files)
+    model.warm()
+    assert files.page(limit=1).files == []  # what samples gave is kept nowhere
+    given = files.put([b"abc"], Terms(filename="../a b.tar.gz", purpose=Purpose.USER_DATA))
+    one, other = kept_files(
+        model, files, {"one": given.id}, {"one": "data:image/png;base64,YWJjZA=="}
+    )
+    assert (one.filename, one.bytes, one.purpose) == ("a b.tar.gz", 3, Purpose.OUTPUT)
+    assert (other.filename, other.bytes, other.media_type) == ("file.png", 4, "image/png")
+    assert list(Path(tempfile.gettempdir()).glob("forebay-*/*/a b.tar.gz")) == []
+
+
+def test_a_path_that_is_no_temporary_file_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    stays, goes = tmp_path / "stays.txt", tmp_path / "temporary" / "goes.txt"
+    for path in (stays, goes):
+        path.write_bytes(b"x")
+    files = Files(str(tmp_path / "files"), retention_s=60)
+    code = predicting(
+        "return [Path(row['path']) for row in rows]", head="from pathlib import Path\n"
+    )
+    model = PythonModel(user_model(tmp_path, code), files=lambda: files)
+    made = kept_files(model, files, {"path": str(stays)}, {"path": str(goes)})
+    assert [one.filename for one in made] == ["stays.txt", "goes.txt"]
+    assert stays.exists()
+    assert not goes.exists()
+    with pytest.raises(BackendFailed, match=r"there is no file '/nowhere/x'"):
+        answers(model, {"path": "/nowhere/x"})
+
+
+def test_the_schema_says_what_a_file_is_given_as(tmp_path: Path) -> None:
+    schema = opened(tmp_path, FILES).description.input_schema
+    assert schema["$defs"]["Row"]["properties"]["one"]["format"] == "uri"
+    assert schema["$defs"]["Row"]["properties"]["other"]["anyOf"][0]["format"] == "uri"
+
+
+def test_without_a_store_files_are_given_as_they_are(tmp_path: Path) -> None:
+    model = opened(tmp_path, FILES)
+    model.warm()
+    error = refused(model, {"one": "file-" + "0" * 32})
+    assert "give a data: URL" in error.message
+    assert error.param == "input.one"

@@ -5,9 +5,10 @@ import asyncio
 import pytest
 
 from forebay.contract.errors import LaneFull
+from forebay.contract.generation import Chunk
 from forebay.contract.messages import Reply
 from forebay.contract.prediction import PredictionId, Status
-from forebay.lanes.replies import Waiter
+from forebay.lanes.replies import LONGEST_UNSEEN_S, OVERDUE_S, Waiter
 
 ID = PredictionId.new("echo")
 
@@ -61,3 +62,33 @@ async def test_a_waiter_that_left_takes_nothing_amiss() -> None:
     waiter.submitted(LaneFull("full"))
     with pytest.raises(asyncio.CancelledError):
         await waiter.future
+
+
+class _Ear:
+    begun = True
+
+    def hear(self, chunk: Chunk) -> None:
+        """Nothing is said here."""
+
+    def missed(self) -> None:
+        """Nor missed."""
+
+
+async def test_who_has_waited_long_is_looked_after_less_often_but_not_who_reads() -> None:
+    waiter = Waiter(ID, 1)
+    begun = waiter.begun
+    pauses = []
+    for waited_s in (0.0, 4.0, 40.0, 4_000.0):
+        waiter.since = begun + waited_s
+        pauses.append(waiter.overdue_at - waiter.since)
+    assert pauses == pytest.approx([OVERDUE_S, OVERDUE_S, 10.0, LONGEST_UNSEEN_S])
+    reader = Waiter(ID, 1, _Ear())
+    reader.since = reader.begun + 4_000.0
+    assert reader.overdue_at - reader.since == pytest.approx(OVERDUE_S)
+
+
+async def test_what_was_on_its_lane_before_is_looked_at_at_once() -> None:
+    waiter = Waiter(ID, 1)
+    waiter.submitted(None, known=True)
+    assert waiter.enqueued
+    assert waiter.overdue_at < waiter.begun

@@ -7,7 +7,7 @@ import msgspec
 from forebay.lanes.depth import Depth, depth
 from forebay.lanes.keys import Keys
 from forebay.lanes.presence import Present, present
-from forebay.runtime.redis import Commands
+from forebay.runtime.redis import Commands, now_ms
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -52,8 +52,7 @@ class Sampler:
             redis.exceptions.RedisError: Redis is out of reach.
         """
         keys = self._keys.of(model)
-        seconds, micros = await self._redis.execute_command("TIME")
-        now_ms = int(seconds) * 1000 + int(micros) // 1000
-        found = await depth(self._redis, keys, now_ms=now_ms)
-        there = await present(self._redis, keys, now_ms=now_ms) if found.replicas else []
+        at_ms = await now_ms(self._redis)
+        found = await depth(self._redis, keys, now_ms=at_ms)
+        there = await present(self._redis, keys, now_ms=at_ms) if found.replicas else []
         return Seen(found, tuple(there))

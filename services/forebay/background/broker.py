@@ -25,25 +25,40 @@ def broker_configuration(settings: Settings) -> dict[str, Any]:
             "to a Redis or Valkey that is no cluster, or to its sentinels; the lanes stay where "
             "they are."
         )
+    told = configuration_of(
+        place, scheme=SCHEME, sentinel_scheme=SENTINEL_SCHEME, timeout_s=settings.redis_timeout_s
+    )
+    told["broker_transport_options"]["global_keyprefix"] = f"{settings.key_prefix}:celery:"
+    return told
+
+
+def configuration_of(
+    place: Place, *, scheme: str = "redis", sentinel_scheme: str = "sentinel", timeout_s: float
+) -> dict[str, Any]:
+    """Celery's settings for a broker that is a Redis, no cluster.
+
+    Args:
+        place: where it is.
+        scheme: of the transport to take for a server.
+        sentinel_scheme: likewise, where sentinels know the server.
+        timeout_s: for connecting and for each answer, seconds.
+    """
     timeouts = {
-        "socket_timeout": settings.redis_timeout_s,
-        "socket_connect_timeout": settings.redis_timeout_s,
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": timeout_s,
         "socket_keepalive": True,
     }
     told: dict[str, Any] = {
-        "broker_url": _url(place),
-        "broker_use_ssl": _tls(place.options) if place.tls else None,
-        "broker_transport_options": {
-            "global_keyprefix": f"{settings.key_prefix}:celery:",
-            **timeouts,
-        },
+        "broker_url": url_of(place, scheme),
+        "broker_use_ssl": tls_of(place.options) if place.tls else None,
+        "broker_transport_options": dict(timeouts),
         # A Redis that is away comes back: wait for it, at the start and later.
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
     }
     if place.sentinels:
-        tls = {"ssl": True, **_tls(place.sentinel_options)} if place.tls else {}
-        told["broker_transport"] = SENTINEL_SCHEME
+        tls = {"ssl": True, **tls_of(place.sentinel_options)} if place.tls else {}
+        told["broker_transport"] = sentinel_scheme
         told["broker_transport_options"] |= {
             "master_name": place.service,
             "sentinel_kwargs": {
@@ -57,18 +72,18 @@ def broker_configuration(settings: Settings) -> dict[str, Any]:
     return told
 
 
-def _url(place: Place) -> str:
+def url_of(place: Place, scheme: str) -> str:
     """A place as kombu writes it; what isn't where and who is said in other settings."""
     database = place.options.get("db", 0)
     if place.unix:
-        return f"{SCHEME}+socket://{place.options['path']}?virtual_host={database}"
+        return f"{scheme}+socket://{place.options['path']}?virtual_host={database}"
     user, password = place.options.get("username"), place.options.get("password")
     credentials = ""
     if user or password:
         credentials = f"{quote(user or '', safe='')}:{quote(password or '', safe='')}@"
     if not place.sentinels:
         host, port = place.options.get("host", "localhost"), place.options.get("port", 6379)
-        return f"{SCHEME}://{credentials}{_bracketed(host)}:{port}/{database}"
+        return f"{scheme}://{credentials}{_bracketed(host)}:{port}/{database}"
     # Kombu looks for sentinels under this scheme; which transport it takes is said beside it.
     return ";".join(
         f"sentinel://{credentials}{_bracketed(host)}:{port}/{database}"
@@ -80,7 +95,7 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _tls(options: dict[str, Any]) -> dict[str, Any]:
+def tls_of(options: dict[str, Any]) -> dict[str, Any]:
     """The options that are about TLS."""
     own = {name: value for name, value in options.items() if name.startswith("ssl_")}
     return {"ssl_cert_reqs": "required", **own}

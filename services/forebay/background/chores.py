@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
@@ -15,11 +14,14 @@ from forebay.lanes.sweeps import (
     expire_overdue,
     lapse_orphans,
     models_to_sweep,
+    unlist_gone,
 )
+from forebay.records.deliveries import Deliveries
 from forebay.runtime.catalog import Catalog
 from forebay.runtime.redis import Commands, connect
 from forebay.runtime.settings import Settings
-from forebay.storage.files import FileStore
+from forebay.storage.file_records import files_of
+from forebay.storage.parcels import Parcels
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +54,7 @@ class Chores:
         self._keys = Keys(settings.key_prefix)
         self._loop = LoopThread()
         self._redis: Redis | None = None
+        self._files = files_of(settings)
 
     def expire_overdue(self) -> int:
         """End predictions whose deadline has passed; how many."""
@@ -80,6 +83,10 @@ class Chores:
 
         return self._each(sweep, "dropped %d old dead letters of %s")
 
+    def unlist_predictions(self) -> int:
+        """Take off the list what is no longer kept; how many predictions."""
+        return self._each(unlist_gone, "took %d predictions of %s off the list")
+
     def compare_copies(self) -> int:
         """Compare what shadows answered with what clients got; how many copies."""
         if not self._shadows:
@@ -95,10 +102,24 @@ class Chores:
 
         return self._loop.run(each())
 
+    def drop_deliveries(self) -> int:
+        """Drop webhooks that are over and past their retention; how many."""
+        settings = self._settings
+
+        async def tidy() -> int:
+            return await Deliveries(self._client(), self._keys).tidy(
+                older_than_ms=int(settings.webhook_retention_s * 1000), most=settings.webhook_max
+            )
+
+        dropped = self._loop.run(tidy())
+        if dropped:
+            log.info("dropped %d old webhooks", dropped)
+        return dropped
+
     def expire_files(self) -> int:
         """Delete files past their retention; how many."""
-        store = FileStore(str(Path(self._settings.home) / "files"))
-        removed = store.expire(self._settings.file_retention_s)
+        removed = self._files.expire()
+        Parcels(self._files).expire()
         if removed:
             log.info("deleted %d old files", removed)
         return removed

@@ -8,9 +8,9 @@ from forebay.background.disagreement import difference
 from forebay.contract.prediction import Status
 from forebay.contract.rows import Output
 from forebay.lanes.keys import Keys
-from forebay.lanes.records import Record, Records
+from forebay.lanes.predictions import Record, Records
 from forebay.lanes.shadows import Compared, Copy, Shadows
-from forebay.runtime.redis import Commands
+from forebay.runtime.redis import Commands, now_ms
 
 BITE = 100
 """Copies between two words to Redis about what came of them."""
@@ -55,14 +55,14 @@ class Comparison:
 
     async def _bite(self, copies: Sequence[Copy]) -> list[Copy]:
         """Compare some; returns those that are not done yet."""
-        seconds, _ = await self._redis.execute_command("TIME")
+        at_ms = await now_ms(self._redis)
         early: list[Copy] = []
         books: dict[str, list[Compared]] = {}
         for copy in copies:
             mirrored = await self._records.record(copy.id_at(self._shadow))
             original = await self._records.record(copy.original)
             open_ = any(one and not one.status.terminal for one in (mirrored, original))
-            if open_ and int(seconds) * 1000 - copy.since_ms < self._late_ms:
+            if open_ and at_ms - copy.since_ms < self._late_ms:
                 early.append(copy)
                 continue
             found = await self._compared(original, mirrored)

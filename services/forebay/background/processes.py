@@ -4,6 +4,7 @@ Both log through our logging, show no banner, wait for a Redis that is away, and
 SIGTERM: the worker when the tasks it runs are done.
 """
 
+import functools
 import logging
 import os
 import signal
@@ -11,7 +12,7 @@ import socket
 import threading
 import warnings
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from celery import Celery, signals
 from celery.apps.beat import Beat
@@ -20,9 +21,14 @@ from celery.beat import ScheduleEntry, Scheduler
 from celery.platforms import EX_OK
 from celery.worker import WorkController, state
 
-from forebay.background.app import create_celery
+from forebay.background.app import create_celery, post
 from forebay.background.chores import Chores
+from forebay.background.intake import Intake, OpenGateway
+from forebay.background.services import services_of
+from forebay.background.webhooks.bodies import Render
+from forebay.background.webhooks.hooks import Hooks
 from forebay.runtime.catalog import Catalog
+from forebay.runtime.memory import keep_what_is_there
 from forebay.runtime.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -65,16 +71,40 @@ class Clock(Scheduler):
             log.warning("%s is not sent: %s", entry.task, error)
 
 
-def run_worker(settings: Settings, catalog: Catalog) -> None:
-    """Work on background tasks until SIGTERM."""
+NICE: Final = 10
+"""How far the background stands back: nobody waits for it."""
+
+
+def run_worker(
+    settings: Settings,
+    catalog: Catalog,
+    *,
+    render: Render,
+    open_gateway: OpenGateway | None = None,
+) -> None:
+    """Work on background tasks until SIGTERM.
+
+    Args:
+        settings: where Redis is, among others.
+        catalog: the models that there are.
+        render: shows predictions to those who are told of them.
+        open_gateway: what is asked for work that comes in here; without it none is taken.
+    """
     _end_on(signal.SIGTERM, signal.SIGINT)
     _leave_logging_alone()
+    os.nice(NICE)
     # Containers run as root as often as not, and messages are JSON: nothing in them is executed.
     warnings.filterwarnings("ignore", message="(?s).*superuser privileges")
     chores = Chores(settings, catalog)
+    hooks = Hooks(settings, catalog, render)
+    app = create_celery(settings, catalog, chores=chores, hooks=hooks)
+    services = services_of(settings, catalog) if open_gateway is not None else ()
+    intake = Intake(open_gateway, services, drain_s=settings.drain_s) if open_gateway else None
     try:
+        if intake is not None:
+            intake.start()
         worker = BackgroundWorker(
-            app=create_celery(settings, catalog, chores=chores),
+            app=app,
             hostname=f"background-{os.getpid()}@{socket.gethostname()}",
             pool="threads",
             concurrency=CONCURRENCY,
@@ -84,8 +114,13 @@ def run_worker(settings: Settings, catalog: Catalog) -> None:
             without_heartbeat=True,
         )
         log.info("working on %s", ", ".join(sorted(worker.app.amqp.queues)))
+        hooks.start(functools.partial(post, app))
+        keep_what_is_there()
         worker.start()
     finally:
+        hooks.close()
+        if intake is not None:
+            intake.stop()
         chores.close()
     raise SystemExit(worker.exitcode or EX_OK)
 

@@ -7,6 +7,7 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from forebay.assess import drafts
 from forebay.build.pipeline import Built, build, steps
 from forebay.cli.report import print_built
 from forebay.contract.errors import ForebayError, InvalidInput
@@ -19,18 +20,21 @@ from forebay.storage.artifacts import ArtifactStore
 def run(settings: Settings, spec: ModelSpec) -> None:
     """Build one model, showing progress on stderr and the result on stdout.
 
-    What a worker of it costs goes into the report, too.
+    What a worker of it costs goes into the report, too, and what drafts are worth.
 
     Raises:
         BuildFailed: a step failed, or the result is under the bar.
-        ArtifactError: what was built doesn't load as a worker loads it.
+        ArtifactError: what was built doesn't load as a worker loads it, or the model that drafts
+            for it isn't built.
     """
     store = ArtifactStore(settings.home)
     show = _with_bar if sys.stderr.isatty() else _with_lines
     built = show(spec, store)
     leave_reference(spec, store)
     footprint = measure(spec, store.home)
-    report = msgspec.structs.replace(built.report, footprint=footprint)
+    report = msgspec.structs.replace(
+        built.report, footprint=footprint, drafts=drafts.measure(spec, store)
+    )
     store.keep_report(spec.name, report)
     print_built(msgspec.structs.replace(built, report=report))
 

@@ -17,7 +17,7 @@ from forebay.runtime.settings import Settings
 
 if TYPE_CHECKING:
     from forebay.lanes.dead import DeadLetters, Letter
-    from forebay.lanes.records import Records
+    from forebay.lanes.predictions import Records
 
 T = TypeVar("T")
 
@@ -246,6 +246,6 @@ def _place(prediction: str) -> tuple[str, int]:
 def _ask(settings: Settings, what: "Callable[[DeadLetters, Records], Awaitable[T]]") -> T:
     """Do something with the dead letters; see `ask`."""
     from forebay.lanes.dead import DeadLetters
-    from forebay.lanes.records import Records
+    from forebay.lanes.predictions import Records
 
     return ask(settings, lambda redis, keys: what(DeadLetters(redis, keys), Records(redis, keys)))

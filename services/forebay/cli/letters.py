@@ -23,7 +23,7 @@ from forebay.contract.rows import (
     ValueRow,
 )
 from forebay.lanes.dead import Contents, Letter
-from forebay.lanes.records import Records
+from forebay.lanes.predictions import Records
 
 SHOWN_ROWS = 10
 SHOWN_LETTERS = 100

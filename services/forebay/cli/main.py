@@ -13,9 +13,13 @@ from typing import Annotated
 import typer
 
 from forebay.cli import flags
+from forebay.cli.batches import batches
 from forebay.cli.cache import cache
+from forebay.cli.celery import celery
 from forebay.cli.dead import dead
 from forebay.cli.models import models
+from forebay.cli.triggers import triggers
+from forebay.cli.webhooks import webhooks
 from forebay.cli.workers import workers
 from forebay.contract.errors import ErrorKind, ForebayError, InvalidInput
 from forebay.runtime.process import EXIT_HOPELESS
@@ -34,6 +38,10 @@ app.add_typer(models, name="models")
 app.add_typer(dead, name="dead")
 app.add_typer(workers, name="workers")
 app.add_typer(cache, name="cache")
+app.add_typer(batches, name="batches")
+app.add_typer(celery, name="celery")
+app.add_typer(triggers, name="triggers")
+app.add_typer(webhooks, name="webhooks")
 
 INTERRUPTED = 130
 SERVICES = frozenset({"gateway", "worker", "background"})
@@ -154,20 +162,35 @@ def worker(
 
 
 @app.command()
-@flags.service("home", "models_file", "redis_url", "key_prefix", "log_level")
+@flags.service("home", "models_file", "triggers_file", "redis_url", "key_prefix", "log_level")
 def background(
     settings: Settings,
     beat: Annotated[
         bool, typer.Option("--beat", help="Run the clock that schedules the work instead; one.")
     ] = False,
 ) -> None:
-    """Run the background worker: sweeps and retention."""
+    """Run the background worker: sweeps, retention, webhooks, batches, and work from elsewhere."""
     from forebay.background.processes import run_beat, run_worker
     from forebay.runtime import catalog
     from forebay.runtime.telemetry import setup_logging
 
     setup_logging(settings, "beat" if beat else "background")
-    (run_beat if beat else run_worker)(settings, catalog.read(Path(settings.models_file)))
+    models = catalog.read(Path(settings.models_file))
+    if beat:
+        run_beat(settings, models)
+    else:
+        from forebay.gateway.dialects.replicate.notices import renderer
+        from forebay.gateway.inside import Inside
+        from forebay.gateway.versions import StoredVersions
+        from forebay.storage.artifacts import ArtifactStore
+
+        run_worker(
+            settings,
+            models,
+            # What is said of a prediction is what a gateway shows of it.
+            render=renderer(models, StoredVersions(ArtifactStore(settings.home))),
+            open_gateway=lambda: Inside(settings, models).running(),
+        )
 
 
 @app.command()

@@ -10,7 +10,7 @@ from forebay.lanes import scaling
 from forebay.lanes.depth import depth
 from forebay.lanes.keys import Keys
 from forebay.runtime import catalog
-from forebay.runtime.redis import Commands
+from forebay.runtime.redis import Commands, now_ms
 from forebay.runtime.settings import Settings
 
 
@@ -47,11 +47,11 @@ def standings(settings: Settings) -> Callable[[Commands, Keys], Awaitable[list[S
     specs = catalog.read(Path(settings.models_file)).wanted
 
     async def find(redis: Commands, keys: Keys) -> list[Standing]:
-        seconds, _ = await redis.execute_command("TIME")
+        at_ms = await now_ms(redis)
         found: list[Standing] = []
         for spec in specs:
             of = keys.of(spec.name)
-            there = await depth(redis, of, now_ms=int(seconds) * 1000)
+            there = await depth(redis, of, now_ms=at_ms)
             wanted = await scaling.told(redis, of)
             found.append(
                 Standing(

@@ -5,7 +5,7 @@ import msgspec
 from forebay.build.pipeline import Built
 from forebay.cli.show import print_table
 from forebay.contract.errors import ArtifactError
-from forebay.contract.manifest import BuildReport, Footprint, Manifest, Pace
+from forebay.contract.manifest import BuildReport, Drafts, Footprint, Manifest, Pace
 from forebay.contract.tensors import TensorSignature
 from forebay.storage.artifacts import ArtifactStore
 
@@ -44,6 +44,8 @@ def _print_report(manifest: Manifest, report: BuildReport) -> None:
     print(summary(manifest, report))
     if report.pace is not None:
         print(writing(report.pace, report.speed.threads))
+    for one in report.drafts:
+        print(drafting(one))
     if report.footprint is not None:
         print(costs(report.footprint))
     print_steps(report)
@@ -85,6 +87,22 @@ def writing(pace: Pace, threads: int) -> str:
         f"take {pace.token_bytes / 1e3:.0f} kB: {pace.slot_bytes / 1e6:.0f} MB for a slot of "
         f"{pace.context:,} tokens, and {pace.slots * pace.slot_bytes / 1e6:.0f} MB for all "
         f"{pace.slots} slots."
+    )
+
+
+def drafting(drafts: Drafts) -> str:
+    """What one way to draft is worth, in one line."""
+    by = f"by {drafts.model}" if drafts.model else "by lookup"
+    if not drafts.drafted:
+        return (
+            f"Drafts {by} are not worth their checks here: of {drafts.tokens:,} tokens none was "
+            "drafted."
+        )
+    right = drafts.accepted / drafts.drafted
+    return (
+        f"With drafts {by} a text alone is written {drafts.ratio:.2f} times as fast "
+        f"({drafts.tokens_s:.0f} tokens/s, {drafts.plain_tokens_s:.0f} without): of "
+        f"{drafts.drafted:,} drafted tokens {right:.0%} were right."
     )
 
 

@@ -18,7 +18,7 @@ from forebay.lanes.keys import Keys
 from forebay.lanes.traffic import Change, Traffic, Why, effective
 from forebay.runtime import catalog as catalogs
 from forebay.runtime.catalog import Catalog
-from forebay.runtime.redis import Commands
+from forebay.runtime.redis import Commands, now_ms
 from forebay.runtime.settings import Settings
 from forebay.storage.artifacts import ArtifactStore
 
@@ -164,12 +164,12 @@ class Verb:
                 )
 
     async def _standings(self, redis: Commands, change: Change) -> list[Standing]:
-        seconds, _ = await redis.execute_command("TIME")
+        at_ms = await now_ms(redis)
         found: list[Standing] = []
         for version, share in effective(self._spec, change).items():
             spec = self._catalog.version(self._spec, version)
             keys = self._keys.of(spec.name)
-            lanes = await depth(redis, keys, now_ms=int(seconds) * 1000)
+            lanes = await depth(redis, keys, now_ms=at_ms)
             ended = await counters(redis, keys)
             told = self._spec.versions.get(version)
             found.append(

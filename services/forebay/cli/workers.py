@@ -11,7 +11,7 @@ import typer
 from forebay.cli import flags
 from forebay.cli.asking import ask
 from forebay.contract.errors import InvalidInput, NotFound
-from forebay.contract.workers import ModelState, Verb, WorkerCard
+from forebay.contract.workers import ModelCard, ModelState, Verb, WorkerCard
 from forebay.runtime.settings import Settings
 
 if TYPE_CHECKING:
@@ -103,11 +103,12 @@ def _order(settings: Settings, verb: Verb, worker: str, model: str, wait_s: floa
     async def give(redis: "Commands", keys: "Keys") -> None:
         from forebay.lanes import orders
         from forebay.lanes.roster import Roster
+        from forebay.runtime.redis import now_ms
 
         card = _meant(await Roster(redis, keys).present(), worker)
-        seconds, micros = await redis.execute_command("TIME")
-        now_ms = int(seconds) * 1000 + int(micros) // 1000
-        await orders.give(redis, keys, card.name, verb, model, now_ms=now_ms, within_s=wait_s)
+        await orders.give(
+            redis, keys, card.name, verb, model, now_ms=await now_ms(redis), within_s=wait_s
+        )
 
     ask(settings, give)
 
@@ -141,7 +142,7 @@ def _rows(card: WorkerCard) -> list[tuple[str, ...]]:
             "away" if model.away and model.state is ModelState.ABSENT else model.state.value,
             _ago(model.since_ms),
             _mb(model.bytes) if model.bytes else "",
-            model.error,
+            model.error or _guessed(model),
         )
         for model in card.models
     ]
@@ -150,6 +151,13 @@ def _rows(card: WorkerCard) -> list[tuple[str, ...]]:
         (card.name if number == 0 else "", taken if number == 0 else "", *row)
         for number, row in enumerate(rows)
     ]
+
+
+def _guessed(model: ModelCard) -> str:
+    guesses = model.guesses
+    if guesses is None or not guesses.drafted:
+        return ""
+    return f"{guesses.rate:.0%} of {guesses.drafted:,} drafted tokens were right"
 
 
 def _mb(size: int) -> str:

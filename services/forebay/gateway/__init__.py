@@ -5,10 +5,12 @@
     client ◀─────── one write ◀────┴── dialect renders ◀──┴── Inbox ◀─ reply channel
 
     app        composition root: builds the parts, starts and stops them, serves
+    inside     the same without a socket, for work that comes by other ways
     serving    the listening socket, uvicorn, and a clean end
     protocol   uvicorn's connection, and errors of ours for what its parser refuses
     corked     one system call a response
     http       reading a bounded body and writing one whole answer
+    paths      what answers at a path, by method, in every dialect
     sse        answers that come event by event
     bodies     JSON into typed structs, and saying what is wrong with it
     errors     the one table from kinds of error to HTTP, and RFC 9457 bodies
@@ -29,6 +31,7 @@
     zero_shot  a text and labels to rows, and back to scores
     repository which models workers have loaded; has them load and unload
     versions   which artifact serves a model, for clients that pin one
+    batching   batches of requests in files: made, told of, cancelled
     health     liveness, readiness, and what is at `/`
     dialects/  translate one protocol each; they know dispatch and the contract, nothing else
 

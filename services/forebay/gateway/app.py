@@ -15,14 +15,18 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from forebay.contract.errors import ConfigurationError
+from forebay.contract.prediction import Lane
 from forebay.egress.rules import Rules
+from forebay.gateway.batching import Batching
 from forebay.gateway.caching import Caching
 from forebay.gateway.dialects import cohere, oip, openai, replicate
 from forebay.gateway.dispatch import Dispatch
 from forebay.gateway.errors import NoSuchRoute, fault_of
 from forebay.gateway.fetching import Fetcher
+from forebay.gateway.filing import Filing
 from forebay.gateway.health import Health
 from forebay.gateway.http import Exchange, render_problem, respond
+from forebay.gateway.listings import Listings
 from forebay.gateway.reads import Reads
 from forebay.gateway.registry import Registry
 from forebay.gateway.repeats import Repeats
@@ -35,13 +39,17 @@ from forebay.lanes.cache import Cache
 from forebay.lanes.claims import Claims
 from forebay.lanes.events import Events
 from forebay.lanes.lane import LaneWriter
+from forebay.lanes.listing import Listing
 from forebay.lanes.producer import Producer, kept_going
 from forebay.lanes.readers import Readers
 from forebay.lanes.shadows import Shadows as Books
 from forebay.lanes.traffic import Traffic
+from forebay.records.batches import Batches
+from forebay.records.signing import SecretStore
 from forebay.runtime.catalog import Catalog
 from forebay.runtime.settings import Settings
 from forebay.storage.artifacts import ArtifactStore
+from forebay.storage.file_records import files_of
 
 if TYPE_CHECKING:
     from forebay.gateway.dialects.oip.rpc.server import RpcServer
@@ -59,6 +67,7 @@ class App(Starlette):
         missing: answers on every other path.
         lifespan: starts and stops what runs beside the requests.
         dispatch: told when a drain has no time left.
+        fetcher: fetches what inputs name by its address.
         rpc: what listens for gRPC, if anything does; started by the lifespan.
     """
 
@@ -69,12 +78,14 @@ class App(Starlette):
         missing: "Missing",
         lifespan: Callable[[Starlette], contextlib.AbstractAsyncContextManager[None]],
         dispatch: Dispatch,
+        fetcher: Fetcher,
         rpc: "RpcServer | None" = None,
     ) -> None:
         super().__init__(routes=routes, lifespan=lifespan)
         self.router.redirect_slashes = False
         self.router.default = missing
         self.dispatch = dispatch
+        self.fetcher = fetcher
         self.rpc = rpc
         self._direct = {route.path: route.app for route in routes if not route.param_convertors}
 
@@ -120,17 +131,24 @@ class Missing:
         await respond(send, render(fault_of(NoSuchRoute(path)), request_id), request_id)
 
 
-def create_app(settings: Settings, catalog: Catalog, *, versions: Versions | None = None) -> App:
+def create_app(
+    settings: Settings,
+    catalog: Catalog,
+    *,
+    versions: Versions | None = None,
+    lane: Lane = Lane.REALTIME,
+) -> App:
     """Build a gateway. It connects when its lifespan starts.
 
     Args:
         settings: `redis_url` must be set.
         catalog: the models to offer.
         versions: tells which artifacts serve; by default this machine's artifact store.
+        lane: where requests queue that don't say.
 
     Raises:
         ConfigurationError: there is no Redis URL, or it can't be understood; or gRPC is wanted and
-            not installed.
+            not installed; or files can't be kept where they are to be.
     """
     if not settings.redis_url:
         raise ConfigurationError("The gateway needs a Redis: set FOREBAY_REDIS_URL or redis_url.")
@@ -175,10 +193,16 @@ def create_app(settings: Settings, catalog: Catalog, *, versions: Versions | Non
         shadows=shadows,
         caching=caching,
         repository=repository,
+        lane=lane,
     )
+    listings = Listings(Listing(lanes.redis, lanes.keys), lanes.records, reads, catalog.served)
     rules = Rules(settings.egress_allowed, loopback=settings.egress_loopback)
-    fetcher = Fetcher(rules, max_bytes=settings.max_body_bytes)
+    files = files_of(settings)
+    filing = Filing(files, max_bytes=settings.max_file_bytes)
+    fetcher = Fetcher(rules, filing, max_bytes=settings.max_body_bytes)
     exchange = Exchange(max_body_bytes=settings.max_body_bytes)
+    batches = Batches(lanes.redis, lanes.keys, retention_s=settings.file_retention_s)
+    batching = Batching(batches, files, reads)
     health = Health(
         models=catalog.served,
         redis=lanes.redis,
@@ -187,6 +211,11 @@ def create_app(settings: Settings, catalog: Catalog, *, versions: Versions | Non
         inbox=lanes.inbox,
         clock=lanes.clock,
     )
+
+    secrets = SecretStore(lanes.redis, lanes.keys)
+
+    async def secret() -> str:
+        return (await reads.run(secrets.read)).current
 
     open_inference = oip.OpenInference(dispatch, repository, lambda: health.is_ready)
 
@@ -215,19 +244,21 @@ def create_app(settings: Settings, catalog: Catalog, *, versions: Versions | Non
                 await rpc.start()
                 stack.push_async_callback(rpc.aclose)
             stack.push_async_callback(fetcher.aclose)
+            stack.push_async_callback(filing.aclose)
             yield
 
     return App(
         [
-            *openai.routes(dispatch, exchange),
+            *openai.routes(dispatch, exchange, filing, batching),
             *cohere.routes(dispatch, exchange),
-            *replicate.routes(dispatch, exchange, fetcher),
+            *replicate.routes(dispatch, exchange, fetcher, listings, filing, rules, secret),
             *open_inference.routes(exchange),
             *health.routes(exchange),
         ],
         missing=Missing(exchange),
         lifespan=lifespan,
         dispatch=dispatch,
+        fetcher=fetcher,
         rpc=rpc,
     )
 

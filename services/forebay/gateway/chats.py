@@ -1,6 +1,6 @@
 """Chats as they come: a list of messages whose contents are texts, or lists of parts that are."""
 
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -8,6 +8,7 @@ from forebay.contract.errors import InvalidInput
 from forebay.contract.generation import Message
 from forebay.contract.rows import ChatRow
 from forebay.contract.tools import Tools
+from forebay.gateway.contents import text_of
 from forebay.gateway.tools import Called, calls_of
 
 ROLES: Final = {
@@ -23,6 +24,9 @@ MAX_CHARACTERS: Final = 1_000_000
 """Of all messages of a chat: no model looks at more of them."""
 
 MAX_MESSAGES: Final = 10_000
+
+TEXTS: Final = ("text",)
+"""Types of parts that are texts."""
 
 
 class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -66,14 +70,31 @@ class ChatMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     parsed: Any = None
 
 
+class Prediction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What an answer may be like, as OpenAI documents it.
+
+    Attributes:
+        type: `content`, the only one there is.
+        content: a text, or parts of type `text`; what it says of the answer's beginning first.
+    """
+
+    type: Literal["content"]
+    content: str | tuple[Part, ...]
+
+
 def chat_of(
-    messages: tuple[ChatMessage, ...], *, tools: Tools | None = None, within: str = ""
+    messages: tuple[ChatMessage, ...],
+    *,
+    tools: Tools | None = None,
+    expected: str = "",
+    within: str = "",
 ) -> ChatRow:
     """The row for a chat.
 
     Args:
         messages: as they came.
         tools: that the model may call.
+        expected: what the answer may be like.
         within: the field that holds them, where they are a part of a body; ends with a dot.
 
     Raises:
@@ -95,7 +116,26 @@ def chat_of(
             "the oldest out.",
             param=where,
         )
-    return ChatRow(said, tools)
+    return ChatRow(said, tools, expected)
+
+
+def expected_of(prediction: Prediction | None) -> str:
+    """What an answer may be like; empty where nothing is said of it.
+
+    Raises:
+        InvalidInput: it is too much, or no text; `param` names it.
+    """
+    if prediction is None:
+        return ""
+    where = "prediction.content"
+    expected = text_of(prediction.content, where, types=TEXTS)
+    if len(expected) > MAX_CHARACTERS:
+        raise InvalidInput(
+            f"{where} has {len(expected):,} characters; {MAX_CHARACTERS:,} are the most: send its "
+            "beginning.",
+            param=where,
+        )
+    return expected
 
 
 def _message(message: ChatMessage, where: str) -> Message:
@@ -133,28 +173,5 @@ def _message(message: ChatMessage, where: str) -> Message:
     calls = calls_of(message.tool_calls or (), where=f"{where}.tool_calls")
     # Beside calls there is often nothing to say, and templates look whether there is.
     silent = calls and not message.content
-    content = "" if silent else _text(message.content, f"{where}.content")
+    content = "" if silent else text_of(message.content, f"{where}.content", types=TEXTS)
     return Message(role, content, message.name, calls, message.tool_call_id)
-
-
-def _text(content: str | tuple[Part, ...] | None, where: str) -> str:
-    if isinstance(content, str):
-        return content
-    if not content:
-        raise InvalidInput(
-            f"{where} must be a text, or a list of parts of type 'text'.", param=where
-        )
-    texts: list[str] = []
-    for at, part in enumerate(content):
-        if part.type != "text":
-            raise InvalidInput(
-                f"{where}[{at}] is of type {part.type[:80]!r}, and this model reads text only: "
-                "send parts of type 'text'.",
-                param=f"{where}[{at}].type",
-            )
-        if part.text is None:
-            raise InvalidInput(
-                f"Missing parameter: '{where}[{at}].text'.", param=f"{where}[{at}].text"
-            )
-        texts.append(part.text)
-    return "\n".join(texts)

@@ -19,6 +19,7 @@ from forebay.contract.errors import (
 )
 from forebay.contract.generation import GenerationTable
 from forebay.contract.model import ModelSpec
+from forebay.contract.notices import Notice
 from forebay.contract.prediction import Lane, Prediction, PredictionId
 from forebay.contract.rows import DEFAULT_OPTIONS, Options, Row
 from forebay.gateway.caching import Caching
@@ -40,8 +41,8 @@ from forebay.gateway.work import Request
 from forebay.lanes.cancel import Canceler
 from forebay.lanes.events import Events
 from forebay.lanes.lane import LaneWriter
+from forebay.lanes.predictions import Records
 from forebay.lanes.readers import Readers
-from forebay.lanes.records import Records
 from forebay.lanes.replies import Inbox
 from forebay.runtime.clock import Clock
 from forebay.runtime.settings import Settings
@@ -65,6 +66,7 @@ class Dispatch:
         shadows: copies requests to versions that answer nobody.
         caching: answers what was answered before.
         repository: knows what is unloaded.
+        lane: where requests queue that don't say.
     """
 
     def __init__(
@@ -84,7 +86,9 @@ class Dispatch:
         shadows: Shadows,
         caching: Caching,
         repository: Repository,
+        lane: Lane = Lane.REALTIME,
     ) -> None:
+        self._lane = lane
         self.max_inputs = settings.max_inputs
         self.sync_wait_s = settings.sync_wait_s
         self.registry = registry
@@ -123,7 +127,7 @@ class Dispatch:
         *,
         truncate: bool = False,
         options: Options = DEFAULT_OPTIONS,
-        lane: Lane = Lane.REALTIME,
+        lane: Lane | None = None,
         timeout_s: float | None = None,
         name: Name | None = None,
         when_gone: WhenGone | None = None,
@@ -137,7 +141,7 @@ class Dispatch:
             rows: at least one.
             truncate: cut over-long rows.
             options: what is asked of the outputs.
-            lane: where they queue.
+            lane: where they queue, if that is to be another.
             timeout_s: how long it may take, if that is less than this gateway's own bounds; a text
                 may take its model's.
             name: what the client calls the request, if it may come again.
@@ -150,22 +154,23 @@ class Dispatch:
             ForebayError: by kind, what kept the rows from being run, or one of them from
                 succeeding; `row` is its index.
         """
+        lane = lane or self._lane
         version = self.registry.chosen(spec, sticky, name)
         request = Request(
             model=spec,
             spec=version,
-            id=PredictionId.new(version.name),
+            id=_id_of(version, name),
             rows=rows,
             lane=lane,
             now_ms=self._clock.now_ms(),
             patience=Patience.to_run(version, lane, timeout_s, sync_wait_s=self.sync_wait_s),
             truncate=truncate,
             options=options,
-            kept=name is not None,
+            kept=name is not None and name.claimed,
             name=name,
             asker=asker,
         )
-        if name is not None:
+        if name is not None and name.claimed:
             wait_s = request.patience.wait_s
             earlier = await self._submitter.claim(request, name, wait_s)
             if earlier is not None:
@@ -192,6 +197,7 @@ class Dispatch:
         stream: bool = False,
         lane: Lane | None = None,
         asker: Asker | None = None,
+        notice: Notice | None = None,
     ) -> Prediction:
         """Make a prediction that its client can come back to.
 
@@ -213,6 +219,7 @@ class Dispatch:
             stream: keep what is generated while it is, for `resume`.
             lane: where it queues, if that is to be another.
             asker: says what the client wants of the cache.
+            notice: whom to tell of it. It is not canceled if the client goes away.
 
         Returns:
             The prediction as it ended, or with the status `starting`.
@@ -222,12 +229,12 @@ class Dispatch:
             ModelUnloaded: likewise; only raised where the client waits.
             Unavailable: Redis is out of reach.
         """
-        lane = lane or (Lane.BULK if wait_s is None and not stream else Lane.REALTIME)
+        lane = lane or (Lane.BULK if wait_s is None and not stream else self._lane)
         version = self.registry.chosen(spec, sticky, name)
         request = Request(
             model=spec,
             spec=version,
-            id=PredictionId.new(version.name),
+            id=_id_of(version, name),
             rows=rows,
             lane=lane,
             now_ms=self._clock.now_ms(),
@@ -247,8 +254,9 @@ class Dispatch:
             name=name,
             asker=asker,
             stream=stream,
+            notice=notice,
         )
-        if name is not None:
+        if name is not None and name.claimed:
             earlier = await self._submitter.claim(request, name, request.patience.wait_s)
             if earlier is not None:
                 return _shown(earlier, name)
@@ -391,6 +399,21 @@ class Dispatch:
         await self._reads.run(lambda: self._canceler.cancel(id_))
         await self._reads.run(lambda: self._records.forget(id_))
 
+    async def discard(self, texts: Sequence[str]) -> None:
+        """Delete predictions that have ended; others stay.
+
+        Raises:
+            NotFound: a text is no id; nothing was deleted.
+            Unavailable: Redis is out of reach; what was deleted is not known.
+        """
+        ids = [PredictionId.parse(text) for text in texts]
+        await self._reads.run(lambda: self._records.discard(ids))
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether this gateway stops, so that a wait may have ended before its time."""
+        return self._waits.abandoned
+
     def abandon(self) -> None:
         """End all waits: this gateway stops, and is out of time. What has an id goes on."""
         self._waits.abandon()
@@ -415,6 +438,13 @@ class Dispatch:
         return DeadlineExceeded(
             f"The prediction was not done within {request.patience.wait_s:g} s. {why}".strip()
         )
+
+
+def _id_of(version: ModelSpec, name: Name | None) -> PredictionId:
+    """The id of a request's prediction; of one whose name is claimed, unless it came before."""
+    if name is None or name.claimed:
+        return PredictionId.new(version.name)
+    return PredictionId.derived(version.name, name.key)
 
 
 def _shown(prediction: Prediction, name: Name | None) -> Prediction:

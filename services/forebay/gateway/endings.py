@@ -16,7 +16,7 @@ from forebay.gateway.errors import raised
 from forebay.gateway.reads import Reads
 from forebay.gateway.streaming import Outcome
 from forebay.gateway.work import Request
-from forebay.lanes.records import Records, combined_timing
+from forebay.lanes.predictions import Records, combined_timing
 
 
 class Endings:
@@ -97,6 +97,9 @@ class Endings:
                 if lost.kind is not ErrorKind.INTERNAL:
                     raise
                 status, error = Status.FAILED, lost.info()
+        logs = ""
+        if any(reply.logged for reply in replies):
+            logs = await self._reads.run(lambda: self._records.logs(id_))
         started = [reply.started_at_ms for reply in replies if reply.started_at_ms is not None]
         return Prediction(
             id=id_.text,
@@ -113,6 +116,7 @@ class Endings:
             steps=first.steps
             if len(replies) == 1
             else added_up([step for reply in replies for step in reply.steps]),
+            logs=logs,
         )
 
     def _learned(self, request: Request, first: Reply, ran: Sequence[Output]) -> Sequence[Output]:

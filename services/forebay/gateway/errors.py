@@ -9,7 +9,8 @@ ForebayError
         ├── NoSuchRoute        404
         ├── repeats.KeyReused  422
         ├── MethodNotAllowed   405, with Allow
-        └── PayloadTooLarge    413
+        ├── PayloadTooLarge    413
+        └── RangeNotThere      416, with the size
 
 Dialects render a `Fault` in their own shape; `Problem`, RFC 9457, is the shape of every path that
 belongs to none.
@@ -113,6 +114,16 @@ class PayloadTooLarge(RequestFault):
         super().__init__(f"The body is larger than the {limit:,} bytes that are taken here.")
 
 
+class RangeNotThere(RequestFault):
+    """The file has no such bytes."""
+
+    status = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        super().__init__(f"The file has {size:,} bytes, and none of those that Range asks for.")
+
+
 class ClientGone(ForebayError):  # noqa: N818
     """The client went away before it had its answer. Nobody reads this."""
 
@@ -150,6 +161,8 @@ def fault_of(error: ForebayError) -> Fault:
         title = error.status.phrase
         if isinstance(error, MethodNotAllowed):
             headers = ((b"allow", error.allow.encode()),)
+        elif isinstance(error, RangeNotThere):
+            headers = ((b"content-range", b"bytes */%d" % error.size),)
     else:
         status, title = TABLE[error.kind]
         if status in _RETRIABLE:
@@ -177,6 +190,11 @@ def raised(info: ErrorInfo | None) -> ForebayError:
     error = _CLASSES.get(info.kind, ForebayError)(info.message, row=info.row, param=info.param)
     error.kind = info.kind
     return error
+
+
+def of_one_row(message: str) -> str:
+    """An error's message for who sent one row, and has never heard of rows."""
+    return message.removeprefix("Row 0: ")
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):

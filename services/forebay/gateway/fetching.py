@@ -1,11 +1,17 @@
-"""Inputs that a client names by their address: fetched here, under the rules of `egress`."""
+"""Inputs that a client names by their address, or by the id of a file that it has sent.
+
+A file of ours is read where it lies, also where its address is given; anything else is fetched
+under the rules of `egress`.
+"""
 
 import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from forebay.contract.errors import ForebayError, InvalidInput
+from forebay.contract.files import FILE_ID
 from forebay.egress.rules import Rules
+from forebay.gateway.filing import Filing
 
 if TYPE_CHECKING:
     from forebay.egress.client import Client
@@ -19,7 +25,9 @@ AT_ONCE: Final = 8
 
 def is_address(text: str) -> bool:
     """Whether an input is to be fetched, rather than one that is there already."""
-    return text[:8].lower().startswith(("http://", "https://"))
+    if text[:8].lower().startswith(("http://", "https://")):
+        return True
+    return FILE_ID.fullmatch(text) is not None
 
 
 class Fetcher:
@@ -27,11 +35,13 @@ class Fetcher:
 
     Args:
         rules: what may be called.
+        filing: the files that are here.
         max_bytes: largest that all inputs of one request together may be.
     """
 
-    def __init__(self, rules: Rules, *, max_bytes: int) -> None:
+    def __init__(self, rules: Rules, filing: Filing, *, max_bytes: int) -> None:
         self._rules = rules
+        self._filing = filing
         self._max_bytes = max_bytes
         self._client: Client | None = None
 
@@ -39,20 +49,34 @@ class Fetcher:
         """What is at some addresses.
 
         Args:
-            addresses: URLs by the field that holds each.
+            addresses: URLs and ids of files, by the field that holds each.
 
         Returns:
             By field.
 
         Raises:
-            InvalidInput: one may not be called, did not answer with a file in time, or they are too
-                large together; names its field.
+            InvalidInput: there is no such file, one may not be called or did not answer with a file
+                in time, or they are too large together; names its field.
+            Unavailable: files can't be read now.
         """
+        if not addresses:
+            return {}
+        found: dict[str, bytes] = {}
+        left = self._max_bytes
+        for param, named in addresses.items():
+            content = await self._filing.read(named, max_bytes=left, param=param)
+            if content is not None:
+                found[param] = content
+                left -= len(content)
+        elsewhere = {param: url for param, url in addresses.items() if param not in found}
+        return found | await self._fetched(elsewhere, left=left)
+
+    async def _fetched(self, addresses: Mapping[str, str], *, left: int) -> dict[str, bytes]:
         if not addresses:
             return {}
         for param, url in addresses.items():
             self._rules.place(url, param=param)  # all of them, before any is called
-        turns, left = asyncio.Semaphore(AT_ONCE), self._max_bytes
+        turns = asyncio.Semaphore(AT_ONCE)
         client = self._begun()
 
         async def one(param: str, url: str) -> bytes:
@@ -97,7 +121,7 @@ class Fetcher:
 def _of(param: str, error: ForebayError) -> InvalidInput:
     """Whoever named the address is told that it is of no use, whatever the reason."""
     if isinstance(error, InvalidInput):
-        return InvalidInput(error.message.replace("The URL", param, 1), param=param)
+        return InvalidInput(error.message, param=param)
     return InvalidInput(f"{param} can't be fetched: {error.message}", param=param)
 
 

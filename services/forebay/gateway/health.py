@@ -14,7 +14,8 @@ from starlette.routing import Route
 
 from forebay.contract.model import ModelSpec
 from forebay.contract.versions import model_of
-from forebay.gateway.http import Answer, Call, Endpoint, Exchange, render_problem, to_json
+from forebay.gateway.http import Answer, Call, Exchange, render_problem, to_json
+from forebay.gateway.paths import ByMethod, routes_of
 from forebay.lanes.depth import Depth, depth
 from forebay.lanes.keys import Keys
 from forebay.lanes.replies import Inbox
@@ -83,14 +84,12 @@ class Health:
 
     def routes(self, exchange: Exchange) -> list[Route]:
         """Where it is asked."""
-        return [
-            Route(path, Endpoint(exchange, handle, methods=("GET",), render=render_problem))
-            for path, handle in (
-                ("/", self.front),
-                ("/health/live", self.live),
-                ("/health/ready", self.ready),
-            )
-        ]
+        paths: dict[str, ByMethod] = {
+            "/": {"GET": self.front},
+            "/health/live": {"GET": self.live},
+            "/health/ready": {"GET": self.ready},
+        }
+        return routes_of(exchange, paths, render=render_problem)
 
     @property
     def is_ready(self) -> bool:
@@ -129,9 +128,13 @@ class Health:
                         "POST /v1/embeddings",
                         "POST /v1/rerank",
                         "POST /v1/moderations",
+                        "POST /v1/files",
+                        "GET /v1/files",
+                        "GET /v1/files/{id}/content",
                         "GET /v1/models",
                         "GET /v1/models/{id}",
                         "POST /v1/predictions",
+                        "GET /v1/predictions",
                         "GET /v1/predictions/{id}",
                         "GET /v1/predictions/{id}/stream",
                         "GET /v2",

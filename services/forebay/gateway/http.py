@@ -9,7 +9,7 @@ and the handler (decision 0003).
 import itertools
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -18,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 from forebay.contract.errors import ForebayError
 from forebay.contract.prediction import Timing
 from forebay.gateway.cache_control import CACHE_STATUS_HEADER
+from forebay.gateway.downloads import Download
 from forebay.gateway.errors import (
     Fault,
     MethodNotAllowed,
@@ -26,7 +27,7 @@ from forebay.gateway.errors import (
     problem,
     unexpected,
 )
-from forebay.gateway.names import Name, fingerprint, key_of
+from forebay.gateway.names import Name, derived, fingerprint, key_of
 from forebay.gateway.split import STICKY_HEADER, VERSION_HEADER
 from forebay.gateway.sse import EVENTS, EventStream, Streaming
 
@@ -41,6 +42,9 @@ PROBLEM: Final[Header] = (b"content-type", b"application/problem+json")
 WHEN_GONE: Final = "forebay.when_gone"
 """Key in the ASGI scope: what the connection calls when it is lost before the answer is sent."""
 
+KEY: Final = "forebay.key"
+"""Key in the ASGI scope: what the request is known by to whoever asks from inside."""
+
 CACHE_STATUS: Final = "forebay.cache_status"
 """Key in the ASGI scope: what `Cache-Status` is to say; not there where no cache was asked."""
 
@@ -50,13 +54,15 @@ class Call(msgspec.Struct, frozen=True):
 
     Attributes:
         scope: the ASGI scope.
-        body: all of the body.
+        body: all of the body; nothing where the endpoint leaves it to its handler.
         request_id: told to the client as `x-request-id`, and in the log.
+        receive: where the body is read from, where the endpoint leaves that to its handler.
     """
 
     scope: Scope
     body: bytes
     request_id: str
+    receive: Receive | None = None
 
     def header(self, name: bytes) -> bytes:
         """A header's value, its repetitions joined as HTTP has it; empty if it wasn't sent."""
@@ -69,11 +75,14 @@ class Call(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> Name | None:
-        """What its `Idempotency-Key` calls it; None if it has none.
+        """What its `Idempotency-Key` calls it, or who asks from inside; None if it has none.
 
         Raises:
             InvalidInput: it can't be a key.
         """
+        key = self.scope.get(KEY)
+        if key is not None:
+            return derived(key)
         header = self.header(b"idempotency-key")
         return key_of(header, self.fingerprint) if header else None
 
@@ -129,7 +138,7 @@ class Answer(msgspec.Struct, frozen=True):
     headers: tuple[Header, ...] = ()
 
 
-Handler = Callable[[Call], Awaitable[Answer | EventStream]]
+Handler = Callable[[Call], Awaitable[Answer | EventStream | Download]]
 RenderFault = Callable[[Fault, str], Answer]
 """Renders a fault in a dialect; the second argument is the request's id."""
 
@@ -163,41 +172,52 @@ class Endpoint:
 
     Args:
         exchange: what endpoints share.
-        handle: makes the answer.
-        methods: those it takes; GET brings HEAD.
+        by_method: makes the answer to each method it takes; GET's answers HEAD as well.
         render: says in the dialect's own way what went wrong.
+        reads_body: else that is the handler's own business, who gets `Call.receive` for it.
     """
 
     def __init__(
         self,
         exchange: Exchange,
-        handle: Handler,
+        by_method: Mapping[str, Handler],
         *,
-        methods: Collection[str],
         render: RenderFault,
+        reads_body: bool = True,
     ) -> None:
-        self.methods = frozenset(methods) | ({"HEAD"} if "GET" in methods else set())
         self._exchange = exchange
-        self._handle = handle
+        self._by_method = dict(by_method)
+        if "GET" in by_method:
+            self._by_method.setdefault("HEAD", by_method["GET"])
         self._render = render
+        self._reads_body = reads_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         exchange = self._exchange
         request_id = exchange.ids.next()
         try:
-            if scope["method"] not in self.methods:
-                raise MethodNotAllowed(self.methods)
-            body = await read_body(scope, receive, exchange.max_body_bytes)
-            if body is None:
-                return  # the client is gone
-            answer = await self._handle(Call(scope, body, request_id))
+            handle = self._by_method.get(scope["method"])
+            if handle is None:
+                raise MethodNotAllowed(self._by_method)
+            if self._reads_body:
+                body = await read_body(scope, receive, exchange.max_body_bytes)
+                if body is None:
+                    return  # the client is gone
+                call = Call(scope, body, request_id)
+            else:
+                call = Call(scope, b"", request_id, receive)
+            answer = await handle(call)
         except ForebayError as error:
             answer = self._render(fault_of(error), request_id)
         except Exception as error:
             answer = self._render(unexpected(error, request_id), request_id)
         if isinstance(answer, EventStream):
             await self._stream(scope, answer, send, request_id)
+            return
+        if isinstance(answer, Download):
+            head = scope["method"] == "HEAD"
+            await answer.run(send, request_id, when_gone=_teller(scope), head=head)
             return
         status = scope.get(CACHE_STATUS)
         if status is not None:
@@ -213,10 +233,14 @@ class Endpoint:
         async def refuse(fault: Fault) -> None:
             await respond(send, self._render(fault, request_id), request_id)
 
-        def when_gone(tell: Callable[[], None]) -> None:
-            scope[WHEN_GONE] = tell
+        await Streaming(answer, send, request_id, refuse=refuse).run(_teller(scope))
 
-        await Streaming(answer, send, request_id, refuse=refuse).run(when_gone)
+
+def _teller(scope: Scope) -> Callable[[Callable[[], None]], None]:
+    def when_gone(tell: Callable[[], None]) -> None:
+        scope[WHEN_GONE] = tell
+
+    return when_gone
 
 
 async def respond(send: Send, answer: Answer, request_id: str) -> None:

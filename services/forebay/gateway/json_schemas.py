@@ -11,12 +11,17 @@ import msgspec
 
 from forebay.contract.errors import InvalidInput
 from forebay.gateway.bodies import check_depth
+from forebay.gateway.patterns import misread
 
 MAX_BYTES: Final = 65_536
 """Of a schema as JSON."""
 
 MAX_SCHEMAS: Final = 1_000
 """Schemas in a schema, itself included: properties, items, alternatives."""
+
+LARGEST: Final = 2**53
+"""The most that a bound may be, either side of zero: integers that JSON carries exactly everywhere
+(RFC 8259, section 6). Grammars count in 64 bits and would hold to another bound beyond them."""
 
 
 def _words(text: str) -> frozenset[str]:
@@ -92,8 +97,12 @@ def _inner(schema: Any, where: str) -> Iterator[tuple[str, Any]]:
                 param=f"{where}.{key[:80]}",
             )
     for key in _NUMBERS:
-        if key in schema and (isinstance(schema[key], bool) or not _number(schema[key])):
-            raise InvalidInput(f"{where}.{key} must be a number.", param=f"{where}.{key}")
+        if key in schema:
+            _check_number(schema[key], f"{where}.{key}")
+    if "pattern" in schema:
+        _check_pattern(schema["pattern"], f"{where}.pattern")
+    for pattern in schema.get("patternProperties") or ():
+        _check_pattern(pattern, f"{where}.patternProperties")
     yield from ((f"{where}.{key}", schema[key]) for key in _ONE if key in schema)
     for key in _SEVERAL:
         if key in schema:
@@ -105,8 +114,26 @@ def _inner(schema: Any, where: str) -> Iterator[tuple[str, Any]]:
             yield from ((f"{where}.{key}.{name[:80]}", one) for name, one in named.items())
 
 
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float)
+def _check_number(value: Any, where: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidInput(f"{where} must be a number.", param=where)
+    if abs(value) > LARGEST:
+        raise InvalidInput(
+            f"{where} is beyond 2^53 ({LARGEST:,}), the furthest from zero that texts can be held "
+            "to. Leave it out, and check what comes.",
+            param=where,
+        )
+
+
+def _check_pattern(pattern: Any, where: str) -> None:
+    found = misread(pattern) if isinstance(pattern, str) else None
+    if found is not None:
+        raise InvalidInput(
+            f"{where}: texts can't be held to {found[:80]}, which has the control characters and "
+            'is without " or the backslash, or may be. Keep them out of it as well: in a class '
+            "with ^, add \\x00-\\x1f.",
+            param=where,
+        )
 
 
 def _of(kind: type[Any], value: Any, where: str, what: str) -> Any:

@@ -22,16 +22,25 @@ class Name(msgspec.Struct, frozen=True):
         key: with what tells kinds of names apart.
         fingerprint: of the request.
         shown: id that the client is to see instead of Forebay's own.
+        claimed: who has it first is kept, and who comes again is led there. Else the prediction has
+            its id of the name: nothing is asked or kept, and nobody looks whether it is the same
+            request.
     """
 
     key: str
     fingerprint: str
     shown: str | None = None
+    claimed: bool = True
 
     @property
     def param(self) -> str:
         """Where the client gave it."""
         return "Idempotency-Key" if self.shown is None else "id"
+
+
+def derived(key: str) -> Name:
+    """The name of what is known by a key elsewhere, by whoever asks again with the same only."""
+    return Name(key, "", claimed=False)
 
 
 def key_of(header: bytes, fingerprint: str) -> Name | None:

@@ -18,6 +18,16 @@ from forebay.gateway.split import Split, Sticky
 from forebay.gateway.versions import Serving, Versions, find
 from forebay.runtime.catalog import Catalog
 
+
+def version_of(prediction: Prediction, catalog: Catalog, versions: Versions) -> str:
+    """What a prediction was, or will be, run by; see `Registry.version`."""
+    if prediction.version is not None:
+        return prediction.version
+    spec = catalog.served.get(prediction.model)
+    serving = None if spec is None else versions.serving(spec)
+    return model_of(prediction.model) if serving is None else serving.version
+
+
 MOST_NAMED: Final = 10
 """Models named in an error."""
 
@@ -106,11 +116,7 @@ class Registry:
         That is the version which has answered it; until one has, the one that serves its model;
         and the model's name where this gateway can't tell.
         """
-        if prediction.version is not None:
-            return prediction.version
-        spec = self._catalog.served.get(prediction.model)
-        serving = None if spec is None else self._versions.serving(spec)
-        return model_of(prediction.model) if serving is None else serving.version
+        return version_of(prediction, self._catalog, self._versions)
 
     def which(self, prediction: Prediction) -> str | None:
         """The name of the version that a prediction was given to, where its model has several."""

@@ -20,7 +20,7 @@ from forebay.gateway.errors import RequestFault
 from forebay.gateway.names import Name, own_key
 from forebay.gateway.reads import Reads
 from forebay.lanes.claims import Claims
-from forebay.lanes.records import Records
+from forebay.lanes.predictions import Records
 
 LOOK_S: Final = 0.05
 """How often the prediction of an earlier request is looked at."""

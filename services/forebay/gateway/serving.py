@@ -8,7 +8,6 @@ Exit status is 0 after a drain. A second Ctrl-C ends it without waiting.
 import asyncio
 import contextlib
 import errno
-import gc
 import logging
 import math
 import os
@@ -23,6 +22,7 @@ from starlette.types import ASGIApp
 
 from forebay.contract.errors import ConfigurationError
 from forebay.gateway.protocol import Protocol
+from forebay.runtime.memory import keep_what_is_there
 
 log = logging.getLogger(__name__)
 
@@ -31,10 +31,6 @@ KEEP_ALIVE_S: Final = 75
 connection closed under the request that it sends."""
 
 BACKLOG: Final = 2048
-
-GC_THRESHOLD: Final = 10_000
-"""Allocations between collections of the youngest objects: hundreds of requests make that many
-which are all alive while they wait."""
 
 ABANDON_SHARE: Final = 0.9
 """Share of a drain's grace after which requests that still wait are told so."""
@@ -57,11 +53,7 @@ def run(
         abandon: called shortly before that is over, to have what still waits answered.
         drain: called at the signal, to have others stop listening that listen beside HTTP.
     """
-    # What is there now stays for good: not having the collector walk it again and again is worth
-    # a tenth of the throughput.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(GC_THRESHOLD)
+    keep_what_is_there()
     host, port = listener.getsockname()[:2]
     log.info("the gateway listens on %s port %s", host, port)
     server(app, drain_s=drain_s, abandon=abandon, drain=drain).run(sockets=[listener])

@@ -131,7 +131,13 @@ class Shadows:
                 done(error)
 
     def _copied(
-        self, served: str, original: PredictionId, since_ms: int, error: ForebayError | None
+        self,
+        served: str,
+        original: PredictionId,
+        since_ms: int,
+        error: ForebayError | None,
+        *,
+        known: bool = False,
     ) -> None:
         self._under_way -= 1
         if error is None:

@@ -26,6 +26,9 @@ from forebay.gateway.errors import Fault, fault_of, unexpected
 KEEP_ALIVE_S: Final = 15.0
 """After so long without an event a comment is sent: proxies cut what is silent."""
 
+LAST_EVENT_ID: Final = "Last-Event-ID"
+"""The header that says which event a reader has last."""
+
 _SEQUENCE: Final = re.compile(r"0|[1-9][0-9]{0,14}", re.ASCII)
 
 _COMMENT: Final = b": keep-alive\n"
@@ -73,7 +76,7 @@ def sequence_of(header: bytes) -> int:
         return int(text)
     raise InvalidInput(
         "Last-Event-ID takes the id of an event that came, which is a number.",
-        param="Last-Event-ID",
+        param=LAST_EVENT_ID,
     )
 
 

@@ -27,8 +27,8 @@ from forebay.gateway.waits import Waits, stop_waiting
 from forebay.lanes.cancel import Canceler
 from forebay.lanes.events import PAGE, Events
 from forebay.lanes.lane import Submission
+from forebay.lanes.predictions import combined_timing
 from forebay.lanes.readers import Readers
-from forebay.lanes.records import combined_timing
 from forebay.lanes.replies import Waiter
 
 MAX_BUFFER: Final = 256
@@ -73,9 +73,12 @@ class Stream:
         rows: of the prediction; None if not known here.
         of: name of the version that it was given to, where the model has several.
         kept: somebody can come back for it, so it goes on without this reader.
+        before: the last chunk that the reader has, where there is one and it is still kept.
+        created_at_ms: when the prediction was made, Unix time; None if not known here.
 
     Attributes:
         id: the prediction.
+        before: as above; so is `created_at_ms`.
         of: name of the version that it was given to, where the model has several.
         outcome: what it came to, once the iteration has ended.
     """
@@ -89,8 +92,12 @@ class Stream:
         rows: int | None = None,
         of: str | None = None,
         kept: bool = True,
+        before: Chunk | None = None,
+        created_at_ms: int | None = None,
     ) -> None:
         self.id = id_
+        self.before = before
+        self.created_at_ms = created_at_ms
         self.of = of
         self.outcome: Outcome | None = None
         self._streams = streams
@@ -301,7 +308,14 @@ class Streams:
             of: name of the version that it is given to, where the model has several.
             kept: somebody can come back for it.
         """
-        stream = Stream(submission.id, self, rows=rows, of=of, kept=kept)
+        stream = Stream(
+            submission.id,
+            self,
+            rows=rows,
+            of=of,
+            kept=kept,
+            created_at_ms=submission.created_at_ms,
+        )
         waiter = self._waits.begin(submission.id, len(submission.parts), ear=stream)
         stream.begin(waiter, wait_s=wait_s, run_s=run_s)
         if not kept:
@@ -327,7 +341,7 @@ class Streams:
             of: name of the version that it was given to, where the model has several.
 
         Raises:
-            InvalidInput: `after` can't be.
+            InvalidInput: nothing with the sequence `after` was told.
             Unavailable: Redis is out of reach.
         """
         if after < 0:
@@ -335,7 +349,8 @@ class Streams:
         found = await self._reads.run(lambda: self._events.follow(id_, self._waits.channel))
         if found is None:
             return None
-        stream = Stream(id_, self, after=after, of=of)
+        before = await self._before(id_, after, ended=found[0].terminal) if after else None
+        stream = Stream(id_, self, after=after, of=of, before=before)
         waiter = self._waits.begin(id_, found[1], ear=stream)
         waiter.enqueued = True
         stream.begin(waiter, wait_s=run_s, run_s=0.0)
@@ -345,6 +360,20 @@ class Streams:
             stream.close()
             raise
         return stream
+
+    async def _before(self, id_: PredictionId, after: int, *, ended: bool) -> Chunk | None:
+        """The chunk that a reader has last. Redis has it before any gateway tells it."""
+        chunk = await self._reads.run(lambda: self._events.from_(id_, after))
+        if chunk is not None:
+            return chunk if chunk.sequence == after else None
+        # What was not made as a stream is told as one chunk, which is kept nowhere.
+        if after > 1 or not ended or await self.after(id_, 0):
+            raise InvalidInput(
+                "No event that came has the id in Last-Event-ID: send that of the last one that "
+                "did, or none to begin anew.",
+                param="Last-Event-ID",
+            )
+        return None
 
     async def after(self, id_: PredictionId, sequence: int) -> tuple[Chunk, ...]:
         """The next chunks of a prediction.

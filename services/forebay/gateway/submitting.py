@@ -96,7 +96,7 @@ class Submitter:
 
     async def release(self, request: Request) -> None:
         """Give a request's name back: nothing was enqueued."""
-        if request.name is not None:
+        if request.name is not None and request.name.claimed:
             await self._repeats.release(request.name, request.id)
 
     async def submit(self, request: Request, when_gone: WhenGone | None) -> tuple[Reply, ...]:
@@ -104,7 +104,8 @@ class Submitter:
 
         Args:
             request: whose name, if it has one, is claimed.
-            when_gone: asks to be told if the client goes away. What has a name goes on then.
+            when_gone: asks to be told if the client goes away. What has a name that is claimed goes
+                on then.
 
         Returns:
             One reply for each part; none if they did not all come in time, or nobody waits.
@@ -131,7 +132,10 @@ class Submitter:
             submission = self._submission(request)
             if request.waits:
                 self._repository.check(request.spec.name)
-                when_gone = when_gone if request.name is None else None
+                if request.notice is not None or (
+                    request.name is not None and request.name.claimed
+                ):
+                    when_gone = None  # somebody else may want it
                 replies = await self._waits.wait(submission, request.patience.wait_s, when_gone)
             else:
                 await self._writer.enqueue(submission)
@@ -179,6 +183,7 @@ class Submitter:
             recalled.packed if kept and recalled is not None else b"",
             patience.grace_ms,
             cancel_at_ms=request.now_ms + patience.cancel_ms if patience.cancel_ms else 0,
+            notice=b"" if request.notice is None else request.notice.packed(),
         )
 
 

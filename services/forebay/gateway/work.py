@@ -7,6 +7,7 @@ import msgspec
 from forebay.contract.errors import ErrorInfo, InvalidInput
 from forebay.contract.messages import Reply
 from forebay.contract.model import ModelSpec
+from forebay.contract.notices import Notice
 from forebay.contract.prediction import MAX_PART_BYTES, MAX_PART_ROWS, Lane, PredictionId
 from forebay.contract.rows import Options, Row, Task
 from forebay.gateway.names import Name
@@ -37,6 +38,7 @@ class Request(msgspec.Struct, kw_only=True):
         stream: somebody reads what is generated while it is; then one worker runs all of it.
         recalled: what the cache has for it; None while, or where, it was not asked.
         parts: what runs of it, once that is known.
+        notice: whom to tell of it, if anybody.
     """
 
     model: ModelSpec
@@ -56,6 +58,7 @@ class Request(msgspec.Struct, kw_only=True):
     stream: bool = False
     recalled: Recall | None = None
     parts: tuple[Part, ...] = ()
+    notice: Notice | None = None
 
     @property
     def answered(self) -> Reply | None:

@@ -19,7 +19,7 @@ from forebay.lanes.roster import Roster
 from forebay.lanes.traffic import Traffic, effective
 from forebay.local.welcome import Address
 from forebay.runtime.catalog import Catalog
-from forebay.runtime.redis import Commands, connect
+from forebay.runtime.redis import Commands, connect, now_ms
 
 POLL_S = 0.02
 
@@ -123,9 +123,8 @@ class _Absence(msgspec.Struct, frozen=True):
 
 async def _absent(redis: Commands, keys: Keys, models: Iterable[str]) -> dict[str, _Absence]:
     """Those models that have no worker present, and none that would load them; why, if known."""
-    seconds, _ = await redis.execute_command("TIME")
-    now_ms = int(seconds) * 1000
-    depths = {name: await depth(redis, keys.of(name), now_ms=now_ms) for name in models}
+    at_ms = await now_ms(redis)
+    depths = {name: await depth(redis, keys.of(name), now_ms=at_ms) for name in models}
     absent = [name for name, found in depths.items() if found.replicas == 0]
     told = [model for card in await Roster(redis, keys).present() for model in card.models]
     errors = {model.name: _Absence(model.error, model.too_big) for model in told if model.error}

@@ -157,6 +157,11 @@ class Up:
             with contextlib.suppress(ProcessLookupError):
                 process.terminate()
             await process.wait()
+            log.info(
+                "the build of %s was stopped, and nothing was started: "
+                "the next `forebay up` goes on from here",
+                spec.name,
+            )
             raise
 
     async def _serve(

@@ -66,6 +66,23 @@ class Speculation(StrEnum):
     DRAFT = "draft"
 
 
+class Guesses(msgspec.Struct, frozen=True):
+    """What drafts came to.
+
+    Attributes:
+        drafted: tokens that were guessed, and checked.
+        accepted: how many of those were right.
+    """
+
+    drafted: int
+    accepted: int
+
+    @property
+    def rate(self) -> float:
+        """The share that was right, 0..1; 0 of none."""
+        return self.accepted / self.drafted if self.drafted else 0.0
+
+
 class GenerationTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a model that generates text is run: `[models.NAME.generation]`.
 

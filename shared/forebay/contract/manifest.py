@@ -10,6 +10,7 @@ import msgspec
 
 from forebay.contract.build_steps import StepReport
 from forebay.contract.errors import ArtifactError
+from forebay.contract.generation import Speculation
 from forebay.contract.image import ImageForm
 from forebay.contract.model import BackendName, Precision
 from forebay.contract.network import Network
@@ -133,6 +134,8 @@ class Manifest(msgspec.Struct, frozen=True):
         signature: the graph's tensors, of a model that takes no text.
         decoder: of a model that generates text.
         tools: how it writes calls of tools, where its chat template has a form for them.
+        heads: of attention, in a graph that generates text; 0 where nobody said. The graph's own
+            hash stands for it in the digest.
     """
 
     model: str
@@ -151,6 +154,7 @@ class Manifest(msgspec.Struct, frozen=True):
     signature: TensorSignature | None = None
     decoder: Decoder | None = None
     tools: ToolForm | None = None
+    heads: int = 0
 
     @property
     def digest(self) -> str:
@@ -286,6 +290,30 @@ class Pace(msgspec.Struct, frozen=True):
         return self.token_bytes * self.context
 
 
+class Drafts(msgspec.Struct, frozen=True):
+    """What drafts are worth: texts written one at a time, plainly and with drafts, which are alike.
+
+    Attributes:
+        by: who drafts, a way of `models.toml`.
+        model: which model, where one does.
+        tokens: of the texts.
+        drafted: tokens that were guessed, and checked.
+        accepted: how many of those were right.
+        tokens_s: written with drafts.
+        plain_tokens_s: without.
+        ratio: the median over texts of how many times as fast they come with drafts.
+    """
+
+    by: Speculation
+    tokens: int
+    drafted: int
+    accepted: int
+    tokens_s: float
+    plain_tokens_s: float
+    ratio: float
+    model: str = ""
+
+
 class Speed(msgspec.Struct, frozen=True):
     """Rows per second of both graphs in one run, bucketed by length, and their ratio.
 
@@ -343,6 +371,7 @@ class BuildReport(msgspec.Struct, frozen=True):
         fluency: of a model that generates.
         pace: likewise.
         conversion: of a source that became an ONNX file.
+        drafts: of a model that generates by a graph: what each way to draft is worth.
     """
 
     speed: Speed
@@ -358,3 +387,4 @@ class BuildReport(msgspec.Struct, frozen=True):
     fluency: Fluency | None = None
     pace: Pace | None = None
     conversion: Conversion | None = None
+    drafts: tuple[Drafts, ...] = ()

@@ -63,6 +63,7 @@ class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
         completed_at_ms: Unix time in ms at which the last row was done.
         spilled: key that holds the outputs (a msgpack array), where they are too big to publish.
         steps: of a pipeline, what its steps took.
+        logged: whether its code has said something, which is in the record.
     """
 
     prediction: str = msgspec.field(name="p")
@@ -76,6 +77,7 @@ class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
     timing: Timing | None = msgspec.field(name="tm", default=None)
     spilled: str | None = msgspec.field(name="sp", default=None)
     steps: tuple[StepTime, ...] = msgspec.field(name="ss", default=())
+    logged: bool = msgspec.field(name="lg", default=False)
     wire: int = msgspec.field(name="v", default_factory=_wire_version)
 
 

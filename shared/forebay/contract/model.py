@@ -59,7 +59,7 @@ class Precision(StrEnum):
     bits, of which `bf16` has FP32's range; `fp16` halves an ONNX graph, but an ONNX Runtime without
     16-bit kernels, as on most CPUs, computes in full precision. `int4` is for generation, where
     reading the weights takes the time: it quantizes them in blocks of 32, and activations to 8
-    bits; likewise `int8` of a model that generates.
+    bits; likewise `int8` of a model that generates, in blocks of 64.
     """
 
     FP32 = "fp32"
@@ -78,7 +78,7 @@ PRECISIONS = {
 }
 """Precisions that a backend's artifacts come in."""
 
-OF_GENERATION = frozenset({Precision.INT4, Precision.INT8, Precision.FP32})
+OF_GENERATION = frozenset({Precision.INT4, Precision.INT8, Precision.FP16, Precision.FP32})
 """Those of a model that generates text, on the onnx backend."""
 
 
@@ -100,6 +100,8 @@ class BatchLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         max_rows: rows in one forward pass.
         max_tokens: padded tokens (rows x the longest row) in one forward pass.
+        bulk_max_tokens: likewise in one of the bulk lane, while nobody waits in realtime; as
+            `max_tokens` if not given. While somebody does, such batches are kept short.
         max_padding: largest share of a batch's padded tokens that may be padding, 0..1.
         max_wait_ms: how long an executor that is free waits for company; 0 takes what is there.
         timeout_s: a forward pass that takes longer is hung: its worker ends, and another runs its
@@ -109,6 +111,7 @@ class BatchLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     max_rows: int = 32
     max_tokens: int = 16_384
+    bulk_max_tokens: int | None = None
     max_padding: float = 0.15
     max_wait_ms: float = 0.0
     prefetch_rows: int = 64

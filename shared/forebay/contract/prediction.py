@@ -9,6 +9,7 @@ The first terminal status wins; a later one is dropped. Inside Redis the same ru
 `settle.lua` and `finish.lua`, which the property tests hold against `Status.may_become`.
 """
 
+import hashlib
 import re
 import secrets
 from collections.abc import Sequence
@@ -80,6 +81,11 @@ class PredictionId(msgspec.Struct, frozen=True):
     def new(cls, model: str, shard: int = 0) -> "PredictionId":
         """A fresh id with 80 random bits."""
         return cls(f"{model}-{shard}-{secrets.token_hex(10)}", model, shard)
+
+    @classmethod
+    def derived(cls, model: str, key: str, shard: int = 0) -> "PredictionId":
+        """The id of what is known by a key elsewhere: the same for the same key, always."""
+        return cls(f"{model}-{shard}-{hashlib.sha256(key.encode()).hexdigest()[:20]}", model, shard)
 
     @classmethod
     def parse(cls, text: str) -> "PredictionId":
@@ -179,6 +185,7 @@ class Prediction(msgspec.Struct, frozen=True):
         place: in its lane, while it waits there.
         retry_of: id of the prediction whose dead letter was replayed as this one.
         steps: of a pipeline that has succeeded.
+        logs: what its code has said of it, lines each with its end.
     """
 
     id: str
@@ -196,3 +203,4 @@ class Prediction(msgspec.Struct, frozen=True):
     place: Place | None = None
     retry_of: str | None = None
     steps: tuple[StepTime, ...] = ()
+    logs: str = ""

@@ -99,10 +99,12 @@ class ChatRow(msgspec.Struct, frozen=True, tag="chat", tag_field="t", omit_defau
     Attributes:
         messages: so far.
         tools: that the model may call.
+        expected: what the answer may be like, for drafts; the answer doesn't depend on it.
     """
 
     messages: tuple[Message, ...] = msgspec.field(name="x")
     tools: Tools | None = msgspec.field(name="c", default=None)
+    expected: str = msgspec.field(name="e", default="")
 
 
 Row = TextRow | TokensRow | ValueRow | PairRow | ImageRow | TensorsRow | ChatRow
@@ -239,6 +241,8 @@ class Generated(msgspec.Struct, frozen=True, tag="gen", tag_field="t", omit_defa
         calls: of tools; `text` is what stood before them.
         drafted_tokens: how many were guessed, to be checked several at once.
         accepted_tokens: how many of those were right.
+        expected_tokens: how many tokens the text was expected to have, where the request said.
+        met_tokens: how many of those it has.
     """
 
     text: str = msgspec.field(name="x")
@@ -250,6 +254,8 @@ class Generated(msgspec.Struct, frozen=True, tag="gen", tag_field="t", omit_defa
     calls: tuple[ToolCall, ...] = msgspec.field(name="k", default=())
     drafted_tokens: int = msgspec.field(name="d", default=0)
     accepted_tokens: int = msgspec.field(name="a", default=0)
+    expected_tokens: int = msgspec.field(name="e", default=0)
+    met_tokens: int = msgspec.field(name="m", default=0)
 
 
 Output = Embedding | Value | Classes | Entailment | Spans | Tensors | Generated
@@ -294,8 +300,8 @@ def row_bytes(row: Row) -> int:
             return len(image)
         case TensorsRow(tensors=tensors):
             return sum(len(tensor.data) for tensor in tensors)
-        case ChatRow(messages=messages, tools=tools):
-            size = sum(len(message.content) for message in messages)
+        case ChatRow(messages=messages, tools=tools, expected=expected):
+            size = len(expected) + sum(len(message.content) for message in messages)
             size += sum(len(call.arguments) for message in messages for call in message.calls)
             return size + sum(len(tool.parameters) for tool in (tools.tools if tools else ()))
 

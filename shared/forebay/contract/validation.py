@@ -18,6 +18,8 @@ def explain(text: str, *, within: str = "") -> InvalidInput:
     """
     match = _WHERE.fullmatch(text)
     what, path = (text, "") if match is None else (match["what"], match["path"] or "")
+    # Of an object whose keys are anybody's, msgspec doesn't say which value is wrong.
+    path = path.removesuffix("[...]")
     where = f"{within}{path}" if within else path.removeprefix(".")
     if unknown := _UNKNOWN.fullmatch(what):
         return unknown_parameter(_join(where, unknown["name"][:80]))

@@ -8,6 +8,7 @@ from enum import StrEnum
 import msgspec
 
 from forebay.contract.errors import ErrorKind
+from forebay.contract.generation import Guesses
 
 WIRE_VERSION = 1
 
@@ -37,6 +38,7 @@ class ModelCard(msgspec.Struct, frozen=True, omit_defaults=True):
         away: whether it was ordered away, and waits for an order to load it.
         error: why it could not be loaded, the last time that was tried.
         too_big: whether the worker has too little memory for it, even alone.
+        guesses: what its drafts came to since it was loaded, where it drafts.
     """
 
     name: str
@@ -47,6 +49,7 @@ class ModelCard(msgspec.Struct, frozen=True, omit_defaults=True):
     away: bool = False
     error: str = ""
     too_big: bool = False
+    guesses: Guesses | None = None
 
 
 class WorkerCard(msgspec.Struct, frozen=True):

@@ -15,12 +15,12 @@ import msgspec
 
 from forebay.contract.errors import ForebayError
 from forebay.egress.connect import CheckedBackend
-from forebay.egress.rules import Place, Rules
+from forebay.egress.rules import Place, Refused, Rules
 
 AGENT: Final = "forebay"
 
 MAX_CONNECTIONS: Final = 100
-"""At once, all hosts together."""
+"""At once, all hosts together, where nothing else is said."""
 
 KEEP_S: Final = 15.0
 """How long a connection is kept for the next request to the same place."""
@@ -58,13 +58,14 @@ class Client:
 
     Args:
         rules: what may be called.
+        max_connections: at once, all hosts together.
     """
 
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: Rules, *, max_connections: int = MAX_CONNECTIONS) -> None:
         self.rules = rules
         self._pool = httpcore2.AsyncConnectionPool(
             ssl_context=ssl.create_default_context(),
-            max_connections=MAX_CONNECTIONS,
+            max_connections=max_connections,
             keepalive_expiry=KEEP_S,
             network_backend=CheckedBackend(rules),
         )
@@ -96,7 +97,12 @@ class Client:
             TooLarge: there is more of it.
         """
         place = self.rules.place(url, param=param)
-        answer = await self.call("GET", place, within_s=within_s, max_bytes=max_bytes, whole=True)
+        try:
+            answer = await self.call(
+                "GET", place, within_s=within_s, max_bytes=max_bytes, whole=True
+            )
+        except Refused as error:
+            raise error.of(param) from None
         if answer.status != 200:
             hint = " Redirects are not followed." if 300 <= answer.status < 400 else ""
             raise CallFailed(f"{place.authority} answered with {answer.status}.{hint}", param=param)

@@ -1,8 +1,8 @@
 """Which URLs and addresses may be called out to. Pure.
 
 What is not globally reachable by IANA's registries of special addresses (RFC 6890 and what updates
-it) is refused, in whatever form of IPv6 it is wrapped; and so are the few global addresses that
-clouds answer their machines on.
+it; `special` lists them) is refused, in whatever form of IPv6 it is wrapped; and so are the few
+global addresses that clouds answer their machines on.
 """
 
 import ipaddress
@@ -14,6 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 import msgspec
 
 from forebay.contract.errors import ConfigurationError, InvalidInput
+from forebay.egress.special import is_special
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -23,19 +24,25 @@ MAX_URL: Final = 2_048
 
 _PORTS: Final = {"http": 80, "https": 443}
 
-_UNICAST: Final = IPv6Network("2000::/3")
 _TRANSLATED: Final = IPv6Network("64:ff9b::/96")
 """Well-known prefix of NAT64 (RFC 6052): the last 32 bits are an IPv4 address."""
 
-_NOT_PUBLIC: Final = (
-    IPv4Network("192.0.0.0/24"),  # protocol assignments; releases of Python disagree about them
-    IPv4Network("168.63.129.16/32"),  # answered by a virtual machine's host (Azure)
-)
-"""What is refused beside that which Python knows to be special."""
-
 
 class Refused(InvalidInput):
-    """The rules don't allow the call. Nothing was sent."""
+    """The rules don't allow the call. Nothing was sent.
+
+    Args:
+        why: the sentence after what it is about.
+        param: the field that holds the URL, which the sentence is about then.
+    """
+
+    def __init__(self, why: str, *, param: str | None = None) -> None:
+        super().__init__(f"{param or 'The URL'} {why}", param=param)
+        self._why = why
+
+    def of(self, param: str | None) -> "Refused":
+        """The same of a field, for whoever knows which it is."""
+        return Refused(self._why, param=param)
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -110,14 +117,12 @@ class Rules:
             parts = urlsplit(url)
             place = self._place(url, parts)
         except ValueError:
-            raise Refused(
-                f"{param or 'The URL'} is no URL that can be called.", param=param
-            ) from None
+            raise Refused("is no URL that can be called.", param=param) from None
         except Refused as error:
-            raise Refused(f"{param or 'The URL'} {error.message}", param=param) from None
+            raise error.of(param) from None
         address = _address(place.host)
         if address is not None and not self.allows(address, host=place.host):
-            raise refused(place.host, address, param=param)
+            raise refused(place.host, address).of(param)
         return place
 
     def _place(self, url: str, parts: SplitResult) -> Place:
@@ -163,22 +168,19 @@ def is_loopback(host: str) -> bool:
     return host == "localhost" if address is None else _unwrapped(address).is_loopback
 
 
-def refused(host: str, address: Address, *, param: str | None = None) -> Refused:
+def refused(host: str, address: Address) -> Refused:
     """The error for an address that may not be connected to."""
     of = "" if _address(host) == address else f" ({host})"
     return Refused(
-        f"{param or 'The URL'} leads to {address}{of}, which is not a public address. Who runs "
-        "this service can allow it with egress_allow.",
-        param=param,
+        f"leads to {address}{of}, which is not a public address. Who runs this service can allow "
+        "it with egress_allow."
     )
 
 
 def _is_public(address: Address) -> bool:
     if address.is_multicast or address.is_reserved or not address.is_global:
-        return False
-    if isinstance(address, IPv6Address):
-        return address in _UNICAST
-    return not any(address in network for network in _NOT_PUBLIC)
+        return False  # what a newer Python knows of that is not listed yet
+    return not is_special(address)
 
 
 def _unwrapped(address: Address) -> Address:

@@ -17,7 +17,7 @@
     readers   whether who reads a stream is still there, where it ends with them
     running   which entries a worker runs, told before it does
     replies   the inbox: one subscription per gateway process
-    records   read a prediction back
+    predictions  read one back
     dead      dead letters: told, opened, replayed, dropped
     sweeps    what time does to lanes: deadlines, orphans, dead letters past retention
     roster    which workers are present, and which models each has

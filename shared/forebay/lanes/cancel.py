@@ -11,9 +11,9 @@ from forebay.contract.prediction import PredictionId, Status
 from forebay.lanes import scripts
 from forebay.lanes.coalescer import Coalescer
 from forebay.lanes.keys import Keys
-from forebay.lanes.scripts import Arg, FinishOutcome
+from forebay.lanes.scripts import FinishOutcome
 from forebay.runtime.clock import Clock
-from forebay.runtime.redis import Commands
+from forebay.runtime.redis import Arg, Commands
 
 log = logging.getLogger(__name__)
 

@@ -18,10 +18,10 @@ from forebay.contract.prediction import Lane
 from forebay.lanes import scripts
 from forebay.lanes.keys import GROUP, LaneKeys
 from forebay.lanes.presence import holders
-from forebay.lanes.scripts import Arg, SettleOutcome
+from forebay.lanes.scripts import SettleOutcome
 from forebay.runtime.clock import Clock
 from forebay.runtime.process import is_gone
-from forebay.runtime.redis import Commands
+from forebay.runtime.redis import Arg, Commands
 
 log = logging.getLogger(__name__)
 

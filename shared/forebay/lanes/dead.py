@@ -26,7 +26,7 @@ from forebay.lanes.lane import (
     wake_channel,
 )
 from forebay.lanes.scripts import EnqueueOutcome, RawLetter
-from forebay.runtime.redis import Commands
+from forebay.runtime.redis import Commands, now_ms
 
 PAGE: Final = 50
 """Letters looked at in one script call, which reads over what they carry."""
@@ -190,12 +190,11 @@ class DeadLetters:
         contents = await self.open(id_, whole)
         lane = Lane(whole.lane)
         deadline_s = (spec.realtime if lane is Lane.REALTIME else spec.bulk).deadline_s
-        seconds, micros = await self._redis.execute_command("TIME")
-        now_ms = int(seconds) * 1000 + int(micros) // 1000
+        at_ms = await now_ms(self._redis)
         deadline_ms = int(deadline_s * 1000)
         try:
             parts = tuple(
-                Part(part.rows, _renewed(part.message, now_ms, now_ms + deadline_ms))
+                Part(part.rows, _renewed(part.message, at_ms, at_ms + deadline_ms))
                 for part in contents.parts
             )
         except ForebayError as error:
@@ -203,7 +202,7 @@ class DeadLetters:
         new = PredictionId.new(id_.model, id_.shard)
 
         submission = Submission(
-            new, lane, parts, now_ms, deadline_ms, retain_ms, input=contents.input
+            new, lane, parts, at_ms, deadline_ms, retain_ms, input=contents.input
         )
         keys = self._keys.of_prediction(id_)
         call = functools.partial(

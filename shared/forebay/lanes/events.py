@@ -19,8 +19,8 @@ from forebay.contract.prediction import PredictionId, Status
 from forebay.lanes import scripts
 from forebay.lanes.consumer import Delivery
 from forebay.lanes.keys import Keys, LaneKeys
-from forebay.lanes.scripts import Arg, TellOutcome
-from forebay.runtime.redis import Commands
+from forebay.lanes.scripts import TellOutcome
+from forebay.runtime.redis import Arg, Commands
 
 PAGE = 256
 """Chunks read in one go."""
@@ -120,6 +120,17 @@ class Events:
         record = self._keys.of_prediction(id_).record(id_.text)
         found = await scripts.follow(self._redis, record, channel)
         return None if found is None else (Status(found[0].decode()), found[1])
+
+    async def from_(self, id_: PredictionId, sequence: int) -> Chunk | None:
+        """The first chunk that is kept of those with this sequence and later ones; None if none is.
+
+        Raises:
+            msgspec.MsgspecError: the event stream is damaged.
+            redis.exceptions.RedisError: Redis is out of reach.
+        """
+        key = self._keys.of_prediction(id_).events(id_.text)
+        entries = await _entries(self._redis, key, after=sequence - 1, most=1)
+        return decode_chunk(entries[0][b"c"]) if entries else None
 
     async def after(self, id_: PredictionId, sequence: int) -> tuple[Chunk, ...]:
         """The next chunks after one, `PAGE` at most.

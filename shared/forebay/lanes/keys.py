@@ -1,9 +1,9 @@
-"""Every Redis key Forebay uses; no other module builds one.
+"""Every Redis key of the lanes; no other module builds one. Others: `records/keys.py`.
 
 | key, after `P:{model:shard}:`  | type   | written by              | read by     | lives     |
 |--------------------------------|--------|-------------------------|-------------|-----------|
 | `lane:LANE`                    | stream | enqueue; settle, finish | workers     | for ever  |
-| `record:ID`                    | hash   | enqueue; settle, finish; forget | gateways | retention |
+| `record:ID`                    | hash   | enqueue; log; settle, finish; forget | gateways | kept |
 | `out:ID:PART:ATTEMPT`          | string | settle                  | gateways    | and 1 hour |
 | `events:ID`                    | stream | tell                    | gateways    | and 1 hour |
 | `parts:ID`                     | hash   | settle                  | settle      | and 1 hour |
@@ -17,7 +17,9 @@
 | `leaders`                      | hash   | enqueue; settle, finish | enqueue     | as long   |
 | `joined:ID`                    | list   | enqueue; settle, finish | settle      | as long   |
 | `sketch:VERSION:DAY`           | hash   | worker                  | operators   | days      |
+| `predictions`                  | stream | enqueue; sweep          | gateways    | bounded   |
 | `dead`                         | stream | settle; enqueue, drop   | operators   | retention |
+| `outbox`                       | stream | enqueue; settle, finish, tell, log | relay | moved |
 | `traffic`                      | stream | operators               | gateways    | for ever  |
 | `reloads`                      | hash   | operators, workers      | workers     | a minute  |
 | `copies`                       | list   | gateways, background    | background  | bounded   |
@@ -26,21 +28,24 @@
 | `cache`                        | hash   | settle                  | gateways    | its TTL   |
 | `cached`                       | zset   | settle                  | settle      | likewise  |
 
-"As long": as what they are about is under way.
+"As long": as what they are about is under way. "Kept": for the retention. "Moved": until then.
 
 Pub/sub: `P:{model:shard}:endings`, where finish and settle name the leases that ended though their
 worker has not settled them, as `LANE:ENTRY …`; all workers of the shard listen. And
-`P:{model:shard}:wake`, where enqueue says that nobody is there; the autoscaler listens.
+`P:{model:shard}:wake`, where enqueue says that nobody is there; the autoscaler listens. And
+`P:{model:shard}:outbox`, where those who write to it say so; the relays listen.
 
 Without a tag: the pub/sub channels `P:reply:GATEWAY`, written by settle, finish and tell and read
 by that gateway; `P:claim:DIGEST`, a string, the prediction that a client's name stands for, written
 and read by gateways, for the prediction's life and retention; `P:models`, a set of every model that
-was ever swept, written and read by the sweeps, for ever; `P:roster`, a set of workers, written by
-them and read by gateways and operators; `P:roster:WORKER`, a string, a worker's card, likewise, for
-as long as it is present; `P:roster:away`, a string, likewise, where a model of its was unloaded;
+was ever swept, written by the sweeps and read by them and gateways, for ever; `P:roster`, a set of
+workers, written by them and read by gateways and operators; `P:roster:WORKER`, a string, a worker's
+card, likewise, for as long as it is present; `P:roster:away`, a string, likewise, where a model of
+its was unloaded;
 `P:orders:WORKER`, a list, pushed by gateways and operators and popped by that worker, for as long
 as somebody waits for an answer; `P:answer:ORDER`, a string, written by the worker and read by who
-gave the order, for a minute; and `P:celery:…`, Celery's own queues.
+gave the order, for a minute; `P:celery:…`, Celery's own queues; and `P:{celery}:…`, tasks that were
+taken in from Celery apps, see `forebay.background.taking.place`.
 
 P is `settings.key_prefix`. Everything of one model's shard carries the hash tag
 `{model:shard}`, so one script call stays in one Redis Cluster slot.
@@ -54,7 +59,8 @@ history, a line each, `er` reply of a finish, `hi` what the cache has answered o
 prediction whose dead letter was replayed as this one, `id` identity of what it asks for if others
 may join it, `fo` how many have and still wait, `go` there if it has ended and is run for them only,
 `of` the leader it has joined, whose record has the replies, `rd` until when the reader it ends with
-is there and `ca` when it ends at the latest (Unix ms).
+is there and `ca` when it ends at the latest (Unix ms), `no` its notice if somebody is to be told of
+it, `nt` when it was last told of an output and `nl` of logs, `lg` its logs.
 
 An event's id is `SEQUENCE-0`. Its fields: `c` the chunk, `v` in the first one the version of the
 artifact that generates it.
@@ -69,6 +75,8 @@ The demand's fields: by `LANE`, rows that wait or are leased; by `LANE_in`, rows
 A lane entry's fields: `c` computation as `prediction.part`, `m` the message, `d` a later deadline
 than the message says (Unix ms), for those that joined, and where no worker was present.
 
+An entry of the predictions has the field `p`, the id of one that its client knows by it.
+
 A dead letter's fields: `c` and `m` as of a lane entry, `reason`, `attempts`, `strikes`, `lane`,
 `at` (Unix ms) and `history` as in the record; `rows`, for each part, as `rows:bytes …`, `rest`, the
 messages of the other parts in order, one after the other, and `in` and `hi` as in the record;
@@ -78,6 +86,9 @@ any; `before`, bytes of all letters before it.
 A model's traffic is one entry for each change of its versions' shares; the last one holds: `s`
 shares as JSON, empty for those of `models.toml`; `w` why; `b` the change that rolling it back leads
 to. Workers of pipelines read it as gateways do, for their steps.
+
+An entry of an outbox has: `p` the prediction, or what else it tells of, `e` the event, `n` the
+notice, `s` the sequence of the last chunk there was, or when logs were told.
 
 The cache is by key of a row what was answered to it, and in its field `bytes` what all that takes;
 `cached` has the same keys by when they were written. Both go when nothing was written for the
@@ -119,7 +130,11 @@ class LaneKeys(msgspec.Struct, frozen=True):
 
     def outputs(self, prediction: str, part: int, attempt: int) -> str:
         """Outputs too big to publish, by attempt, so a zombie can't overwrite its successor's."""
-        return f"{self.base}:out:{prediction}:{part}:{attempt}"
+        return f"{self.outputs_of(prediction)}{part}:{attempt}"
+
+    def outputs_of(self, prediction: str) -> str:
+        """What those keys of a prediction begin with; part and attempt follow."""
+        return f"{self.base}:out:{prediction}:"
 
     def events(self, prediction: str) -> str:
         """Chunks of what a prediction generates, by their sequence."""
@@ -195,9 +210,19 @@ class LaneKeys(msgspec.Struct, frozen=True):
         return f"{self.base}:sketch:{version}:{day}"
 
     @property
+    def predictions(self) -> str:
+        """Those that have an id, the oldest first."""
+        return f"{self.base}:predictions"
+
+    @property
     def dead(self) -> str:
         """Dead letters."""
         return f"{self.base}:dead"
+
+    @property
+    def outbox(self) -> str:
+        """What is to be told of predictions; also the channel on which that is said."""
+        return f"{self.base}:outbox"
 
     @property
     def traffic(self) -> str:
@@ -247,6 +272,10 @@ class Keys:
     def of_prediction(self, prediction: PredictionId) -> LaneKeys:
         """Keys of the shard that holds a prediction."""
         return self.of(prediction.model, prediction.shard)
+
+    def room(self, name: str) -> str:
+        """What keys begin with that are all in one slot, and of no model."""
+        return f"{self.prefix}:{{{name}}}"
 
     @property
     def models(self) -> str:

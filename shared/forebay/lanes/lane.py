@@ -3,7 +3,7 @@
 import asyncio
 import functools
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Protocol
 
 import msgspec
@@ -23,8 +23,8 @@ from forebay.contract.versions import model_of
 from forebay.lanes import scripts
 from forebay.lanes.coalescer import Coalescer
 from forebay.lanes.keys import Keys, LaneKeys
-from forebay.lanes.scripts import Arg, EnqueueOutcome
-from forebay.runtime.redis import Channel, Commands, CopiedWrites, NotCopiedError
+from forebay.lanes.scripts import EnqueueOutcome
+from forebay.runtime.redis import Arg, Channel, Commands, CopiedWrites, NotCopiedError
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +40,9 @@ MAX_BULK_ROWS = 1_000_000
 
 FULL_RETRY_S = 1.0
 """What a client of a full lane is told to wait."""
+
+UNTOLD_RETRY_S = 10.0
+"""What a client is told to wait whose webhook would wait behind too many others."""
 
 UNAVAILABLE_RETRY_S = 1.0
 """What a client is told to wait while Redis is out of reach."""
@@ -69,6 +72,7 @@ class Submission(msgspec.Struct, frozen=True):
         read_until_ms: of a stream that is to end with its reader, until when that one surely is
             there, see `readers`; 0 for all others.
         cancel_at_ms: when it ends at the latest, however much of it was told; 0 for no such time.
+        notice: whom to tell of it, packed; empty if nobody.
     """
 
     id: PredictionId
@@ -84,6 +88,7 @@ class Submission(msgspec.Struct, frozen=True):
     grace_ms: int = 0
     read_until_ms: int = 0
     cancel_at_ms: int = 0
+    notice: bytes = b""
 
     @property
     def size(self) -> int:
@@ -111,8 +116,17 @@ class Submission(msgspec.Struct, frozen=True):
         return packed
 
 
-Done = Callable[[ForebayError | None], None]
-"""Told once what became of a submission: None when it is on its lane (or was there already)."""
+class Done(Protocol):
+    """Told once what became of a submission."""
+
+    def __call__(self, error: ForebayError | None, *, known: bool = False) -> None:
+        """It is on its lane, or why not.
+
+        Args:
+            error: why not; None if it is there.
+            known: it was there before, and may have ended since.
+        """
+        ...
 
 
 class Health(Protocol):
@@ -188,7 +202,7 @@ class LaneWriter:
         """
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-        def done(error: ForebayError | None) -> None:
+        def done(error: ForebayError | None, *, known: bool = False) -> None:
             if future.done():
                 return
             if error is None:
@@ -226,10 +240,13 @@ class LaneWriter:
         keys = self._keys.of_prediction(id_)
         args: list[Arg] = []
         hits: list[Arg] = []
+        notices: list[Arg] = []
         for submission, _ in items:
             args += submission.args()
             if submission.hits:
                 hits += (submission.id.text, submission.hits)
+            if submission.notice:
+                notices += (submission.id.text, submission.notice)
         call = functools.partial(
             scripts.enqueue,
             self._commands(keys),
@@ -238,6 +255,7 @@ class LaneWriter:
             bounds=(spec.realtime.max_rows or ELASTIC_ROWS, spec.bulk.max_rows or MAX_BULK_ROWS),
             elastic=spec.realtime.max_rows is None,
             hits=hits,
+            notices=notices,
             wake=wake_channel(spec, keys),
             args=args,
         )
@@ -264,8 +282,10 @@ class LaneWriter:
         for (submission, done), enqueued in zip(items, outcomes, strict=True):
             if enqueued.outcome is EnqueueOutcome.FULL:
                 done(_full(model, submission, enqueued.room_in_ms))
+            elif enqueued.outcome is EnqueueOutcome.UNTOLD:
+                done(_untold(model))
             else:
-                done(None)
+                done(None, known=enqueued.outcome is EnqueueOutcome.KNOWN)
 
     def _commands(self, keys: LaneKeys) -> Commands:
         if self._replicated is None:
@@ -292,6 +312,15 @@ def _full(model: str, submission: Submission, room_in_ms: int | None) -> LaneFul
         f"The {submission.lane.value} lane of {model_of(model)!r} has no room for {rows} "
         "more rows. Nothing was enqueued; try again later.",
         retry_after_s=FULL_RETRY_S if room_in_ms is None else room_in_ms / 1000,
+    )
+
+
+def _untold(model: str) -> Unavailable:
+    return Unavailable(
+        f"Too many events of {model_of(model)!r} wait to be told to webhooks. Nothing was "
+        "enqueued. Somebody has to see that a background is running; without `webhook` it is "
+        "taken.",
+        retry_after_s=UNTOLD_RETRY_S,
     )
 
 

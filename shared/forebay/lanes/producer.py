@@ -14,7 +14,7 @@ from forebay.lanes.cache import Lookups
 from forebay.lanes.cancel import Canceler
 from forebay.lanes.keys import Keys
 from forebay.lanes.lane import LaneWriter
-from forebay.lanes.records import Records
+from forebay.lanes.predictions import Records
 from forebay.lanes.replies import Inbox
 from forebay.runtime.clock import Clock
 from forebay.runtime.redis import Channel, Link, connect, connect_blocking

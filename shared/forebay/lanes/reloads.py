@@ -13,7 +13,7 @@ from typing import Final, cast
 import msgspec
 
 from forebay.lanes.keys import LaneKeys
-from forebay.runtime.redis import Commands
+from forebay.runtime.redis import Commands, now_ms
 
 KEPT_MS: Final = 600_000
 """How long a word is kept, from the last one on."""
@@ -52,9 +52,8 @@ class Reloads:
 
     async def workers(self) -> list[str]:
         """Workers that are present, by name."""
-        seconds, _ = await self._redis.execute_command("TIME")
         found = await self._redis.execute_command(
-            "ZRANGEBYSCORE", self._keys.workers, int(seconds) * 1000, "+inf"
+            "ZRANGEBYSCORE", self._keys.workers, await now_ms(self._redis), "+inf"
         )
         return sorted(name.decode() for name in cast(list[bytes], found))
 

@@ -21,7 +21,7 @@ from forebay.contract.messages import Reply, decode_published
 from forebay.contract.messages import UnknownWireVersionError as UnknownWireVersion
 from forebay.contract.prediction import PredictionId, Status
 from forebay.lanes.lane import unavailable
-from forebay.lanes.records import Records, missing_reply, unreadable_reply
+from forebay.lanes.predictions import Records, missing_reply, unreadable_reply
 from forebay.runtime.clock import Clock
 from forebay.runtime.redis import Link
 
@@ -32,6 +32,12 @@ RECHECK_S = 0.5
 
 OVERDUE_S = 2.0
 """A waiter older than this may have missed its message."""
+
+OVERDUE_SHARE = 0.25
+"""Who has waited long is looked after the less often: after a quarter of that again …"""
+
+LONGEST_UNSEEN_S = 15.0
+"""… but after so long at the latest."""
 
 RECHECK_MAX = 256
 """Most records re-read in one go, oldest first."""
@@ -73,13 +79,24 @@ class Waiter:
         then: called when the prediction is on its lane.
     """
 
-    __slots__ = ("also", "ear", "enqueued", "future", "id", "parts", "replies", "since", "then")
+    __slots__ = (
+        "also",
+        "begun",
+        "ear",
+        "enqueued",
+        "future",
+        "id",
+        "parts",
+        "replies",
+        "since",
+        "then",
+    )
 
     def __init__(self, id_: PredictionId, parts: int, ear: Ear | None = None) -> None:
         self.id = id_
         self.ear = ear
         self.parts = parts
-        self.since = time.monotonic()
+        self.since = self.begun = time.monotonic()
         self.replies: dict[int, Reply] = {}
         self.enqueued = False
         self.also: Waiter | None = None
@@ -114,14 +131,24 @@ class Waiter:
             waiter = waiter.also
 
     @property
+    def overdue_at(self) -> float:
+        """When its message may have been missed, by `time.monotonic`."""
+        if self.ear is not None:
+            return self.since + OVERDUE_S  # somebody reads: silence is felt
+        waited_s = OVERDUE_SHARE * (self.since - self.begun)
+        return self.since + max(min(waited_s, LONGEST_UNSEEN_S), OVERDUE_S)
+
+    @property
     def grace_s(self) -> float:
         """How long it survives an absence of Redis, seconds."""
         return BEGUN_GRACE_S if self.ear is not None and self.ear.begun else OUTAGE_GRACE_S
 
-    def submitted(self, error: ForebayError | None) -> None:
+    def submitted(self, error: ForebayError | None, *, known: bool = False) -> None:
         """What became of the submission; the `Done` of `LaneWriter.submit`."""
         if error is None:
             self.enqueued = True
+            if known:
+                self.since = 0.0  # it may have ended before anybody listened here: look soon
             if self.then is not None:
                 self.then()
         elif not self.future.done():
@@ -248,8 +275,8 @@ class Inbox:
                 self._give_up(self._link.down_s)
             if not (self._link.up and self.listening):
                 continue
-            before = time.monotonic() - OVERDUE_S
-            overdue = [w for w in self._waiters.values() if w.enqueued and w.since < before]
+            now = time.monotonic()
+            overdue = [w for w in self._waiters.values() if w.enqueued and w.overdue_at < now]
             try:
                 await self._recheck(overdue[:RECHECK_MAX])
             except (RedisError, OSError) as error:

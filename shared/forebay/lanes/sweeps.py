@@ -14,11 +14,14 @@ from forebay.contract.prediction import Lane, Status
 from forebay.lanes import scripts
 from forebay.lanes.consumer import RELEASED_IDLE_MS
 from forebay.lanes.keys import Keys, LaneKeys
-from forebay.lanes.scripts import Arg, FinishOutcome
-from forebay.runtime.redis import Commands
+from forebay.lanes.scripts import FinishOutcome
+from forebay.runtime.redis import Arg, Commands, now_ms
 
 BITE = 100
 """Predictions ended in one script call."""
+
+LISTED_BITE = 1_000
+"""Predictions of the list that are looked at in one script call."""
 
 
 async def models_to_sweep(redis: Commands, keys: Keys, catalog: Iterable[str]) -> list[str]:
@@ -41,11 +44,11 @@ async def expire_overdue(redis: Commands, keys: LaneKeys, *, most: int = 10_000)
     """End predictions whose deadline has passed; returns how many."""
     expired = 0
     while expired < most:
-        now_ms = await _now_ms(redis)
+        at_ms = await now_ms(redis)
         overdue = cast(
             list[bytes],
             await redis.execute_command(
-                "ZRANGEBYSCORE", keys.deadlines, "-inf", now_ms, "LIMIT", 0, BITE
+                "ZRANGEBYSCORE", keys.deadlines, "-inf", at_ms, "LIMIT", 0, BITE
             ),
         )
         if not overdue:
@@ -55,7 +58,7 @@ async def expire_overdue(redis: Commands, keys: LaneKeys, *, most: int = 10_000)
             reply = Reply(
                 prediction=id_,
                 status=Status.EXPIRED,
-                completed_at_ms=now_ms,
+                completed_at_ms=at_ms,
                 error=ErrorInfo(
                     ErrorKind.DEADLINE_EXCEEDED,
                     "The prediction was not done before its deadline. Try again, or give it "
@@ -88,13 +91,22 @@ async def lapse_orphans(redis: Commands, keys: LaneKeys, *, grace_ms: int) -> tu
     return released, removed
 
 
+async def unlist_gone(redis: Commands, keys: LaneKeys, *, most: int = 50_000) -> int:
+    """Take predictions off the list whose records are gone; returns how many.
+
+    Looked at from the oldest on, until a bite has none: what is gone is hidden from readers
+    anyway, and is old in all likelihood.
+    """
+    taken, after = 0, "-"
+    while after and taken < most:
+        gone, after = await scripts.unlist(redis, keys, after=after, most=LISTED_BITE)
+        taken += gone
+        if not gone:
+            break
+    return taken
+
+
 async def drop_old_dead_letters(redis: Commands, keys: LaneKeys, *, older_than_ms: int) -> int:
     """Drop dead letters past their retention; returns how many."""
-    oldest_ms = max(await _now_ms(redis) - older_than_ms, 0)
+    oldest_ms = max(await now_ms(redis) - older_than_ms, 0)
     return int(await redis.execute_command("XTRIM", keys.dead, "MINID", oldest_ms))
-
-
-async def _now_ms(redis: Commands) -> int:
-    """Unix time in ms, by the server's clock."""
-    seconds, micros = await redis.execute_command("TIME")
-    return int(seconds) * 1000 + int(micros) // 1000

@@ -40,7 +40,7 @@ def catalog_schema() -> dict[str, Any]:
         SignatureTable,
         Version,
     ):
-        _tell(parts[struct.__name__], struct)
+        tell(parts[struct.__name__], struct)
     # A version's table takes what its model's takes as well.
     told = parts[ModelSpec.__name__]["properties"]
     inherited = {name: told[name] for name in told if name not in OF_THE_MODEL}
@@ -58,7 +58,7 @@ def catalog_schema_text() -> str:
     return msgspec.json.format(msgspec.json.encode(catalog_schema()), indent=2).decode() + "\n"
 
 
-def _tell(part: dict[str, Any], struct: type[msgspec.Struct]) -> None:
+def tell(part: dict[str, Any], struct: type[msgspec.Struct]) -> None:
     """Describe a struct's fields, and leave out what a file can't say."""
     told = {
         name: text for kind in reversed(struct.__mro__) for name, text in attributes(kind).items()

@@ -19,6 +19,7 @@ import msgspec
 from msgspec import Meta
 
 from forebay.contract.errors import ConfigurationError
+from forebay.contract.notices import Format
 
 Seconds = Annotated[float, Meta(gt=0, le=1e9)]
 Count = Annotated[int, Meta(ge=1)]
@@ -42,6 +43,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         str, Meta(description="Folder for artifacts, files and the embedded server")
     ] = ".forebay"
     models_file: Annotated[str, Meta(description="The model catalog")] = "models.toml"
+    files_url: Annotated[
+        str,
+        Meta(
+            description="Where uploaded and produced files are: a folder, or a URL such as "
+            "s3://bucket/prefix; empty: <home>/files"
+        ),
+    ] = ""
     redis_url: Annotated[
         str, Meta(description="Redis or Valkey to use; empty: `forebay up` starts its own")
     ] = ""
@@ -66,6 +74,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         ),
     ] = 0
     max_body_bytes: Annotated[Count, Meta(description="Largest request body, bytes")] = 10_000_000
+    max_file_bytes: Annotated[Count, Meta(description="Largest uploaded file, bytes")] = 200_000_000
     max_inputs: Annotated[Count, Meta(description="Most inputs in one request")] = 2_048
     sync_wait_s: Annotated[
         Seconds, Meta(description="Longest a request waits for its result, seconds")
@@ -115,6 +124,27 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     file_retention_s: Annotated[
         Seconds, Meta(description="Keep uploaded and produced files for, seconds")
     ] = 2_592_000.0
+    webhook_timeout_s: Annotated[
+        Seconds, Meta(description="A webhook's receiver has so long to answer, seconds")
+    ] = 15.0
+    webhook_retries_s: Annotated[
+        str,
+        Meta(
+            description="Pauses before a webhook is sent again, seconds, separated by commas; "
+            "after the last it has failed",
+            pattern=r"^\s*([0-9]+(\.[0-9]+)?\s*(,\s*|\Z))*\Z",
+        ),
+    ] = "5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400"
+    webhook_format: Annotated[
+        Format, Meta(description="What webhooks of predictions are: `plain`, or `cloudevents`")
+    ] = Format.PLAIN
+    webhook_retention_s: Annotated[
+        Seconds, Meta(description="Keep webhooks that are over, for looking and replaying, seconds")
+    ] = 259_200.0
+    webhook_max: Annotated[Count, Meta(description="Most webhooks kept that are over")] = 100_000
+    triggers_file: Annotated[
+        str, Meta(description="Brokers' events that models run on; empty: none")
+    ] = ""
     egress_allow: Annotated[
         str,
         Meta(
@@ -125,9 +155,29 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     egress_loopback: Annotated[
         bool, Meta(description="This machine itself may be, too; `forebay up` sets it on 127.0.0.1")
     ] = False
+    celery_broker_url: Annotated[
+        str,
+        Meta(description="Broker of Celery apps whose tasks are to be taken in; empty: of none"),
+    ] = ""
+    celery_result_backend: Annotated[
+        str, Meta(description="Their result backend; empty: the broker, if that is Redis")
+    ] = ""
+    celery_file: Annotated[
+        str, Meta(description="TOML file with what else those apps set; empty: none")
+    ] = ""
     log_level: Annotated[
         str, Meta(pattern="^(debug|info|warning|error)$", description="Least severity logged")
     ] = "info"
+
+    @property
+    def webhook_retries(self) -> tuple[float, ...]:
+        """What `webhook_retries_s` lists."""
+        return tuple(float(pause) for pause in self.webhook_retries_s.split(",") if pause.strip())
+
+    @property
+    def files_at(self) -> str:
+        """Where files are; `files_url` or what stands for it."""
+        return self.files_url or str(Path(self.home) / "files")
 
     @property
     def egress_allowed(self) -> list[str]:

@@ -3,6 +3,7 @@
 from tests.chaos.outcome import Scenario
 from tests.chaos.scenarios import (
     background,
+    batches,
     durability,
     failovers,
     gateways,
@@ -12,6 +13,7 @@ from tests.chaos.scenarios import (
     servers,
     signals,
     streams,
+    webhooks,
     workers,
 )
 
@@ -27,4 +29,6 @@ SCENARIOS: tuple[Scenario, ...] = (
     *leavers.SCENARIOS,
     *signals.SCENARIOS,
     *background.SCENARIOS,
+    *batches.SCENARIOS,
+    *webhooks.SCENARIOS,
 )

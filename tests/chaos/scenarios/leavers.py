@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import functools
 import time
 from collections.abc import Sequence
 from statistics import median
@@ -68,8 +67,7 @@ async def gone(short: bool) -> Outcome:
         whole = sum(one.text == one.prompt for one in neighbours)
         outcome.tally = Tally(accepted=len(neighbours), succeeded=whole)
         outcome.all_succeed(len(neighbours))
-        with contextlib.suppress(AssertionError):
-            await eventually(functools.partial(_at_rest, stage))
+        await stage.audit.comes_to_rest()
         await stage.audit.emptied(outcome)
         outcome.done = (
             f"{leaving} readers left at once, 8 read a byte a second, a gateway with "
@@ -135,10 +133,6 @@ async def _canceled(stage: Scene, count: int, outcome: Outcome, who: str) -> Non
         await eventually(all_of_them)
     canceled = (await stage.audit.counters()).get("canceled", 0)
     outcome.promise(canceled == count, f"{canceled} of {count} were canceled once some {who}")
-
-
-async def _at_rest(stage: Scene) -> bool:
-    return await stage.audit.demand() == 0
 
 
 def _told(gaps: Sequence[float]) -> str:

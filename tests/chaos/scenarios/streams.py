@@ -132,6 +132,8 @@ async def broken(short: bool) -> Outcome:
             for gateway in gateways:
                 await gateway.ready()
             await judge(readers, stage, outcome)
+            # What a gateway took with it when it was killed ends once its readers' lease is over.
+            await stage.audit.comes_to_rest()
             await stage.audit.emptied(outcome)
             honest = [one.error for one in readers.wanted if one.error]
             outcome.promise(not honest, f"{len(honest)} texts failed, the first of {honest[:1]}")

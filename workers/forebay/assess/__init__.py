@@ -8,6 +8,7 @@
     chance       intervals and comparisons
     comparison   two evaluations of the same rows
     artifacts    which artifact of a model is meant
+    drafts       what drafts are worth to a model that generates text
     profile/     where the time goes
     drift        two samples of what a model was asked and answered
     reference    the sample that a build leaves beside its artifact

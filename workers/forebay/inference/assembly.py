@@ -32,6 +32,7 @@ class Assembly:
         "computation",
         "delivery",
         "done_ms",
+        "logged",
         "pending",
         "settled",
         "steps",
@@ -42,6 +43,7 @@ class Assembly:
         self.computation = computation
         self.pending: list[Pending[RowRef]] = []
         self.settled = False
+        self.logged = False
         self.began_ms: float | None = None
         self.done_ms = 0.0
         self.steps: tuple[StepTime, ...] = ()
@@ -127,6 +129,7 @@ class Assembly:
             if spilled is not None
             else None,
             steps=added_up(self.steps),
+            logged=self.logged,
         )
         return Settlement(delivery, reply, spilled, kept=kept)
 

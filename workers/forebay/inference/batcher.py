@@ -141,16 +141,25 @@ class Batcher(Generic[T]):
         if not row.taken:
             self._pools[lane].remove(row)
 
-    def next(self, now_ms: int, *, lanes: Iterable[Lane] = tuple(Lane)) -> MicroBatch[T]:
+    def next(
+        self,
+        now_ms: int,
+        *,
+        lanes: Iterable[Lane] = tuple(Lane),
+        bulk_tokens: int | None = None,
+    ) -> MicroBatch[T]:
         """Take the next micro-batch; empty when nothing is held.
 
         Args:
             now_ms: rows whose deadline lies before this are set aside.
             lanes: it is made of, the most urgent first.
+            bulk_tokens: padded tokens of a batch that rows of bulk join; as of any if not given.
         """
         window = _Window[T](self._limits, now_ms)
         for lane in lanes:
             pool = self._pools[lane]
+            if lane is Lane.BULK and bulk_tokens is not None:
+                window.max_tokens = bulk_tokens
             while (seed := pool.oldest()) is not None:
                 if seed.deadline_at_ms >= now_ms:
                     break
@@ -175,6 +184,7 @@ class _Window(Generic[T]):
 
     def __init__(self, limits: BatchLimits, now_ms: int) -> None:
         self._limits = limits
+        self.max_tokens = limits.max_tokens
         self._now_ms = now_ms
         self._tokens = 0
         self._longest = 0
@@ -209,9 +219,7 @@ class _Window(Generic[T]):
         """Take rows that stand alone together with `seed`, as they came, up to the limits."""
         for row in [row for row in pool.alone if row.alone is seed.alone]:
             padded = (len(self.rows) + 1) * max(self._longest, row.length)
-            if self.rows and (
-                len(self.rows) == self._limits.max_rows or padded > self._limits.max_tokens
-            ):
+            if self.rows and (len(self.rows) == self._limits.max_rows or padded > self.max_tokens):
                 break
             pool.remove(row)
             self._take(row)
@@ -221,7 +229,7 @@ class _Window(Generic[T]):
         """Padding of the batch if `row` joins, or None where it would be over a limit."""
         padded = (len(self.rows) + 1) * max(self._longest, row.length)
         padding = padded - self._tokens - row.length
-        if padded > self._limits.max_tokens or padding > self._limits.max_padding * padded:
+        if padded > self.max_tokens or padding > self._limits.max_padding * padded:
             return None
         return padding
 

@@ -1,7 +1,6 @@
 """The named threads on which model code runs: one for each stream of the backend.
 
-A micro-batch stands ready behind those that run, so a device thread never waits for the event
-loop. Of a batch that fails the row at fault is looked for, and its neighbours succeed (`bisect`).
+Of a batch that fails the row at fault is looked for, and its neighbours succeed (`bisect`).
 """
 
 import asyncio
@@ -10,13 +9,17 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from forebay.contract.errors import ForebayError, InvalidInput
+from forebay.contract.prediction import Lane
 from forebay.contract.rows import Options, Output, Row
 from forebay.inference.assembly import Assembly, RowRef
 from forebay.inference.backends.base import Backend, Model, PreparedRow
 from forebay.inference.bisect import bisect
+from forebay.inference.devices import Devices
 from forebay.inference.execution import Room, Run
+from forebay.inference.logs import Take, said_of
 from forebay.lanes.consumer import Delivery
 from forebay.lanes.running import Running
 
@@ -64,16 +67,21 @@ class Executor:
     Args:
         backend: the loaded model.
         running: is told what runs, before it does.
+        take: is given what the model's code says of predictions, where it may.
     """
 
-    def __init__(self, backend: Backend, running: Running) -> None:
+    def __init__(self, backend: Backend, running: Running, *, take: Take | None = None) -> None:
         self._backend = backend
         self._running = running
-        self._device = ThreadPoolExecutor(backend.streams, thread_name_prefix="device")
+        self._take = take
+        self._devices: Devices[Run] = Devices(backend.streams, name="device")
         self._preparer = Preparer(backend, running)
         self._began: dict[str, float] = {}
-        # One stands ready behind those that run.
-        self.rooms = (Room(backend.streams + 1),)
+        # One of realtime stands ready behind those that run; of bulk one behind each of them.
+        self.rooms = (
+            Room(backend.streams + 1, lanes=(Lane.REALTIME,)),
+            Room(2 * backend.streams, lanes=(Lane.BULK,)),
+        )
 
     def prepare(
         self, delivery: Delivery, rows: Sequence[Row], *, truncate: bool, options: Options
@@ -83,12 +91,10 @@ class Executor:
 
     def submit(self, rows: Sequence[RowRef]) -> "asyncio.Future[Run]":
         """Queue a batch for the device."""
-        assemblies = dict.fromkeys(row.assembly for row in rows)
-        return asyncio.get_running_loop().run_in_executor(
-            self._device,
-            self._run,
-            [row.prepared for row in rows],
-            [assembly.delivery for assembly in assemblies],
+        deliveries = [assembly.delivery for assembly in dict.fromkeys(row.assembly for row in rows)]
+        return self._devices.submit(
+            partial(self._run, rows, deliveries),
+            urgent=any(one.lane is Lane.REALTIME for one in deliveries),
         )
 
     def stop(self, assembly: Assembly) -> None:
@@ -105,10 +111,10 @@ class Executor:
 
     def close(self) -> None:
         """Wait for what runs, then end the threads."""
-        self._device.shutdown(wait=True)
+        self._devices.close()
         self._preparer.close()
 
-    def _run(self, rows: Sequence[PreparedRow], deliveries: Sequence[Delivery]) -> Run:
+    def _run(self, rows: Sequence[RowRef], deliveries: Sequence[Delivery]) -> Run:
         slot = threading.current_thread().name
         self._running.begin(slot, deliveries)
         began = self._began[slot] = time.monotonic()
@@ -119,15 +125,16 @@ class Executor:
             self._running.end(slot)
         return Run(results, began, time.monotonic())
 
-    def _results(self, rows: Sequence[PreparedRow]) -> list[Output | ForebayError]:
+    def _results(self, rows: Sequence[RowRef]) -> list[Output | ForebayError]:
         return bisect(rows, self._outputs)
 
-    def _outputs(self, rows: Sequence[PreparedRow]) -> Sequence[Output] | None:
+    def _outputs(self, rows: Sequence[RowRef]) -> Sequence[Output] | None:
         try:
-            outputs = self._backend.run(rows)
+            with said_of([row.assembly for row in rows], self._take):
+                outputs = self._backend.run([row.prepared for row in rows])
         except Exception:
             if len(rows) == 1:
-                log.exception("the backend failed on a row of length %d", rows[0].length)
+                log.exception("the backend failed on a row of length %d", rows[0].prepared.length)
             else:
                 log.warning("a batch of %d rows failed: looking for the row at fault", len(rows))
             return None

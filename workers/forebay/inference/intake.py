@@ -33,6 +33,12 @@ BLOCK_MS = 500
 RETRY_S = 0.1
 """Pause after Redis failed a command."""
 
+TOGETHER = 8
+"""Computations prepared in one go on the event loop."""
+
+FEWEST = 4
+"""Bulk is read once one part in so many of its room is free, not whenever a row has left."""
+
 INLINE_BYTES = 2_048
 """Rows of a message up to this size are tokenized on the event loop, others on a thread."""
 
@@ -78,6 +84,7 @@ class Intake:
         self._max_strikes = max_strikes
         self._reclaim_s = reclaim_s
         self._next_reclaim = 0.0
+        self._taken_over = 0
         # What a blocking read may bring is not known: on bulk, take the worst for granted.
         self._rows_per_entry = 1.0 if lane is Lane.REALTIME else float(MAX_PART_ROWS)
         self._bytes_per_entry = 1.0
@@ -88,6 +95,7 @@ class Intake:
         )
         self._draining = False
         self._room = asyncio.Event()
+        self._least_rows = max(room_rows // FEWEST, 1) if lane is Lane.BULK else 1
 
     def look(self) -> None:
         """There may be room again."""
@@ -100,7 +108,7 @@ class Intake:
 
     async def run(self) -> None:
         """Lease and prepare until drained."""
-        while await self._wait_for_room():
+        while await self._wait_for_room(self._least_rows):
             try:
                 deliveries = await self._lease(self._rows_wanted)
             except (RedisError, OSError) as error:
@@ -120,9 +128,9 @@ class Intake:
     def _rows_wanted(self) -> int:
         return self._room_rows - self._batcher.held(self.lane)
 
-    async def _wait_for_room(self) -> bool:
-        """Wait until the batcher takes more of this lane; False once draining."""
-        while not self._draining and self._rows_wanted <= 0:
+    async def _wait_for_room(self, rows: int = 1) -> bool:
+        """Wait until the batcher takes so many more of this lane; False once draining."""
+        while not self._draining and self._rows_wanted < rows:
             self._room.clear()
             await self._room.wait()
         return not self._draining
@@ -132,8 +140,12 @@ class Intake:
         if now >= self._next_reclaim:
             reclaimed = await self._consumer.reclaim(self.lane, rows=rows)
             if reclaimed:
-                log.warning("took over %d leases that nobody would settle", len(reclaimed))
+                self._taken_over += len(reclaimed)
                 return reclaimed  # and look again at once: there may be more
+            if taken := self._taken_over:
+                self._taken_over = 0
+                leases = "1 lease" if taken == 1 else f"{taken:,} leases"
+                log.warning("took over %s that nobody would settle", leases)
             self._next_reclaim = now + self._reclaim_s
         # A lane that gave less than was asked for is empty: the blocking read asks and waits in
         # one round trip.
@@ -182,6 +194,8 @@ class Intake:
             if assembly.settled:
                 continue  # its lease was lost meanwhile
             self._admit(assembly, await self._prepare(assembly))
+            if number % TOGETHER == TOGETHER - 1:
+                await asyncio.sleep(0)  # others have waited long enough
 
     async def _prepare(self, assembly: Assembly) -> list[PreparedRow | ForebayError]:
         computation = assembly.computation

@@ -1,6 +1,7 @@
 """What this worker has leased, and how each lease ends: settled, lost to a peer, or given back."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable
@@ -9,9 +10,11 @@ from redis.exceptions import RedisError
 
 from forebay.contract.errors import ErrorKind
 from forebay.contract.messages import Computation
+from forebay.contract.prediction import Lane
 from forebay.inference.assembly import Assembly, RowRef, unrun
 from forebay.inference.batcher import Batcher
 from forebay.inference.execution import Execution
+from forebay.inference.log_sender import LogSender
 from forebay.inference.rate import ServiceRate
 from forebay.inference.trouble import Trouble
 from forebay.lanes.consumer import Consumer, Delivery, LeaseId, Settlement
@@ -26,6 +29,9 @@ RETRY_S = 0.1
 SETTLE_MAX = 64
 """Deliveries in one settle call: longer calls would hold up everybody else's commands."""
 
+
+GATHER_S = 0.02
+"""Results of bulk are gathered for so long, while more of them are on their way: nobody waits."""
 
 SETTLE_BYTES = 1_048_576
 """Nor are more bytes of outputs sent in one, unless a single delivery has them."""
@@ -49,6 +55,7 @@ class Ledger:
         version: short digest of the artifact, named in every result.
         clock: the server's.
         freed: called when rows may have left the batcher.
+        logs: has what was said of predictions, which is to be kept before their end.
     """
 
     def __init__(
@@ -60,6 +67,7 @@ class Ledger:
         version: str,
         clock: Clock,
         freed: Callable[[], None],
+        logs: LogSender | None = None,
     ) -> None:
         self._consumer = consumer
         self._batcher = batcher
@@ -67,12 +75,14 @@ class Ledger:
         self._version = version
         self._clock = clock
         self._freed = freed
+        self._logs = logs
         self.rate = ServiceRate()
         self._held: dict[LeaseId, Assembly] = {}
         self._ended_early: dict[LeaseId, None] = {}
         self._unsettled: list[Settlement] = []
         self._trouble = Trouble(log, "settling results")
         self._outcome = asyncio.Event()
+        self._urgent = asyncio.Event()
         self._empty = asyncio.Event()
 
     @property
@@ -110,6 +120,8 @@ class Ledger:
         )
         self._outcome.set()
         self._end(assembly)
+        if self._presses(assembly.delivery):
+            self._urgent.set()
 
     def bury(self, delivery: Delivery, kind: ErrorKind, message: str) -> None:
         """Make a dead letter of it."""
@@ -117,6 +129,7 @@ class Ledger:
         reply = unrun(delivery, self._clock.now_ms(), kind=kind, message=message)
         self._unsettled.append(Settlement(delivery, reply, dead=message))
         self._outcome.set()
+        self._urgent.set()
 
     def lose(self, leases: Iterable[LeaseId], *, why: str, ended: bool = False) -> None:
         """Forget leases that are this worker's no longer: they don't run, or in vain.
@@ -169,10 +182,16 @@ class Ledger:
         """Settle what has ended, until cancelled."""
         while True:
             await self._outcome.wait()
+            if not self._urgent.is_set():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._urgent.wait(), GATHER_S)
             self._outcome.clear()
+            self._urgent.clear()
             while self._unsettled:
                 chunk = self._next_chunk()
                 try:
+                    if self._logs is not None and any(one.reply.logged for one in chunk):
+                        await self._logs.send()
                     outcomes = await self._consumer.settle(chunk)
                 except (RedisError, OSError) as error:
                     # Safe to repeat: what is recorded already stays as it is.
@@ -190,6 +209,14 @@ class Ledger:
                 self.rate.done(rows, time.monotonic(), idle=not self._held)
             if not self._held:
                 self._empty.set()
+
+    def _presses(self, delivery: Delivery) -> bool:
+        """Whether something that is to be settled is to be so at once."""
+        return (
+            delivery.lane is Lane.REALTIME
+            or len(self._unsettled) >= SETTLE_MAX
+            or len(self._unsettled) >= len(self._held)
+        )
 
     def _next_chunk(self) -> list[Settlement]:
         size = 0

@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -35,6 +35,9 @@ from forebay.runtime.catalog import Catalog
 from forebay.storage.artifacts import ArtifactStore, read_manifest
 from forebay.storage.descriptions import Descriptions
 from forebay.storage.footprints import Footprint, Footprints
+
+if TYPE_CHECKING:
+    from forebay.storage.file_records import Files
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +73,7 @@ class Loader:
         home: where artifacts are, and what was measured.
         catalog: all models; a pipeline's steps are among them.
         opens: makes a backend of a spec; by default that of the spec's own kind.
+        files: opens the store of what python models take and make.
     """
 
     def __init__(
@@ -78,10 +82,12 @@ class Loader:
         catalog: Catalog,
         *,
         opens: Callable[[ModelSpec], Backend | Generator] | None = None,
+        files: "Callable[[], Files] | None" = None,
     ) -> None:
         self._store = ArtifactStore(Path(home))
         self._catalog = catalog
         self._opens = opens or self._open
+        self._files = files
         self._footprints = Footprints(home)
 
     def import_libraries(self, specs: Iterable[ModelSpec]) -> None:
@@ -133,6 +139,7 @@ class Loader:
             ArtifactError: its artifact is missing or damaged, or it doesn't load.
             ConfigurationError: a setting of it is wrong.
         """
+        give_back_all()  # what lies about, and went meanwhile, would make the model smaller
         was_quiet, before = quiet(), resident_bytes()
         began = time.monotonic()
         backend = self._opens(spec)
@@ -172,6 +179,7 @@ class Loader:
             loaded: as it was loaded; of no use any more.
             quiet: as for `load`.
         """
+        give_back_all()  # what lies about already is not the model's
         was_quiet, before = quiet(), resident_bytes()
         loaded.backend.close()
         del loaded.backend
@@ -190,7 +198,7 @@ class Loader:
         if spec.backend is BackendName.PIPELINE:
             tell = Descriptions(self._store.home).write
             return PipelineModel(spec, self._catalog, tell=tell)
-        return load(spec, self._store)
+        return load(spec, self._store, files=self._files)
 
     def _noted(self, footprint: Footprint) -> Footprint | None:
         noted = self._footprints.read(footprint.model, source=footprint.source)

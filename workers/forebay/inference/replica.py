@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 
 from forebay.contract.model import ModelSpec
 from forebay.contract.prediction import Lane
+from forebay.contract.rows import Task
 from forebay.inference.backends.base import Backend, Model
 from forebay.inference.execution import Execution
 from forebay.inference.executor import Executor
@@ -24,6 +25,7 @@ from forebay.inference.generation.flow import Generation
 from forebay.inference.generation.protocol import Generator
 from forebay.inference.generation.speaker import Speaker
 from forebay.inference.intake import BLOCK_MS
+from forebay.inference.log_sender import LogSender
 from forebay.inference.reload import Reload
 from forebay.inference.stages import Stages
 from forebay.inference.steps.flows import Flows
@@ -98,6 +100,7 @@ class Replica:
         self._flows: Flows | None = None
         self._generation: Generation | None = None
         self._letting_go: asyncio.Task[None] | None = None
+        self._logs = LogSender(around.redis, keys)
         limits = spec.batch
         settles = Channel(around.blocking, timeout_s=timeout_s)
         channels = [settles]
@@ -112,6 +115,7 @@ class Replica:
                 running=self._running,
                 gate=around.gate,
                 retain_ms=int(settings.unseen_retention_s * 1000),
+                take=self._logs.take,
             )
             model, limits = backend, msgspec.structs.replace(limits, max_rows=1)
         elif isinstance(backend, Generator):
@@ -123,7 +127,8 @@ class Replica:
             model, limits = backend, msgspec.structs.replace(limits, max_rows=1, prefetch_rows=1)
         else:
             watching = watched(spec, backend)
-            model, executor = watching, Executor(watching, self._running)
+            take = self._logs.take if spec.task is Task.PYTHON else None
+            model, executor = watching, Executor(watching, self._running, take=take)
         self._telling = Telling(model, around.redis, keys, around.clock, spec.drift)
         reads = {
             lane: Channel(around.blocking, timeout_s=BLOCK_MS / 1000 + timeout_s) for lane in Lane
@@ -153,6 +158,7 @@ class Replica:
             max_strikes=settings.max_strikes,
             reclaim_s=settings.presence_s / BEATS_A_PRESENCE,
             gate=around.gate,
+            logs=self._logs,
         )
         self._endings = Endings(
             around.blocking, keys, ended=self._stages.drop, missed=self._catch_up
@@ -203,6 +209,7 @@ class Replica:
             asyncio.create_task(self._endings.run(), name=f"endings {self._spec.name}"),
             asyncio.create_task(self._telling.run(), name=f"telling {self._spec.name}"),
             asyncio.create_task(self._reload.run(), name=f"reload {self._spec.name}"),
+            asyncio.create_task(self._logs.run(), name=f"logs {self._spec.name}"),
         ]
         async with self._beside():
             work = asyncio.create_task(self._stages.run(), name=f"stages {self._spec.name}")

@@ -29,6 +29,7 @@ from forebay.inference.slot import Slot
 from forebay.inference.trouble import Trouble
 from forebay.lanes.depth import depth
 from forebay.lanes.keys import Keys
+from forebay.runtime.memory import keep_what_is_there
 
 log = logging.getLogger(__name__)
 
@@ -171,6 +172,8 @@ class Residents:
 
     def _measure_floor(self) -> None:
         self._loader.import_libraries(slot.spec for slot in self._slots.values())
+        if not self._given:
+            keep_what_is_there()
         given = sum(loaded.footprint.load_bytes for loaded in self._given.values())
         self._housing.floor = max(resident_bytes() - given, 0)
 

@@ -4,6 +4,7 @@ import asyncio
 
 from forebay.contract.model import ModelSpec
 from forebay.contract.workers import ModelCard, ModelState
+from forebay.inference.generation.protocol import WithDrafts
 from forebay.inference.replica import Replica
 from forebay.inference.residency import Resident
 from forebay.storage.footprints import Footprint
@@ -130,13 +131,15 @@ class Slot:
         state = self.state
         if self.preloading and state is ModelState.ABSENT:
             state = ModelState.LOADING
+        backend = None if self.replica is None else self.replica.backend
         return ModelCard(
             self.spec.name,
             state,
             since_ms=now_ms - int((now - self.since) * 1000),
             bytes=self.footprint.bytes,
-            version=self.replica.backend.version if self.replica is not None else "",
+            version="" if backend is None else backend.version,
             away=self.away,
             error=self.error,
             too_big=self.too_big,
+            guesses=backend.guesses if isinstance(backend, WithDrafts) else None,
         )

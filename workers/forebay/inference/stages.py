@@ -20,6 +20,8 @@ from forebay.inference.execution import Execution, Room, Run
 from forebay.inference.gate import Gate
 from forebay.inference.intake import Intake
 from forebay.inference.ledger import Ledger
+from forebay.inference.log_sender import LogSender
+from forebay.inference.pace import Pace
 from forebay.lanes.consumer import Consumer, Delivery, LeaseId
 from forebay.runtime.clock import Clock
 
@@ -36,6 +38,7 @@ class Stages:
         max_strikes: a delivery that cost as many workers becomes a dead letter.
         reclaim_s: how often lapsed leases are looked for.
         gate: of this process; stages that have it to themselves need none.
+        logs: has what was said of predictions, where their code may say something.
     """
 
     def __init__(
@@ -49,10 +52,12 @@ class Stages:
         max_strikes: int,
         reclaim_s: float,
         gate: Gate | None = None,
+        logs: LogSender | None = None,
     ) -> None:
         self._limits = limits
         self._gate = gate or Gate()
         self._clock = clock
+        self._pace = Pace(limits)
         self._batcher: Batcher[RowRef] = Batcher(limits)
         self._executor = executor
         self._ledger = Ledger(
@@ -62,6 +67,7 @@ class Stages:
             version=backend.version,
             clock=clock,
             freed=self._look,
+            logs=logs,
         )
         self._work = asyncio.Event()
         self._intakes = [
@@ -72,7 +78,7 @@ class Stages:
                 executor=self._executor,
                 batcher=self._batcher,
                 ledger=self._ledger,
-                ready=self._work.set,
+                ready=self._hurry if lane is Lane.REALTIME else self._work.set,
                 room_rows=limits.prefetch_rows,
                 max_strikes=max_strikes,
                 reclaim_s=reclaim_s,
@@ -136,6 +142,11 @@ class Stages:
         """Give back all that is held and has not ended; it runs again elsewhere, or later."""
         await self._ledger.let_go()
 
+    def _hurry(self) -> None:
+        """Rows of realtime have come."""
+        self._pace.came()
+        self._work.set()
+
     def _look(self) -> None:
         """Rows have left the batcher."""
         for intake in self._intakes:
@@ -172,7 +183,11 @@ class Stages:
                 continue
             if self._limits.max_wait_ms:
                 await asyncio.sleep(self._limits.max_wait_ms / 1000)
-            batch = self._batcher.next(self._clock.now_ms(), lanes=room.lanes)
+            batch = self._batcher.next(
+                self._clock.now_ms(),
+                lanes=room.lanes,
+                bulk_tokens=self._pace.bulk_tokens,
+            )
             self._look()
             for row in batch.expired:
                 self._expire(row.item.assembly)
@@ -198,6 +213,7 @@ class Stages:
 
     def _take_in(self, batch: MicroBatch[RowRef], run: Run) -> None:
         """What came of a batch goes to the deliveries that its rows are of."""
+        self._pace.ran(batch.padded_tokens, run.ended - run.began)
         offset = self._clock.now() - time.monotonic()
         began, ended = (run.began + offset) * 1000, (run.ended + offset) * 1000
         for row, result in zip(batch.rows, run.results, strict=True):

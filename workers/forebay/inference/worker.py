@@ -9,10 +9,12 @@ room, and one that can't be keeps nobody from the others.
 """
 
 import asyncio
+import functools
 import logging
 import os
 import signal
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import uvloop
 from redis.exceptions import RedisError
@@ -31,9 +33,13 @@ from forebay.lanes.orders import BLOCK_S, Orders
 from forebay.lanes.roster import Roster
 from forebay.runtime.catalog import Catalog
 from forebay.runtime.clock import Clock
+from forebay.runtime.memory import keep_what_is_there
 from forebay.runtime.process import EXIT_HUNG, process_name
 from forebay.runtime.redis import Channel, connect, connect_blocking
 from forebay.runtime.settings import Settings
+
+if TYPE_CHECKING:
+    from forebay.storage.file_records import Files
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +48,13 @@ WATCH_S = 1.0
 
 LAST_WORDS_S = 2.0
 """Longest that the end of a hung worker is put off for the sake of what its other models hold."""
+
+
+def _files(settings: Settings) -> "Files":
+    # Imported by those whom it concerns: of a model's start it would be a twentieth.
+    from forebay.storage.file_records import files_of
+
+    return files_of(settings)
 
 
 class Worker:
@@ -212,10 +225,13 @@ def run(
         ConfigurationError: a setting is wrong; or the only model takes more memory than it may.
     """
     give_back_large_blocks()
-    loader = loader or Loader(settings.home, catalog)
+    loader = loader or Loader(
+        settings.home, catalog, files=functools.cache(functools.partial(_files, settings))
+    )
     loaded: dict[str, Loaded] = {}
     if len(specs) == 1:
         loader.import_libraries(specs)
+        keep_what_is_there()
         (spec,) = specs
         loaded[spec.name] = loader.load(spec)
         slots = loader.reserve(spec)

@@ -9,7 +9,7 @@ from forebay.contract.errors import ForebayError
 from forebay.contract.workers import Verb
 from forebay.lanes import orders
 from forebay.lanes.keys import Keys
-from forebay.runtime.redis import Commands
+from forebay.runtime.redis import Commands, now_ms
 
 log = logging.getLogger(__name__)
 
@@ -30,14 +30,13 @@ async def retire(redis: Commands, keys: Keys, worker: str, model: str) -> None:
         model: what it serves.
     """
     try:
-        seconds, _ = await redis.execute_command("TIME")
         await orders.give(
             redis,
             keys,
             worker,
             Verb.RETIRE,
             model,
-            now_ms=int(seconds) * 1000,
+            now_ms=await now_ms(redis),
             within_s=PATIENCE_S,
         )
     except (ForebayError, RedisError, OSError) as error:

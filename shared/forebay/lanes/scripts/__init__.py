@@ -1,54 +1,18 @@
-"""The Lua scripts, one atomic operation each, and a typed stub for every one.
+"""The Lua scripts, one atomic operation each, and a typed stub for every one."""
 
-Scripts run by EVALSHA and are loaded on the first NOSCRIPT, which Redis answers before anything
-has run, so repeating the call is safe: after a restart or failover nothing needs deploying.
-"""
-
-import hashlib
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
-from importlib import resources
-from typing import Any, NamedTuple, cast
-
-from redis.exceptions import NoScriptError
+from typing import NamedTuple, cast
 
 from forebay.contract.prediction import Lane
 from forebay.lanes.keys import GROUP, LaneKeys
-from forebay.runtime.redis import Commands
-
-Arg = str | bytes | int
-
-
-class Script:
-    """A Lua script and its SHA-1.
-
-    Args:
-        name: file name without `.lua`.
-        adds: whether it takes on new work. A server that is out of memory refuses such scripts;
-            the others free memory, or cost next to none, and must run all the more.
-    """
-
-    def __init__(self, name: str, *, adds: bool = False) -> None:
-        self.name = name
-        source = (resources.files(__name__) / f"{name}.lua").read_text("utf-8")
-        self.source = source if adds else f"#!lua flags=allow-oom\n{source}"
-        self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
-
-    async def call(self, redis: Commands, keys: Sequence[str], args: Sequence[Arg]) -> Any:
-        """Run it; returns the raw reply.
-
-        Raises:
-            redis.exceptions.RedisError: whatever the server or the connection raised.
-        """
-        try:
-            return await redis.execute_command("EVALSHA", self.sha, len(keys), *keys, *args)
-        except NoScriptError:
-            return await redis.execute_command("EVAL", self.source, len(keys), *keys, *args)
+from forebay.runtime.redis import Arg, Commands, Script
 
 
 class EnqueueOutcome(IntEnum):
     """What became of a submission."""
 
+    UNTOLD = 4
     JOINED = 3
     LETTER_GONE = 2
     ENQUEUED = 1
@@ -80,7 +44,7 @@ class SettleOutcome(IntEnum):
 
 
 class TellOutcome(IntEnum):
-    """What became of chunks."""
+    """What became of chunks, and of logs."""
 
     UNREAD = 2
     TOLD = 1
@@ -103,6 +67,10 @@ MAX_JOINED = 128
 MAX_EVENTS = 16_384
 """Chunks of a prediction that are kept, about; a client can come back for those."""
 
+MAX_WRITTEN = 100_000
+"""Events in an outbox from which on nothing is accepted of which somebody is to be told: 30 MB.
+What is under way already is noted all the same, so that nothing is lost."""
+
 READ_BYTES = 1_048_576
 """Payload after which a worker reads no more in one go."""
 
@@ -110,24 +78,27 @@ RawEntry = tuple[bytes, list[bytes]]
 RawLetter = tuple[bytes, int, list[bytes]]
 """Entry, bytes, and the fields that tell of it."""
 
-_enqueue = Script("enqueue", adds=True)
-_read = Script("read")
-_settle = Script("settle")
-_finish = Script("finish")
-_renew = Script("renew")
-_reclaim = Script("reclaim")
-_beat = Script("beat")
-_leave = Script("leave")
-_tidy = Script("tidy")
-_sketch = Script("sketch")
-_letters = Script("letters")
-_unclaim = Script("unclaim")
-_traffic = Script("traffic")
-_copied = Script("copied", adds=True)
-_tell = Script("tell")
-_follow = Script("follow")
-_forget = Script("forget")
-_attend = Script("attend")
+_enqueue = Script(__name__, "enqueue", adds=True, before=("outbox",))
+_read = Script(__name__, "read")
+_settle = Script(__name__, "settle", before=("outbox", "replies"))
+_finish = Script(__name__, "finish", before=("outbox",))
+_renew = Script(__name__, "renew")
+_reclaim = Script(__name__, "reclaim")
+_beat = Script(__name__, "beat")
+_leave = Script(__name__, "leave")
+_tidy = Script(__name__, "tidy")
+_sketch = Script(__name__, "sketch")
+_letters = Script(__name__, "letters")
+_unclaim = Script(__name__, "unclaim")
+_traffic = Script(__name__, "traffic")
+_copied = Script(__name__, "copied", adds=True)
+_tell = Script(__name__, "tell", before=("outbox", "replies"))
+_log = Script(__name__, "log", before=("outbox",))
+_follow = Script(__name__, "follow")
+_forget = Script(__name__, "forget")
+_attend = Script(__name__, "attend")
+_discard = Script(__name__, "discard")
+_unlist = Script(__name__, "unlist")
 
 
 def _lanes(keys: LaneKeys) -> list[str]:
@@ -145,6 +116,7 @@ async def enqueue(
     letters: Sequence[bytes] = (),
     wake: str = "",
     hits: Sequence[Arg] = (),
+    notices: Sequence[Arg] = (),
     args: Sequence[Arg],
 ) -> list[Enqueued]:
     """`enqueue.lua`.
@@ -159,6 +131,7 @@ async def enqueue(
         letters: its dead letters' entries.
         wake: channel on which to say that no worker is present; empty if nobody starts one.
         hits: (id, what the response cache has answered), flat, of those that it has for.
+        notices: (id, notice), flat, of those that somebody is to be told of.
         args: the packed predictions, in the order of `records`.
     """
     reply = await _enqueue.call(
@@ -170,6 +143,8 @@ async def enqueue(
             keys.dead,
             keys.leaders,
             keys.counters,
+            keys.predictions,
+            keys.outbox,
             *records,
         ],
         [
@@ -182,8 +157,11 @@ async def enqueue(
             keys.joined,
             MAX_JOINED,
             wake,
+            MAX_WRITTEN,
             len(hits) // 2,
             *hits,
+            len(notices) // 2,
+            *notices,
             *args,
         ],
     )
@@ -233,6 +211,7 @@ async def settle(
             keys.counters,
             keys.dead,
             keys.leaders,
+            keys.outbox,
             *pairs,
         ],
         [
@@ -256,7 +235,15 @@ async def finish(
     """`finish.lua`; `args` are id, status and reply of each prediction, flat."""
     reply = await _finish.call(
         redis,
-        [*_lanes(keys), keys.deadlines, keys.demand, keys.counters, keys.leaders, *records],
+        [
+            *_lanes(keys),
+            keys.deadlines,
+            keys.demand,
+            keys.counters,
+            keys.leaders,
+            keys.outbox,
+            *records,
+        ],
         [GROUP, keys.endings, keys.parts, keys.records, keys.joined, *args],
     )
     return [FinishOutcome(code) for code in cast(list[int], reply)]
@@ -412,7 +399,32 @@ async def tell(
         run_ms: how long a prediction may run.
         args: the packed chunks, in the order of `pairs`.
     """
-    reply = await _tell.call(redis, [keys.deadlines, *pairs], [MAX_EVENTS, run_ms, *args])
+    reply = await _tell.call(
+        redis, [keys.deadlines, keys.outbox, *pairs], [MAX_EVENTS, run_ms, *args]
+    )
+    return [TellOutcome(code) for code in cast(list[int], reply)]
+
+
+async def log(
+    redis: Commands,
+    keys: LaneKeys,
+    *,
+    records: Sequence[str],
+    most: int,
+    cut: str,
+    args: Sequence[Arg],
+) -> list[TellOutcome]:
+    """`log.lua`.
+
+    Args:
+        redis: where.
+        keys: of the model's shard.
+        records: of the predictions.
+        most: bytes of one's logs.
+        cut: first line of those of which some are gone.
+        args: the packed lines, in the order of `records`.
+    """
+    reply = await _log.call(redis, [keys.outbox, *records], [most, cut, *args])
     return [TellOutcome(code) for code in cast(list[int], reply)]
 
 
@@ -433,6 +445,28 @@ async def forget(redis: Commands, record: str, beside: Sequence[str]) -> bool:
     return bool(await _forget.call(redis, [record, *beside], []))
 
 
+async def discard(redis: Commands, keys: LaneKeys, predictions: Sequence[str]) -> int:
+    """`discard.lua`: how many have not ended, and stay.
+
+    Args:
+        redis: client whose commands are not retried.
+        keys: of the shard.
+        predictions: their ids, all of the shard.
+    """
+    args = [
+        key
+        for prediction in predictions
+        for key in (keys.events(prediction), keys.outputs_of(prediction))
+    ]
+    return cast(int, await _discard.call(redis, list(map(keys.record, predictions)), args))
+
+
 async def attend(redis: Commands, records: Sequence[str], *, lease_ms: int) -> None:
     """`attend.lua`: the readers of these are there for so long from now on."""
     await _attend.call(redis, records, [lease_ms])
+
+
+async def unlist(redis: Commands, keys: LaneKeys, *, after: str, most: int) -> tuple[int, str]:
+    """`unlist.lua`: how many were taken off, and where to go on; empty where nothing follows."""
+    reply = await _unlist.call(redis, [keys.predictions], [keys.records, after, most])
+    return int(reply[0]), cast(bytes, reply[1]).decode()

@@ -3,8 +3,7 @@
 --
 -- KEYS  1.. for each prediction: record (hash)
 -- ARGV  1 for how long they are there, from now on (ms)
-local time = redis.call('TIME')
-local until_ms = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[1]
+local until_ms = now_ms() + ARGV[1]
 for _, record in ipairs(KEYS) do
   if redis.call('HEXISTS', record, 'rd') == 1 then
     redis.call('HSET', record, 'rd', string.format('%.0f', until_ms))

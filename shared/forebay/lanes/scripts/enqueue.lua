@@ -1,32 +1,40 @@
 -- Record predictions and add their computations to a lane, all or nothing for each prediction.
 -- Idempotent by id: a retried call finds the record and adds nothing, but what is still to come is
--- published to whoever asked as well. A replay enqueues one
--- prediction and deletes the dead letters that it comes from: both, or neither.
+-- published to whoever asked as well. A replay enqueues one prediction and deletes the dead letters
+-- that it comes from: both, or neither.
 --
 -- A prediction that asks for what another has under way joins it: it gets a record and no entries.
 -- If somebody waits for it and what is under way still waits in bulk, that moves to realtime.
 --
 -- A prediction without parts was answered by the response cache; its record is made as it ends.
 --
+-- What is kept with its input has an id that its client knows: it is listed. What is to be told of a
+-- prediction goes to the outbox: that it starts, and, where the cache has answered it, its end. While
+-- nobody takes anything out of that, no more is accepted of which somebody is to be told.
+--
 -- Where no worker is present its deadline is later by what one may take to start, and who starts
 -- workers is told, if anybody does.
 --
 -- KEYS  1 realtime lane (stream)  2 bulk lane (stream)  3 deadlines (zset)  4 demand (hash)
 --       5 dead letters (stream)  6 leaders (hash: identity -> prediction)  7 counters (hash)
---       8.. one prediction record (hash) each
+--       8 predictions that have an id (stream)  9 outbox (stream; a channel too)
+--       10.. one prediction record (hash) each
 -- ARGV  1 most rows in realtime  2 most rows in bulk  3 1 if realtime takes more than that as long
 --       as it is worked off before the deadline  4 id of the dead prediction that is replayed, or
 --       ''  5 its dead letters, as 'ENTRY ...'  6 group  7 key prefix of prediction records
 --       8 key prefix of lists of those that joined  9 most that join one  10 channel on which to say
---       that no worker is present, or ''
---       11 how many predictions the cache has answered, in part or whole; then for each of these:
---       id, what it has answered, which is the reply where there are no parts; then for each
---       prediction: id, lane, created (Unix ms), deadline in ms from then, by how many ms it is
---       later if no worker is present, reply channel or '', retention in ms, input or '',
---       identity or '', until when somebody surely reads it (Unix ms) or '' if it is to end without
---       a reader as well, no later than when it is to end (Unix ms) or '' if its first chunk may put
---       its deadline off, number of parts, then for each part: rows, message
+--       that no worker is present, or ''  11 events in the outbox from which on no more is accepted
+--       of which somebody is to be told
+--       12 how many predictions the cache has answered, in part or whole; then for each of these:
+--       id, what it has answered, which is the reply where there are no parts; then how many have
+--       a notice; then for each of these: id, notice; then for each prediction: id, lane, created
+--       (Unix ms), deadline in ms from then, by how many ms it is later if no worker is present,
+--       reply channel or '', retention in ms, input or '', identity or '', until when somebody
+--       surely reads it (Unix ms) or '' if it is to end without a reader as well, no later than when
+--       it is to end (Unix ms) or '' if its first chunk may put its deadline off, number of parts,
+--       then for each part: rows, message
 -- Returns for each prediction  1 enqueued  3 joined  0 already known  2 a dead letter is gone
+--                              4 refused, the outbox is full
 --                              less: refused, the lane is full for so many ms; -1 if nobody can tell
 local bound = { realtime = tonumber(ARGV[1]), bulk = tonumber(ARGV[2]) }
 local stream = { realtime = KEYS[1], bulk = KEYS[2] }
@@ -130,6 +138,15 @@ local function leader_of(own, identity, lane, parts, deadline, excess)
   return id
 end
 
+-- Predictions of the list. What is older can still be had by its id.
+local MOST_LISTED = 100000
+
+local function list(id, input)
+  if input ~= '' then
+    redis.call('XADD', KEYS[8], 'MAXLEN', '~', MOST_LISTED, '*', 'p', id)
+  end
+end
+
 -- Record what was answered without a lane.
 local function end_at_once(record, created, deadline, lane, retain, input, reply)
   redis.call('HSET', record, 'st', 'succeeded', 'ct', created, 'dl', deadline, 'ft', created,
@@ -139,13 +156,24 @@ local function end_at_once(record, created, deadline, lane, retain, input, reply
   redis.call('HINCRBY', KEYS[7], 'succeeded', 1)
 end
 
+local outbox_full
+local function is_outbox_full()
+  if outbox_full == nil then outbox_full = redis.call('XLEN', KEYS[9]) >= tonumber(ARGV[11]) end
+  return outbox_full
+end
+
 local deadlines, outcomes, joined, asleep = {}, {}, 0, false
-local hits, at = {}, 12
-for _ = 1, tonumber(ARGV[11]) do
+local hits, notices, at = {}, {}, 13
+for _ = 1, tonumber(ARGV[12]) do
   hits[ARGV[at]] = ARGV[at + 1]
   at = at + 2
 end
-for k = 8, #KEYS do
+at = at + 1
+for _ = 1, tonumber(ARGV[at - 1]) do
+  notices[ARGV[at]] = ARGV[at + 1]
+  at = at + 2
+end
+for k = 10, #KEYS do
   local record = KEYS[k]
   local id, lane, created = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   local deadline_ms = tonumber(ARGV[at + 3])
@@ -165,12 +193,21 @@ for k = 8, #KEYS do
   local rows = 0
   for p = 0, parts - 1 do rows = rows + tonumber(ARGV[first + 2 * p]) end
   local excess = rows - room(lane, deadline_ms)
-  local leader = leader_of(record, identity, lane, parts, deadline, excess)
-  if #letters > 0 and redis.call('EXISTS', record) == 0 and letter_gone() then
+  local untold = notices[id] and is_outbox_full() and redis.call('EXISTS', record) == 0
+  local leader = not untold and leader_of(record, identity, lane, parts, deadline, excess)
+  if untold then
+    outcomes[#outcomes + 1] = 4
+  elseif #letters > 0 and redis.call('EXISTS', record) == 0 and letter_gone() then
     outcomes[#outcomes + 1] = 2
   elseif parts == 0 then
     local fresh = redis.call('EXISTS', record) == 0
-    if fresh then end_at_once(record, created, deadline, lane, retain, input, hits[id]) end
+    if fresh then
+      end_at_once(record, created, deadline, lane, retain, input, hits[id])
+      list(id, input)
+      for _, event in ipairs({ 'start', 'output', 'completed' }) do
+        tell_of(KEYS[9], id, notices[id], event)
+      end
+    end
     outcomes[#outcomes + 1] = fresh and 1 or 0
   elseif leader then
     local fields = { 'st', 'starting', 'ct', created, 'dl', deadline, 'ln', lane, 'n', parts,
@@ -183,7 +220,13 @@ for k = 8, #KEYS do
       fields[#fields + 1] = 'hi'
       fields[#fields + 1] = hits[id]
     end
+    if notices[id] then
+      fields[#fields + 1] = 'no'
+      fields[#fields + 1] = notices[id]
+    end
     redis.call('HSET', record, unpack(fields))
+    list(id, input)
+    tell_of(KEYS[9], id, notices[id], 'start')
     redis.call('RPUSH', ARGV[8] .. leader, id)
     redis.call('HINCRBY', ARGV[7] .. leader, 'fo', 1)
     -- Outputs beside the leader's record are the only ones.
@@ -240,7 +283,13 @@ for k = 8, #KEYS do
       fields[#fields + 1] = ARGV[4]
       redis.call('XDEL', KEYS[5], unpack(letters))
     end
+    if notices[id] then
+      fields[#fields + 1] = 'no'
+      fields[#fields + 1] = notices[id]
+    end
     redis.call('HSET', record, unpack(fields))
+    list(id, input)
+    tell_of(KEYS[9], id, notices[id], 'start')
     deadlines[#deadlines + 1] = deadline
     deadlines[#deadlines + 1] = id
     added[lane] = added[lane] + rows
@@ -255,5 +304,6 @@ for lane, rows in pairs(added) do
   end
 end
 if joined > 0 then redis.call('HINCRBY', KEYS[7], 'joined', joined) end
+wake_relays(KEYS[9])
 if asleep and ARGV[10] ~= '' then redis.call('PUBLISH', ARGV[10], '') end
 return outcomes

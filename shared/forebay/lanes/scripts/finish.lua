@@ -1,17 +1,17 @@
 -- End whole predictions by authority rather than by result: expired, canceled. What is still on
 -- a lane comes off it, unless others that joined the prediction still want it; then it goes once
 -- the last of them has ended. The workers that hold any of it are told. First terminal status wins.
+-- Who is to be told of the end is noted in the outbox.
 --
 -- KEYS  1 realtime lane (stream)  2 bulk lane (stream)  3 deadlines (zset)  4 demand (hash)
 --       5 counters (hash)  6 leaders (hash: identity -> prediction)
---       7.. one prediction record (hash) each
+--       7 outbox (stream; a channel too)  8.. one prediction record (hash) each
 -- ARGV  1 group  2 channel that workers listen on
 --       3 key prefix of the messages of settled parts  4 key prefix of prediction records
 --       5 key prefix of lists of those that joined, then for each prediction:
 --       id, status, reply message
 -- Returns for each  1 ended now  0 had ended before  -2 no such record
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = now_ms()
 local stream = { realtime = KEYS[1], bulk = KEYS[2] }
 local outcomes, leased = {}, {}
 
@@ -54,11 +54,11 @@ local function unsubscribe(leader, id)
 end
 
 local at = 6
-for k = 7, #KEYS do
+for k = 8, #KEYS do
   local record = KEYS[k]
   local id, status, message = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   at = at + 3
-  local found = redis.call('HMGET', record, 'st', 'rp', 'tt', 'of', 'fo')
+  local found = redis.call('HMGET', record, 'st', 'rp', 'tt', 'of', 'fo', 'no')
   redis.call('ZREM', KEYS[3], id)
   if not found[1] then
     outcomes[#outcomes + 1] = -2
@@ -73,6 +73,7 @@ for k = 7, #KEYS do
       redis.call('PEXPIRE', record, found[3])
     end
     redis.call('HINCRBY', KEYS[5], status, 1)
+    tell_of(KEYS[7], id, found[6], 'completed')
     for channel in string.gmatch(found[2], '%S+') do
       -- 0x91: a msgpack array of one item.
       redis.call('PUBLISH', channel, string.char(0x91) .. message)
@@ -80,5 +81,6 @@ for k = 7, #KEYS do
     outcomes[#outcomes + 1] = 1
   end
 end
+wake_relays(KEYS[7])
 if #leased > 0 then redis.call('PUBLISH', ARGV[2], table.concat(leased, ' ')) end
 return outcomes

@@ -11,8 +11,7 @@
 -- Returns entries { id, attempt, strikes, { field, value, ... } }
 local entries = redis.call('XLEN', KEYS[1])
 if entries == 0 then return {} end
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = now_ms()
 local rows = tonumber(redis.call('HGET', KEYS[2], ARGV[4]) or entries)
 local most = math.max(math.floor(tonumber(ARGV[3]) * entries / math.max(rows, 1)), 1)
 local ended = {}

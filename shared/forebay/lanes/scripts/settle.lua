@@ -5,11 +5,13 @@
 -- Those that joined the prediction end with it, in the same way. It may have ended itself, by
 -- cancel or deadline, and be run for them only.
 --
--- What is to be kept in the response cache is written with the result that it is of.
+-- What is to be kept in the response cache is written with the result that it is of, and so is what
+-- is to be told of it to the outbox.
 --
 -- KEYS  1 realtime lane (stream)  2 bulk lane (stream)  3 deadlines (zset)  4 demand (hash)
 --       5 counters (hash)  6 dead letters (stream)  7 leaders (hash: identity -> prediction)
---       8.. for each computation: prediction record (hash), spilled outputs (string)
+--       8 outbox (stream; a channel too)
+--       9.. for each computation: prediction record (hash), spilled outputs (string)
 -- ARGV  1 group  2 most dead letters kept  3 channel that workers listen on
 --       4 most bytes of dead letters kept, of which one takes a quarter at most
 --       5 key prefix of the messages of settled parts  6 key prefix of prediction records
@@ -23,26 +25,14 @@
 --                   3 runs again, for those that joined with a later deadline
 --                   -1 the lease is another's, dropped  -2 no such record any more, dropped
 local SWEPT_MS = 3600000
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = now_ms()
 local stream = { realtime = KEYS[1], bulk = KEYS[2] }
 local released = { realtime = {}, bulk = {} }
 local rows_done = { realtime = 0, bulk = 0 }
 local ended, outcomes, counted = {}, {}, {}
-local replies, channels, dropped = {}, {}, {}
+local dropped = {}
 
 local function count(what) counted[what] = (counted[what] or 0) + 1 end
-
-local function publish_later(followers, message)
-  for channel in string.gmatch(followers, '%S+') do
-    if not replies[channel] then
-      replies[channel] = {}
-      channels[#channels + 1] = channel
-    end
-    local list = replies[channel]
-    list[#list + 1] = message
-  end
-end
 
 -- Rows of a part, as they were counted when it was enqueued.
 local function rows_of(entries, part)
@@ -56,13 +46,6 @@ end
 local function parts_of(entries)
   local _, parts = string.gsub(entries, ':', ':')
   return parts
-end
-
--- A msgpack array is its header followed by its items, which are messages already.
-local function msgpack_array(items)
-  local n = #items
-  return string.char(0xdd, math.floor(n / 16777216) % 256, math.floor(n / 65536) % 256,
-    math.floor(n / 256) % 256, n % 256) .. table.concat(items)
 end
 
 local function message_at(lane, entry)
@@ -155,11 +138,15 @@ local function bury(record, lane, id, part, attempt, reason, entries)
   count('dead')
 end
 
-local function end_one(record, id, status, retain)
+local function end_one(record, id, status, retain, notice)
   redis.call('HSET', record, 'st', status, 'ft', now)
   redis.call('PEXPIRE', record, retain)
   ended[#ended + 1] = id
   count(status)
+  if notice then
+    if status == 'succeeded' then tell_of(KEYS[8], id, notice, 'output') end
+    tell_of(KEYS[8], id, notice, 'completed')
+  end
 end
 
 -- A reply says which prediction it is to before anything else, and all ids of a model are of a length.
@@ -172,14 +159,14 @@ end
 local function end_joined(leader, status, messages)
   for _, id in ipairs(redis.call('LRANGE', ARGV[7] .. leader, 0, -1)) do
     local record = ARGV[6] .. id
-    local found = redis.call('HMGET', record, 'st', 'rp', 'tt')
+    local found = redis.call('HMGET', record, 'st', 'rp', 'tt', 'no')
     if found[1] == 'starting' then
       if found[2] ~= '' then
         for _, message in ipairs(messages) do
           publish_later(found[2], addressed(message, leader, id))
         end
       end
-      end_one(record, id, status, found[3])
+      end_one(record, id, status, found[3], found[4])
     end
   end
   redis.call('PEXPIRE', ARGV[7] .. leader, 0)
@@ -251,7 +238,7 @@ local function keep(cache, ages, ttl, most, from)
   if evicted > 0 then counted.cache_evicted = evicted end
 end
 
-local at, key = 8, 8
+local at, key = 8, 9
 while key <= #KEYS do
   local record, spilled_key = KEYS[key], KEYS[key + 1]
   local lane, entry, id, part = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
@@ -259,7 +246,7 @@ while key <= #KEYS do
   local spilled, reason = ARGV[at + 7], ARGV[at + 8]
   key, at = key + 2, at + 9
   local found = redis.call('HMGET', record, 'st', 'left', 'rp', 'tt', 'a' .. part, 'en',
-    'dl', 'o' .. part, 'go', 'fo', 'id')
+    'dl', 'o' .. part, 'go', 'fo', 'id', 'no')
   local was = found[1]
   local joined = found[10]
   local mine = released[lane]
@@ -312,7 +299,7 @@ while key <= #KEYS do
       end
       redis.call('HSET', record, 'o' .. part, message, 'left', left)
       if was == 'starting' then
-        end_one(record, id, status, found[4])
+        end_one(record, id, status, found[4], found[12])
       else
         redis.call('HDEL', record, 'go')
         redis.call('PEXPIRE', record, found[4])
@@ -361,8 +348,7 @@ for lane, entries in pairs(released) do
   if rows_done[lane] > 0 then redis.call('HINCRBY', KEYS[4], lane, -rows_done[lane]) end
 end
 for what, n in pairs(counted) do redis.call('HINCRBY', KEYS[5], what, n) end
-for _, channel in ipairs(channels) do
-  redis.call('PUBLISH', channel, msgpack_array(replies[channel]))
-end
+publish_all()
+wake_relays(KEYS[8])
 if #dropped > 0 then redis.call('PUBLISH', ARGV[3], table.concat(dropped, ' ')) end
 return outcomes

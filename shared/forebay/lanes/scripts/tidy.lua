@@ -11,8 +11,7 @@
 --       6 rates (hash: worker -> rows a second)
 -- ARGV  1 group  2 grace in ms  3 idle time of what is let go, in ms
 -- Returns { leases let go, consumers removed }
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = now_ms()
 if redis.call('EXISTS', KEYS[1]) == 0 then return { 0, 0 } end
 if #redis.call('XINFO', 'GROUPS', KEYS[1]) == 0 then return { 0, 0 } end
 local released, removed = 0, 0

@@ -9,6 +9,7 @@ from redis.exceptions import BusyLoadingError, RedisError
 
 from forebay.runtime.clock import Clock
 from forebay.runtime.redis.client import Commands
+from forebay.runtime.redis.times import now_us
 
 log = logging.getLogger(__name__)
 
@@ -74,14 +75,14 @@ class Link:
             # TIME is answered even while a server loads its data and refuses all else.
             await self._commands.execute_command("PING")
             sent = time.monotonic()
-            seconds, micros = await self._commands.execute_command("TIME")
+            server_us = await now_us(self._commands)
         except (RedisError, OSError) as error:
             self._set(False, error)
             if not isinstance(error, BusyLoadingError):
                 # A connection that failed may still be in the pool; the next try takes a new one.
                 await self._redis.connection_pool.disconnect(inuse_connections=False)
             return
-        self._clock.follow(int(seconds) * 1_000_000 + int(micros), sent, time.monotonic())
+        self._clock.follow(server_us, sent, time.monotonic())
         self._set(True, None)
 
     def _set(self, up: bool, error: Exception | None) -> None:

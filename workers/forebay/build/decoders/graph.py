@@ -16,12 +16,16 @@ from forebay.contract.errors import BuildFailed
 from forebay.contract.manifest import Decoder
 from forebay.contract.model import Precision
 
-QUANTIZING = {
+OPTIONS = {
+    # A CPU's grouped attention norms no queries and keys; nodes before it do for both.
+    Precision.FP16: ("fuse_qk_norm_gqa=false",),
+    # The largest blocks with which a row has the same bits in any company (decision 0050).
+    Precision.INT8: ("algo_config=rtn", "is_symmetric=false", "block_size=64"),
     Precision.INT4: (
         "algo_config=rtn",
         "is_symmetric=false",
         "matmul_mixed_precision=last_matmul:int8,mixed_layers:int8",
-    )
+    ),
 }
 """What the builder is told beside the precision; decision 0037 has what was measured."""
 
@@ -45,7 +49,7 @@ def make(source: Path, folder: Path, *, precision: Precision, work: Path) -> Non
         OSError: the disk is full or not writable.
     """
     out = work / "made"
-    builder.run([Job(str(source), str(out), precision, QUANTIZING.get(precision, ()))])
+    builder.run([Job(str(source), str(out), precision, OPTIONS.get(precision, ()))])
     take(out, folder)
 
 

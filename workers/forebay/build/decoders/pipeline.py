@@ -39,6 +39,8 @@ def make(spec: ModelSpec, work: Path, progress: Progress) -> Draft:
     spoken = words.read(found.folder)
     spoken.save(folder)
     config = json.loads((found.folder / "config.json").read_text("utf-8"))
+    heads = int(config.get("num_attention_heads", 0))
+    threads = min(threads, heads) if heads else threads  # as a worker has it
     text = measure.text(spec.folder, spec.build.evaluation)
     # What can't come out well is refused before the long part.
     _fits(spec, int(config["max_position_embeddings"]))
@@ -67,6 +69,7 @@ def make(spec: ModelSpec, work: Path, progress: Progress) -> Draft:
         samples=SAMPLES,
         decoder=decoder,
         tools=spoken.tools,
+        heads=heads,
     )
     fp32_bytes = 4 * reference.parameters
     return Draft(folder, manifest, fluency, speed, fp32_bytes, pace=pace)

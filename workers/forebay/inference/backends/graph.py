@@ -130,9 +130,22 @@ def _segments(rows: Sequence[PreparedRow], shape: tuple[int, int]) -> npt.NDArra
 
 
 def open_session(
-    path: Path, *, threads: int, providers: Providers, profile: Path | None = None
+    path: Path,
+    *,
+    threads: int,
+    providers: Providers,
+    spin_us: int = 0,
+    profile: Path | None = None,
 ) -> Any:
     """A session of a graph.
+
+    Args:
+        path: `model.onnx`.
+        threads: threads of one run.
+        providers: ONNX Runtime execution providers, by name, the preferred one first.
+        spin_us: how long a thread without work looks out for more within a run, in microseconds,
+            before it sleeps.
+        profile: where to write down each run, if at all.
 
     Raises:
         ArtifactError: the graph can't be loaded.
@@ -144,7 +157,10 @@ def open_session(
     options.log_severity_level = 3
     # Threads that spin while they wait are quicker on a machine of their own, and half as fast
     # where gateway and server share the cores (decision 0010).
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin_us > 0)))
+    if spin_us:
+        options.add_session_config_entry("session.intra_op.spin_duration_us", str(spin_us))
+        options.add_session_config_entry("session.force_spinning_stop", "1")
     if profile is not None:
         options.enable_profiling = True
         options.profile_file_prefix = str(profile)

@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from forebay.contract.errors import ArtifactError, ConfigurationError
 from forebay.contract.model import BackendName, ModelSpec
@@ -11,16 +12,22 @@ from forebay.runtime.processor import cores
 from forebay.storage.artifacts import Artifact, ArtifactStore
 from forebay.storage.descriptions import Descriptions
 
+if TYPE_CHECKING:
+    from forebay.storage.file_records import Files
+
 MAX_STREAMS = 8
 """Forward passes at once in one process; on a larger machine more replicas serve better."""
 
 
-def load(spec: ModelSpec, store: ArtifactStore) -> Backend:
+def load(
+    spec: ModelSpec, store: ArtifactStore, *, files: "Callable[[], Files] | None" = None
+) -> Backend:
     """The backend that executes `spec`, loaded but not yet warm.
 
     Args:
         spec: the model.
         store: where its artifact is.
+        files: opens the store of what a python model takes and makes.
 
     Raises:
         ArtifactError: the artifact is missing or damaged, or was built from another source,
@@ -41,7 +48,7 @@ def load(spec: ModelSpec, store: ArtifactStore) -> Backend:
         case BackendName.PYTHON:
             from forebay.inference.backends.python import PythonModel
 
-            return PythonModel(spec, tell=Descriptions(store.home).write)
+            return PythonModel(spec, tell=Descriptions(store.home).write, files=files)
         case BackendName.PIPELINE:
             raise ConfigurationError(
                 f"{spec.name!r} is a pipeline: it runs on the lanes of its steps, and not in one "

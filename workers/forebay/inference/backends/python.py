@@ -8,20 +8,22 @@
         def predict(self, rows: list[Row]) -> list[Out]: ...
 
 Rows are checked against the annotation before anything runs; `predict` gets them as objects of that
-type and gives as many outputs, in order, of anything that JSON can say.
+type and gives as many outputs, in order, of anything that JSON can say. A `pathlib.Path` is a file,
+in a row and in an output.
 """
 
 import functools
 import inspect
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from forebay.contract.errors import BackendFailed, InvalidInput
+from forebay.contract.errors import BackendFailed, InvalidInput, Unavailable
 from forebay.contract.model import ModelSpec
 from forebay.contract.rows import DEFAULT_OPTIONS, Options, Output, Row, Value, ValueRow
 from forebay.inference.backends.base import PreparedRow
 from forebay.inference.backends.user_class import UserClass
+from forebay.inference.backends.user_files import UserFiles
 from forebay.inference.backends.user_rows import (
     UNSAYABLE,
     RowType,
@@ -29,7 +31,11 @@ from forebay.inference.backends.user_rows import (
     encoded,
     kind_of,
 )
+from forebay.inference.logs import said_of_some
 from forebay.storage.descriptions import Description
+
+if TYPE_CHECKING:
+    from forebay.storage.file_records import Files
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +48,7 @@ class PythonModel:
     Args:
         spec: names the class.
         tell: is told, once the model is warm, what it is and what it takes.
+        files: opens the store of files that rows name and outputs are; without it there is none.
 
     Raises:
         ConfigurationError: there is no such file, module or class.
@@ -49,9 +56,14 @@ class PythonModel:
     """
 
     def __init__(
-        self, spec: ModelSpec, *, tell: Callable[[Description], None] | None = None
+        self,
+        spec: ModelSpec,
+        *,
+        tell: Callable[[Description], None] | None = None,
+        files: "Callable[[], Files] | None" = None,
     ) -> None:
         self._user = UserClass(spec)
+        self._files = UserFiles(files)
         self._tell = tell
         predict = getattr(self._user.object, "predict", None)
         if not callable(predict):
@@ -62,7 +74,7 @@ class PythonModel:
             )
         self._predict = cast("Callable[[list[Any]], Any]", predict)
         try:
-            self._rows = RowType.of_predict(predict)
+            self._rows = RowType.of_predict(predict, self._files)
         except WrongAnnotationError as error:
             raise self._user.wrong(f"`predict` does not tell what a row is: {error}.") from error
         self._max_rows = self._user.option("max_rows", int, "a number of rows, 1 or more")
@@ -103,8 +115,9 @@ class PythonModel:
         for index, row in enumerate(prepared):
             if isinstance(row, InvalidInput):
                 raise self._user.wrong(f"`samples[{index}]` is no row of its own: {row.message}")
-        for batch in (*([row] for row in ready), ready):
-            self._user.attempt("run on its own samples", functools.partial(self.run, batch))
+        with self._files.rehearsing():
+            for batch in (*([row] for row in ready), ready):
+                self._user.attempt("run on its own samples", functools.partial(self.run, batch))
         if self._tell is not None:
             self._tell(self._description)
 
@@ -131,7 +144,8 @@ class PythonModel:
         most = self._max_rows or max(len(rows), 1)
         outputs: list[Output] = []
         for start in range(0, len(rows), most):
-            outputs += self._called([row.data for row in rows[start : start + most]])
+            with self._files.lent(), said_of_some(start, start + most):
+                outputs += self._called([row.data for row in rows[start : start + most]])
         return outputs
 
     @property
@@ -157,11 +171,15 @@ class PythonModel:
         values: list[Output] = []
         for output in outputs:
             try:
-                values.append(Value(encoded(output)))
+                values.append(Value(encoded(output, file=self._files.kept)))
+            except Unavailable as error:
+                raise self._failed(
+                    f"a file that `predict` gave is lost: {error.message}"
+                ) from error
             except UNSAYABLE as error:
                 raise self._failed(
                     f"`predict` gave a {kind_of(output)} that JSON can't say ({error}): return "
-                    "numbers, texts, lists, dicts, structs or dataclasses."
+                    "numbers, texts, lists, dicts, structs, dataclasses, or paths of files."
                 ) from error
         return values
 

@@ -19,6 +19,7 @@ from forebay.contract.class_source import ClassSource
 from forebay.contract.errors import ArtifactError, ConfigurationError
 from forebay.contract.model import ModelSpec
 from forebay.inference.backends.own_modules import OwnModules, is_import, is_of_another
+from forebay.inference.backends.user_files import data_url
 from forebay.inference.backends.user_rows import UNSAYABLE, encoded, kind_of
 
 log = logging.getLogger(__name__)
@@ -123,7 +124,8 @@ class UserClass:
         """
         try:
             return [
-                encoded(row) for row in self.option("samples", Sequence, "a list of rows") or ()
+                encoded(row, file=data_url)
+                for row in self.option("samples", Sequence, "a list of rows") or ()
             ]
         except UNSAYABLE as error:
             raise self.wrong(f"`samples` can't be written as JSON: {error}.") from error

@@ -4,6 +4,7 @@ import inspect
 import logging
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,7 +13,9 @@ from msgspec import inspect as types
 from forebay.contract.errors import InvalidInput
 from forebay.contract.rows import Row, ValueRow
 from forebay.contract.validation import explain, unknown_parameter
+from forebay.inference.backends import user_files
 from forebay.inference.backends.base import PreparedRow
+from forebay.inference.backends.user_files import UserFiles
 
 log = logging.getLogger(__name__)
 
@@ -40,17 +43,25 @@ class RowType:
         row: the user's annotation of one; None if there is none.
         output: likewise of what comes of it.
         how: says how to annotate it.
+        files: reads fields that are files, where a row may have such.
 
     Raises:
         WrongAnnotationError: a row is nothing that a JSON object can be.
     """
 
-    def __init__(self, row: Any, output: Any, *, how: str = HOW) -> None:
+    def __init__(
+        self, row: Any, output: Any, *, how: str = HOW, files: UserFiles | None = None
+    ) -> None:
         if row is None:
             raise WrongAnnotationError(how)
         try:
-            self._decoder = msgspec.json.Decoder(row)
-            self.schema: dict[str, Any] = msgspec.json.schema(row)
+            self._checker = self._decoder = msgspec.json.Decoder(row)
+            schema_hook = None
+            if files is not None:
+                self._checker = msgspec.json.Decoder(row, dec_hook=_hook(files.check))
+                self._decoder = msgspec.json.Decoder(row, dec_hook=_hook(files.copied))
+                schema_hook = user_files.field
+            self.schema: dict[str, Any] = msgspec.json.schema(row, schema_hook=schema_hook)
             kind = types.type_info(row)
         except (TypeError, NameError) as error:
             raise WrongAnnotationError(f"a row can't be read from JSON ({error}); {how}") from error
@@ -62,14 +73,18 @@ class RowType:
         self.output_schema = _schema_or_any(output)
 
     @classmethod
-    def of_predict(cls, predict: Callable[..., Any]) -> "RowType":
+    def of_predict(cls, predict: Callable[..., Any], files: UserFiles) -> "RowType":
         """That of a python model's `predict`, which takes a list of rows.
+
+        Args:
+            predict: the method.
+            files: reads fields that are files.
 
         Raises:
             WrongAnnotationError: its annotation is missing, or nothing that a JSON object can be.
         """
         hints, name = _hints(predict), _argument(predict)
-        return cls(_item(hints.get(name)), _item(hints.get("return")))
+        return cls(_item(hints.get(name)), _item(hints.get("return")), files=files)
 
     @classmethod
     def of_run(cls, run: Callable[..., Any]) -> "RowType":
@@ -91,7 +106,7 @@ class RowType:
             row: as JSON.
         """
         try:
-            self._decoder.decode(row)
+            self._checker.decode(row)
             if self._fields is not None:
                 for field in _keys.decode(row):
                     if field not in self._fields:
@@ -103,7 +118,12 @@ class RowType:
         return None
 
     def decode(self, row: bytes) -> Any:
-        """A row that has passed `check`, as an object of the user's type, made anew."""
+        """A row that has passed `check`, as an object of the user's type, made anew.
+
+        Raises:
+            msgspec.ValidationError: a file that it names has gone since.
+            Unavailable: it can't be read now.
+        """
         return self._decoder.decode(row)
 
     def prepare(self, rows: Sequence[Row], *, told: str) -> list[PreparedRow | InvalidInput]:
@@ -138,8 +158,12 @@ class RowType:
 _keys = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-def encoded(value: Any) -> bytes:
+def encoded(value: Any, *, file: Callable[[Path], str] | None = None) -> bytes:
     """What a user's code gave, as JSON; arrays and their numbers as lists, whoever made them.
+
+    Args:
+        value: anything.
+        file: says what stands for a file, where there may be some.
 
     Raises:
         TypeError: there is something in it that JSON can't say; likewise the other errors.
@@ -147,7 +171,11 @@ def encoded(value: Any) -> bytes:
         OverflowError: likewise.
         RecursionError: likewise.
     """
-    return msgspec.json.encode(value, enc_hook=_plain)
+
+    def plain(value: Any) -> Any:
+        return file(value) if file is not None and isinstance(value, Path) else _plain(value)
+
+    return msgspec.json.encode(value, enc_hook=plain)
 
 
 UNSAYABLE = (TypeError, ValueError, OverflowError, RecursionError)
@@ -165,6 +193,17 @@ def _plain(value: Any) -> Any:
     if callable(as_list):
         return as_list()
     raise TypeError(f"{kind_of(value)} is none of JSON's types")
+
+
+def _hook(read: Callable[[object], Path]) -> Callable[[type[Any], Any], Any]:
+    """What msgspec calls for a kind of field that it doesn't know: files are the only ones."""
+
+    def hook(kind: type[Any], value: Any) -> Any:
+        if kind is not Path:
+            raise NotImplementedError
+        return read(value)
+
+    return hook
 
 
 def _argument(predict: Callable[..., Any]) -> str:
@@ -222,6 +261,6 @@ def _schema_or_any(output: Any) -> dict[str, Any]:
     if output is None:
         return {}
     try:
-        return msgspec.json.schema(output)
+        return msgspec.json.schema(output, schema_hook=user_files.field)
     except (TypeError, NameError):
         return {}

@@ -15,7 +15,8 @@ A model's own engine, of prompts and what runs it (decision 0038):
     prompts ──▶ continuous ──▶ slots, waiting   who has room, who is next
                     │  ▲
               tokens▼  │logits
-                   session ──▶ pool             keys and values of all slots, in one place
+                   session ──▶ pool             keys and values of all slots, in one place:
+                    │           └─▶ memory, device   the machine's, or a device's by its copies
                     │
                     ▼
                  stream ──▶ sampling ──▶ writer ──▶ text

@@ -17,7 +17,7 @@ import numpy as np
 
 from forebay.contract.errors import BackendFailed, ForebayError
 from forebay.contract.generation import GenerationTable
-from forebay.inference.generation.checking import Speculating
+from forebay.inference.generation.checking import Draft, Speculating
 from forebay.inference.generation.decoding import Decoding, Logits
 from forebay.inference.generation.floor import Floor
 from forebay.inference.generation.protocol import Delta, Wanted
@@ -68,7 +68,8 @@ class ContinuousEngine:
         # By id, in the order in which they got their slots.
         self._running: dict[int, Stream] = {}
         self._over: list[Stream] = []
-        self._empty_steps = np.zeros(self._pool.slots, np.int64)
+        # Of slots that the last step left empty between others: how many did so in a row.
+        self._empty_steps: dict[int, int] = {}
         self._speculating: Speculating | None = None
 
     @property
@@ -191,15 +192,16 @@ class ContinuousEngine:
         taken = [stream.slot for stream in streams]
         first, end = taken[0], taken[-1] + 1
         empty = sorted(set(range(first, end)).difference(taken))
-        tokens = np.zeros(end - first, np.int64)
-        computed = np.zeros(end - first, np.int64)
-        rows = np.array(taken) - first
-        tokens[rows] = [stream.token for stream in streams]
-        computed[rows] = [stream.computed for stream in streams]
+        rows = [slot - first for slot in taken]
+        tokens, computed = [0] * (end - first), [0] * (end - first)
+        for row, stream in zip(rows, streams, strict=True):
+            tokens[row], computed[row] = stream.token, stream.computed
         # A row between others runs as well, on nothing; what it writes is put right again.
         kept = [(slot, self._pool.take(slot, 1)) for slot in empty]
         try:
-            logits = self._session.decode(first, tokens, computed)
+            logits = self._session.decode(
+                first, np.array(tokens, np.int64), np.array(computed, np.int64)
+            )
         except BackendFailed as error:
             return [self._fail(stream, error) for stream in streams]
         finally:
@@ -208,15 +210,14 @@ class ContinuousEngine:
         for stream in streams:
             stream.computed += 1
             self._count(stream, 1, writes=True)
-        deltas = self._grow(streams, logits, rows.tolist())
+        deltas = self._grow(streams, logits, rows)
         self._close_up(empty)
         return deltas
 
     def _close_up(self, empty: Sequence[int]) -> None:
         """Move a text from an end of the rows to a slot that ran empty for long."""
-        self._empty_steps[[slot for slot in range(self.slots) if slot not in empty]] = 0
+        self._empty_steps = {slot: self._empty_steps.get(slot, 0) + 1 for slot in empty}
         for slot in empty:
-            self._empty_steps[slot] += 1
             if self._empty_steps[slot] < MOVED_AFTER or not self._slots.is_free(slot):
                 continue
             streams = self._writing()
@@ -269,25 +270,23 @@ class ContinuousEngine:
 
     # Several tokens of one
 
-    def _check(self, stream: Stream, draft: Sequence[int], speculating: Speculating) -> list[Delta]:
+    def _check(self, stream: Stream, draft: Draft, speculating: Speculating) -> list[Delta]:
         """Let a text grow by its next token, and by one more for each drafted one that is right."""
-        tokens = np.array([stream.token, *draft], np.int64)
+        tokens = np.array([stream.token, *draft.tokens], np.int64)
         try:
             logits = speculating.session.check(stream.slot, tokens, filled=stream.computed)
         except BackendFailed as error:
             return [self._fail(stream, error)]
         deltas: list[Delta] = []
-        guessed = not stream.known(1)
         right = 0
         for row in range(len(tokens)):
             stream.computed += 1
             self._count(stream, 1, writes=True)
             deltas += self._grow([stream], logits[row : row + 1], [0])
-            if stream.slot < 0 or row == len(draft) or stream.token != draft[row]:
+            if stream.slot < 0 or row == len(draft.tokens) or stream.token != draft.tokens[row]:
                 break
             right += 1
-        if guessed:
-            speculating.checked(stream, len(draft), right)
+        speculating.checked(stream, draft, right)
         return deltas
 
     # Parts of prompts

@@ -31,8 +31,10 @@ class Growing:
         "_accepted_tokens",
         "_calls",
         "_drafted_tokens",
+        "_expected_tokens",
         "_finish",
         "_logprobs",
+        "_met_tokens",
         "_prompt_tokens",
         "_text",
         "_tokens",
@@ -60,6 +62,8 @@ class Growing:
         self._prompt_tokens = ref.prepared.length
         self._drafted_tokens = 0
         self._accepted_tokens = 0
+        self._expected_tokens = 0
+        self._met_tokens = 0
         self._untold: Delta | None = None
 
     @property
@@ -104,6 +108,8 @@ class Growing:
             self.cached_tokens = delta.cached_tokens
             self._drafted_tokens = delta.drafted_tokens
             self._accepted_tokens = delta.accepted_tokens
+            self._expected_tokens = delta.expected_tokens
+            self._met_tokens = delta.met_tokens
         if tell:
             self._untold = delta if self._untold is None else _both(self._untold, delta)
 
@@ -141,6 +147,8 @@ class Growing:
                     _calls(self._calls),
                     self._drafted_tokens,
                     self._accepted_tokens,
+                    self._expected_tokens,
+                    self._met_tokens,
                 )
             )
 

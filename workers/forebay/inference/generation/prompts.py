@@ -9,6 +9,7 @@ from forebay.contract.generation import Sampling
 from forebay.contract.rows import ChatRow, Row, TextRow, TokensRow
 from forebay.contract.tools import Tools
 from forebay.inference.backends.base import PreparedRow
+from forebay.inference.generation.drafts import Ids
 from forebay.inference.generation.grammar.grammars import Grammars, Held
 from forebay.inference.tasks.chat import ChatTemplate
 
@@ -21,9 +22,12 @@ class Prompt(PreparedRow, frozen=True):
 
     Attributes:
         held: what its text is held to; None where it may be any.
+        expected: tokens that the request expects of its text, int64 `[tokens]`; None where it
+            doesn't say.
     """
 
     held: Held | None = None
+    expected: Ids | None = None
 
 
 class Prompts:
@@ -87,12 +91,15 @@ class Prompts:
                 "fewer tokens.",
                 row=index,
             )
+        expected = self._expected(row, index)
+        if isinstance(expected, InvalidInput):
+            return expected
         try:
             tools = row.tools if isinstance(row, ChatRow) else None
             held = self._held(sampling.format, tools)
         except InvalidInput as refusal:
             return InvalidInput(refusal.message, row=index, param=refusal.param)
-        return Prompt(len(ids), np.asarray(ids, np.int64), held)
+        return Prompt(len(ids), np.asarray(ids, np.int64), held, expected)
 
     def _held(self, format_: Format | None, tools: Tools | None) -> Held | None:
         if self._grammars is not None:
@@ -104,6 +111,19 @@ class Prompts:
                 param="response_format",
             )
         return None
+
+    def _expected(self, row: Row, index: int) -> Ids | InvalidInput | None:
+        if not isinstance(row, ChatRow) or not row.expected:
+            return None
+        ids = self._ids(row.expected, index, special=False)
+        if isinstance(ids, InvalidInput):
+            return TooLong(
+                f"The prediction has {len(row.expected):,} characters, and this model has room for "
+                f"{self._context:,} tokens: shorten it.",
+                row=index,
+                param="prediction",
+            )
+        return np.asarray(ids, np.int64)
 
     def _chat(self, row: ChatRow, index: int) -> list[int] | InvalidInput:
         if self._template is None:

@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 import msgspec
 
 from forebay.contract.errors import ForebayError
-from forebay.contract.generation import Finish, Sampling, TokenLogprob
+from forebay.contract.generation import Finish, Guesses, Sampling, TokenLogprob
 from forebay.contract.tools import CallPiece
 from forebay.inference.backends.base import Model, PreparedRow
 
@@ -51,6 +51,8 @@ class Delta(msgspec.Struct, frozen=True):
         calls: pieces of calls of tools, in order; none of what they are made of is in `text`.
         drafted_tokens: how many of the text's were guessed; told with `finish`.
         accepted_tokens: how many of those were right; likewise.
+        expected_tokens: how many the request expected of the text; likewise.
+        met_tokens: how many of those it has; likewise.
     """
 
     id: int
@@ -64,6 +66,8 @@ class Delta(msgspec.Struct, frozen=True):
     calls: tuple[CallPiece, ...] = ()
     drafted_tokens: int = 0
     accepted_tokens: int = 0
+    expected_tokens: int = 0
+    met_tokens: int = 0
 
 
 def joined(pieces: Iterable[CallPiece]) -> tuple[CallPiece, ...]:
@@ -103,6 +107,16 @@ class Engine(Protocol):
 
         What goes wrong with one text is a delta of it; what is raised is the engine's own end.
         """
+        ...
+
+
+@runtime_checkable
+class WithDrafts(Protocol):
+    """A model in a worker's memory that may draft."""
+
+    @property
+    def guesses(self) -> Guesses | None:
+        """What its drafts came to; None where it doesn't draft. Asked for on any thread."""
         ...
 
 

@@ -2,8 +2,9 @@
 
 import msgspec
 
+from forebay.contract.execution import CPU, PROVIDERS
 from forebay.contract.manifest import Manifest
-from forebay.contract.model import ModelSpec
+from forebay.contract.model import BackendName, ModelSpec
 
 
 class Reserve(msgspec.Struct, frozen=True):
@@ -35,10 +36,17 @@ class Reserve(msgspec.Struct, frozen=True):
 
 
 def reserve_of(spec: ModelSpec, manifest: Manifest) -> Reserve | None:
-    """What a model's slots come to; None for one that has none."""
+    """What a model's slots come to in the machine's memory; None for one that has none there."""
     decoder = manifest.decoder
-    if decoder is None:
+    if decoder is None or _on_device(spec):
         return None
     table = spec.generation
     context = table.context or decoder.context
     return Reserve(spec.name, table.slots, context, decoder.token_bytes)
+
+
+def _on_device(spec: ModelSpec) -> bool:
+    """Whether keys and values are in the memory of a device."""
+    if spec.backend is BackendName.ONNX:
+        return spec.onnx.sessions[0][0] != PROVIDERS[CPU]
+    return spec.device != CPU

@@ -5,6 +5,7 @@ min-p, in the order in which transformers applies them; then one uniform number 
 of the distribution. What a row gets does not depend on the rows beside it.
 """
 
+import math
 from collections.abc import Sequence
 
 import msgspec
@@ -95,17 +96,18 @@ def choose(logits: Logits, samplers: Sequence[Sampler]) -> list[Chosen | None]:
     """
     for row, sampler in zip(logits, samplers, strict=True):
         sampler.apply(row)
-    # The first NaN counts as a row's highest, so this finds it as well.
-    best = logits.argmax(-1)
-    highest = logits[np.arange(len(logits)), best]
-    sound = np.isfinite(highest)
+    best: list[int] = logits.argmax(-1).tolist()
     return [
-        _one(logits[row], sampler, int(best[row]), highest[row]) if sound[row] else None
-        for row, sampler in enumerate(samplers)
+        _one(row, sampler, token)
+        for row, sampler, token in zip(logits, samplers, best, strict=True)
     ]
 
 
-def _one(logits: Logits, sampler: Sampler, best: int, highest: np.float32) -> Chosen:
+def _one(logits: Logits, sampler: Sampler, best: int) -> Chosen | None:
+    # The first NaN counts as a row's highest, so this finds it as well.
+    highest: float = logits.item(best)
+    if not math.isfinite(highest):
+        return None
     sampling = sampler.sampling
     token = best
     if sampling.temperature >= GREEDY_BELOW:
@@ -113,7 +115,7 @@ def _one(logits: Logits, sampler: Sampler, best: int, highest: np.float32) -> Ch
         token = pick(weights, sampling, sampler.draws.at(sampler.position))
     if sampling.logprobs is None:
         return Chosen(token)
-    whole = np.log(_weights(logits, highest, 1.0).sum(dtype=np.float64)) + float(highest)
+    whole = np.log(_weights(logits, highest, 1.0).sum(dtype=np.float64)) + highest
     top = tuple(
         (int(id_), float(logits[id_] - whole)) for id_ in _most_likely(logits, sampling.logprobs)
     )
@@ -178,7 +180,7 @@ def _pick_of_all(weights: Logits, number: float) -> int:
     return first + min(place, int(inside.searchsorted(inside[-1])))
 
 
-def _weights(logits: Logits, highest: np.float32, temperature: float) -> Logits:
+def _weights(logits: Logits, highest: float, temperature: float) -> Logits:
     with np.errstate(over="ignore"):
         scaled: Logits = (logits - highest) / np.float32(temperature)
     np.exp(scaled, out=scaled)

@@ -4,16 +4,18 @@ from collections import deque
 from collections.abc import Collection, Sequence
 from itertools import islice
 
+import msgspec
 import numpy as np
 
 from forebay.inference.generation.decoding import Kept
 from forebay.inference.generation.drafts import Text
+from forebay.inference.generation.expected import Expected
 from forebay.inference.generation.prompts import Prompt
 from forebay.inference.generation.protocol import Delta, Wanted
 from forebay.inference.generation.sampling import Chosen, Sampler
 from forebay.inference.generation.slots import Ids
 from forebay.inference.generation.vocabulary import Vocabulary
-from forebay.inference.generation.worth import Record
+from forebay.inference.generation.worth import EXPECTED, Record
 from forebay.inference.generation.writer import Writer
 
 
@@ -37,7 +39,9 @@ class Stream:
         parked: keys and values of a text that gave its slot to another.
         sampler: chooses its tokens.
         so_far: prompt and text, for who guesses what follows.
-        record: how such guesses have fared.
+        expected: what the request expects of the text; None where it doesn't say.
+        record: how guesses have fared.
+        expectation: how what was expected has.
         drafted: how many tokens were guessed.
         accepted: how many of those were right.
     """
@@ -61,18 +65,24 @@ class Stream:
         self.parked: Kept | None = None
         room = capacity - len(self.prompt)
         most = room if sampling.max_tokens is None else min(sampling.max_tokens, room)
-        held = wanted.prompt.held if isinstance(wanted.prompt, Prompt) else None
+        prompt = wanted.prompt
+        held = prompt.held if isinstance(prompt, Prompt) else None
         self._writer = Writer(sampling, vocabulary, end_ids=end_ids, max_tokens=most, held=held)
         guide = None if held is None else held.begin()
         self.sampler = Sampler(sampling, self.prompt.tolist(), wanted.row, guide)
         self._writer.replay(wanted.written)
+        expected = prompt.expected if isinstance(prompt, Prompt) else None
+        self.expected = None if expected is None else Expected(expected)
         for token in wanted.written:
             self.sampler.add(token)
+            if self.expected is not None:
+                self.expected.add(token)
         # Computed one by one as they were before, so that what follows is bit for bit what would
         # have followed.
         self._again = deque(wanted.written)
         self.so_far = Text(self.prompt, most)
         self.record = Record()
+        self.expectation = Record(EXPECTED)
         self.drafted = 0
         self.accepted = 0
 
@@ -103,17 +113,24 @@ class Stream:
         self.so_far.add(self.token)
         return True
 
-    def checked(self, drafted: int, right: int) -> None:
-        """Of so many guessed tokens so many were right."""
-        self.record.checked(drafted, right)
+    def checked(self, record: Record, drafted: int, right: int) -> None:
+        """Of so many guessed tokens so many were right; whose record it is."""
+        record.checked(drafted, right)
         self.drafted += drafted
         self.accepted += right
+
+    def passed(self) -> None:
+        """It grew by a step without a guess."""
+        self.record.passed()
+        self.expectation.passed()
 
     def add(self, chosen: Chosen) -> None:
         """The text grows by a token."""
         self.token = chosen.token
         self.so_far.add(chosen.token)
         self.sampler.add(chosen.token)
+        if self.expected is not None:
+            self.expected.add(chosen.token)
         self._writer.add(chosen)
 
     def delta(self) -> Delta | None:
@@ -121,15 +138,12 @@ class Stream:
         delta = self._writer.delta(self.wanted.id)
         if delta is None or delta.finish is None:
             return delta
-        return Delta(
-            delta.id,
-            delta.text,
-            delta.tokens,
-            delta.logprobs,
-            delta.finish,
+        return msgspec.structs.replace(
+            delta,
             prompt_tokens=len(self.prompt),
             cached_tokens=self.cached,
-            calls=delta.calls,
             drafted_tokens=self.drafted,
             accepted_tokens=self.accepted,
+            expected_tokens=0 if self.expected is None else len(self.expected.tokens),
+            met_tokens=0 if self.expected is None else self.expected.met,
         )

@@ -7,6 +7,7 @@ of `AsyncLLM`, with the same core, in a process of its own (decision 0046).
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 
 from forebay.contract.errors import BackendFailed, ForebayError, Interrupted
@@ -40,14 +41,8 @@ class _Text:
         delta = self.writer.delta(self.wanted.id)
         if delta is None or delta.finish is None:
             return delta
-        return Delta(
-            delta.id,
-            delta.text,
-            delta.tokens,
-            delta.logprobs,
-            delta.finish,
-            prompt_tokens=self.prompt_tokens,
-            cached_tokens=self.cached,
+        return msgspec.structs.replace(
+            delta, prompt_tokens=self.prompt_tokens, cached_tokens=self.cached
         )
 
 

@@ -16,6 +16,9 @@ MARGIN = 1.05
 _LIKELY, _UNLIKELY = 1.0, 1.0
 """What a text's drafts begin with: as if one token had been right and one wrong."""
 
+EXPECTED = 4.0
+"""Likewise, tokens that were right, of what the request says the text will be like."""
+
 _FORGETS = 0.9
 """What a draft leaves of the weight of those before it."""
 
@@ -31,16 +34,22 @@ class Costs(msgspec.Struct, frozen=True):
         row: more for each row.
         token: more for each token that a row looks back at.
         draft: of making one drafted token.
+        draft_token: more for each token that who drafts looks back at.
     """
 
     run: float
     row: float
     token: float
     draft: float = 0.0
+    draft_token: float = 0.0
 
     def of(self, rows: int, length: int) -> float:
         """Of so many rows that look back at so many tokens each."""
         return self.run + rows * (self.row + length * self.token)
+
+    def of_draft(self, tokens: int, length: int) -> float:
+        """Of making so many drafted tokens for a text of so many."""
+        return tokens * (self.draft + length * self.draft_token)
 
     @classmethod
     def fit(cls, measured: Iterable[tuple[int, int, float]]) -> "Costs":
@@ -58,16 +67,21 @@ class Costs(msgspec.Struct, frozen=True):
 
 
 class Record:
-    """How the drafts of one text have fared; late ones count most."""
+    """How the drafts of one text have fared; late ones count most.
 
-    def __init__(self) -> None:
+    Args:
+        likely: what it begins with: as if so many tokens had been right, and one wrong.
+    """
+
+    def __init__(self, likely: float = _LIKELY) -> None:
+        self._likely = likely
         self._right = 0.0
         self._wrong = 0.0
 
     @property
     def chance(self) -> float:
         """Of a drafted token to be right, if those before it are."""
-        right = self._right + _LIKELY
+        right = self._right + self._likely
         return right / (right + self._wrong + _UNLIKELY)
 
     def checked(self, drafted: int, right: int) -> None:
@@ -97,7 +111,7 @@ def length(chance: float, costs: Costs, *, texts: int, tokens: int, most: int) -
     expected = 1.0
     for count in range(1, most + 1):
         expected += chance**count
-        rate = expected / (costs.of(1 + count, tokens) + count * costs.draft)
+        rate = expected / (costs.of(1 + count, tokens) + costs.of_draft(count, tokens))
         if rate > best:
             best, wanted = rate, count
     return wanted

@@ -27,6 +27,7 @@ from forebay.inference.backends.base import PreparedRow
 from forebay.inference.execution import Room, Run
 from forebay.inference.executor import Preparer
 from forebay.inference.gate import Gate
+from forebay.inference.logs import Take, said_of
 from forebay.inference.steps.caller import Answer, Caller, Sending, Sent
 from forebay.inference.steps.calls import Calls, Origin
 from forebay.inference.steps.model import PipelineModel
@@ -75,6 +76,7 @@ class Flows:
         running: is told whose code runs, before it does.
         gate: of this process.
         retain_ms: how long a step's result is kept beyond the pipeline's deadline.
+        take: is given what the code says of predictions.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class Flows:
         running: Running,
         gate: Gate,
         retain_ms: int,
+        take: Take,
     ) -> None:
         self.rooms = tuple(Room(places, lanes=(lane,), isolates=False) for lane in Lane)
         self._model = model
@@ -96,6 +99,7 @@ class Flows:
         self._shares = Shares(catalog, Traffic(producer.redis), producer.keys, producer.link)
         self._running = running
         self._retain_ms = retain_ms
+        self._take = take
         self._preparer = Preparer(model, running)
         self._thread = CodeThread(running, gate)
         self._flows: dict[Assembly, list[Flow]] = {}
@@ -220,7 +224,8 @@ class Flows:
         limit = asyncio.timeout(left_s)
         try:
             async with limit:
-                return await self._model.run(flow.ref.prepared.data, models)
+                with said_of([flow.ref.assembly], self._take):
+                    return await self._model.run(flow.ref.prepared.data, models)
         except TimeoutError:
             if not limit.expired():
                 raise  # the code's own

@@ -13,7 +13,8 @@ from starlette.routing import Route
 from forebay.gateway.dialects.cohere.faults import render_fault
 from forebay.gateway.dialects.cohere.reranks import Reranks
 from forebay.gateway.dispatch import Dispatch
-from forebay.gateway.http import Endpoint, Exchange
+from forebay.gateway.http import Exchange
+from forebay.gateway.paths import routes_of
 
 __all__ = ["render_fault", "routes"]
 
@@ -22,5 +23,5 @@ PATHS = ("/v1/rerank", "/v2/rerank", "/rerank")
 
 def routes(dispatch: Dispatch, exchange: Exchange) -> list[Route]:
     """The dialect's routes."""
-    endpoint = Endpoint(exchange, Reranks(dispatch).create, methods=("POST",), render=render_fault)
-    return [Route(path, endpoint) for path in PATHS]
+    create = Reranks(dispatch).create
+    return routes_of(exchange, {path: {"POST": create} for path in PATHS}, render=render_fault)

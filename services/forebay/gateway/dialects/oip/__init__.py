@@ -28,7 +28,8 @@ from forebay.gateway.dialects.oip.inference import Inference
 from forebay.gateway.dialects.oip.rest import Rest
 from forebay.gateway.dialects.oip.statistics import Statistics
 from forebay.gateway.dispatch import Dispatch
-from forebay.gateway.http import Endpoint, Exchange, Handler
+from forebay.gateway.http import Exchange
+from forebay.gateway.paths import ByMethod, routes_of
 from forebay.gateway.repository import Repository
 
 if TYPE_CHECKING:
@@ -92,32 +93,27 @@ class OpenInference:
             max_body_bytes=exchange.max_body_bytes,
         )
 
-        def at(path: str, handle: Handler, method: str = "GET") -> Route:
-            endpoint = Endpoint(exchange, handle, methods=(method,), render=render_fault)
-            return Route(f"{MOUNT}{path}", endpoint)
-
-        found = [
-            at("", rest.server),
-            at("/", rest.server),
-            at("/health/live", rest.live),
-            at("/health/ready", rest.ready),
+        paths: dict[str, ByMethod] = {
+            "": {"GET": rest.server},
+            "/": {"GET": rest.server},
+            "/health/live": {"GET": rest.live},
+            "/health/ready": {"GET": rest.ready},
             # Before the paths of models: none can be called so and have metadata of that path.
-            at("/models/stats", rest.all_stats),
-            at("/repository/index", rest.index, "POST"),
-            at("/repository/models/{model}/load", rest.load, "POST"),
-            at("/repository/models/{model}/unload", rest.unload, "POST"),
-            # Found by one look-up; the routes below are for versions, and models that are not here.
-            *(
-                at(f"/models/{spec.name}/infer", rest.infer_of(spec.name), "POST")
-                for spec in self.description.specs()
-            ),
-        ]
+            "/models/stats": {"GET": rest.all_stats},
+            "/repository/index": {"POST": rest.index},
+            "/repository/models/{model}/load": {"POST": rest.load},
+            "/repository/models/{model}/unload": {"POST": rest.unload},
+        }
+        # Found by one look-up; the paths below are for versions, and models that are not here.
+        for spec in self.description.specs():
+            paths[f"/models/{spec.name}/infer"] = {"POST": rest.infer_of(spec.name)}
         for path in ("/models/{model}", "/models/{model}/versions/{version}"):
-            found += [
-                at(path, rest.model),
-                at(f"{path}/ready", rest.model_ready),
-                at(f"{path}/infer", rest.infer, "POST"),
-                at(f"{path}/config", rest.config),
-                at(f"{path}/stats", rest.stats),
-            ]
-        return found
+            paths |= {
+                path: {"GET": rest.model},
+                f"{path}/ready": {"GET": rest.model_ready},
+                f"{path}/infer": {"POST": rest.infer},
+                f"{path}/config": {"GET": rest.config},
+                f"{path}/stats": {"GET": rest.stats},
+            }
+        mounted = {f"{MOUNT}{path}": by_method for path, by_method in paths.items()}
+        return routes_of(exchange, mounted, render=render_fault)

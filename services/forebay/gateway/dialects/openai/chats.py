@@ -13,7 +13,7 @@ from forebay.contract.errors import InvalidInput
 from forebay.contract.generation import Chunk
 from forebay.contract.model import ModelSpec
 from forebay.contract.rows import Generated
-from forebay.gateway.chats import ChatMessage, chat_of
+from forebay.gateway.chats import ChatMessage, Prediction, chat_of, expected_of
 from forebay.gateway.dialects.openai.logprobs import ChatLogprobs, chat_logprobs
 from forebay.gateway.dialects.openai.parameters import Refused, TextRequest, most_tokens
 from forebay.gateway.dialects.openai.texts import Asked, Form, Named
@@ -41,7 +41,6 @@ REFUSED: Final[Refused] = {
     "function_call": (frozenset({"none", "auto"}), _OLDER),
     "modalities": (frozenset({'["text"]'}), _TEXT_ONLY),
     "audio": (frozenset(), _TEXT_ONLY),
-    "prediction": (frozenset(), _LEAVE_OUT),
     "moderation": (frozenset(), "ask a classifier at /v1/moderations"),
     "web_search_options": (frozenset(), "nothing here searches; put what was found in a message"),
     "reasoning_effort": (frozenset({"none"}), "say in a message how much thought it should take"),
@@ -67,6 +66,7 @@ class ChatRequest(TextRequest, frozen=True, kw_only=True, forbid_unknown_fields=
         tools: functions that the model may call.
         tool_choice: whether it may or must call one, or which one it must.
         parallel_tool_calls: whether it may call several at once.
+        prediction: what the answer may be like, so that it comes sooner; it comes to the same.
         prompt_cache_key: taken, and needed for nothing: prompts are recognised by themselves.
         safety_identifier: taken, and told to nobody.
     """
@@ -80,12 +80,12 @@ class ChatRequest(TextRequest, frozen=True, kw_only=True, forbid_unknown_fields=
     tools: tuple[FunctionTool, ...] | None = None
     tool_choice: ToolChoice | NamedChoice | None = None
     parallel_tool_calls: bool | None = None
+    prediction: Prediction | None = None
 
     functions: Any = None
     function_call: Any = None
     modalities: Any = None
     audio: Any = None
-    prediction: Any = None
     moderation: Any = None
     web_search_options: Any = None
     reasoning_effort: Any = None
@@ -194,7 +194,8 @@ def chat_asked(request: ChatRequest, spec: ModelSpec) -> Asked:
             "ignore_eos: a call ends where it is complete. Send tools or ignore_eos.",
             param="ignore_eos",
         )
-    rows = (chat_of(request.messages, tools=tools),) * request.choices
+    expected = expected_of(request.prediction)
+    rows = (chat_of(request.messages, tools=tools, expected=expected),) * request.choices
     most = most_tokens(request, "max_completion_tokens", request.max_completion_tokens)
     sampling = request.sampling(max_tokens=most, logprobs=_logprobs(request))
     return Asked(spec, rows, sampling, "messages")

@@ -25,6 +25,7 @@ from forebay.gateway.bodies import decode
 from forebay.gateway.dialects.openai.faults import render_fault
 from forebay.gateway.dialects.openai.parameters import ModelRequest, Refused, TextRequest
 from forebay.gateway.dispatch import Dispatch
+from forebay.gateway.errors import of_one_row
 from forebay.gateway.http import Answer, Call, Header, told
 from forebay.gateway.sse import EventStream, event, sequence_of
 from forebay.gateway.streaming import Stream
@@ -224,9 +225,10 @@ class _Streamed:
                 sticky=functools.partial(call.sticky, self._request.user),
             )
             with contextlib.closing(stream):
-                named = Named(f"{shape.prefix}-{stream.id.text}", int(time.time()), asked.spec.name)
+                created = await self._created(stream)
+                named = Named(f"{shape.prefix}-{stream.id.text}", created, asked.spec.name)
                 async for chunk in stream:
-                    if not begun:
+                    if not (begun or after):
                         begun = True
                         first = [event(data, id_=last) for data in shape.begin(named)]
                         if first:
@@ -241,6 +243,13 @@ class _Streamed:
         except InvalidInput as error:
             name_field(error, asked)
             raise
+
+    async def _created(self, stream: Stream) -> int:
+        """When the prediction was made, Unix time in seconds: the same for all who read it."""
+        at_ms = stream.created_at_ms
+        if at_ms is None:
+            at_ms = (await self._dispatch.prediction(stream.id.text)).created_at_ms
+        return at_ms // 1000
 
     def headers(self) -> tuple[Header, ...]:
         """What is known by the first event."""
@@ -265,3 +274,5 @@ def texts_of(spec: ModelSpec, outputs: Sequence[Output]) -> list[Generated]:
 def name_field(error: InvalidInput, asked: Asked) -> None:
     """Say which field is at fault: the worker names the row, which no client knows."""
     error.param = error.param or asked.param
+    if len(asked.rows) == 1:
+        error.message = of_one_row(error.message)

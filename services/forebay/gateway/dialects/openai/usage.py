@@ -14,7 +14,10 @@ class PromptDetails(msgspec.Struct, frozen=True):
 
 
 class CompletionDetails(msgspec.Struct, frozen=True):
-    """Tokens that were drafted and right, or wrong; what was wrong is in no text."""
+    """Tokens of the request's prediction that the text has, and those that it hasn't.
+
+    Of a request without one: tokens that were drafted and right, or wrong; those are in no text.
+    """
 
     accepted_prediction_tokens: int
     rejected_prediction_tokens: int
@@ -46,7 +49,14 @@ def usage_of(outputs: Sequence[Generated], *, choices: int) -> Usage:
     prompt = sum(output.prompt_tokens for output in prompts)
     completion = sum(output.tokens for output in outputs)
     cached = PromptDetails(sum(output.cached_tokens for output in prompts))
+    details = _details(outputs)
+    return Usage(prompt, completion, prompt + completion, cached, details)
+
+
+def _details(outputs: Sequence[Generated]) -> CompletionDetails:
+    if expected := sum(output.expected_tokens for output in outputs):
+        met = sum(output.met_tokens for output in outputs)
+        return CompletionDetails(met, expected - met)
     drafted = sum(output.drafted_tokens for output in outputs)
     accepted = sum(output.accepted_tokens for output in outputs)
-    checked = CompletionDetails(accepted, drafted - accepted)
-    return Usage(prompt, completion, prompt + completion, cached, checked)
+    return CompletionDetails(accepted, drafted - accepted)

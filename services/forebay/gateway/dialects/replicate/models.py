@@ -1,19 +1,19 @@
 """What models there are and what each takes, as Replicate tells it; and the schema by itself."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
-from forebay.contract.errors import NotFound
+from forebay.contract.errors import InvalidInput
 from forebay.contract.model import ModelSpec
 from forebay.contract.rows import Task
-from forebay.gateway.dialects.replicate.schemas import Schemas, schemas_of
+from forebay.gateway.dialects.replicate import paging
+from forebay.gateway.dialects.replicate.mounts import HOSTED, OWNER, owned, version_id
+from forebay.gateway.dialects.replicate.schemas import PIECES, Schemas, schemas_of
 from forebay.gateway.dispatch import Dispatch
 from forebay.gateway.http import Answer, Call, to_json
-
-OWNER: Final = "forebay"
-"""Owner of every model: there are no others here."""
 
 
 class Version(msgspec.Struct, frozen=True):
@@ -46,14 +46,6 @@ class Model(msgspec.Struct, frozen=True):
     license_url: None = None
     cover_image_url: None = None
     default_example: None = None
-
-
-class Page(msgspec.Struct, frozen=True):
-    """All there are, on one page."""
-
-    results: list[Any]
-    previous: None = None
-    next: None = None
 
 
 class SchemaBody(msgspec.Struct, frozen=True):
@@ -101,9 +93,32 @@ class Models:
         return Answer(to_json(body))
 
     async def list(self, call: Call) -> Answer:
-        """All models."""
+        """Models by name, a page of them.
+
+        Raises:
+            InvalidInput: a parameter is wrong; it names it.
+        """
         models = self._dispatch.registry.models
-        return Answer(to_json(Page([self._model(call, models[name]) for name in sorted(models)])))
+        url = f"{call.base_url}{HOSTED.path}/models"
+        page = paging.named(
+            call.scope["query_string"], models, url, lambda name: self.told(call, models[name])
+        )
+        return Answer(page)
+
+    async def search(self, call: Call) -> Answer:
+        """Models whose name, task or description has all words of the body, a plain text.
+
+        Raises:
+            InvalidInput: the body is no text.
+        """
+        try:
+            words = call.body.decode().lower().split()
+        except UnicodeDecodeError:
+            raise InvalidInput("A search takes words, as plain text in UTF-8.") from None
+        models = self._dispatch.registry.models
+        found = [models[name] for name in sorted(models) if _has(models[name], words)]
+        results = [self.told(call, spec) for spec in found]
+        return Answer(to_json(paging.PageBody(None, None, results)))
 
     async def get(self, call: Call) -> Answer:
         """One model.
@@ -111,12 +126,13 @@ class Models:
         Raises:
             NotFound: there is none of that name.
         """
-        return Answer(to_json(self._model(call, self._spec(call))))
+        return Answer(to_json(self.told(call, self._spec(call))))
 
     async def versions(self, call: Call) -> Answer:
         """A model's versions, its own table's first."""
         versions = self._dispatch.registry.versions_of(self._spec(call))
-        return Answer(to_json(Page([self._version(spec) for spec in versions])))
+        results = [self._version(spec) for spec in versions]
+        return Answer(to_json(paging.PageBody(None, None, results)))
 
     async def version(self, call: Call) -> Answer:
         """One version, by its name or its digest.
@@ -124,25 +140,32 @@ class Models:
         Raises:
             NotFound: there is no such version.
         """
-        spec = self._dispatch.registry.version_of(
-            self._spec(call), call.path_param("id"), param="id"
-        )
+        spec, id_ = self._spec(call), call.path_param("id")
+        if id_ != version_id(self._dispatch.registry, spec):
+            spec = self._dispatch.registry.version_of(spec, id_, param="id")
         return Answer(to_json(self._version(spec)))
 
     def _spec(self, call: Call) -> ModelSpec:
-        owner, name = call.path_param("owner"), call.path_param("name")
-        if owner != OWNER:
-            raise NotFound(f"All models here are {OWNER!r}'s: ask for {OWNER}/{name[:80]}.")
-        return self._dispatch.registry.model(name, param="name")
+        registry = self._dispatch.registry
+        return owned(registry, call.path_param("owner"), call.path_param("name"))
 
-    def _model(self, call: Call, spec: ModelSpec) -> Model:
+    def told(self, call: Call, spec: ModelSpec) -> Model:
+        """A model as this API tells it."""
         url = f"{call.base_url}/v1/models/{spec.name}"
         return Model(url, spec.name, spec.description, self._version(spec))
 
     def _version(self, spec: ModelSpec) -> Version:
-        id_ = self._dispatch.registry.serving_version(spec) or spec.name
-        openapi = self._schemas(spec).openapi(title=spec.name, version=id_)
+        id_ = version_id(self._dispatch.registry, spec)
+        schemas = self._schemas(spec)
+        if spec.task is Task.GENERATION:
+            schemas = msgspec.structs.replace(schemas, output=PIECES)
+        openapi = schemas.openapi(title=spec.name, version=id_)
         return Version(id_, self._created, openapi)
 
     def _schemas(self, spec: ModelSpec) -> Schemas:
         return schemas_of(spec.task, self._dispatch.registry.serving(spec))
+
+
+def _has(spec: ModelSpec, words: Sequence[str]) -> bool:
+    told = f"{spec.name} {spec.task.value} {spec.description}".lower()
+    return all(word in told for word in words)

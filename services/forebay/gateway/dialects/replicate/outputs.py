@@ -1,11 +1,14 @@
 """What rows came to, in JSON as transformers' pipelines tell it."""
 
+import re
 import struct
 from collections.abc import Sequence
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 import msgspec
 
+from forebay.contract.files import FILE_ID
 from forebay.contract.rows import (
     Classes,
     Embedding,
@@ -20,8 +23,12 @@ from forebay.contract.rows import (
 )
 from forebay.gateway import reranking, tensor_json, tensor_rows, zero_shot
 from forebay.gateway.dialects.replicate.inputs import LabelsInput, is_of_documents
+from forebay.gateway.http import to_json
 
 _any = msgspec.json.Decoder()
+
+_FILE = re.compile(rb'(?<!\\)"(%s)"(?!\s*:)' % FILE_ID.pattern.encode())
+"""A file's id that is a whole text in JSON, and not the name of a field."""
 
 _LISTS = ("text", "pair", "documents", "image", "prompt")
 """Fields that make an input several items where they are lists."""
@@ -68,6 +75,23 @@ def is_single(task: Task | None, input_value: Any) -> bool:
         isinstance(input_value, dict)
         and any(isinstance(input_value.get(field), list) for field in _LISTS)
     )
+
+
+def with_urls(outputs: Sequence[Output], url: str) -> Sequence[Output]:
+    """Outputs of a user's code with the URLs of the files in them, which it knows by their ids.
+
+    Args:
+        outputs: of a prediction's rows.
+        url: any of this gateway, as the client knows it.
+    """
+    if not any(isinstance(one, Value) and _FILE.search(one.json) for one in outputs):
+        return outputs
+    origin = "{0.scheme}://{0.netloc}".format(urlsplit(url))
+
+    def shown(found: re.Match[bytes]) -> bytes:
+        return to_json(f"{origin}/v1/files/{found[1].decode()}/content")
+
+    return [Value(_FILE.sub(shown, one.json)) if isinstance(one, Value) else one for one in outputs]
 
 
 def output_of(outputs: Sequence[Output], input_value: Any, *, single: bool) -> Any:

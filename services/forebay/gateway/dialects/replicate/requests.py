@@ -1,7 +1,6 @@
 """What a client asks for: the body, and the headers that say how long it waits."""
 
 import re
-from typing import Any
 
 import msgspec
 
@@ -16,40 +15,52 @@ _SECONDS = re.compile(r"0{0,8}[0-9]{1,3}", re.ASCII)
 _DURATION = re.compile(r"(?=\d)(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,9})s?)?", re.ASCII)
 
 
-class CreatePrediction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class CreatePredictionOf(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The body where the path names the model.
+
+    Attributes:
+        input: by task; see `inputs`.
+        stream: keep the text as it is generated, for whoever reads `urls.stream`.
+        webhook: URL that is told of the prediction.
+        webhook_events_filter: of which events; of all where there is none.
+    """
+
+    input: msgspec.Raw
+    stream: bool | None = None
+    webhook: str | None = None
+    webhook_events_filter: tuple[str, ...] | None = None
+
+
+class CreatePrediction(CreatePredictionOf, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The body of `POST /v1/predictions`.
 
     Attributes:
-        version: `name`, `name:version`, or a version alone.
-        input: by task; see `inputs`.
-        stream: keep the text as it is generated, for whoever reads `urls.stream`.
-        webhook: not available yet; refused. Likewise `webhook_events_filter`.
+        version: `name`, `name:version`, either with the owner before it, or a version alone.
     """
 
     version: str
-    input: msgspec.Raw
-    stream: bool | None = None
-    webhook: Any = None
-    webhook_events_filter: Any = None
 
 
 _create = msgspec.json.Decoder(CreatePrediction)
+_create_of = msgspec.json.Decoder(CreatePredictionOf)
 
 
 def read(body: bytes) -> CreatePrediction:
     """Read a body.
 
     Raises:
-        InvalidInput: it is wrong, or asks for what isn't available.
+        InvalidInput: it is wrong.
     """
-    request = decode(_create, body)
-    for name in ("webhook", "webhook_events_filter"):
-        if getattr(request, name):
-            raise InvalidInput(
-                f"{name} is not available yet: leave it out, and poll the prediction.",
-                param=name,
-            )
-    return request
+    return decode(_create, body)
+
+
+def read_of(body: bytes) -> CreatePredictionOf:
+    """Read a body where the path names the model.
+
+    Raises:
+        InvalidInput: it is wrong.
+    """
+    return decode(_create_of, body)
 
 
 def wait_of(prefer: bytes) -> float | None:

@@ -46,6 +46,14 @@ GIVEN: Final[dict[Task, tuple[Any, ...]]] = {
 }
 """What an `output` may be: that of one item, or of a list of them."""
 
+PIECES: Final[dict[str, Any]] = {
+    "type": "array",
+    "items": {"type": "string"},
+    "x-cog-array-type": "iterator",
+    "x-cog-array-display": "concatenate",
+}
+"""A text, as cog's models of language tell it: a list of its pieces, to be joined."""
+
 LOCAL: Final = "#/$defs/"
 OPENAPI: Final = "#/components/schemas/"
 

@@ -1,4 +1,4 @@
-"""`GET /v1/predictions/{id}/stream`: what a prediction generates, as Replicate tells it in events.
+r"""`GET /v1/predictions/{id}/stream`: what a prediction generates, as Replicate tells it in events.
 
     event    data                                    when
     output   a piece of the text                     there is more of it
@@ -7,6 +7,10 @@
 
 An event's id is the sequence of its chunk: sent as `Last-Event-ID`, at any gateway, it brings what
 comes after it.
+
+Lines of these events may end with `\r`, so none can be carried: `\r` and `\r\n` come as `\n`. A
+`\r` at the end of a chunk waits for the next, which may begin with `\n`; whoever goes on after that
+chunk is told it then.
 """
 
 import contextlib
@@ -16,6 +20,7 @@ from typing import Final
 import msgspec
 
 from forebay.contract.errors import ErrorKind, ForebayError, InvalidInput
+from forebay.contract.generation import Chunk
 from forebay.contract.rows import Generated, Output, Task
 from forebay.contract.versions import model_of
 from forebay.gateway.dispatch import Dispatch
@@ -90,12 +95,15 @@ class _Reading:
             self._check(stream)
             self._stream = stream
             try:
+                held = "" if stream.before is None else split(stream.before)[1]
                 async for chunk in stream:
                     if chunk.row:
                         raise _several()
-                    self._last = chunk.sequence
-                    if chunk.text:
-                        yield self._output(chunk.text)
+                    text, held = split(chunk, held)
+                    if text or not held:
+                        self._last = chunk.sequence
+                    if text:
+                        yield self._output(text)
                 if not self._last and stream.outcome is not None:
                     text = _text(stream.outcome.outputs)
                     self._last = 1
@@ -131,6 +139,19 @@ class _Reading:
     def _event(self, name: str, data: msgspec.Struct) -> bytes:
         # This API's client drops events without an id.
         return event(to_json(data), id_=str(self._last), name=name)
+
+
+def split(chunk: Chunk, held: str = "") -> tuple[str, str]:
+    """What can be told of a chunk's text, and what waits for the next.
+
+    Args:
+        chunk: whose text it is.
+        held: what waited for it.
+    """
+    text = held + chunk.text
+    if chunk.finish is None and text.endswith("\r"):
+        return text[:-1], "\r"
+    return text, ""
 
 
 def _text(outputs: Sequence[Output]) -> str:

@@ -39,6 +39,13 @@ _SPACING: Final = {
     "item_separator": ", ",
     "key_separator": ": ",
 }
+# What llguidance says where its words are of its own insides or options, and what we say.
+_TOLD: Final = {
+    "NoExtensionBias": "a $ref in it leads back to itself with nothing in between. Give the schema "
+    "that it names keywords of its own",
+    "coerce_one_of": "more than one alternative of a oneOf may be valid at once. Write anyOf, or "
+    "alternatives that exclude one another",
+}
 _ANY_OBJECT: Final = '{"type": "object"}'
 
 
@@ -141,7 +148,7 @@ class Grammars:
         else:
             self._known.move_to_end(grammar)
         found = matcher
-        return lambda: Guide(found.deep_copy())
+        return lambda: Guide(found.deep_copy(), param)
 
     def _compile(self, grammar: str, param: str) -> LLMatcher:
         if not self._end_ids:
@@ -190,6 +197,5 @@ def _grammar(schema: str, param: str) -> str:
 
 
 def _refused(error: str, param: str) -> InvalidInput:
-    return InvalidInput(
-        f"{param} asks for what texts can't be held to: {said(error)}.", param=param
-    )
+    why = next((ours for theirs, ours in _TOLD.items() if theirs in error), said(error))
+    return InvalidInput(f"{param} asks for what texts can't be held to: {why}.", param=param)

@@ -18,12 +18,14 @@ class Guide:
 
     Args:
         matcher: at the text's beginning, and nobody else's.
+        param: the request field that says what comes next.
 
     Attributes:
         fault: why the text can't go on, once it can't.
     """
 
-    def __init__(self, matcher: LLMatcher) -> None:
+    def __init__(self, matcher: LLMatcher, param: str) -> None:
+        self._param = param
         self._matcher = matcher
         self.fault: ForebayError | None = None
 
@@ -37,7 +39,8 @@ class Guide:
         if self._matcher.is_error():
             self.fault = InvalidInput(
                 "The format is too much work to hold this text to "
-                f"({said(self._matcher.get_error())}): ask for a simpler one."
+                f"({said(self._matcher.get_error())}): ask for a simpler one.",
+                param=self._param,
             )
             logits.fill(np.nan)
             return

@@ -16,6 +16,7 @@ from forebay.contract.rows import ChatRow, Generated
 from forebay.contract.tools import Tools
 from forebay.gateway.chats import ChatMessage, chat_of
 from forebay.gateway.dialects.openai.responses.terms import KeptTerms, Terms
+from forebay.gateway.errors import of_one_row
 from forebay.gateway.tools import Called, CalledFunction, call_id
 
 _NAMES: Final = {None: "input", "response_format": "text.format"}
@@ -115,3 +116,9 @@ def no_response(id_: str, param: str | None = None) -> NotFound:
 def name_field(error: InvalidInput) -> None:
     """Say which field of a request for a response is at fault, where others are named otherwise."""
     error.param = _NAMES.get(error.param, error.param)
+    error.message = worded(error.message)
+
+
+def worded(message: str) -> str:
+    """A worker's message in the words of this endpoint, whose requests have one row."""
+    return of_one_row(message).replace("response_format", _NAMES["response_format"])

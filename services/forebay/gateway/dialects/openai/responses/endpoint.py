@@ -11,15 +11,16 @@ import functools
 import math
 import time
 from typing import Final
-from urllib.parse import parse_qs
 
 import msgspec
 
 from forebay.contract.errors import DeadlineExceeded, InvalidInput, NotFound
 from forebay.contract.model import ModelSpec
+from forebay.contract.notices import Dialect, Event, Notice
 from forebay.contract.prediction import Lane, Prediction, Status, Timing
 from forebay.contract.rows import ChatRow, Options
 from forebay.gateway.chats import ChatMessage
+from forebay.gateway.dialects.openai.queries import flag_of, query_of
 from forebay.gateway.dialects.openai.responses.conversation import (
     Kept,
     after,
@@ -41,6 +42,13 @@ from forebay.gateway.sse import EventStream, sequence_of
 from forebay.gateway.streaming import Stream
 
 _PREVIOUS: Final = "previous_response_id"
+
+_AFTER: Final = "starting_after"
+_OBFUSCATION: Final = "include_obfuscation"
+
+_SHOWN: Final = ("stream", _AFTER, "include", "include[]", _OBFUSCATION)
+_LISTED: Final = ("after", "include", "include[]", "limit", "order")
+"""Parameters of queries. What is included was said when the response was made."""
 
 _request = msgspec.json.Decoder(ResponseRequest)
 
@@ -112,10 +120,6 @@ class Responses:
         prediction = await (self._made if request.background else self._waited_for)(asked)
         return self._shown(prediction, request, timing=prediction.timing)
 
-    async def one(self, call: Call) -> Answer | EventStream:
-        """GET shows one, DELETE deletes it."""
-        return await (self.delete if call.scope["method"] == "DELETE" else self.get)(call)
-
     async def get(self, call: Call) -> Answer | EventStream:
         """Show one, in events if the query says so.
 
@@ -124,12 +128,17 @@ class Responses:
             InvalidInput: the query is wrong.
             Unavailable: Redis is out of reach.
         """
-        query = _query(call)
+        query = query_of(call, _SHOWN)
+        streamed = flag_of(query, "stream")
+        number = _number(query[_AFTER]) if _AFTER in query else -1
+        if flag_of(query, _OBFUSCATION):
+            raise InvalidInput(
+                f"{_OBFUSCATION} is not available here: leave it out.", param=_OBFUSCATION
+            )
         prediction, kept = await self._stored(call)
-        if query.get("stream", ["false"])[-1] != "true":
+        if not streamed:
             return self._shown(prediction, kept.response)
-        number = _number(query["starting_after"][-1]) if "starting_after" in query else -1
-        reading = Reading(self._dispatch, kept.response, after=number)
+        reading = Reading(self._dispatch, kept.response, after=number, told_by=_AFTER)
 
         async def found() -> Prediction:
             return prediction
@@ -137,13 +146,19 @@ class Responses:
         return reading.answer(reading.of_stored(found))
 
     async def cancel(self, call: Call) -> Answer:
-        """Cancel one, and show it; one that has ended already stays as it is.
+        """Cancel one in the background, and show it; one that has ended stays as it is.
 
         Raises:
+            InvalidInput: it is not in the background: who waits for it ends it by going.
             NotFound: there is none, or it is no longer kept.
             Unavailable: Redis is out of reach.
         """
         prediction, kept = await self._stored(call)
+        if not kept.response.background:
+            raise InvalidInput(
+                "Only responses created with `background: true` can be cancelled. Any other ends "
+                "when its client goes; DELETE ends and deletes it."
+            )
         return self._shown(await self._dispatch.cancel(prediction.id), kept.response)
 
     async def delete(self, call: Call) -> Answer:
@@ -165,8 +180,9 @@ class Responses:
             InvalidInput: the query is wrong.
             Unavailable: Redis is out of reach.
         """
+        query = query_of(call, _LISTED)
         prediction, kept = await self._stored(call)
-        return Answer(to_json(page_of(items_of(prediction.id, kept.conversation), _query(call))))
+        return Answer(to_json(page_of(items_of(prediction.id, kept.conversation), query)))
 
     async def _before(self, previous: str | None) -> tuple[ChatMessage, ...]:
         """The conversation that goes on."""
@@ -206,6 +222,7 @@ class Responses:
             stream=bool(asked.request.stream),
             lane=Lane.BULK,
             asker=asked.call,
+            notice=Notice((Event.COMPLETED,), Dialect.OPENAI, prefix=PREFIX),
         )
 
     async def _waited_for(self, asked: _Asked) -> Prediction:
@@ -282,10 +299,6 @@ class Responses:
             if (kept := kept_of(prediction.input)) is not None:
                 return prediction, kept
         raise no_response(text, param)
-
-
-def _query(call: Call) -> dict[str, list[str]]:
-    return parse_qs(call.scope["query_string"].decode("latin-1"))
 
 
 def _number(text: str) -> int:

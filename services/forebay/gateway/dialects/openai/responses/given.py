@@ -8,11 +8,12 @@ import msgspec
 from forebay.contract.errors import InvalidInput
 from forebay.gateway.bodies import decode
 from forebay.gateway.chats import ROLES, ChatMessage
+from forebay.gateway.contents import text_of
 from forebay.gateway.tools import Called, CalledFunction
 
 MAX_ITEMS: Final = 10_000
 
-TEXTS: Final = frozenset({"input_text", "output_text"})
+TEXTS: Final = ("input_text", "output_text")
 """Types of parts that are texts: what was said to a model, and what a model said."""
 
 
@@ -139,7 +140,7 @@ def _of_item(item: msgspec.Raw, where: str) -> ChatMessage:
         return ChatMessage("assistant", tool_calls=(call.called(),))
     if kind == "function_call_output":
         output = decode(_function_output, item, within=where)
-        text = _text(output.output, f"{where}.output")
+        text = text_of(output.output, f"{where}.output", types=TEXTS)
         return ChatMessage("tool", text, tool_call_id=output.call_id)
     if kind != "message":
         raise InvalidInput(
@@ -154,25 +155,5 @@ def _of_item(item: msgspec.Raw, where: str) -> ChatMessage:
             f"{', '.join(map(repr, ROLES))}.",
             param=f"{where}.role",
         )
-    return ChatMessage(message.role, _text(message.content, f"{where}.content"))
-
-
-def _text(content: str | tuple[Part, ...], where: str) -> str:
-    if isinstance(content, str):
-        return content
-    if not content:
-        raise InvalidInput(f"{where} must be a text, or a list of parts.", param=where)
-    texts: list[str] = []
-    for at, part in enumerate(content):
-        if part.type not in TEXTS:
-            raise InvalidInput(
-                f"{where}[{at}] is of type {part.type[:80]!r}, and this model reads text only: "
-                "send parts of type 'input_text'.",
-                param=f"{where}[{at}].type",
-            )
-        if part.text is None:
-            raise InvalidInput(
-                f"Missing parameter: '{where}[{at}].text'.", param=f"{where}[{at}].text"
-            )
-        texts.append(part.text)
-    return "\n".join(texts)
+    content = text_of(message.content, f"{where}.content", types=TEXTS)
+    return ChatMessage(message.role, content)

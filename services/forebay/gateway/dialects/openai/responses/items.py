@@ -104,7 +104,7 @@ def _part(role: str, text: str) -> TextPart:
     return output_part(text) if role == "assistant" else TextPart("input_text", text)
 
 
-def page_of(items: Sequence[Item], asked: Mapping[str, Sequence[str]]) -> ItemList:
+def page_of(items: Sequence[Item], asked: Mapping[str, str]) -> ItemList:
     """A page of items, the latest first if nothing else is said.
 
     Args:
@@ -114,7 +114,7 @@ def page_of(items: Sequence[Item], asked: Mapping[str, Sequence[str]]) -> ItemLi
     Raises:
         InvalidInput: one of these can't be.
     """
-    order, limit = asked.get("order", ["desc"])[-1], asked.get("limit", ["20"])[-1]
+    order, limit = asked.get("order", "desc"), asked.get("limit", "20")
     if order not in ("asc", "desc"):
         raise InvalidInput("order must be 'asc' or 'desc'.", param="order")
     if not (limit.isascii() and limit.isdecimal() and 1 <= int(limit[:9]) <= MAX_PAGE):
@@ -122,7 +122,7 @@ def page_of(items: Sequence[Item], asked: Mapping[str, Sequence[str]]) -> ItemLi
     ordered = list(items) if order == "asc" else list(reversed(items))
     first = 0
     if "after" in asked:
-        after = asked["after"][-1]
+        after = asked["after"]
         places = [at for at, item in enumerate(ordered) if item.id == after]
         if not places:
             raise InvalidInput(f"after is {after[:80]!r}, which is no item here.", param="after")

@@ -13,7 +13,7 @@ from forebay.gateway.dialects.openai.texts import PREDICTION_HEADER
 from forebay.gateway.dispatch import Dispatch
 from forebay.gateway.errors import Fault
 from forebay.gateway.http import Header, told
-from forebay.gateway.sse import EventStream
+from forebay.gateway.sse import LAST_EVENT_ID, EventStream
 from forebay.gateway.streaming import Stream
 
 
@@ -24,9 +24,13 @@ class Reading:
         dispatch: reads its prediction.
         terms: what its request said.
         after: number of the last event that the reader has; -1 if it has none.
+        told_by: what the reader says that by.
     """
 
-    def __init__(self, dispatch: Dispatch, terms: Terms, *, after: int) -> None:
+    def __init__(
+        self, dispatch: Dispatch, terms: Terms, *, after: int, told_by: str = LAST_EVENT_ID
+    ) -> None:
+        self._told_by = told_by
         self._dispatch = dispatch
         self._terms = terms
         self._after = after
@@ -99,7 +103,12 @@ class Reading:
 
     async def _resumed(self, prediction: str) -> Stream:
         after = chunk_before(self._after, self._terms)
-        return await self._dispatch.resume(prediction, after=after)
+        try:
+            return await self._dispatch.resume(prediction, after=after)
+        except InvalidInput as error:
+            if error.param != LAST_EVENT_ID:
+                raise
+            raise self._no_event() from None
 
     async def _told(self, stream: Stream, telling: Telling) -> AsyncGenerator[bytes, None]:
         """Events of the chunks that follow, and of the end."""
@@ -115,6 +124,15 @@ class Reading:
             ended = await self._dispatch.prediction(stream.id.text)
         if events := telling.end(ended):
             yield events
+        if telling.overshot:
+            raise self._no_event()
+
+    def _no_event(self) -> InvalidInput:
+        return InvalidInput(
+            f"No event that came has the number in {self._told_by}: send that of the last one "
+            "that did, or none to begin anew.",
+            param=self._told_by,
+        )
 
     def _broken(self, fault: Fault) -> bytes:
         telling = self._telling

@@ -10,6 +10,7 @@ from forebay.contract.generation import Finish, TokenLogprob
 from forebay.contract.prediction import Prediction, Status
 from forebay.contract.rows import Generated
 from forebay.gateway.dialects.openai.logprobs import ChatTokenLogprob, chat_logprobs
+from forebay.gateway.dialects.openai.responses.conversation import worded
 from forebay.gateway.dialects.openai.responses.forms import (
     FunctionTool,
     NamedChoice,
@@ -43,7 +44,7 @@ _CODES: Final = {
     ErrorKind.TOO_LONG: "invalid_prompt",
     ErrorKind.LANE_FULL: "rate_limit_exceeded",
 }
-"""Codes that this API documents; `server_error` is any other."""
+"""Codes that this API documents; none is of what is too long, and `server_error` is any other."""
 
 
 _ANY_TEXT: Final = TextOptions(TextFormat("text"))
@@ -267,7 +268,7 @@ def logprobs_of(tokens: Sequence[TokenLogprob], terms: Terms) -> tuple[ChatToken
 def _failure(error: ErrorInfo | None) -> Failure:
     if error is None:
         return Failure("server_error", "The prediction ended without a result.")
-    return Failure(_CODES.get(error.kind, "server_error"), error.message)
+    return Failure(_CODES.get(error.kind, "server_error"), worded(error.message))
 
 
 def _usage(output: Generated) -> Usage:

@@ -107,6 +107,11 @@ class Telling:
         """Reading has ended. This is no event of the response's: the last one's number stands."""
         return encoded(ErrorEvent(code, fault.message, fault.param, max(self._last, 0)), None)
 
+    @property
+    def overshot(self) -> bool:
+        """Whether the reader says that it has more than there is, once the end is told."""
+        return self._after >= self._next
+
     def _chunk(self, chunk: Chunk) -> Iterator[bytes]:
         if not self._begun:
             self._begun = True

@@ -19,6 +19,7 @@ from forebay.contract.prediction import (
 )
 from forebay.contract.rows import Output
 from forebay.lanes import scripts
+from forebay.lanes.coalescer import MAX_CALL_ITEMS
 from forebay.lanes.depth import depth
 from forebay.lanes.keys import GROUP, Keys, LaneKeys
 from forebay.runtime.redis import Commands
@@ -38,6 +39,7 @@ class Record(msgspec.Struct, frozen=True):
         leader: the prediction that this one has joined; lane, entries, rows and replies are that
             one's.
         hits: what the response cache has answered of its rows; replies are of the others.
+        logs: what its code has said of it.
     """
 
     status: Status
@@ -54,6 +56,7 @@ class Record(msgspec.Struct, frozen=True):
     retry_of: str | None = None
     leader: str | None = None
     hits: Hits | None = None
+    logs: str = ""
 
 
 class Records:
@@ -135,7 +138,21 @@ class Records:
             place=place,
             retry_of=record.retry_of,
             steps=added_up([step for reply in record.replies for step in reply.steps]),
+            logs=record.logs,
         )
+
+    async def logs(self, id_: PredictionId) -> str:
+        """What the code that ran a prediction has said of it; empty where there is no record.
+
+        Raises:
+            redis.exceptions.RedisError: Redis is out of reach.
+        """
+        keys = self._keys.of_prediction(id_)
+        own, leader = await self._redis.execute_command("HMGET", keys.record(id_.text), "lg", "of")
+        if leader is not None:
+            record = keys.record(leader.decode())
+            own = await self._redis.execute_command("HGET", record, "lg")
+        return _text(own)
 
     async def forget(self, id_: PredictionId) -> None:
         """Delete a prediction that has ended. Safe to repeat.
@@ -150,6 +167,19 @@ class Records:
         own = record.replies if record.leader is None else ()
         beside = [reply.spilled for reply in own if reply.spilled is not None]
         await scripts.forget(self._redis, keys.record(id_.text), [keys.events(id_.text), *beside])
+
+    async def discard(self, ids: Sequence[PredictionId]) -> None:
+        """Delete many predictions that have ended; others stay. Safe to repeat.
+
+        Raises:
+            redis.exceptions.RedisError: Redis is out of reach.
+        """
+        shards: dict[LaneKeys, list[str]] = {}
+        for id_ in ids:
+            shards.setdefault(self._keys.of_prediction(id_), []).append(id_.text)
+        for keys, texts in shards.items():
+            for at in range(0, len(texts), MAX_CALL_ITEMS):
+                await scripts.discard(self._redis, keys, texts[at : at + MAX_CALL_ITEMS])
 
     async def outputs(self, replies: Sequence[Reply]) -> tuple[Output, ...]:
         """Outputs of all parts in order, those kept beside the record fetched.
@@ -233,7 +263,12 @@ def _parse(fields: dict[bytes, bytes]) -> Record:
         input=fields.get(b"in"),
         retry_of=fields[b"rt"].decode() if b"rt" in fields else None,
         hits=decode_hits(fields[b"hi"]) if b"hi" in fields else None,
+        logs=_text(fields.get(b"lg")),
     )
+
+
+def _text(logs: bytes | None) -> str:
+    return "" if logs is None else logs.decode(errors="replace")
 
 
 def _joined(fields: dict[bytes, bytes], leader: dict[bytes, bytes]) -> Record | None:
@@ -253,6 +288,7 @@ def _joined(fields: dict[bytes, bytes], leader: dict[bytes, bytes]) -> Record | 
         entries=told.entries,
         rows=told.rows,
         entered=told.entered,
+        logs=told.logs,
     )
 
 

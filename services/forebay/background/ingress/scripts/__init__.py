@@ -1,0 +1,1 @@
+"""One atomic operation each, on messages of Celery apps that were put aside."""

@@ -1,0 +1,1 @@
+"""Scripts about what is kept beside the lanes."""

@@ -1,0 +1,242 @@
+"""What a batch costs: its rate beside the bare model's, and what those who wait feel of it.
+
+    python -m tests.bench.batches               # 50,000 lines
+    python -m tests.bench.batches 5000          # or so many
+
+MiniLM from the artifact store of the settings' home. In turn: the bare model, somebody who waits
+alone (20 requests a second, open loop), a batch alone, the bare model again, and a batch while
+somebody waits. Told are the rates and their ratios, the 99th percentiles and theirs, and the memory
+of the background worker, every ten seconds.
+"""
+
+import asyncio
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import httpx
+import msgspec
+import openai
+import psutil
+from openai.types import Batch
+
+from forebay.contract.errors import ArtifactError
+from forebay.runtime import catalog
+from forebay.runtime.settings import load
+from forebay.storage.artifacts import ArtifactStore
+from tests.bench.bare import BareProcess, Order
+from tests.bench.forebay_server import ForebayServer, ForwardPasses, forward_passes
+from tests.bench.processes import command_line, descendants
+from tests.bench.stats import percentile
+from tests.bench.texts import make_texts
+
+ROOT = Path(__file__).parents[2]
+MODEL = "minilm"
+
+LINES = 50_000
+BARE_S = 20.0
+ALONE_S = 60.0
+REALTIME_A_S = 20.0
+LEAD_S = 5.0
+LOOK_S = 0.5
+RSS_EVERY_S = 10.0
+TIMEOUT_S = 60.0
+
+
+class Ran(msgspec.Struct, frozen=True):
+    """What a batch came to.
+
+    Attributes:
+        rows_s: lines a second, from its making to its end.
+        rss_mb: memory of the background worker, every ten seconds.
+    """
+
+    rows_s: float
+    rss_mb: list[float]
+
+
+class Waiting:
+    """Somebody who sends single texts at a steady pace, whatever becomes of those before.
+
+    Args:
+        url: of the gateway.
+        texts: no two alike.
+    """
+
+    def __init__(self, url: str, texts: Sequence[str]) -> None:
+        self._url = f"{url}/v1/embeddings"
+        self._texts = iter(texts)
+        self.took_ms: list[float] = []
+        self.failed = 0
+
+    async def run(self, until: asyncio.Event) -> None:
+        """Send until told to end, then wait for what is under way."""
+        begun = time.perf_counter()
+        sent = 0
+        async with httpx.AsyncClient(timeout=TIMEOUT_S) as client, asyncio.TaskGroup() as group:
+            while not until.is_set():
+                group.create_task(self._ask(client, next(self._texts)))
+                sent += 1
+                await asyncio.sleep(begun + sent / REALTIME_A_S - time.perf_counter())
+
+    async def for_s(self, seconds: float) -> None:
+        """Send for so long."""
+        end = asyncio.Event()
+        asyncio.get_running_loop().call_later(seconds, end.set)
+        await self.run(end)
+
+    @property
+    def p99_ms(self) -> float:
+        """Of what was answered."""
+        return percentile(sorted(self.took_ms), 0.99)
+
+    async def _ask(self, client: httpx.AsyncClient, text: str) -> None:
+        begun = time.perf_counter()
+        answer = await client.post(self._url, json={"model": MODEL, "input": text})
+        if answer.status_code == httpx.codes.OK:
+            self.took_ms.append((time.perf_counter() - begun) * 1e3)
+        else:
+            self.failed += 1
+
+
+def bare_rate(process: BareProcess, texts: Path, passes: ForwardPasses) -> float:
+    """Rows a second of the artifact with nothing around it, run as a worker runs it."""
+    loop = "cores" if passes.at_once > 1 else "sorted"
+    measured = process.run(Order(loop, str(texts), BARE_S, LEAD_S)).measured
+    assert measured is not None
+    return measured.rate
+
+
+async def run_batch(server: ForebayServer, pid: int, texts: Sequence[str]) -> Ran:
+    """Make a batch of these, and wait for its end."""
+    lines = b"".join(
+        msgspec.json.encode(
+            {
+                "custom_id": f"text-{number}",
+                "method": "POST",
+                "url": "/v1/embeddings",
+                "body": {"model": MODEL, "input": text, "encoding_format": "base64"},
+            }
+        )
+        + b"\n"
+        for number, text in enumerate(texts)
+    )
+    url = f"http://127.0.0.1:{server.port}/v1"
+    async with openai.AsyncOpenAI(base_url=url, api_key="none") as client:
+        file = await client.files.create(file=("lines.jsonl", lines), purpose="batch")
+        begun = time.perf_counter()
+        batch = await client.batches.create(
+            input_file_id=file.id, endpoint="/v1/embeddings", completion_window="24h"
+        )
+        rss_mb: list[float] = []
+        while batch.status not in ("completed", "failed", "expired", "cancelled"):
+            await asyncio.sleep(LOOK_S)
+            passed_s = time.perf_counter() - begun
+            if passed_s >= len(rss_mb) * RSS_EVERY_S:
+                rss_mb.append(_background(pid).memory_info().rss / 1e6)
+            batch = await client.batches.retrieve(batch.id)
+        seconds = time.perf_counter() - begun
+    _check(batch, len(texts))
+    return Ran(len(texts) / seconds, rss_mb)
+
+
+def _check(batch: Batch, lines: int) -> None:
+    counts = batch.request_counts
+    if batch.status != "completed" or counts is None or counts.completed != lines:
+        raise SystemExit(f"The batch is {batch.status}, with {counts}: {batch.errors}")
+
+
+def _background(pid: int) -> psutil.Process:
+    """The background worker under `forebay up`."""
+    for child in descendants(pid):
+        if command_line(child).endswith(" background"):
+            return psutil.Process(child)
+    raise SystemExit("There is no background worker.")
+
+
+async def measure(lines: int) -> None:
+    """Measure, and print each figure as it is there."""
+    settings = load().settings
+    spec = catalog.read(ROOT / "models.toml").find(MODEL)
+    try:
+        artifact = ArtifactStore(settings.home).current(MODEL)
+    except ArtifactError as error:
+        raise SystemExit(error.message) from None
+    passes = forward_passes(spec, Path(settings.home))
+    with tempfile.TemporaryDirectory(prefix="forebay-bench-") as name:
+        folder = Path(name)
+        texts = make_texts(2 * lines + 30_000, seed="batches")
+        written = folder / "texts.txt"
+        written.write_text("\n".join(texts[:5_000]), "utf-8")
+        threads = passes.threads * passes.at_once
+        bare = BareProcess(
+            artifact / "model.onnx", artifact / "tokenizer.json",
+            threads=threads, root=ROOT, log=folder / "bare.log",
+        )  # fmt: skip
+        server = ForebayServer(
+            ROOT, home=folder / "home", artifacts=Path(settings.home) / "artifacts",
+            log=folder / "forebay.log",
+        )  # fmt: skip
+        try:
+            await asyncio.to_thread(server.wait_until_ready)
+            await _measure(server, bare, written, passes, texts, lines)
+        finally:
+            bare.stop()
+            server.stop()
+
+
+async def _measure(
+    server: ForebayServer,
+    bare: BareProcess,
+    written: Path,
+    passes: ForwardPasses,
+    texts: Sequence[str],
+    lines: int,
+) -> None:
+    url = f"http://127.0.0.1:{server.port}"
+    first, second, others = texts[:lines], texts[lines : 2 * lines], texts[2 * lines :]
+    half = len(others) // 2
+
+    before = await asyncio.to_thread(bare_rate, bare, written, passes)
+    print(f"bare model: {before:.0f} rows/s", flush=True)
+
+    alone = Waiting(url, others[:half])
+    await alone.for_s(min(ALONE_S, half / REALTIME_A_S))
+    print(f"realtime alone: p99 {alone.p99_ms:.1f} ms, {alone.failed} failed", flush=True)
+
+    quiet = await run_batch(server, server.pid, first)
+    after = await asyncio.to_thread(bare_rate, bare, written, passes)
+    rate = statistics.mean((before, after))
+    print(f"bare model, again: {after:.0f} rows/s", flush=True)
+    print(f"batch alone: {quiet.rows_s:.0f} rows/s, {quiet.rows_s / rate:.0%} of the bare model's")
+
+    beside = Waiting(url, others[half:])
+    over = asyncio.Event()
+    waiting = asyncio.create_task(beside.run(over))
+    shared = await run_batch(server, server.pid, second)
+    over.set()
+    await waiting
+    together = shared.rows_s + len(beside.took_ms) * shared.rows_s / lines
+    print(
+        f"batch with realtime: {shared.rows_s:.0f} rows/s, all together {together:.0f}, "
+        f"{together / rate:.0%} of the bare model's"
+    )
+    print(
+        f"realtime with the batch: p99 {beside.p99_ms:.1f} ms, {beside.failed} failed; "
+        f"{beside.p99_ms / alone.p99_ms:.2f} of that alone"
+    )
+    for title, ran in (("alone", quiet), ("with realtime", shared)):
+        told = ", ".join(f"{mb:.0f}" for mb in ran.rss_mb)
+        print(f"background worker, batch {title}, each {RSS_EVERY_S:.0f} s: {told} MB")
+
+
+def main() -> None:
+    """Entry point."""
+    asyncio.run(measure(int(sys.argv[1]) if len(sys.argv) > 1 else LINES))
+
+
+if __name__ == "__main__":
+    main()
