@@ -19,7 +19,7 @@ from tests.fixtures.pipelines import CLASSES
 from tests.fixtures.servers import TIMEOUT_S
 from tests.fixtures.waiting import PATIENCE_S, eventually
 
-HEAVY_MB = 60
+HEAVY_MB = 90
 ROOM_MB = 2 * HEAVY_MB + 10
 """For the process itself, which takes less than one heavy model, and one of them."""
 
