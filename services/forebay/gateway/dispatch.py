@@ -22,6 +22,7 @@ from forebay.contract.model import ModelSpec
 from forebay.contract.notices import Notice
 from forebay.contract.prediction import Lane, Prediction, PredictionId
 from forebay.contract.rows import DEFAULT_OPTIONS, Options, Row
+from forebay.gateway.bundles import Bundles, may_join
 from forebay.gateway.caching import Caching
 from forebay.gateway.endings import Endings, outcome_of
 from forebay.gateway.errors import DEFAULT_RETRY_S
@@ -89,6 +90,8 @@ class Dispatch:
         lane: Lane = Lane.REALTIME,
     ) -> None:
         self._lane = lane
+        # Where somebody waits, nobody waits for others.
+        self._bundles = Bundles(self._run) if lane is Lane.BULK else None
         self.max_inputs = settings.max_inputs
         self.sync_wait_s = settings.sync_wait_s
         self.registry = registry
@@ -170,6 +173,12 @@ class Dispatch:
             name=name,
             asker=asker,
         )
+        if self._bundles is not None and may_join(request):
+            return await self._bundles.run(request, when_gone)
+        return await self._run(request, when_gone)
+
+    async def _run(self, request: Request, when_gone: WhenGone | None) -> Outcome:
+        name, spec = request.name, request.model
         if name is not None and name.claimed:
             wait_s = request.patience.wait_s
             earlier = await self._submitter.claim(request, name, wait_s)

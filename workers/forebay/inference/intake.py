@@ -39,6 +39,13 @@ TOGETHER = 8
 FEWEST = 4
 """Bulk is read once one part in so many of its room is free, not whenever a row has left."""
 
+BULK_S = 0.25
+"""Of bulk as many rows are held as the worker works off in so long: from more of them more are of
+like length, and another replica misses none of them."""
+
+MOST_TIMES = 4
+"""But no more than so many times what is held of any lane."""
+
 INLINE_BYTES = 2_048
 """Rows of a message up to this size are tokenized on the event loop, others on a thread."""
 
@@ -54,7 +61,8 @@ class Intake:
         batcher: where rows go.
         ledger: takes leases in, refusals and dead letters.
         ready: called when there are new rows to run.
-        room_rows: rows of this lane that the batcher holds at most, but for one computation.
+        room_rows: rows of this lane that the batcher holds, but for one computation; of bulk more,
+            where rows are quick.
         max_strikes: a delivery with as many becomes a dead letter.
         reclaim_s: how often leases that nobody will settle are looked for.
     """
@@ -80,7 +88,7 @@ class Intake:
         self._batcher = batcher
         self._ledger = ledger
         self._ready = ready
-        self._room_rows = room_rows
+        self._least_room = room_rows
         self._max_strikes = max_strikes
         self._reclaim_s = reclaim_s
         self._next_reclaim = 0.0
@@ -95,7 +103,6 @@ class Intake:
         )
         self._draining = False
         self._room = asyncio.Event()
-        self._least_rows = max(room_rows // FEWEST, 1) if lane is Lane.BULK else 1
 
     def look(self) -> None:
         """There may be room again."""
@@ -108,7 +115,7 @@ class Intake:
 
     async def run(self) -> None:
         """Lease and prepare until drained."""
-        while await self._wait_for_room(self._least_rows):
+        while await self._wait_for_room(self._worth_reading):
             try:
                 deliveries = await self._lease(self._rows_wanted)
             except (RedisError, OSError) as error:
@@ -123,6 +130,17 @@ class Intake:
             else:
                 self._trouble.over()
                 await self._prepare_all(self._register(deliveries))
+
+    @property
+    def _room_rows(self) -> int:
+        if self.lane is Lane.REALTIME:
+            return self._least_room
+        some = int(self._ledger.rate.rows_per_s * BULK_S)
+        return min(max(some, self._least_room), MOST_TIMES * self._least_room)
+
+    @property
+    def _worth_reading(self) -> int:
+        return max(self._room_rows // FEWEST, 1) if self.lane is Lane.BULK else 1
 
     @property
     def _rows_wanted(self) -> int:
