@@ -1,5 +1,6 @@
 """Batches that are run, left, gone on with, cancelled and late."""
 
+import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from redis.asyncio import Redis
 from forebay.contract.batches import Batch, BatchStatus, Usage
 from forebay.contract.model import LaneLimits
 from forebay.contract.prediction import Lane
+from forebay.contract.rows import TextRow
 from forebay.lanes.depth import depth
 from forebay.lanes.keys import Keys
 from forebay.records.batch_leases import FileIds, Held, LeaseLost, fields_of, free, take
@@ -20,7 +22,7 @@ from forebay.runtime.process import is_gone, process_name
 from forebay.runtime.redis import Commands, connect
 from forebay.runtime.settings import Settings
 from forebay.storage.segments import Segments
-from tests.fixtures.answering import TOO_LONG_WORDS, answering
+from tests.fixtures.answering import TOO_LONG_WORDS, answering, vector_of
 from tests.fixtures.batching import Batched, batches_running, embedding, jsonl, line
 from tests.fixtures.gateway import MODELS
 from tests.fixtures.processes import other_process
@@ -75,8 +77,10 @@ async def test_every_line_has_one_line_of_output_though_another_goes_on_with_the
     assert (done.status, done.error_file_id) == (BatchStatus.COMPLETED, None)
     assert done.counts == msgspec.structs.replace(done.counts, total=1_500, completed=1_500)
     assert sorted(ids(batched.output(done))) == sorted(f"id {number}" for number in range(1_500))
-    assert len(delivered) == 1_500  # what was in flight is told again, and not run again
-    assert done.usage == Usage(input=4 * 1_500)  # neither is it paid for again
+    ran = sum(len(one.computation.rows) for one in delivered if one.computation is not None)
+    assert 1_500 <= ran <= 1_500 + left.counts.total - left.counts.completed
+    assert len(delivered) < 1_500  # lines run together
+    assert done.usage == Usage(input=4 * 1_500)  # what ran again is not paid for again
     assert batched.files.segments.names() == []
     assert {delivery.lane for delivery in delivered} == {Lane.BULK}
 
@@ -165,6 +169,35 @@ async def test_lines_at_fault_are_told_as_errors_and_the_rest_goes_on(
     }  # fmt: skip
     assert "can't be streamed" in told["streamed"]["body"]["error"]["message"]
     assert "can't be streamed" in told["behind"]["body"]["error"]["message"]
+
+
+async def test_lines_that_run_together_get_their_own_outputs_and_their_own_errors(
+    batched: Batched, settings: Settings, redis_url: str, keys: Keys
+) -> None:
+    def text(number: int) -> str:
+        return "word " * 2 * TOO_LONG_WORDS if number in (0, 17, 250) else f"text {number}"
+
+    lines = [embedding(f"id {number}", text(number)) for number in range(400)]
+    lines[30]["body"]["input"] = ["first", "second"]
+    made = await batched.make(jsonl(lines))
+    async with answering(redis_url, keys, "minilm") as delivered, batches_running(settings):
+        done = await batched.ended(made)
+    assert any(one.computation and len(one.computation.rows) > 4 for one in delivered)
+    assert (done.counts.completed, done.counts.failed) == (397, 3)
+    answers = {one["custom_id"]: one["response"]["body"]["data"] for one in batched.output(done)}
+    assert len(answers) == 397
+    for number in range(400):
+        given = ["first", "second"] if number == 30 else [text(number)]
+        if f"id {number}" in answers:
+            told = answers[f"id {number}"]
+            vectors = [struct.pack("<8f", *one["embedding"]) for one in told]
+            assert vectors == [vector_of(TextRow(one)) for one in given]
+    errors = {one["custom_id"]: one["response"] for one in batched.errors(done)}
+    assert {name: one["status_code"] for name, one in errors.items()} == dict.fromkeys(
+        ("id 0", "id 17", "id 250"), 400
+    )
+    told = {one["body"]["error"]["message"] for one in errors.values()}
+    assert told == {"Row 0: too long for the model."}
 
 
 async def test_a_file_at_fault_fails_the_batch_and_no_other(

@@ -166,6 +166,26 @@ async def test_bulk_is_read_again_once_it_has_room_though_realtime_waits_for_wor
             assert (await asyncio.wait_for(waiter.future, PATIENCE_S))[0].status is Status.SUCCEEDED
 
 
+async def test_of_quick_rows_of_bulk_more_are_held_than_of_any(
+    redis_url: str, keys: Keys, gateway: GatewayEnd
+) -> None:
+    backend = Shout()
+    limits = BatchLimits(max_rows=1, prefetch_rows=8)
+    async with stages(redis_url, keys, backend, limits=limits) as working:
+        first = [gateway.send(values(b"%d" % n), lane=Lane.BULK) for n in range(500)]
+        for waiter in first:
+            await waiter.future
+        backend.free.clear()
+        slow = [gateway.send(values(b"%d" % n), lane=Lane.BULK) for n in range(100)]
+        # Four times as many, but for those on their way; and no more but for those that run.
+        await eventually(lambda: len(working.held) >= 24)
+        await eventually(lambda: all(waiter.enqueued for waiter in slow))
+        assert len(working.held) <= 4 * 8 + 4
+        backend.free.set()
+        for waiter in slow:
+            await waiter.future
+
+
 async def test_rows_that_expire_make_room_for_others(
     redis_url: str, keys: Keys, gateway: GatewayEnd
 ) -> None:

@@ -109,7 +109,9 @@ class Bundles:
             request.options,
             request.patience,
         )
-        request.asker = None  # who is asked to tell when the client goes: they would hold each other
+        request.asker = (
+            None  # who is asked to tell when the client goes: they would hold each other
+        )
         member = _Member(request)
         if when_gone is not None:
             when_gone(member.leave)

@@ -46,7 +46,11 @@ class Predicted(msgspec.Struct, frozen=True):
 
 
 class Asking(Protocol):
-    """A gateway to ask. What is asked for twice by the same key runs once, and is told twice."""
+    """A gateway to ask. What is asked for twice by the same key runs once, and is told twice.
+
+    But for answers of models whose rows may run for several at once, such as embeddings: they may
+    run together with others, and then again where their asker was killed and asks again.
+    """
 
     async def answer(self, path: str, body: bytes, *, key: str) -> Answered:
         """Have a dialect answer a POST; never an event stream.
