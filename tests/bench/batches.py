@@ -3,10 +3,11 @@
     python -m tests.bench.batches               # 50,000 lines
     python -m tests.bench.batches 5000          # or so many
 
-MiniLM from the artifact store of the settings' home. In turn: the bare model, somebody who waits
-alone (20 requests a second, open loop), a batch alone, the bare model again, and a batch while
-somebody waits. Told are the rates and their ratios, the 99th percentiles and theirs, and the memory
-of the background worker, every ten seconds.
+MiniLM from the artifact store of the settings' home. In turn: somebody who waits alone (20 requests
+a second, open loop), the bare model, a batch alone, the bare model again, a batch while somebody
+waits, and the bare model once more. A batch's rate is held against the mean of the two bare ones
+around it: a machine is not as fast at all times. Told are the rates and their ratios, the 99th
+percentiles and theirs, and the memory of the background worker, every ten seconds.
 """
 
 import asyncio
@@ -200,18 +201,20 @@ async def _measure(
     first, second, others = texts[:lines], texts[lines : 2 * lines], texts[2 * lines :]
     half = len(others) // 2
 
-    before = await asyncio.to_thread(bare_rate, bare, written, passes)
-    print(f"bare model: {before:.0f} rows/s", flush=True)
+    async def bare_now() -> float:
+        rate = await asyncio.to_thread(bare_rate, bare, written, passes)
+        print(f"bare model: {rate:.0f} rows/s", flush=True)
+        return rate
 
     alone = Waiting(url, others[:half])
     await alone.for_s(min(ALONE_S, half / REALTIME_A_S))
     print(f"realtime alone: p99 {alone.p99_ms:.1f} ms, {alone.failed} failed", flush=True)
 
+    before = await bare_now()
     quiet = await run_batch(server, server.pid, first)
-    after = await asyncio.to_thread(bare_rate, bare, written, passes)
-    rate = statistics.mean((before, after))
-    print(f"bare model, again: {after:.0f} rows/s", flush=True)
-    print(f"batch alone: {quiet.rows_s:.0f} rows/s, {quiet.rows_s / rate:.0%} of the bare model's")
+    between = await bare_now()
+    share = quiet.rows_s / statistics.mean((before, between))
+    print(f"batch alone: {quiet.rows_s:.0f} rows/s, {share:.0%} of the bare model's", flush=True)
 
     beside = Waiting(url, others[half:])
     over = asyncio.Event()
@@ -219,10 +222,12 @@ async def _measure(
     shared = await run_batch(server, server.pid, second)
     over.set()
     await waiting
+    after = await bare_now()
+    rate = statistics.mean((between, after))
     together = shared.rows_s + len(beside.took_ms) * shared.rows_s / lines
     print(
-        f"batch with realtime: {shared.rows_s:.0f} rows/s, all together {together:.0f}, "
-        f"{together / rate:.0%} of the bare model's"
+        f"batch with realtime: {shared.rows_s:.0f} rows/s, {shared.rows_s / rate:.0%} of the bare "
+        f"model's; all together {together:.0f}, {together / rate:.0%}"
     )
     print(
         f"realtime with the batch: p99 {beside.p99_ms:.1f} ms, {beside.failed} failed; "

@@ -1,6 +1,8 @@
-"""Requests that run together: how many, whose outputs are whose, and who is told of which failure."""
+"""Requests that run together: how many, whose outputs are whose, and who is told what failed."""
 
 import asyncio
+import contextlib
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,6 +27,7 @@ from forebay.gateway.patience import Patience
 from forebay.gateway.streaming import Outcome
 from forebay.gateway.waits import WhenGone
 from forebay.gateway.work import Request
+from tests.fixtures.waiting import eventually
 
 SPEC = ModelSpec(Task.EMBEDDING, BackendName.ONNX, source="package:none", name="minilm")
 PATIENCE = Patience(60_000, 0, 60.0)
@@ -69,8 +72,9 @@ class Lanes:
         if when_gone is not None:
             when_gone(leave)
         waits = asyncio.create_task(self.held.wait())
-        await asyncio.wait({left, waits}, return_when=asyncio.FIRST_COMPLETED)
-        waits.cancel()
+        left.add_done_callback(lambda _: waits.cancel())
+        with contextlib.suppress(asyncio.CancelledError):
+            await waits
         if left.done():
             await left
         for index, text in enumerate(texts):
@@ -80,11 +84,11 @@ class Lanes:
         return Outcome(outputs, "abc", None)
 
 
-class Lost(ForebayError):
+class LostError(ForebayError):
     kind = ErrorKind.WORKER_LOST
 
 
-FAILURES = {"long": TooLong, "poison": BackendFailed, "deadly": Lost, "full": LaneFull}
+FAILURES = {"long": TooLong, "poison": BackendFailed, "deadly": LostError, "full": LaneFull}
 
 
 def _text(row: Row) -> str:
@@ -111,8 +115,7 @@ async def under_way(bundles: Bundles, lanes: Lanes) -> list[asyncio.Task[Outcome
     plugs = [
         asyncio.create_task(bundles.run(asked(*["plug"] * MOST_ROWS), None)) for _ in range(FEWEST)
     ]
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    await eventually(lambda: len(lanes.ran) == FEWEST)
     return plugs
 
 
@@ -120,11 +123,9 @@ async def test_what_comes_at_once_runs_together_and_each_gets_its_own() -> None:
     lanes = Lanes()
     bundles = Bundles(lanes.run)
     plugs = await under_way(bundles, lanes)
-    await asyncio.sleep(0)
     lanes.ran.clear()
     asking = asyncio.create_task(all_of(bundles, asked("a"), asked("b", "c"), asked("d")))
-    while not lanes.ran:
-        await asyncio.sleep(0)
+    await eventually(lambda: lanes.ran)
     assert lanes.ran == [["a", "b", "c", "d"]]
     lanes.held.set()
     assert await asking == [[b"A"], [b"B", b"C"], [b"D"]]
@@ -163,11 +164,9 @@ async def test_what_differs_in_what_is_asked_runs_apart() -> None:
         asked("d", spec=msgspec.structs.replace(SPEC, name="minilm@v2")),
     ]
     plugs = await under_way(bundles, lanes)
-    await asyncio.sleep(0)
     lanes.ran.clear()
     asking = asyncio.create_task(all_of(bundles, asked("a"), *others, asked("e")))
-    while len(lanes.ran) < 4:
-        await asyncio.sleep(0)
+    await eventually(lambda: len(lanes.ran) >= 4)
     lanes.held.set()
     assert await asking == [[b"A"], [b"B"], [b"C"], [b"D"], [b"E"]]
     assert sorted(lanes.ran[:4]) == [["a", "e"], ["b"], ["c"], ["d"]]
@@ -212,12 +211,11 @@ async def test_a_bundle_goes_on_until_all_who_asked_have_gone() -> None:
     texts = [f"t{number}" for number in range(2 * FEWEST)]
     tasks = {
         text: asyncio.create_task(
-            bundles.run(asked(text), lambda gone, text=text: leave.update({text: gone}))
+            bundles.run(asked(text), functools.partial(leave.__setitem__, text))
         )
         for text in texts
     }
-    while len(lanes.ran) < FEWEST:
-        await asyncio.sleep(0)
+    await eventually(lambda: len(lanes.ran) >= FEWEST)
     leave["t0"]()
     assert lanes.gone == []
     leave["t2"]()

@@ -2,12 +2,13 @@
 
 import asyncio
 import contextlib
+import os
 import threading
 from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from forebay.inference.devices import BULK_SHARE, Devices
+from forebay.inference.devices import BULK_NICE, BULK_SHARE, INTERRUPTS, NICE, Devices
 from tests.fixtures.waiting import PATIENCE_S
 
 
@@ -119,3 +120,20 @@ async def test_several_threads_run_side_by_side_and_what_waits_is_run_before_the
     await closing
     assert await asyncio.gather(*held, last) == ["plug", "plug", "last"]
     assert not [one for one in threading.enumerate() if one.name.startswith("test_")]
+
+
+@pytest.mark.skipif(not INTERRUPTS, reason="threads stand back together")
+async def test_threads_of_bulk_stand_back_behind_those_of_realtime() -> None:
+    def niceness() -> str:
+        return str(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+
+    there = os.getpriority(os.PRIO_PROCESS, 0)
+    devices: Devices[str] = Devices(1, name="test")
+    bulk: Devices[str] = Devices(1, name="test", nice=BULK_NICE)
+    told = await asyncio.gather(
+        devices.submit(niceness, urgent=True), bulk.submit(niceness, urgent=False)
+    )
+    await asyncio.to_thread(devices.close)
+    await asyncio.to_thread(bulk.close)
+    assert list(told) == [str(NICE), str(BULK_NICE)]
+    assert os.getpriority(os.PRIO_PROCESS, 0) == there

@@ -59,33 +59,39 @@ def test_batches_of_one_size_tell_no_fixed_part() -> None:
 
 def test_bulk_has_its_own_bound_while_nobody_waits() -> None:
     pace, _ = pace_of(0.001, 1e-4)
-    assert pace.bulk_tokens == LIMITS.bulk_max_tokens
+    assert pace.bulk_tokens() == LIMITS.bulk_max_tokens
     unsaid, _ = pace_of(0.001, 1e-4, limits=BatchLimits(max_tokens=100))
-    assert unsaid.bulk_tokens == 100
+    assert unsaid.bulk_tokens() == 100
 
 
 def test_while_somebody_waits_a_batch_of_bulk_is_short() -> None:
     pace, clock = pace_of(0.001, 1e-4)
     pace.came()
-    assert 0.001 + 1e-4 * pace.bulk_tokens == pytest.approx(BULK_RUN_S, rel=0.1)
+    assert 0.001 + 1e-4 * pace.bulk_tokens() == pytest.approx(BULK_RUN_S, rel=0.1)
     clock.now += PRESENT_S
-    assert pace.bulk_tokens == LIMITS.bulk_max_tokens
+    assert pace.bulk_tokens() == LIMITS.bulk_max_tokens
+
+
+def test_what_is_interrupted_need_not_be_short() -> None:
+    pace, _ = pace_of(0.001, 1e-4)
+    pace.came()
+    assert pace.bulk_tokens(interrupted=True) == LIMITS.bulk_max_tokens
 
 
 def test_but_not_so_short_that_it_is_all_overhead() -> None:
     pace, _ = pace_of(0.1, 1e-4)
     pace.came()
-    took_s = 0.1 + 1e-4 * pace.bulk_tokens
+    took_s = 0.1 + 1e-4 * pace.bulk_tokens()
     assert took_s == pytest.approx(0.1 / FIXED, rel=0.1)
 
 
 def test_nor_larger_than_any_batch_may_be_nor_empty() -> None:
     quick, _ = pace_of(1e-6, 1e-9)
     quick.came()
-    assert quick.bulk_tokens == LIMITS.max_tokens
+    assert quick.bulk_tokens() == LIMITS.max_tokens
     slow, _ = pace_of(1e-9, 10.0)
     slow.came()
-    assert slow.bulk_tokens == 1
+    assert slow.bulk_tokens() == 1
     fresh = Pace(LIMITS)
     fresh.came()
-    assert fresh.bulk_tokens == LIMITS.max_tokens
+    assert fresh.bulk_tokens() == LIMITS.max_tokens

@@ -2,11 +2,15 @@
 
 A batch stands ready behind those that run, so that no thread waits for the event loop. It may be
 of bulk; one of realtime that comes meanwhile goes before it.
+
+Where a forward pass is one thread on a CPU, bulk has threads of its own, which stand back further:
+then the system interrupts a batch of bulk that runs for one of realtime that comes.
 """
 
 import asyncio
 import contextlib
 import os
+import sys
 import threading
 import time
 from collections import deque
@@ -21,6 +25,13 @@ BULK_SHARE: Final = 0.1
 
 NICE: Final = 5
 """How far the threads stand back behind the event loop, and processes beside this one."""
+
+BULK_NICE: Final = 15
+"""And those of bulk alone: by Linux's table of weights they get a tenth of a core beside threads of
+`NICE` that want all of it, which is `BULK_SHARE`."""
+
+INTERRUPTS: Final = sys.platform == "linux"
+"""Whether threads of one process may differ in how far they stand back."""
 
 MOST_OWED: Final = 2
 """Batches that bulk is owed at most."""
@@ -43,9 +54,11 @@ class Devices(Generic[T]):
     Args:
         threads: how many.
         name: what they are called, with a number behind it.
+        nice: how far they stand back behind others.
     """
 
-    def __init__(self, threads: int, *, name: str) -> None:
+    def __init__(self, threads: int, *, name: str, nice: int = NICE) -> None:
+        self._nice = nice
         self._urgent: deque[_Job[T]] = deque()
         self._bulk: deque[_Job[T]] = deque()
         # Of each job that waits one, so that a thread which got one finds a job.
@@ -75,7 +88,7 @@ class Devices(Generic[T]):
             thread.join()
 
     def _work(self) -> None:
-        _yield_to_others()
+        self._stand_back()
         while self._tickets.get():
             job, is_urgent = self._next()
             began = time.monotonic()
@@ -98,17 +111,16 @@ class Devices(Generic[T]):
                 job.loop.call_soon_threadsafe(_tell, job.done, result)
             del job, result
 
+    def _stand_back(self) -> None:
+        """What brings work and takes it away is quick, and goes before what computes."""
+        with contextlib.suppress(AttributeError, OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), self._nice)
+
     def _next(self) -> tuple[_Job[T], bool]:
         with self._lock:
             if self._urgent and not (self._bulk and self._owed_s > self._bulk_s):
                 return self._urgent.popleft(), True
             return self._bulk.popleft(), False
-
-
-def _yield_to_others() -> None:
-    """What brings work and takes it away is quick, and goes before what computes."""
-    with contextlib.suppress(AttributeError, OSError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
 
 
 def _tell(done: "asyncio.Future[T]", result: T | BaseException) -> None:

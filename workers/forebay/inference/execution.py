@@ -42,6 +42,8 @@ class Room:
         isolates: whether its batches pass the process's gate, where one under suspicion runs alone.
             Where batches wait for others they don't: those may have to pass it themselves.
         suspects_from: strikes from which on a row is under suspicion.
+        interrupted: whether what runs there is interrupted for what is more urgent, so that it need
+            not be short.
 
     Attributes:
         free: has a permit for each place that is free.
@@ -54,11 +56,13 @@ class Room:
         lanes: Sequence[Lane] = tuple(Lane),
         isolates: bool = True,
         suspects_from: int = 1,
+        interrupted: bool = False,
     ) -> None:
         self.places = places
         self.lanes = lanes
         self.isolates = isolates
         self.suspects_from = suspects_from
+        self.interrupted = interrupted
         self.free = asyncio.Semaphore(places)
 
 

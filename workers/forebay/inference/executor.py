@@ -1,5 +1,7 @@
 """The named threads on which model code runs: one for each stream of the backend.
 
+Where the system can have a batch of realtime interrupt one of bulk (`devices`), bulk has as many.
+
 Of a batch that fails the row at fault is looked for, and its neighbours succeed (`bisect`).
 """
 
@@ -17,7 +19,7 @@ from forebay.contract.rows import Options, Output, Row
 from forebay.inference.assembly import Assembly, RowRef
 from forebay.inference.backends.base import Backend, Model, PreparedRow
 from forebay.inference.bisect import bisect
-from forebay.inference.devices import Devices
+from forebay.inference.devices import BULK_NICE, INTERRUPTS, Devices
 from forebay.inference.execution import Room, Run
 from forebay.inference.logs import Take, said_of
 from forebay.lanes.consumer import Delivery
@@ -68,19 +70,34 @@ class Executor:
         backend: the loaded model.
         running: is told what runs, before it does.
         take: is given what the model's code says of predictions, where it may.
+        interruptible: whether the system can have one of its forward passes wait for another.
     """
 
-    def __init__(self, backend: Backend, running: Running, *, take: Take | None = None) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        running: Running,
+        *,
+        take: Take | None = None,
+        interruptible: bool = False,
+    ) -> None:
         self._backend = backend
         self._running = running
         self._take = take
         self._devices: Devices[Run] = Devices(backend.streams, name="device")
+        self._bulk = self._devices
+        if interruptible and INTERRUPTS:
+            self._bulk = Devices(backend.streams, name="bulk", nice=BULK_NICE)
         self._preparer = Preparer(backend, running)
         self._began: dict[str, float] = {}
         # One of realtime stands ready behind those that run; of bulk one behind each of them.
         self.rooms = (
             Room(backend.streams + 1, lanes=(Lane.REALTIME,)),
-            Room(2 * backend.streams, lanes=(Lane.BULK,)),
+            Room(
+                2 * backend.streams,
+                lanes=(Lane.BULK,),
+                interrupted=self._bulk is not self._devices,
+            ),
         )
 
     def prepare(
@@ -92,10 +109,9 @@ class Executor:
     def submit(self, rows: Sequence[RowRef]) -> "asyncio.Future[Run]":
         """Queue a batch for the device."""
         deliveries = [assembly.delivery for assembly in dict.fromkeys(row.assembly for row in rows)]
-        return self._devices.submit(
-            partial(self._run, rows, deliveries),
-            urgent=any(one.lane is Lane.REALTIME for one in deliveries),
-        )
+        urgent = any(one.lane is Lane.REALTIME for one in deliveries)
+        devices = self._devices if urgent else self._bulk
+        return devices.submit(partial(self._run, rows, deliveries), urgent=urgent)
 
     def stop(self, assembly: Assembly) -> None:
         """Let it run: no thread can be stopped from outside."""
@@ -112,6 +128,8 @@ class Executor:
     def close(self) -> None:
         """Wait for what runs, then end the threads."""
         self._devices.close()
+        if self._bulk is not self._devices:
+            self._bulk.close()
         self._preparer.close()
 
     def _run(self, rows: Sequence[RowRef], deliveries: Sequence[Delivery]) -> Run:

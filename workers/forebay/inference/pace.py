@@ -1,7 +1,8 @@
 """How large the next micro-batch may be, by what batches were seen to take. Pure but for a clock.
 
 Nobody waits for bulk, so its batches may be as large as is quickest. While somebody waits in
-realtime they are short, for whoever comes next waits until one of those that run is over.
+realtime they are short, for whoever comes next waits until one of those that run is over; unless
+it is interrupted for them.
 """
 
 import time
@@ -79,11 +80,14 @@ class Pace:
         """A batch has run."""
         self._cost.saw(padded_tokens, seconds)
 
-    @property
-    def bulk_tokens(self) -> int:
-        """Padded tokens of the next batch that has rows of bulk."""
+    def bulk_tokens(self, *, interrupted: bool = False) -> int:
+        """Padded tokens of the next batch that has rows of bulk.
+
+        Args:
+            interrupted: whether it waits for realtime by itself, however long it is.
+        """
         limits = self._limits
-        if self._now() - self._came >= PRESENT_S:
+        if interrupted or self._now() - self._came >= PRESENT_S:
             return limits.bulk_max_tokens or limits.max_tokens
         if not self._cost.known:
             return limits.max_tokens

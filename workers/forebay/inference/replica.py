@@ -18,6 +18,7 @@ from forebay.contract.model import ModelSpec
 from forebay.contract.prediction import Lane
 from forebay.contract.rows import Task
 from forebay.inference.backends.base import Backend, Model
+from forebay.inference.backends.load import interruptible
 from forebay.inference.execution import Execution
 from forebay.inference.executor import Executor
 from forebay.inference.gate import Gate
@@ -128,7 +129,10 @@ class Replica:
         else:
             watching = watched(spec, backend)
             take = self._logs.take if spec.task is Task.PYTHON else None
-            model, executor = watching, Executor(watching, self._running, take=take)
+            model, executor = (
+                watching,
+                Executor(watching, self._running, take=take, interruptible=interruptible(spec)),
+            )
         self._telling = Telling(model, around.redis, keys, around.clock, spec.drift)
         reads = {
             lane: Channel(around.blocking, timeout_s=BLOCK_MS / 1000 + timeout_s) for lane in Lane

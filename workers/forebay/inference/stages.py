@@ -186,7 +186,7 @@ class Stages:
             batch = self._batcher.next(
                 self._clock.now_ms(),
                 lanes=room.lanes,
-                bulk_tokens=self._pace.bulk_tokens,
+                bulk_tokens=self._pace.bulk_tokens(interrupted=room.interrupted),
             )
             self._look()
             for row in batch.expired:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from forebay.contract.errors import ArtifactError, ConfigurationError
+from forebay.contract.execution import CPU
 from forebay.contract.model import BackendName, ModelSpec
 from forebay.contract.rows import Task
 from forebay.inference.backends.base import Backend
@@ -115,6 +116,18 @@ def room(spec: ModelSpec) -> tuple[int, int]:
     there = cores()
     threads = min(spec.threads, there) or there
     return threads, min(there // threads, MAX_STREAMS)
+
+
+def interruptible(spec: ModelSpec) -> bool:
+    """Whether a forward pass is one thread on a CPU, so that the system can have it wait."""
+    match spec.backend:
+        case BackendName.ONNX:
+            on_cpu = spec.onnx.providers == (CPU,)
+        case BackendName.TORCH:
+            on_cpu = spec.device == CPU
+        case _:
+            on_cpu = False  # a user's class need not be safe to call from several threads
+    return on_cpu and room(spec)[0] == 1
 
 
 def import_libraries(specs: Iterable[ModelSpec]) -> None:
