@@ -23,7 +23,8 @@ def make_texts(count: int, *, seed: str) -> list[str]:
     """`count` texts, no two of them equal.
 
     Args:
-        count: how many; the sentence file is good for some 100,000.
+        count: how many. Lengths are the same throughout: where the sentences have no further window
+            of a length, a number ends it.
         seed: another seed gives other texts.
     """
     words = _words()
@@ -37,7 +38,10 @@ def make_texts(count: int, *, seed: str) -> list[str]:
         length = min(max(length, SHORTEST_WORDS), LONGEST_WORDS)
         start = int(draw() * len(words))
         window = [words[(start + i) % len(words)] for i in range(length)]
-        texts[" ".join(window)] = None
+        text = " ".join(window)
+        if text in texts:
+            text = " ".join([*window[:-1], f"{len(texts):,}"])
+        texts[text] = None
     return list(texts)
 
 

@@ -116,6 +116,12 @@ def test_texts_have_seventeen_words_on_average_and_very_mixed_lengths() -> None:
     assert sum(length > 34 for length in lengths) > 200
 
 
+def test_texts_stay_as_long_as_they_were_however_many_there_are() -> None:
+    lengths = [len(text.split()) for text in make_texts(80_000, seed="many")]
+    first, last = statistics.mean(lengths[:10_000]), statistics.mean(lengths[-10_000:])
+    assert last == pytest.approx(first, rel=0.05)
+
+
 def test_texts_are_written_once_for_each_encoding(tmp_path: Path) -> None:
     texts = Texts("round-0", ("a", "b"), tmp_path)
     path = texts.written("txt", str.encode)
