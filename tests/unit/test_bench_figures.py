@@ -118,7 +118,7 @@ def test_texts_have_seventeen_words_on_average_and_very_mixed_lengths() -> None:
 
 def test_texts_stay_as_long_as_they_were_however_many_there_are() -> None:
     lengths = [len(text.split()) for text in make_texts(80_000, seed="many")]
-    first, last = statistics.mean(lengths[:10_000]), statistics.mean(lengths[-10_000:])
+    first, last = mean(lengths[:10_000]), mean(lengths[-10_000:])
     assert last == pytest.approx(first, rel=0.05)
 
 
