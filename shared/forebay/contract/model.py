@@ -100,8 +100,8 @@ class BatchLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         max_rows: rows in one forward pass.
         max_tokens: padded tokens (rows x the longest row) in one forward pass.
-        bulk_max_tokens: likewise in one of the bulk lane; as `max_tokens` if not given. While somebody
-            waits in realtime such batches are kept short, unless they are interrupted for that.
+        bulk_max_tokens: likewise in one of the bulk lane; as `max_tokens` if not given. While
+            somebody waits in realtime such batches are kept short, unless they are interrupted.
         max_padding: largest share of a batch's padded tokens that may be padding, 0..1.
         max_wait_ms: how long an executor that is free waits for company; 0 takes what is there.
         timeout_s: a forward pass that takes longer is hung: its worker ends, and another runs its
