@@ -1,5 +1,6 @@
 """Logs of predictions: what code of one's own says, as Replicate's client and receivers see it."""
 
+import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -165,6 +166,36 @@ async def test_an_answer_that_was_waited_for_has_the_logs_and_so_has_a_failure(
     assert (failed.status, failed.logs) == ("failed", "1 rows\nfail\n")
     listed = {one.id: one.logs for one in (await aside(replicate.predictions.list)).results}
     assert listed[failed.id] == failed.logs
+
+
+async def test_an_attempt_that_was_lost_with_its_worker_leaves_a_line(
+    replicate: Client, running: Fleet, folder: Path
+) -> None:
+    gate = folder / "lost"
+    # It makes what it asks by when it first asks: two threads at once would leave one of two open.
+    await aside(replicate.predictions.list)
+    waiting = asyncio.create_task(
+        aside(
+            lambda: replicate.predictions.create(
+                version="talker", input={"say": ["lost"], "until": str(gate)}, wait=60
+            )
+        )
+    )
+
+    def says_all() -> bool:
+        return any((one.logs or "").endswith("lost\n") for one in replicate.predictions.list())
+
+    await eventually(lambda: aside(says_all), what="it runs")
+    (worker,) = running.running("worker", "talker")
+    running.end(worker, kill=True)
+    running.start("worker", "talker")
+    gate.touch()
+    made = await waiting
+    assert made.status == "succeeded"
+    said = "1 rows\nlost\n(attempt 1 was lost with its worker)\n1 rows\nlost\n"
+    assert made.logs == said
+    await aside(made.reload)
+    assert made.logs == said
 
 
 async def test_predictions_that_run_in_one_call_are_shown_their_own_lines_only(

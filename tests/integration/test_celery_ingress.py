@@ -179,6 +179,12 @@ def test_a_task_under_way_can_be_revoked(side: CelerySide, terminate: bool) -> N
         got(result)
 
 
+def test_an_order_that_is_a_bomb_is_passed_over_and_the_next_is_followed(
+    side: CelerySide,
+) -> None:
+    side.check_that_a_bomb_is_passed_over()
+
+
 def test_celery_sees_the_process_and_its_queues(side: CelerySide) -> None:
     def seen() -> Any:
         told = side.app.control.inspect(timeout=1).active_queues() or {}

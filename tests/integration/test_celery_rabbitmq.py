@@ -76,6 +76,12 @@ def test_a_packed_body_is_read_and_one_that_is_a_bomb_or_broken_is_refused(
     assert got(side.predict(1).apply_async()) == 1
 
 
+def test_an_order_that_is_a_bomb_is_passed_over_and_the_next_is_followed(
+    side: CelerySide,
+) -> None:
+    side.check_that_a_bomb_is_passed_over()
+
+
 def test_a_broker_that_was_killed_in_the_middle_loses_nothing(
     side: CelerySide, rabbitmq: RabbitServer
 ) -> None:

@@ -11,13 +11,16 @@ from redis.exceptions import ResponseError
 from forebay.contract.errors import ForebayError, LaneFull, NotFound, Unavailable
 from forebay.contract.messages import Computation, decode_computation, encode, encode_outputs
 from forebay.contract.model import ModelSpec
+from forebay.contract.notices import Event, Notice
 from forebay.contract.prediction import Lane, PredictionId, Status
 from forebay.contract.rows import Value, ValueRow
+from forebay.lanes import scripts
 from forebay.lanes.consumer import Consumer
 from forebay.lanes.dead import PAGE, DeadLetters, Letter
 from forebay.lanes.lane import Part, Submission
 from forebay.lanes.predictions import Records
 from forebay.lanes.scripts import SettleOutcome
+from forebay.records import outbox
 from forebay.runtime.redis import Commands
 from forebay.runtime.settings import Settings
 from tests.fixtures.gateway_end import echo_spec
@@ -295,6 +298,44 @@ async def test_a_full_lane_refuses_a_replay_and_the_letter_stays(lanes: LaneServ
     assert await view(lanes) == before
     await revive(lanes, one.id, echo_spec(realtime_rows=5))
     assert (await view(lanes)).demand[Lane.REALTIME] == 5
+
+
+async def test_who_was_to_be_told_of_a_dead_prediction_is_told_of_its_replay(
+    lanes: LaneServer,
+) -> None:
+    notice = Notice((Event.START, Event.COMPLETED), url="https://hooks.example/a").packed()
+    worker = await join(lanes)
+    one, nobodys = submission(1, 1, notice=notice), submission()
+    await die(lanes, worker, one, part=1)
+    await die(lanes, worker, nobodys)
+    await lanes.redis.execute_command("DEL", lanes.echo.record(one.id.text), lanes.echo.outbox)
+    new = await revive(lanes, one.id)
+    await revive(lanes, nobodys.id)
+    for delivery in await read(worker, 3):
+        await worker.settle([settlement(delivery)])
+    found = await outbox.written(lanes.redis, lanes.echo.outbox, most=100)
+    assert [(told.subject, told.event, told.notice) for told in found] == [
+        (new.text, "start", notice),
+        (new.text, "completed", notice),
+    ]
+
+
+async def test_a_replay_of_which_nobody_can_be_told_is_refused_and_the_letter_stays(
+    lanes: LaneServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notice = Notice((Event.COMPLETED,), url="https://hooks.example/a").packed()
+    worker = await join(lanes)
+    one, nobodys = submission(notice=notice), submission()
+    await die(lanes, worker, one)
+    await die(lanes, worker, nobodys)
+    monkeypatch.setattr(scripts, "MAX_WRITTEN", 1)
+    with pytest.raises(Unavailable, match="See that a background is running"):
+        await revive(lanes, one.id)
+    assert await messages(lanes, Lane.REALTIME) == []
+    await revive(lanes, nobodys.id)
+    await lanes.redis.execute_command("DEL", lanes.echo.outbox)
+    await revive(lanes, one.id)
+    assert len(await messages(lanes, Lane.REALTIME)) == 2
 
 
 async def test_a_server_that_refuses_to_write_keeps_the_letter(

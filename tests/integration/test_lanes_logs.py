@@ -5,9 +5,9 @@ import pytest
 from forebay.contract.notices import Event, Notice
 from forebay.contract.prediction import PredictionId, Status
 from forebay.lanes.consumer import Delivery
-from forebay.lanes.logs import CUT, MAX_BYTES, Said, log
+from forebay.lanes.logs import Said, log
 from forebay.lanes.predictions import Records
-from forebay.lanes.scripts import TellOutcome
+from forebay.lanes.scripts import LOGS_CUT, MAX_LOGS_BYTES, TellOutcome
 from forebay.records import outbox
 from tests.fixtures.lanes import (
     LONG_MS,
@@ -118,18 +118,51 @@ async def test_of_logs_that_grow_too_long_the_oldest_lines_go(
     one = submission()
     await enqueue(lanes, one)
     (mine,) = await read(await join(lanes), 1)
-    lines = [f"{number:06} {'ä' * length}" for number in range(MAX_BYTES // length // 2 + 40)]
+    lines = [f"{number:06} {'ä' * length}" for number in range(MAX_LOGS_BYTES // length // 2 + 40)]
     at = len(lines) // 2
     await say(lanes, (mine, "\n".join(lines[:at])))
     for line in lines[at : at + 20]:
         await say(lanes, (mine, line))
     await say(lanes, (mine, "\n".join(lines[at + 20 :])))
     logs = await logs_of(lanes, one.id)
-    assert logs.startswith(CUT)
-    kept = logs.removeprefix(CUT).splitlines()
+    assert logs.startswith(LOGS_CUT)
+    kept = logs.removeprefix(LOGS_CUT).splitlines()
     assert kept == lines[-len(kept) :]
     longest = len(f"{lines[0]}\n".encode())
-    assert MAX_BYTES - longest < len(logs.encode()) <= MAX_BYTES
+    assert MAX_LOGS_BYTES - longest < len(logs.encode()) <= MAX_LOGS_BYTES
+
+
+async def test_what_a_lost_worker_was_running_says_so_and_what_it_had_not_begun_does_not(
+    lanes: LaneServer,
+) -> None:
+    several = [submission(notice=WANTED), submission(notice=ENDS), submission()]
+    ran, waited, canceled = several
+    await enqueue(lanes, *several)
+    gone, worker, third = await join(lanes, "gone"), await join(lanes), await join(lanes, "w3")
+    first, _, last = await read(gone, 3)
+    running = " ".join(f"{one.lane.value}:{one.entry.decode()}" for one in (first, last))
+    await lanes.redis.execute_command("HSET", lanes.echo.running, "gone", running)
+    # As one that others had joined, which is run for them.
+    await lanes.redis.execute_command("HSET", lanes.echo.record(canceled.id.text), "st", "canceled")
+    await vanish(lanes, gone)
+    again = {one.prediction: one for one in await reclaim(worker, 3)}
+    assert len(again) == 3
+    line = "(attempt 1 was lost with its worker)\n"
+    assert await logs_of(lanes, ran.id) == line
+    assert await Records(lanes.redis, lanes.keys).logs(waited.id) == ""
+    assert await Records(lanes.redis, lanes.keys).logs(canceled.id) == ""
+    assert await told(lanes) == [(ran.id.text, "logs")]
+    # Of logs that are full the oldest lines go for it, too.
+    mine = again[ran.id.text]
+    await say(lanes, (mine, "\n".join(["x" * 99] * 700)))
+    held = f"{mine.lane.value}:{mine.entry.decode()}"
+    await lanes.redis.execute_command("HSET", lanes.echo.running, "w1", held)
+    await vanish(lanes, worker)
+    await reclaim(third, 3)
+    logs = await logs_of(lanes, ran.id)
+    assert logs.startswith(LOGS_CUT)
+    assert logs.endswith("x\n(attempt 2 was lost with its worker)\n")
+    assert len(logs) <= MAX_LOGS_BYTES
 
 
 async def test_who_joined_is_shown_what_is_said_of_what_it_joined(lanes: LaneServer) -> None:

@@ -10,8 +10,9 @@ from forebay.contract.prediction import PredictionId
 from forebay.inference.assembly import Assembly
 from forebay.inference.log_sender import LogSender
 from forebay.lanes.consumer import Delivery
-from forebay.lanes.logs import CUT, MAX_BYTES, MAX_LINE
+from forebay.lanes.logs import MAX_LINE
 from forebay.lanes.predictions import Records
+from forebay.lanes.scripts import LOGS_CUT, MAX_LOGS_BYTES
 from forebay.runtime.redis import Commands
 from tests.fixtures.lanes import enqueue, join, read, submission
 from tests.fixtures.servers import LaneServer
@@ -72,9 +73,9 @@ async def test_what_waits_is_bounded_and_the_record_says_what_is_gone(
         sender.take(mine, f"{number:02} {'x' * MAX_LINE}")
     await sender.send()
     logs = await logs_of(real_lanes, mine)
-    assert logs.startswith(CUT)
-    assert len(logs) <= MAX_BYTES
-    kept = logs.removeprefix(CUT).splitlines()
+    assert logs.startswith(LOGS_CUT)
+    assert len(logs) <= MAX_LOGS_BYTES
+    kept = logs.removeprefix(LOGS_CUT).splitlines()
     assert [line[:2] for line in kept] == [f"{number:02}" for number in range(20)][-len(kept) :]
     assert all(len(line) == MAX_LINE and line.endswith("…") for line in kept)
 

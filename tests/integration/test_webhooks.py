@@ -14,10 +14,15 @@ from replicate.client import Client as Replicate
 from replicate.webhook import Webhooks as ReplicateWebhooks
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from forebay.contract.errors import ErrorInfo, ErrorKind
+from forebay.contract.messages import Reply
 from forebay.contract.notices import DeliveryState, delivery_id
+from forebay.contract.prediction import Status
+from forebay.lanes.consumer import Delivery, Settlement
 from forebay.lanes.keys import Keys
 from forebay.records.deliveries import Deliveries, Told
 from forebay.runtime.redis import connect
+from tests.fixtures.answering import answering
 from tests.fixtures.fleet import Fleet, fleet
 from tests.fixtures.hooked import BROKEN, GONE, Receiver, hooked
 from tests.fixtures.servers import TIMEOUT_S, new_prefix
@@ -78,10 +83,11 @@ class Client:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run `forebay webhooks …`."""
+    def run(self, *words: str, verb: str = "webhooks") -> subprocess.CompletedProcess[str]:
+        """Run `forebay webhooks …`, or another verb."""
         return subprocess.run(
-            [sys.executable, "-m", "forebay.cli", "webhooks", *words],
+            [sys.executable, "-m", "forebay.cli", verb, *words],
+            cwd=self.fleet.folder,
             env={
                 **os.environ,
                 "FOREBAY_REDIS_URL": self.fleet.redis_url,
@@ -245,6 +251,39 @@ async def test_who_wants_no_more_gets_no_more_until_it_is_enabled(
     client.cli("endpoints", "enable", url)
     made = await client.create(url, "completed")
     assert (await client.told(made["id"])).state is DeliveryState.DELIVERED
+
+
+@pytest.mark.parametrize("own", ["", "my-order"])
+async def test_who_was_told_of_a_dead_letter_is_told_of_its_replay(
+    client: Client, receiver: Receiver, redis_url: str, own: str
+) -> None:
+    def die(delivery: Delivery) -> Settlement:
+        error = ErrorInfo(ErrorKind.WORKER_LOST, "It killed its worker 4 times.")
+        reply = Reply(delivery.prediction, Status.FAILED, completed_at_ms=1, error=error)
+        return Settlement(delivery, reply, dead=error.message)
+
+    body: dict[str, Any] = {"version": "idle", "input": {"value": 7}}
+    body |= {"webhook": receiver.url("/dead"), "webhook_events_filter": ["completed"]}
+    async with answering(redis_url, Keys(PREFIX), "idle", answer=die) as died:
+        if own:
+            made = await client.http.put(f"/v1/predictions/{own}", json=body)
+        else:
+            made = await client.http.post("/v1/predictions", json=body)
+        assert made.status_code == 201, made.text
+        await eventually(lambda: receiver.at("/dead"), what=lambda: client.fleet.said)
+    dead = died[-1].prediction
+    replayed = client.run("replay", dead, verb="dead")
+    assert replayed.returncode == 0, replayed.stderr
+    new = replayed.stdout.split()[-1]
+    async with answering(redis_url, Keys(PREFIX), "idle"):
+        await eventually(lambda: len(receiver.at("/dead")) == 2, what=lambda: client.fleet.said)
+    first, second = (one.json for one in receiver.at("/dead"))
+    assert (first["id"], first["status"]) == (own or dead, "failed")
+    assert (second["id"], second["status"], second["output"]) == (own or new, "succeeded", 7)
+    assert second["retry_of"] == dead
+    shown = (await client.http.get(second["urls"]["get"])).json()
+    assert shown == {**second, "id": new}
+    assert len({one.id for one in receiver.at("/dead")}) == 2
 
 
 async def test_a_redirect_to_this_machine_is_not_followed(

@@ -21,6 +21,7 @@ from forebay.lanes.lane import (
     FULL_RETRY_S,
     MAX_BULK_ROWS,
     UNAVAILABLE_RETRY_S,
+    UNTOLD_RETRY_S,
     Part,
     Submission,
     wake_channel,
@@ -88,12 +89,14 @@ class Contents(msgspec.Struct, frozen=True):
         parts: all parts of its prediction, in order; none where the letter lacks any.
         input: the input as the client sent it, where that was kept.
         hits: what the response cache had answered of it, as its record had that.
+        notice: whom to tell of it, packed; empty if nobody.
     """
 
     message: bytes | None
     parts: tuple[Part, ...]
     input: bytes
     hits: bytes = b""
+    notice: bytes = b""
 
     def computation(self) -> Computation | None:
         """The computation that died, if it was kept.
@@ -161,12 +164,15 @@ class DeadLetters:
                 parts = _parts(letter.part, own, fields[b"rows"], fields[b"rest"])
             except (KeyError, ValueError) as error:
                 raise ForebayError(f"The dead letter of {id_.text} is damaged: {error}.") from error
-        return Contents(own, parts, fields.get(b"in", b""), fields.get(b"hi", b""))
+        input_, hits, notice = (fields.get(name, b"") for name in (b"in", b"hi", b"no"))
+        return Contents(own, parts, input_, hits, notice)
 
     async def replay(
         self, id_: PredictionId, letters: Sequence[Letter], spec: ModelSpec, *, retain_ms: int
     ) -> PredictionId:
         """Make a new prediction of a dead one, on the lane it was on; its letters go.
+
+        Who was to be told of the dead one is told of the new one.
 
         Args:
             id_: of the dead one.
@@ -180,7 +186,8 @@ class DeadLetters:
         Raises:
             LaneFull: nothing was enqueued, and the letters stay.
             NotFound: somebody else has replayed or dropped them meanwhile.
-            Unavailable: Redis went away, and it is not known whether it was replayed.
+            Unavailable: Redis went away, and it is not known whether it was replayed; or somebody
+                is to be told of it, and too many events wait to be told: the letters stay.
             ForebayError: what they carry can't be run (again); the letters stay.
             redis.exceptions.RedisError: Redis is out of reach; nothing was enqueued.
         """
@@ -216,6 +223,7 @@ class DeadLetters:
             letters=[letter.entry for letter in letters],
             wake=wake_channel(spec, keys),
             hits=(new.text, contents.hits) if contents.hits else (),
+            notices=(new.text, contents.notice) if contents.notice else (),
             args=submission.args(),
         )
         try:
@@ -237,6 +245,12 @@ class DeadLetters:
                 f"for {sum(part.rows for part in parts)} more rows. Its dead letter stays; try "
                 "again later.",
                 retry_after_s=FULL_RETRY_S if wait_ms is None else wait_ms / 1000,
+            )
+        if enqueued.outcome is EnqueueOutcome.UNTOLD:
+            raise Unavailable(
+                f"{id_.text} was not replayed: too many events of {id_.model!r} wait to be told to "
+                "webhooks. Its dead letter stays. See that a background is running.",
+                retry_after_s=UNTOLD_RETRY_S,
             )
         if enqueued.outcome is EnqueueOutcome.LETTER_GONE:
             raise _gone(id_.text)

@@ -79,7 +79,7 @@ An entry of the predictions has the field `p`, the id of one that its client kno
 
 A dead letter's fields: `c` and `m` as of a lane entry, `reason`, `attempts`, `strikes`, `lane`,
 `at` (Unix ms) and `history` as in the record; `rows`, for each part, as `rows:bytes …`, `rest`, the
-messages of the other parts in order, one after the other, and `in` and `hi` as in the record;
+messages of the other parts in order, one after the other, and `in`, `hi` and `no` as in the record;
 instead of those `lacks`, which is `large` or `gone`; `joined`, predictions that had joined it, if
 any; `before`, bytes of all letters before it.
 

@@ -11,14 +11,8 @@ from forebay.lanes.keys import LaneKeys
 from forebay.lanes.scripts import TellOutcome
 from forebay.runtime.redis import Arg, Commands
 
-MAX_BYTES: Final = 65_536
-"""Of one prediction's logs. Whoever reads the record reads them too."""
-
 MAX_LINE: Final = 8_192
 """Characters of a line; it is cut after so many. Logs are cut between lines, and have many."""
-
-CUT: Final = "(earlier lines are gone: logs hold 64 kB)\n"
-"""First line of logs of which some are gone."""
 
 
 class Said(msgspec.Struct, frozen=True):
@@ -52,4 +46,4 @@ async def log(redis: Commands, keys: LaneKeys, said: Sequence[Said]) -> list[Tel
     for one in said:
         delivery = one.delivery
         args += (delivery.prediction, delivery.part, delivery.attempt, one.lines)
-    return await scripts.log(redis, keys, records=records, most=MAX_BYTES, cut=CUT, args=args)
+    return await scripts.log(redis, keys, records=records, args=args)

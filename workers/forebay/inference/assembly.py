@@ -43,7 +43,7 @@ class Assembly:
         self.computation = computation
         self.pending: list[Pending[RowRef]] = []
         self.settled = False
-        self.logged = False
+        self.logged = delivery.attempt > 1  # as one before may have said something
         self.began_ms: float | None = None
         self.done_ms = 0.0
         self.steps: tuple[StepTime, ...] = ()
@@ -153,4 +153,5 @@ def unrun(delivery: Delivery, now_ms: int, *, kind: ErrorKind, message: str) -> 
         completed_at_ms=now_ms,
         part=delivery.part,
         error=ErrorInfo(kind, message),
+        logged=delivery.attempt > 1,
     )

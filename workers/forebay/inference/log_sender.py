@@ -12,7 +12,8 @@ from redis.exceptions import RedisError
 from forebay.inference import logs
 from forebay.inference.assembly import Assembly
 from forebay.lanes.keys import LaneKeys
-from forebay.lanes.logs import MAX_BYTES, MAX_LINE, Said, log
+from forebay.lanes.logs import MAX_LINE, Said, log
+from forebay.lanes.scripts import MAX_LOGS_BYTES
 from forebay.runtime.redis import Commands
 
 _log = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ class _Waiting:
         self.lines.append(line)
         self._size += len(line)
         # What is left is still over the bound, so that the record says that some are gone.
-        while self._size - len(self.lines[0]) > MAX_BYTES:
+        while self._size - len(self.lines[0]) > MAX_LOGS_BYTES:
             self._size -= len(self.lines.popleft())
 
 

@@ -1,7 +1,7 @@
 """Celery's remote control: listens on its mailbox as a worker does.
 
 `app.control.revoke(id)` reaches it, and `app.control.ping()` and `app.control.inspect()` show it.
-(`celery.worker.pidbox`, `celery.worker.control`.)
+(`celery.worker.pidbox`, `celery.worker.control`.) An order that can't be followed is passed over.
 """
 
 import logging
@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from celery import Celery
+from kombu import Connection, Message
 
 from forebay.background.ingress.apps import TASK
+from forebay.background.taking.packing import leave_packed, unpacked
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +22,10 @@ DRAIN_S: Final = 1.0
 
 RETRY_S: Final = 1.0
 """Pause before the broker is tried again."""
+
+MAX_ORDER_BYTES: Final = 10_000_000
+"""What an order that came compressed may come to. One that revokes 50,000 tasks, as many as a
+worker of Celery's remembers, takes 2 MB."""
 
 Order = Callable[..., Any]
 
@@ -73,10 +79,13 @@ class Remote:
     def _listen(self) -> None:
         with self._app.connection_for_read() as connection:
             control: Any = self._app.control
+            channel = connection.channel()
+            leave_packed(channel)
             node = control.mailbox(connection).Node(
-                self._name, channel=connection.channel(), handlers=_Orders(self._orders())
+                self._name, channel=channel, handlers=_Orders(self._orders())
             )
-            node.listen()
+            ear = _Ear(node, connection)
+            node.Consumer(on_message=ear.hear, on_decode_error=ear.pass_over).consume()
             log.info("listening to Celery's remote control as %s", self._name)
             self.listening.set()
             while not self._stop.is_set():
@@ -119,6 +128,35 @@ class Remote:
             "reserved": nothing,
             "scheduled": nothing,
         }
+
+
+class _Ear:
+    """Hears the messages of a mailbox, and has its node follow them."""
+
+    def __init__(self, node: Any, connection: Connection) -> None:
+        self._node = node
+        self._lost: tuple[type[BaseException], ...] = (
+            *connection.connection_errors,
+            *connection.channel_errors,
+            OSError,
+        )
+
+    def hear(self, message: Message) -> None:
+        """Follow a message's order; raises what the connection does when it is lost."""
+        told: Any = message
+        try:
+            body = told.body if isinstance(told.body, bytes) else str(told.body).encode()
+            told.body = unpacked(body, told.headers, most=MAX_ORDER_BYTES)
+            self._node.handle_message(told.decode(), told)
+        except self._lost:
+            raise
+        except Exception as error:
+            # Anybody may have sent it, and anything may be wrong with it.
+            self.pass_over(message, error)
+
+    def pass_over(self, _: Message, error: Exception) -> None:
+        """Leave a note of an order that can't be followed."""
+        log.warning("an order of Celery's remote control is passed over: %s", error)
 
 
 class _Orders(dict[str, Order]):

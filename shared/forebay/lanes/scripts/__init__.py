@@ -71,6 +71,12 @@ MAX_WRITTEN = 100_000
 """Events in an outbox from which on nothing is accepted of which somebody is to be told: 30 MB.
 What is under way already is noted all the same, so that nothing is lost."""
 
+MAX_LOGS_BYTES = 65_536
+"""Of one prediction's logs. Whoever reads the record reads them too."""
+
+LOGS_CUT = "(earlier lines are gone: logs hold 64 kB)\n"
+"""First line of logs of which some are gone."""
+
 READ_BYTES = 1_048_576
 """Payload after which a worker reads no more in one go."""
 
@@ -83,7 +89,7 @@ _read = Script(__name__, "read")
 _settle = Script(__name__, "settle", before=("outbox", "replies"))
 _finish = Script(__name__, "finish", before=("outbox",))
 _renew = Script(__name__, "renew")
-_reclaim = Script(__name__, "reclaim")
+_reclaim = Script(__name__, "reclaim", before=("outbox", "logs"))
 _beat = Script(__name__, "beat")
 _leave = Script(__name__, "leave")
 _tidy = Script(__name__, "tidy")
@@ -93,7 +99,7 @@ _unclaim = Script(__name__, "unclaim")
 _traffic = Script(__name__, "traffic")
 _copied = Script(__name__, "copied", adds=True)
 _tell = Script(__name__, "tell", before=("outbox", "replies"))
-_log = Script(__name__, "log", before=("outbox",))
+_log = Script(__name__, "log", before=("outbox", "logs"))
 _follow = Script(__name__, "follow")
 _forget = Script(__name__, "forget")
 _attend = Script(__name__, "attend")
@@ -278,7 +284,7 @@ async def reclaim(
     """`reclaim.lua`: entries taken over, each with its new attempt number and its strikes."""
     reply = await _reclaim.call(
         redis,
-        [keys.lane(lane), keys.demand, keys.workers, keys.running],
+        [keys.lane(lane), keys.demand, keys.workers, keys.running, keys.outbox],
         [
             GROUP,
             worker,
@@ -288,6 +294,8 @@ async def reclaim(
             int(judge),
             keys.records,
             released_ms,
+            MAX_LOGS_BYTES,
+            LOGS_CUT,
             *ended,
         ],
     )
@@ -410,8 +418,6 @@ async def log(
     keys: LaneKeys,
     *,
     records: Sequence[str],
-    most: int,
-    cut: str,
     args: Sequence[Arg],
 ) -> list[TellOutcome]:
     """`log.lua`.
@@ -420,11 +426,9 @@ async def log(
         redis: where.
         keys: of the model's shard.
         records: of the predictions.
-        most: bytes of one's logs.
-        cut: first line of those of which some are gone.
         args: the packed lines, in the order of `records`.
     """
-    reply = await _log.call(redis, [keys.outbox, *records], [most, cut, *args])
+    reply = await _log.call(redis, [keys.outbox, *records], [MAX_LOGS_BYTES, LOGS_CUT, *args])
     return [TellOutcome(code) for code in cast(list[int], reply)]
 
 

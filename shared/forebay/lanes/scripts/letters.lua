@@ -4,7 +4,7 @@
 -- ARGV  1 where to begin: + or (ENTRY  2 letters to look at  3 only those of this prediction, its
 --       own or one's that it had joined, or ''
 -- Returns { where to go on or '', { entry, bytes, { field, value, ... } } ... }
-local CARRIED = { m = true, rest = true, ['in'] = true }
+local CARRIED = { m = true, rest = true, ['in'] = true, no = true }
 local page = redis.call('XREVRANGE', KEYS[1], ARGV[1], '-', 'COUNT', ARGV[2])
 local told = { #page == tonumber(ARGV[2]) and '(' .. page[#page][1] or '' }
 for _, letter in ipairs(page) do

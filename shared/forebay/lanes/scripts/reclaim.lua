@@ -1,13 +1,16 @@
 -- Take over leases that lapsed, or whose worker is gone, and give each a new attempt number, so
 -- that whatever the old owner still says is refused. What another worker was running gets a
--- strike: it may be why that worker is gone. What it had not begun gets none.
+-- strike: it may be why that worker is gone; and a line in the logs, as what its code has said
+-- there may be said again. What it had not begun gets none.
 --
 -- KEYS  1 lane (stream)  2 demand (hash)  3 workers (zset: worker -> present until, ms)
 --       4 running (hash: worker -> entries it runs, as "LANE:ENTRY ..."; "WORKER why" -> reason)
+--       5 outbox (stream; a channel too)
 -- ARGV  1 group  2 worker  3 rows wanted  4 name of the lane
 --       5 leases idle for so many ms have lapsed  6 1 if silence counts: leases lapse, and the
 --       absent are gone  7 key prefix of prediction records  8 leases idle for so many ms were let
---       go  9.. workers whose process is known to have ended
+--       go  9 most bytes of one's logs  10 first line of those of which some are gone
+--       11.. workers whose process is known to have ended
 -- Returns entries { id, attempt, strikes, { field, value, ... } }
 local entries = redis.call('XLEN', KEYS[1])
 if entries == 0 then return {} end
@@ -15,7 +18,7 @@ local now = now_ms()
 local rows = tonumber(redis.call('HGET', KEYS[2], ARGV[4]) or entries)
 local most = math.max(math.floor(tonumber(ARGV[3]) * entries / math.max(rows, 1)), 1)
 local ended = {}
-for i = 9, #ARGV do ended[ARGV[i]] = true end
+for i = 11, #ARGV do ended[ARGV[i]] = true end
 local found, seen = {}, {}
 
 local function add(pending)
@@ -74,6 +77,10 @@ for _, lease in ipairs(found) do
         local line = string.format('%.0f attempt %d, run by %s, %s', now, lease[2], lease[3], why)
         local history = redis.call('HGET', record, 'h' .. part)
         redis.call('HSET', record, 'h' .. part, (history and history .. '\n' or '') .. line)
+        if redis.call('HGET', record, 'st') == 'starting' then
+          local lost = string.format('(attempt %d was lost with its worker)\n', lease[2])
+          add_lines(record, id, lost, tonumber(ARGV[9]), ARGV[10], KEYS[5])
+        end
       else
         strikes = tonumber(redis.call('HGET', record, 'k' .. part) or 0)
       end
@@ -81,4 +88,5 @@ for _, lease in ipairs(found) do
     taken[#taken + 1] = { lease[1], attempt, strikes, fields }
   end
 end
+wake_relays(KEYS[5])
 return taken

@@ -91,7 +91,7 @@ end
 
 -- Make a dead letter of a part, with all that it takes to run the whole prediction again.
 local function bury(record, lane, id, part, attempt, reason, entries)
-  local about = redis.call('HMGET', record, 'k' .. part, 'h' .. part, 'in', 'hi')
+  local about = redis.call('HMGET', record, 'k' .. part, 'h' .. part, 'in', 'hi', 'no')
   local letter = { 'c', id .. '.' .. part, 'reason', reason, 'attempts', attempt,
     'strikes', about[1] or '0', 'lane', lane, 'at', string.format('%.0f', now),
     'history', about[2] or '' }
@@ -121,6 +121,10 @@ local function bury(record, lane, id, part, attempt, reason, entries)
   if about[4] then
     whole[#whole + 1] = 'hi'
     whole[#whole + 1] = about[4]
+  end
+  if about[5] then
+    whole[#whole + 1] = 'no'
+    whole[#whole + 1] = about[5]
   end
   local most = tonumber(ARGV[4]) / 4
   if own and bytes_of(letter) + #own <= most then

@@ -56,6 +56,9 @@ def notice_of(
 def renderer(catalog: Catalog, versions: Versions) -> Callable[..., bytes]:
     """Shows predictions to receivers as this API shows them to clients.
 
+    One that is a dead one's replay is shown under the name that the client gave that one, and at
+    its own id: the name still leads to the dead one.
+
     Args:
         catalog: the models there are.
         versions: tells which artifacts serve them.
@@ -67,7 +70,7 @@ def renderer(catalog: Catalog, versions: Versions) -> Callable[..., bytes]:
         return render(
             msgspec.structs.replace(prediction, id=shown),
             version=version_of(prediction, catalog, versions),
-            url=f"{notice.shown_at}/{shown}",
+            url=f"{notice.shown_at}/{shown if prediction.retry_of is None else prediction.id}",
             input_json=prediction.input,
             single=is_single(None if spec is None else spec.task, prediction.input),
             streams=spec is not None and spec.task is Task.GENERATION,
