@@ -50,6 +50,7 @@ RUN_BY = {
     "leave": [WORKER, PIPELINE],
     "letters": [],
     "log": [WORKER, PIPELINE],
+    "logs": [WORKER, PIPELINE],
     "outbox": [GATEWAY, WORKER, PIPELINE, BACKGROUND],
     "overdue": [BACKGROUND],
     "read": [WORKER, PIPELINE],
