@@ -19,7 +19,7 @@ ECHO: dict[str, Any] = {"version": "echo", "input": {"value": 1}}
 EMBED = {"model": "minilm", "input": "a"}
 WAIT = {"Prefer": "wait"}
 
-TIMEOUT_S = 2.0
+TIMEOUT_S = 4.0
 """Of the gateway's commands: a slow machine may take half of it for a request that needs none."""
 
 SOON_S = 20.0
