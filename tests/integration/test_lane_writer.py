@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 import msgspec
 import pytest
@@ -12,7 +13,7 @@ from forebay.contract.prediction import Lane, PredictionId
 from forebay.lanes import lane as lane_module
 from forebay.lanes.coalescer import MAX_CALL_BYTES, MAX_CALL_ITEMS
 from forebay.lanes.keys import Keys
-from forebay.lanes.lane import Submission
+from forebay.lanes.lane import LaneWriter, Submission
 from tests.fixtures.gateway_end import GatewayEnd, echo_spec, gateway_end
 from tests.fixtures.lanes import submission, view
 from tests.fixtures.servers import LaneServer, Server
@@ -223,3 +224,20 @@ async def stopped(task: asyncio.Task[None]) -> None:
     async with asyncio.timeout(PATIENCE_S):
         with contextlib.suppress(asyncio.CancelledError):
             await task
+
+
+class _Broken:
+    """Raises what no server does."""
+
+    async def execute_command(self, *_: Any, **__: Any) -> Any:
+        raise ValueError("a bug")
+
+
+async def test_a_bug_in_a_write_leaves_nobody_waiting(gateway: GatewayEnd, keys: Keys) -> None:
+    writer = LaneWriter(_Broken(), keys, {"echo": echo_spec()}, gateway.link)
+    running = asyncio.create_task(writer.run())
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            await asyncio.wait_for(writer.enqueue(submission()), PATIENCE_S)
+    running.cancel()
+    await asyncio.wait([running])

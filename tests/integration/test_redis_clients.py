@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import random
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -44,6 +45,40 @@ async def open_(request: pytest.FixtureRequest) -> AsyncIterator[Open]:
             return channel
 
         yield opened
+
+
+async def test_whatever_is_cut_at_any_moment_is_a_connection_error(
+    redis_url: str, key_prefix: str
+) -> None:
+    """As after a failover: what is in use is cut, too, and what is being connected."""
+    client = connect(redis_url, timeout_s=PATIENCE_S)
+    blocking = connect_blocking(redis_url, timeout_s=PATIENCE_S)
+    channels = [Channel(blocking, timeout_s=PATIENCE_S) for _ in range(3)]
+    raised: list[Exception] = []
+    over = asyncio.Event()
+
+    async def use(redis: Commands) -> None:
+        while not over.is_set():
+            try:
+                await redis.execute_command("SET", key_prefix, b"x" * 10_000)
+            except RedisError as error:
+                raised.append(error)
+            await asyncio.sleep(0)
+
+    all_of_them: list[Commands] = [client, client, *channels]
+    users = [asyncio.create_task(use(one)) for one in all_of_them]
+    for _ in range(300):
+        for _ in range(random.randrange(20)):
+            await asyncio.sleep(0)
+        await client.connection_pool.disconnect()
+        await blocking.connection_pool.disconnect()
+    over.set()
+    await asyncio.gather(*users)  # whatever else is raised
+    assert raised
+    for channel in channels:
+        await channel.aclose()
+    await client.aclose()
+    await blocking.aclose()
 
 
 async def test_answers_and_refusals_come_as_they_are(

@@ -279,6 +279,11 @@ class LaneWriter:
             log.warning("enqueue of %d predictions for %s failed: %s", len(items), model, error)
             _tell(items, unavailable(error))
             return
+        except Exception:
+            # A bug. Whoever waits must still be told: nobody else would ever tell them.
+            log.exception("enqueue of %d predictions for %s failed", len(items), model)
+            _tell(items, unavailable())
+            return
         for (submission, done), enqueued in zip(items, outcomes, strict=True):
             if enqueued.outcome is EnqueueOutcome.FULL:
                 done(_full(model, submission, enqueued.room_in_ms))

@@ -15,12 +15,13 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 import redis.connection as blocking
-from redis.asyncio.connection import Connection, ConnectionPool, SSLConnection
+from redis.asyncio.connection import ConnectionPool
 from redis.crc import key_slot
 from redis.exceptions import AskError, MovedError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as AnswerTimeoutError
 
+from forebay.runtime.redis.connections import Connection, SSLConnection
 from forebay.runtime.redis.urls import Address
 
 log = logging.getLogger(__name__)

@@ -5,12 +5,7 @@ import socket
 from typing import Any
 
 import redis.connection as blocking
-from redis.asyncio.connection import (
-    Connection,
-    ConnectionPool,
-    SSLConnection,
-    UnixDomainSocketConnection,
-)
+from redis.asyncio.connection import ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
@@ -19,6 +14,13 @@ from redis.sentinel import Sentinel as BlockingSentinel
 from redis.sentinel import SentinelConnectionPool as BlockingSentinelPool
 
 from forebay.runtime.redis.cluster import BlockingCluster, Cluster
+from forebay.runtime.redis.connections import (
+    Connection,
+    SentinelManagedConnection,
+    SentinelManagedSSLConnection,
+    SSLConnection,
+    UnixDomainSocketConnection,
+)
 from forebay.runtime.redis.urls import Address, Place
 
 KEEPALIVE_S = 5
@@ -40,7 +42,8 @@ def pool_of(place: Place, *, connect_s: float, answer_s: float | None, most: int
     """
     options = _pool_options(place, connect_s=connect_s, answer_s=answer_s, most=most)
     if place.sentinels:
-        options |= _tls(place)
+        kind_of_primary = SentinelManagedSSLConnection if place.tls else SentinelManagedConnection
+        options["connection_class"] = kind_of_primary
         sentinel = Sentinel(  # type: ignore[no-untyped-call]
             place.sentinels,
             sentinel_kwargs={**_sentinel_options(place, connect_s), "retry": Retry(NoBackoff(), 0)},
