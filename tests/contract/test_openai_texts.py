@@ -351,8 +351,8 @@ async def test_every_event_has_an_id_and_the_last_says_that_it_is_done(
 async def test_a_text_may_take_longer_than_it_may_wait_for_its_turn(
     settings: Settings, slow: EchoEngine
 ) -> None:
-    said = " ".join(f"word{number}" for number in range(150))
-    spec = msgspec.structs.replace(parrot(), realtime=LaneLimits(deadline_s=1.0))
+    said = " ".join(f"word{number}" for number in range(300))
+    spec = msgspec.structs.replace(parrot(), realtime=LaneLimits(deadline_s=2.0))
     body = {"model": "parrot", "messages": user(said)}
     async with (
         running_gateway(settings, catalog=Catalog({"parrot": spec})) as gateway,

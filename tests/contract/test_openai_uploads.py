@@ -16,6 +16,7 @@ from forebay.contract.parcels import LIFE_S
 from forebay.runtime.settings import Settings
 from forebay.storage.file_records import Files, files_of
 from forebay.storage.parcels import GRACE_S, Parcels
+from tests.fixtures.waiting import eventually
 
 CONTENT = bytes(range(256)) * 1_000
 
@@ -173,7 +174,7 @@ async def test_a_part_that_can_not_be_is_refused_and_nothing_of_it_is_kept(
     ):
         answer = await web.post(url, **form)
         assert (answer.status_code, told in answer.text) == (status, True), answer.text
-    assert left(settings) == []
+    await eventually(lambda: not left(settings), what="nothing is left")
     await client.uploads.parts.create(upload.id, data=b"12345678")
     with pytest.raises(openai.BadRequestError, match="have 8 bytes already"):
         await client.uploads.parts.create(upload.id, data=b"x")

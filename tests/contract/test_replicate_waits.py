@@ -14,6 +14,7 @@ from forebay.contract.generation import GenerationTable
 from forebay.inference.generation.echo import EchoGenerator
 from forebay.lanes.keys import Keys
 from forebay.lanes.sweeps import expire_overdue
+from forebay.local.server import free_port
 from forebay.runtime.catalog import Catalog
 from forebay.runtime.redis import connect
 from forebay.runtime.settings import Settings
@@ -165,8 +166,8 @@ async def test_a_wait_ends_with_the_time_after_which_it_is_canceled(
 async def test_a_gateway_that_is_restarted_loses_nothing_that_is_polled_for(
     gateway: Gateway, settings: Settings, redis_url: str, keys: Keys
 ) -> None:
-    async with running_gateway(settings, catalog=CATALOG, versions=Versions()) as first:
-        port = int(first.url.rpartition(":")[2])
+    port = free_port()  # that nobody is given meanwhile
+    async with running_gateway(settings, catalog=CATALOG, versions=Versions(), port=port) as first:
         replicate = client_of(first)
         made = await replicate.predictions.async_create("echo", {"value": 1})
         await made.async_reload()
@@ -183,7 +184,7 @@ async def test_a_gateway_that_is_restarted_loses_nothing_that_is_polled_for(
 async def test_polls_that_are_refused_while_redis_is_silent_are_sent_again(
     private_server: Server, key_prefix: str, keys: Keys
 ) -> None:
-    settings = Settings(redis_url=private_server.url, key_prefix=key_prefix, redis_timeout_s=1)
+    settings = Settings(redis_url=private_server.url, key_prefix=key_prefix, redis_timeout_s=4)
     told = Told()
     async with running_gateway(settings, catalog=CATALOG, versions=Versions()) as running:
         replicate = client_of(running, transport=told)

@@ -111,7 +111,7 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
 @pytest.fixture
 async def private_redis(private_server: Server) -> AsyncIterator[Redis]:
     """A client of the private server."""
-    async with connect(private_server.url, timeout_s=2) as client:
+    async with connect(private_server.url, timeout_s=TIMEOUT_S) as client:
         yield client
 
 

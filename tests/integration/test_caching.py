@@ -442,7 +442,7 @@ async def test_while_redis_stands_still_the_gateways_own_memory_answers(
     private_server: Server, key_prefix: str, keys: Keys, versions: Versions
 ) -> None:
     settings = Settings(
-        redis_url=private_server.url, key_prefix=key_prefix, redis_timeout_s=1, drain_s=3
+        redis_url=private_server.url, key_prefix=key_prefix, redis_timeout_s=4, drain_s=3
     )
     async with (
         running_gateway(settings, catalog=CATALOG, versions=versions) as gateway,

@@ -236,7 +236,7 @@ async def test_a_prediction_whose_client_has_its_id_goes_on_without_it(
 ) -> None:
     made = await create(client, 1)
     await client.aclose()
-    await asyncio.sleep(0.1)
+    await eventually(lambda: not gateway.connected, what="the gateway has noticed")
     assert await rows(commands, keys) == 1
     async with httpx.AsyncClient(base_url=gateway.url, timeout=PATIENCE_S) as other:
         shown = (await other.get(f"/v1/predictions/{made['id']}")).json()

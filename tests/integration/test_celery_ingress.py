@@ -163,7 +163,8 @@ def test_a_task_waits_for_its_time(side: CelerySide) -> None:
 
 
 def test_a_task_that_waits_can_be_revoked(side: CelerySide) -> None:
-    result: Any = side.predict(1).apply_async(countdown=1)
+    # No worker takes it up, if the word should come after its time.
+    result: Any = side.predict(1, model="idle").apply_async(countdown=1)
     side.app.control.revoke(result.id)
     with pytest.raises(TaskRevokedError):
         got(result)
@@ -192,8 +193,12 @@ def test_celery_sees_the_process_and_its_queues(side: CelerySide) -> None:
 
     queues = eventually_sync(seen, what="the process answers")
     assert {queue["name"] for queue in queues} == {"forebay.echo", "forebay.idle"}
-    answers: Any = side.app.control.ping()
-    assert {"ok": "pong"} in [told[name] for told in answers for name in told if "forebay" in name]
+
+    def pongs() -> list[Any]:
+        answers: Any = side.app.control.ping()
+        return [told[name] for told in answers for name in told if "forebay" in name]
+
+    assert {"ok": "pong"} in eventually_sync(pongs, what="it answers a ping")
 
 
 @pytest.mark.parametrize(
@@ -240,7 +245,7 @@ def test_pickle_is_refused_and_nothing_of_it_is_executed(side: CelerySide, tmp_p
     with pytest.raises(ValueError, match="only json"):
         got(result)
     assert not (tmp_path / "executed").exists()
-    assert result.id in letters(side)
+    eventually_sync(lambda: result.id in letters(side), what="it is put aside")
 
 
 def test_a_task_of_another_name_is_refused(side: CelerySide) -> None:

@@ -31,7 +31,7 @@ source = "words.py:Words"
 
 [models.words.cache]
 enabled = true
-ttl_s = 60
+ttl_s = 600
 
 [models.idle]
 task = "echo"

@@ -128,9 +128,10 @@ async def test_what_does_not_answer_or_is_no_http_is_told_of() -> None:
         server.answer = b"SSH-2.0-OpenSSH\r\n\r\n"
         with pytest.raises(CallFailed, match="doesn't speak HTTP"):
             await get(f"http://127.0.0.1:{server.port}/", Rules(loopback=True))
-        port = server.port
-    with pytest.raises(CallFailed, match="can't be reached"):
-        await get(f"http://127.0.0.1:{port}/", Rules(loopback=True))
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))  # and does not listen
+        with pytest.raises(CallFailed, match="can't be reached"):
+            await get(f"http://127.0.0.1:{silent.getsockname()[1]}/", Rules(loopback=True))
     with pytest.raises(CallFailed, match="can't be resolved"):
         await get("http://nowhere.invalid/", Rules())
 

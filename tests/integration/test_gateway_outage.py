@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from forebay.lanes import replies
 from forebay.lanes.keys import Keys
 from forebay.runtime.settings import Settings
 from tests.fixtures.answering import answering
@@ -103,8 +104,9 @@ async def test_who_waits_while_redis_dies_is_told_soon(
 
 
 async def test_who_waits_survives_a_short_restart_of_a_durable_redis(
-    durable_server: Server, key_prefix: str, keys: Keys
+    durable_server: Server, key_prefix: str, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(replies, "OUTAGE_GRACE_S", 30.0)  # short by a slow machine's measure
     settings = Settings(
         redis_url=durable_server.url, key_prefix=key_prefix, redis_timeout_s=TIMEOUT_S
     )
@@ -186,7 +188,7 @@ async def test_nobody_gets_the_id_of_a_prediction_that_may_not_have_been_written
     private_server: Server, key_prefix: str, keys: Keys
 ) -> None:
     settings = Settings(
-        redis_url=private_server.url, key_prefix=key_prefix, redis_timeout_s=2.5, drain_s=3
+        redis_url=private_server.url, key_prefix=key_prefix, redis_timeout_s=TIMEOUT_S, drain_s=3
     )
     async with (
         running_gateway(settings) as gateway,

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import itertools
 import random
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
@@ -32,7 +33,8 @@ from forebay.runtime.settings import Settings
 from tests.fixtures.events import events
 from tests.fixtures.gateway import running_gateway
 from tests.fixtures.generating import MODEL, Worker, generating
-from tests.fixtures.waiting import eventually
+from tests.fixtures.servers import TIMEOUT_S
+from tests.fixtures.waiting import PATIENCE_S, eventually
 from tests.fixtures.writing import Text, Tiny, build, run
 
 REQUESTS = 200
@@ -106,7 +108,7 @@ async def served(
     async with (
         generating(redis_url, keys, model) as worker,
         running_gateway(settings, catalog=Catalog({MODEL: SPEC})) as gateway,
-        httpx.AsyncClient(base_url=gateway.url, timeout=60) as client,
+        httpx.AsyncClient(base_url=gateway.url, timeout=PATIENCE_S) as client,
     ):
         yield client, model, worker
 
@@ -195,14 +197,23 @@ async def test_200_requests_that_join_leave_and_are_canceled_come_to_what_they_d
             await eventually(lambda: not model.engine.busy, what="the engine rests")
             return _resident()
 
-        resident = await at_rest_after(numbered[: REQUESTS // 2])
-        grown = await at_rest_after(numbered[REQUESTS // 2 :]) - resident
+        quarter = REQUESTS // 4
+        resident = [
+            await at_rest_after(numbered[first : first + quarter])
+            for first in range(0, REQUESTS, quarter)
+        ]
         assert model.engine.free == SLOTS, "slots are lost"
-        redis = connect(redis_url, timeout_s=2)
-        told = await depth(redis, keys.of(MODEL), now_ms=0)
+        redis = connect(redis_url, timeout_s=TIMEOUT_S)
+
+        async def nothing_waits() -> bool:
+            told = await depth(redis, keys.of(MODEL), now_ms=0)
+            return (told.realtime, told.bulk) == (0, 0)
+
+        await eventually(nothing_waits, what="what clients have left is off the lanes")
         await redis.aclose()
-        assert (told.realtime, told.bulk) == (0, 0)
-    assert grown < 12_000_000, f"{grown} bytes more after another {REQUESTS // 2} requests"
+    # The allocator may take more in one of them; what every quarter takes anew is lost.
+    grown = [after - before for before, after in itertools.pairwise(resident)]
+    assert min(grown) < 6_000_000, f"{grown} bytes more after each {REQUESTS // 4} requests"
 
     quiet = generator(tiny_llama, GenerationTable(slots=1))
     stayed = {number: told for number, told in got.items() if told is not None}
@@ -262,7 +273,7 @@ async def test_a_text_whose_logits_are_no_numbers_fails_and_its_neighbours_do_no
         for answer in answers:
             assert "logits for this text are no numbers" in answer.json()["error"]["message"]
         await eventually(lambda: not worker.stages.held, what="all leases are given back")
-        assert model.engine.free == SLOTS
+        await eventually(lambda: model.engine.free == SLOTS, what="all slots are free")
     quiet = generator(poisoned, GenerationTable(slots=1))
     for one, told in zip(sound, got, strict=True):
         lonely = alone(quiet, one)

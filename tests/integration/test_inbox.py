@@ -16,7 +16,7 @@ from forebay.lanes.replies import Waiter
 from tests.fixtures.gateway_end import GatewayEnd, gateway_end
 from tests.fixtures.lanes import finish, join, read, reply_to, settlement, submission
 from tests.fixtures.servers import LaneServer
-from tests.fixtures.waiting import eventually
+from tests.fixtures.waiting import PATIENCE_S, eventually
 
 NEVER_S = 1_000.0
 OTHER_VERSION = b"\x84\xa1p\xa1a\xa1s\xa6failed\xa2ct\x01\xa1v\x02"
@@ -45,7 +45,7 @@ def heard(gateway: GatewayEnd, *rows: int) -> Submission:
     return submission(*rows, reply_channel=gateway.inbox.channel)
 
 
-async def within(waiter: Waiter, seconds: float = 10.0) -> tuple[Reply, ...]:
+async def within(waiter: Waiter, seconds: float = PATIENCE_S) -> tuple[Reply, ...]:
     async with asyncio.timeout(seconds):
         return await waiter.future
 

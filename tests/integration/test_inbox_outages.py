@@ -14,7 +14,7 @@ from tests.fixtures.lanes import join, read, reply_to, settlement, submission
 from tests.fixtures.servers import LaneServer, Server, real_client
 from tests.fixtures.waiting import PATIENCE_S, eventually
 
-TIMEOUT_S = 0.4
+TIMEOUT_S = 2.0
 """Of the gateway's commands."""
 
 

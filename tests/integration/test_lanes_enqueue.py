@@ -242,7 +242,7 @@ async def test_a_prediction_is_processing_while_a_worker_has_it(lanes: LaneServe
 async def test_a_worker_that_waits_is_woken_by_an_enqueue(real_lanes: LaneServer) -> None:
     """On the real server only: the fake never blocks."""
     worker = await join(real_lanes)
-    waiting = asyncio.create_task(worker.wait(Lane.REALTIME, most=10, block_ms=1_500))
+    waiting = asyncio.create_task(worker.wait(Lane.REALTIME, most=10, block_ms=8_000))
 
     async def blocked() -> bool:
         told = await real_lanes.redis.execute_command("INFO", "clients")

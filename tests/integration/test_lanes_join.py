@@ -56,7 +56,7 @@ async def nothing_is_left(lanes: LaneServer) -> None:
 
 
 async def test_the_same_is_run_once_and_both_have_the_result(lanes: LaneServer) -> None:
-    first, second = same(2), same(2, retain_ms=1_000)
+    first, second = same(2), same(2, retain_ms=60_000)
     assert await enqueue(lanes, first) == [ENQUEUED]
     assert await enqueue(lanes, second) == [JOINED]
     seen = await view(lanes)

@@ -176,7 +176,7 @@ def test_bad_input_is_a_clear_error_and_disturbs_nobody(stack: Stack, name: str)
     assert set(error) == {"message", "type", "param", "code"}
     assert len(error["message"]) > 15
     assert worker.is_running()
-    assert nothing_waits(stack)
+    eventually_sync(lambda: nothing_waits(stack), what="nothing waits")
 
 
 def test_broken_json_and_a_body_of_11_mb_are_refused(stack: Stack) -> None:
@@ -188,7 +188,7 @@ def test_broken_json_and_a_body_of_11_mb_are_refused(stack: Stack) -> None:
     assert broken.status_code == 400
     assert too_big.status_code == chunked.status_code == 413
     assert "10" in too_big.json()["error"]["message"]
-    assert nothing_waits(stack)
+    eventually_sync(lambda: nothing_waits(stack), what="nothing waits")
 
 
 def nothing_waits(stack: Stack) -> bool:

@@ -99,9 +99,13 @@ def test_a_class_of_the_users_own_that_runs_torch_is_told_by_its_operators(
     assert told["by"] == "torch"
     nodes = {one["name"]: one for one in told["nodes"]}
     assert "64x64" in nodes["aten::mm"]["shapes"]
+    events = json.loads((tmp_path / "trace.json").read_bytes())["traceEvents"]
+    whole_ms = sum(one["dur"] for one in events if one["name"] == "aten::matmul") / 1000
     # matmul only calls mm: its own time is what is left.
-    assert nodes["aten::matmul"]["total_ms"] < nodes["aten::mm"]["total_ms"] * 5
-    assert json.loads((tmp_path / "trace.json").read_bytes())["traceEvents"]
+    own_ms = sum(
+        one["total_ms"] for one in told["nodes"] if one["name"] in ("aten::matmul", "aten::mm")
+    )
+    assert 0 < own_ms <= whole_ms * 1.001
 
 
 def test_any_other_class_is_told_by_its_calls(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -146,7 +146,7 @@ async def test_a_command_may_be_sent_while_a_cancelled_task_tidies_up(
 async def test_a_silent_server_is_an_error_after_the_timeout_and_no_answer_comes_late(
     open_: Open, private_server: Server
 ) -> None:
-    redis = open_(private_server.url, timeout_s=0.3)
+    redis = open_(private_server.url, timeout_s=2.0)
     await redis.execute_command("SET", "a", 1)
     private_server.pause()
     with pytest.raises(AnswerTimeoutError):
@@ -159,10 +159,11 @@ async def test_what_waits_behind_a_command_without_an_answer_fails_as_soon_as_th
     private_server: Server,
 ) -> None:
     async with contextlib.AsyncExitStack() as stack:
-        client = connect_blocking(private_server.url, timeout_s=2)
+        timeout_s = 4.0
+        client = connect_blocking(private_server.url, timeout_s=timeout_s)
         stack.push_async_callback(client.aclose)
         link = Link(client, Clock())
-        channel = Channel(client, timeout_s=2.0, link=link)
+        channel = Channel(client, timeout_s=timeout_s, link=link)
         stack.push_async_callback(channel.aclose)
         assert await channel.execute_command("PING") == b"PONG"
 
@@ -179,7 +180,9 @@ async def test_what_waits_behind_a_command_without_an_answer_fails_as_soon_as_th
         first, *others = await asyncio.gather(*(ask() for _ in range(5)))
         assert isinstance(first[0], AnswerTimeoutError)
         assert all(isinstance(error, NotConnectedError) for error, _ in others)
-        assert max(ended for _, ended in others) - since < 3.8, "one timeout, not two"
+        assert max(ended for _, ended in others) - since < 2 * timeout_s - 0.2, (
+            "one timeout, not two"
+        )
         private_server.resume()
 
 
@@ -202,7 +205,7 @@ async def test_a_broken_connection_is_an_error_once_and_then_replaced(
 
 @contextlib.asynccontextmanager
 async def watching(url: str) -> AsyncIterator[tuple[Link, Clock]]:
-    client = connect(url, timeout_s=1)
+    client = connect(url, timeout_s=4)
     clock = Clock()
     link = Link(client, clock)
     task = asyncio.create_task(link.run())

@@ -40,7 +40,7 @@ from tests.fixtures.servers import Server
 from tests.fixtures.shapes import ClusterServers, NodeServer
 from tests.fixtures.waiting import PATIENCE_S, eventually
 
-TIMEOUT_S = 2.0
+TIMEOUT_S = 5.0
 KEYS = [f"{{model{number}:0}}:key" for number in range(30)]
 """Of slots all over the cluster."""
 

@@ -66,7 +66,7 @@ def test_a_primary_without_a_replica_refuses_writes(pair: tuple[Configured, Conf
 
     with primary.client as client:
         eventually_sync(takes_writes)
-        assert client.execute_command("WAIT", 1, 1_000) == 1
+        assert client.execute_command("WAIT", 1, 8_000) == 1
         replica.pause()
         eventually_sync(lambda: not takes_writes())
         assert client.get("key") == b"value"

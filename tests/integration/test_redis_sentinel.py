@@ -29,7 +29,7 @@ from tests.fixtures.servers import Server
 from tests.fixtures.shapes import Group
 from tests.fixtures.waiting import PATIENCE_S, eventually
 
-TIMEOUT_S = 1.0
+TIMEOUT_S = 2.0
 
 
 async def kill(group: Group) -> None:

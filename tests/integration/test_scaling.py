@@ -277,6 +277,6 @@ async def test_everything_ends_while_a_worker_is_leaving(
     assert await nap(client) == "succeeded"
     await scene.stepped("naps", before, (1, 0))
     scene.stack.process.send_signal(signal.SIGINT)
-    assert await asyncio.to_thread(scene.stack.process.wait, 30) == 0
+    assert await asyncio.to_thread(scene.stack.process.wait, PATIENCE_S) == 0
     lines = scene.stack.output.splitlines()
     assert not [line for line in lines if "Traceback" in line and "worker:broken" not in line]

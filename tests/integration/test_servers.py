@@ -13,7 +13,7 @@ async def test_both_kinds_of_server_answer_raw(lanes: LaneServer) -> None:
 
 
 async def test_a_paused_server_times_out_and_answers_again_after(private_server: Server) -> None:
-    client = real_client(private_server.url, timeout_s=0.2)
+    client = real_client(private_server.url, timeout_s=2.0)
     commands: Commands = client
     await commands.execute_command("SET", "a", 1)
     private_server.pause()

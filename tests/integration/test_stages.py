@@ -258,10 +258,9 @@ async def test_a_drained_worker_finishes_what_it_holds_and_leaves_the_rest(
         working.drain()
         backend.free.set()
         await eventually(lambda: not working.held)
-    done = [waiter for waiter in waiters if waiter.future.done()]
     waiting = await depth(commands, keys.of("echo"), now_ms=0)
+    assert 0 < waiting.realtime <= 18
 
-    assert 2 <= len(done) < 20
     await eventually(
         lambda: sum(waiter.future.done() for waiter in waiters) == 20 - waiting.realtime
     )
@@ -341,7 +340,7 @@ async def test_a_server_that_is_out_of_memory_still_takes_results_and_work_goes_
     private_server: Server, keys: Keys
 ) -> None:
     url = private_server.url
-    redis = connect(url, timeout_s=2)
+    redis = connect(url, timeout_s=TIMEOUT_S)
     server: Commands = redis
     backend = Shout()
     backend.free.clear()
@@ -367,7 +366,7 @@ async def test_a_server_that_takes_no_writes_for_a_while_costs_nothing_but_time(
     private_server: Server, keys: Keys
 ) -> None:
     url = private_server.url
-    redis = connect(url, timeout_s=2)
+    redis = connect(url, timeout_s=TIMEOUT_S)
     server: Commands = redis
     backend = Shout()
     backend.free.clear()

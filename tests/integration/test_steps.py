@@ -212,7 +212,8 @@ async def test_a_step_that_fails_fails_the_pipeline_and_says_which_and_which_row
     assert "Step 'words' failed: Row 0: Unknown parameter: 'input.other'" in refused["error"]
     wrong = await create(client, {"calls": [{"rows": [{}], "step": "flow"}]})
     assert "The worker's log says why" in wrong["error"]
-    assert "'flow' is not among the pipeline's steps: words, narrow, late" in steps.fleet.said
+    said = "'flow' is not among the pipeline's steps: words, narrow, late"
+    await eventually(lambda: said in steps.fleet.said, what=said)
 
 
 async def test_code_that_would_end_the_program_fails_its_row_only(
@@ -220,7 +221,8 @@ async def test_code_that_would_end_the_program_fails_its_row_only(
 ) -> None:
     told = await create(client, calling(["a"], do="exit"))
     assert told["error"] == "Row 0: The model failed on this row. The worker's log says why."
-    assert "it ended the program (3)" in steps.fleet.said
+    said = "it ended the program (3)"
+    await eventually(lambda: said in steps.fleet.said, what=said)
     assert (await create(client, calling(["a"])))["status"] == "succeeded"
 
 

@@ -16,6 +16,7 @@ from forebay.local.server import free_port
 from forebay.runtime.redis import connect
 from tests.fixtures.cutting import Chat, Client, CutOff, Dialect, Failed, Reading
 from tests.fixtures.fleet import Fleet, fleet
+from tests.fixtures.servers import TIMEOUT_S
 from tests.fixtures.waiting import PATIENCE_S, eventually
 
 MODELS = """
@@ -256,7 +257,7 @@ async def test_what_a_killed_gateway_streamed_for_who_has_no_key_is_canceled(
     for task in reading:
         with pytest.raises((CutOff, Failed)):
             await task
-    redis = connect(redis_url, timeout_s=2)
+    redis = connect(redis_url, timeout_s=TIMEOUT_S)
     keys = Keys(key_prefix).of("parrot")
 
     async def canceled() -> bool:

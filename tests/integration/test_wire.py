@@ -46,7 +46,7 @@ async def test_a_server_that_went_and_came_back_gets_the_next_word(private_serve
     assert not wire.post("INCR", "k")
     private_server.start()
     assert wire.post("SET", "k", 7)
-    redis = connect(private_server.url, timeout_s=2)
+    redis = connect(private_server.url, timeout_s=TIMEOUT_S)
     await eventually(lambda: _is(redis, "k", 7))
     wire.close()
     await redis.aclose()

@@ -161,17 +161,18 @@ SESSION_LEADER = (
 def test_our_own_work_is_not_counted_as_the_neighbours() -> None:
     began, busy_s = time.monotonic(), machine_busy_s()
     neighbours, ours_s = Neighbours(), used_s(os.getpid())
-    until = time.process_time() + 0.3
+    until = time.process_time() + 1.0
     while time.process_time() < until:
         pass
     share = neighbours.share()
-    assert used_s(os.getpid()) - ours_s >= 0.25
+    elapsed_s = time.monotonic() - began
+    assert used_s(os.getpid()) - ours_s >= 0.9
     whole_s = machine_busy_s()
     assert share is not None
     assert busy_s is not None
     assert whole_s is not None
-    # All that the machine has done, less the better part of what we have.
-    assert share * (time.monotonic() - began) * cores() <= whole_s - busy_s - 0.2
+    # All that the machine has done, less half of what we have.
+    assert share * elapsed_s * cores() <= whole_s - busy_s - 0.5
 
 
 @has_proc
