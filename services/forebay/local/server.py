@@ -151,7 +151,9 @@ class EmbeddedServer:
     def socket_url(self) -> str:
         """Where processes of this machine reach it sooner; `url` where no socket can be there."""
         path = str(self._socket)
-        return f"unix://{quote(path)}?db=0" if len(os.fsencode(path)) <= LONGEST_SOCKET else self.url
+        return (
+            f"unix://{quote(path)}?db=0" if len(os.fsencode(path)) <= LONGEST_SOCKET else self.url
+        )
 
     @property
     def _socket(self) -> Path:

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -18,7 +18,7 @@ import msgspec
 from forebay.contract.errors import ArtifactError, ForebayError
 from forebay.contract.model import ModelSpec
 from forebay.egress.rules import is_loopback
-from forebay.local.checks import check_port, check_redis
+from forebay.local.checks import check_port, check_redis, hold_port
 from forebay.local.children import Stage, Task
 from forebay.local.home import forget_url, hold_home, tell_url, until_left, whole_path
 from forebay.local.processes import Supervisor
@@ -100,6 +100,12 @@ class Up:
         catalog = catalogs.read(Path(self._settings.models_file))
         check_port(self._settings.host, self._settings.port)
         self._grpc_port = self._choose_grpc_port()
+        with self._held_ports():
+            return await self._run_on_ports(catalog, lock, stop=stop, hurry=hurry)
+
+    async def _run_on_ports(
+        self, catalog: Catalog, lock: int, *, stop: asyncio.Event, hurry: asyncio.Event
+    ) -> int:
         server = await self._choose_server(stop)
         for spec in missing_artifacts(self._home, catalog):
             if code := await _unless(stop, self._build(spec)):
@@ -115,6 +121,16 @@ class Up:
             await supervisor.drain(hurry=hurry)
             forget_url(self._home)
         return 0
+
+    @contextlib.contextmanager
+    def _held_ports(self) -> Generator[None]:
+        """Keep ports that several gateways share from everybody else."""
+        settings = self._settings
+        ports = [settings.port, self._grpc_port] if settings.gateways > 1 else []
+        with contextlib.ExitStack() as stack:
+            for port in filter(None, ports):
+                stack.enter_context(hold_port(settings.host, port))
+            yield
 
     def _choose_grpc_port(self) -> int:
         """The port for gRPC: what was given, else the one after HTTP's if it can be had; 0: none.
@@ -206,8 +222,9 @@ class Up:
         self._workers = Workers(supervisor, catalog.served, there, path_env)
         if not self._one_worker:
             self._workers.start(served)
+        gateways = [f"gateway#{n}" if n > 1 else "gateway" for n in range(1, settings.gateways + 1)]
         for name, stage, verb, its_env in (
-            ("gateway", Stage.GATEWAY, _verb("gateway"), path_env),
+            *((name, Stage.GATEWAY, _verb("gateway"), path_env) for name in gateways),
             ("background", Stage.BACKGROUND, _verb("background"), env),
             ("beat", Stage.BACKGROUND, _verb("background", "--beat"), env),
         ):
@@ -229,6 +246,7 @@ class Up:
         unserved = await until_ready(
             address,
             awaited,
+            gateways=lambda: {supervisor.pid(name) for name in gateways},
             redis_url=url,
             key_prefix=settings.key_prefix,
             say=log.info,
@@ -252,6 +270,7 @@ class Up:
             "models_file": str(Path(self._settings.models_file).resolve()),
             "redis_url": redis_url,
             "grpc_port": self._grpc_port,
+            "reuse_port": self._settings.gateways > 1,
         }
         named = {
             f"FOREBAY_{name.upper()}": str(value.value if isinstance(value, enum.Enum) else value)
