@@ -20,11 +20,12 @@ from forebay.contract.model import ModelSpec
 from forebay.egress.rules import is_loopback
 from forebay.local.checks import check_port, check_redis, hold_port
 from forebay.local.children import Stage, Task
+from forebay.local.forks import Forks
 from forebay.local.home import forget_url, hold_home, tell_url, until_left, whole_path
 from forebay.local.processes import Supervisor
 from forebay.local.server import EmbeddedServer
 from forebay.local.welcome import Address, Ready
-from forebay.local.workers import Workers, worker_task
+from forebay.local.workers import Workers, imported, worker_task
 from forebay.runtime import catalog as catalogs
 from forebay.runtime.catalog import Catalog
 from forebay.runtime.settings import Configuration
@@ -110,7 +111,13 @@ class Up:
         for spec in missing_artifacts(self._home, catalog):
             if code := await _unless(stop, self._build(spec)):
                 return code
-        supervisor = Supervisor(drain_s=self._settings.drain_s, show=self._show, lock=lock)
+        modules = imported(catalog.wanted)
+        supervisor = Supervisor(
+            drain_s=self._settings.drain_s,
+            show=self._show,
+            lock=lock,
+            forks=Forks(modules, lock=lock) if modules and Forks.possible() else None,
+        )
         await supervisor.open()
         try:
             await _unless(stop, self._serve(supervisor, catalog, server))
@@ -236,7 +243,8 @@ class Up:
         late = sorted(live.difference(served))
         served += late
         if self._one_worker:
-            supervisor.start(worker_task("worker", served, path_env))
+            specs = [catalog.served[name] for name in served]
+            supervisor.start(worker_task("worker", specs, path_env))
             awaited = served
         else:
             self._workers.start(late)
