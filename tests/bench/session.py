@@ -14,7 +14,7 @@ from forebay.contract.errors import ArtifactError
 from forebay.contract.model import ModelSpec
 from forebay.runtime import catalog
 from forebay.storage.artifacts import ArtifactStore
-from tests.bench import bare, forebay_server, peer, redis_server
+from tests.bench import bare, environments, forebay_server, peer, redis_server
 from tests.bench.check import check
 from tests.bench.forebay_server import EXTRA, ForebayServer, ForwardPasses
 from tests.bench.generation import contenders
@@ -180,14 +180,15 @@ def started(
         peers = [p for p in peer.find() if choice.has_contender(p.name, extra=p.extra)]
         theirs: list[HttpContender] = []
         if peers:
-            programs = peer.prepare_environment(folders.peers, tell=tell)
             peers_redis = stack.enter_context(
                 redis_server.serve(folder=folders.output / "redis", log=logs / "redis.log")
             )
+            weights = {Workload.MINILM: source.plain(spec, bodies).folder}
             settings = peer.PeerSettings(
-                artifact, tokenizer, threads, spec.batch.max_rows, peers_redis
+                artifact, tokenizer, threads, spec.batch.max_rows, peers_redis, weights
             )
             for each in peers:
+                programs = environments.prepare(folders.peers, each.environment, tell=tell)
                 tell(f"Starting {each.title} …")
                 theirs.append(
                     peer.start(each, settings, workloads, bin_folder=programs, logs=logs,
