@@ -27,6 +27,8 @@ class Dialect(StrEnum):
                 return _target(url, app, lambda given: {"input": [given]}, '"value"', _list)
             case Dialect.OPENAI:
                 model = app.value
+                if app is Workload.SMOLLM2:
+                    return _chat_target(url)
 
                 def ask(given: object) -> object:
                     return {"model": model, "input": given}
@@ -46,6 +48,14 @@ def _target(
         return Target(url, lambda _: body, marker=null_marker)
     marker = "[[" if vector is _list else '"embedding"'
     return Target(url, lambda text: to_json(ask(text)), marker=marker, vector=vector)
+
+
+def _chat_target(url: str) -> Target:
+    def encode(text: str) -> bytes:
+        messages = [{"role": "user", "content": text}]
+        return to_json({"messages": messages, "max_tokens": 1})
+
+    return Target(url, encode, marker='"choices"')
 
 
 def _plain(body: bytes) -> list[float]:

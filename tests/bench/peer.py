@@ -22,19 +22,20 @@ Hugging Face's libraries read it, with the weights that the artifact was made of
 """
 
 import os
-import re
 import shlex
 import time
-import tomllib
 from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from urllib.error import HTTPError
 
 import msgspec
 
 from forebay.local.server import free_port
+from tests.bench import headers
 from tests.bench.dialects import Dialect
 from tests.bench.environments import MAIN
+from tests.bench.generation.served import ServedTexts
 from tests.bench.loads import HttpContender, Target, Workload
 from tests.bench.processes import Process, StartError, wait_for_port
 
@@ -43,6 +44,9 @@ START_TIMEOUT_S = 120.0
 """Ray takes half a minute on a quiet machine."""
 
 FIRST_ANSWER_S = 30.0
+NEVER = (400, 405, 422)
+"""What a server answers that will not take the request later either."""
+
 POLL_S = 0.2
 
 QUIET = {
@@ -52,8 +56,6 @@ QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
 }
 """Nobody tells their makers of a run, or asks a server elsewhere for a model."""
-
-_HEADER = re.compile(r"(?m)^# /// script$\s(?P<content>(^#(| .*)$\s)+)^# ///$")
 
 
 class Peer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -121,15 +123,7 @@ def read_header(source: str) -> Peer | None:
     Raises:
         msgspec.ValidationError: the table is not as the module docstring says.
     """
-    match = _HEADER.search(source)
-    if match is None:
-        return None
-    content = "".join(
-        line[2:] if line.startswith("# ") else line[1:]
-        for line in match["content"].splitlines(keepends=True)
-    )
-    table = tomllib.loads(content).get("tool", {}).get("bench")
-    return None if table is None else msgspec.convert(table, Peer)
+    return headers.read(source, "bench", Peer)
 
 
 def find() -> list[Peer]:
@@ -175,7 +169,8 @@ def start(
             target = msgspec.structs.replace(target, least_cosine=peer.least_cosine)
         wait_for_answer(target, process)
         targets[app] = target
-    return HttpContender(peer.name, peer.title, targets, extra=peer.extra)
+    kind = ServedTexts if Workload.SMOLLM2 in targets else HttpContender
+    return kind(peer.name, peer.title, targets, extra=peer.extra)
 
 
 def wait_for_answer(target: Target, process: Process) -> None:
@@ -192,6 +187,8 @@ def wait_for_answer(target: Target, process: Process) -> None:
             answer = target.ask("Are you ready?", timeout_s=FIRST_ANSWER_S)
         except OSError as error:
             told = str(error)
+            if isinstance(error, HTTPError) and error.code in NEVER:
+                raise StartError(f"{target.url} does not take it: {told}") from error
         else:
             if target.marker.encode() in answer:
                 return

@@ -3,7 +3,7 @@
 import filecmp
 import os
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -183,7 +183,7 @@ def started(
             peers_redis = stack.enter_context(
                 redis_server.serve(folder=folders.output / "redis", log=logs / "redis.log")
             )
-            weights = {Workload.MINILM: source.plain(spec, bodies).folder}
+            weights = _weights(folders, workloads, spec, bodies)
             settings = peer.PeerSettings(
                 artifact, tokenizer, threads, spec.batch.max_rows, peers_redis, weights
             )
@@ -231,6 +231,17 @@ def _writing(
         found.append(contenders.bare(subject))
     if choice.has_contender(contenders.STATIC, extra=False):
         found.append(contenders.static(subject, source.find(spec, work).folder))
+    return found
+
+
+def _weights(
+    folders: Folders, workloads: Collection[Workload], spec: ModelSpec, work: Path
+) -> dict[Workload, Path]:
+    """What the artifacts were made of, for peers that run something else."""
+    found = {Workload.MINILM: source.plain(spec, work).folder}
+    if Workload.SMOLLM2 in workloads:
+        writing = catalog.read(folders.root / "models.toml").find(contenders.MODEL)
+        found[Workload.SMOLLM2] = source.plain(writing, work / contenders.MODEL).folder
     return found
 
 
