@@ -14,7 +14,7 @@
 # ///
 """BentoML with its user's code for sorting: each batch by length, run in eights.
 
-One worker, as it comes: with a worker a core each has a batcher of its own, on half the requests.
+One worker, as it comes; no other number has been tried.
 """
 
 import os

@@ -15,7 +15,7 @@
 
 Written as BentoML's documentation shows: `batchable=True` on a method that takes a list and gives
 a list or an array, so a request holds a list too, here of one. It tunes its own wait, within a
-latency that it may not pass; documented for a server under load is one worker a service.
+latency that it may not pass. One worker, as it comes.
 """
 
 import os
