@@ -1,7 +1,7 @@
 """Workers that are forked instead of started: the supervisor's side of `forebay.cli.forker`.
 
-A fork has the imports done, which are most of what a worker takes to start, and shares their memory.
-It is the supervisor's own child all the same.
+A fork has the imports done, which are most of what a worker takes to start, and shares their
+memory. It is the supervisor's own child all the same.
 """
 
 import asyncio
@@ -76,7 +76,8 @@ class Forked:
         finally:
             loop.remove_reader(descriptor)
             os.close(descriptor)
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        status = os.waitpid(self.pid, 0)[1]  # noqa: ASYNC222 - it has ended
+        return os.waitstatus_to_exitcode(status)
 
 
 class Forks:
