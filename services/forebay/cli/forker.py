@@ -13,6 +13,7 @@ themselves; so ONNX Runtime, whose import starts one, is left to the workers. De
 """
 
 import contextlib
+import ctypes
 import gc
 import importlib
 import io
@@ -21,10 +22,10 @@ import random
 import socket
 import sys
 import time
+from pathlib import Path
 from typing import Final
 
 import msgspec
-from setproctitle import setproctitle
 
 from forebay.local.forks import MESSAGE_BYTES, Order
 
@@ -84,8 +85,7 @@ def _become(order: Order, *, output: int, asked: socket.socket, between: int) ->
     sys.stdout = _said_on(1)
     sys.stderr = _said_on(2, errors="backslashreplace")
     sys.orig_argv[:] = [sys.executable, "-m", "forebay.cli", *order.words]
-    # Before the environment is changed, whose place the title takes.
-    setproctitle(" ".join(sys.orig_argv))
+    _call_it(" ".join(sys.orig_argv))
     os.environ.clear()
     os.environ.update(order.env)
     random.seed()
@@ -96,6 +96,19 @@ def _become(order: Order, *, output: int, asked: socket.socket, between: int) ->
         time.sleep(POLL_S)
     with contextlib.suppress(OSError):  # who has asked may be gone; its guard knows nothing of us
         asked.send(str(os.getpid()).encode())
+
+
+def _call_it(command: str) -> None:
+    """Have the system show another command line, cut where it is longer than ours was.
+
+    It is read from where the arguments are, up to their end; or, if the last byte there is none of
+    a string's end, up to the first of those (proc(5), `/proc/PID/cmdline` and `/proc/PID/stat`).
+    """
+    numbers = Path("/proc/self/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+    start, end = int(numbers[45]), int(numbers[46])
+    if end - start > 2:
+        shown = command.encode()[: end - start - 2]
+        ctypes.memmove(start, shown.ljust(end - start - 1, b"\0") + b"!", end - start)
 
 
 def _said_on(descriptor: int, *, errors: str = "strict") -> io.TextIOWrapper:
