@@ -97,8 +97,8 @@ class Forks:
 
     @staticmethod
     def possible() -> bool:
-        """Whether this system can have it."""
-        return sys.platform == "linux" and hasattr(os, "pidfd_open") and _adopt()
+        """Whether this system can have it; what our processes leave behind is ours from now on."""
+        return sys.platform == "linux" and hasattr(os, "pidfd_open") and adopt(True)
 
     async def open(self) -> None:
         """Start the forker; it imports while other things start."""
@@ -175,9 +175,10 @@ class Forks:
             return int(await asyncio.get_running_loop().sock_recv(self._asked, 32))
 
 
-def _adopt() -> bool:
+def adopt(orphans: bool, /) -> bool:
+    """Have those below us that lose their parent become ours, or not; False where it can't be."""
     try:
-        return bool(ctypes.CDLL(None, use_errno=True).prctl(_SUBREAPER, 1, 0, 0, 0) == 0)
+        return bool(ctypes.CDLL(None).prctl(_SUBREAPER, int(orphans), 0, 0, 0) == 0)
     except (OSError, AttributeError):
         return False
 
