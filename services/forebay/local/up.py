@@ -133,10 +133,11 @@ class Up:
     def _held_ports(self) -> Generator[None]:
         """Keep ports that several gateways share from everybody else."""
         settings = self._settings
-        ports = [settings.port, self._grpc_port] if settings.gateways > 1 else []
+        ports = {"port": settings.port, "grpc_port": self._grpc_port}
         with contextlib.ExitStack() as stack:
-            for port in filter(None, ports):
-                stack.enter_context(hold_port(settings.host, port))
+            for setting, port in ports.items():
+                if port and settings.gateways > 1:
+                    stack.enter_context(hold_port(settings.host, port, setting=setting))
             yield
 
     def _choose_grpc_port(self) -> int:
