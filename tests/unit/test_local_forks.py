@@ -120,7 +120,7 @@ async def test_what_others_leave_behind_is_buried_and_what_is_waited_for_is_not(
     orphan = int(told)
 
     def buried() -> bool:
-        forks.bury({parent.pid})
+        forks.bury()
         return not psutil.pid_exists(orphan)
 
     assert await eventually(buried, what="the orphan's end")
