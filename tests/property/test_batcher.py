@@ -1,11 +1,14 @@
 """The batcher, driven with arbitrary rows: nothing lost, nothing twice, limits kept."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.contract.model import BatchLimits
 from forebay.contract.prediction import Lane
 from forebay.inference.batcher import Batcher, MicroBatch
+from forebay.inference.buckets import Bound
+from forebay.inference.cost import Cost
 
 NOW = 1_000
 
@@ -22,11 +25,25 @@ limits = st.builds(
     max_rows=st.integers(1, 40),
     max_tokens=st.integers(1, 5_000),
     max_padding=st.floats(0, 0.9),
+    target_ms=st.sampled_from([None, 1.0, 30.0]),
 )
 
 
-def filled(added: list[tuple[Lane, int, int]], bounds: BatchLimits) -> Batcher[int]:
-    batcher: Batcher[int] = Batcher(bounds)
+def taking(fixed_s: float, token_s: float) -> Cost:
+    """What was seen of batches that take so long."""
+    cost = Cost()
+    for rows, length in ((1, 8), (4, 16), (8, 32), (16, 64), (2, 300)) * 20:
+        cost.saw(rows, length, fixed_s + token_s * rows * length)
+    return cost
+
+
+some_cost = st.sampled_from([Cost(), taking(0.001, 5e-5), taking(0.02, 1e-6), taking(0.0, 1e-3)])
+
+
+def filled(
+    added: list[tuple[Lane, int, int]], bounds: BatchLimits, cost: Cost | None = None
+) -> Batcher[int]:
+    batcher: Batcher[int] = Batcher(bounds, cost)
     for number, (lane, length, deadline) in enumerate(added):
         batcher.add(lane, number, length=length, deadline_at_ms=deadline)
     return batcher
@@ -40,11 +57,11 @@ def drained(batcher: Batcher[int]) -> list[MicroBatch[int]]:
     return batches
 
 
-@given(rows, limits)
+@given(rows, limits, some_cost)
 def test_every_row_leaves_exactly_once_to_run_or_as_expired(
-    added: list[tuple[Lane, int, int]], bounds: BatchLimits
+    added: list[tuple[Lane, int, int]], bounds: BatchLimits, cost: Cost
 ) -> None:
-    batches = drained(filled(added, bounds))
+    batches = drained(filled(added, bounds, cost))
 
     ran = [row.item for batch in batches for row in batch.rows]
     expired = [row.item for batch in batches for row in batch.expired]
@@ -53,11 +70,11 @@ def test_every_row_leaves_exactly_once_to_run_or_as_expired(
     assert set(expired) == late
 
 
-@given(rows, limits)
+@given(rows, limits, some_cost)
 def test_no_batch_is_over_a_limit_unless_a_single_row_is(
-    added: list[tuple[Lane, int, int]], bounds: BatchLimits
+    added: list[tuple[Lane, int, int]], bounds: BatchLimits, cost: Cost
 ) -> None:
-    for batch in drained(filled(added, bounds)):
+    for batch in drained(filled(added, bounds, cost)):
         assert len(batch.rows) <= bounds.max_rows
         if len(batch.rows) > 1:
             padding = batch.padded_tokens - sum(row.length for row in batch.rows)
@@ -65,11 +82,11 @@ def test_no_batch_is_over_a_limit_unless_a_single_row_is(
             assert padding <= bounds.max_padding * batch.padded_tokens
 
 
-@given(rows, limits)
+@given(rows, limits, some_cost)
 def test_each_batch_holds_the_oldest_row_of_the_most_urgent_lane(
-    added: list[tuple[Lane, int, int]], bounds: BatchLimits
+    added: list[tuple[Lane, int, int]], bounds: BatchLimits, cost: Cost
 ) -> None:
-    batcher = filled(added, bounds)
+    batcher = filled(added, bounds, cost)
     waiting = [n for n, (_, _, deadline) in enumerate(added) if deadline >= NOW]
     while len(batcher):
         batch = batcher.next(NOW)
@@ -108,6 +125,62 @@ def test_rows_of_like_length_share_a_batch_and_a_long_one_stays_out() -> None:
 
     assert [row.length for row in first.rows] == [9, 10, 10, 11]
     assert [row.length for row in second.rows] == [100]
+
+
+@given(rows, limits, some_cost)
+def test_batches_are_predicted_to_end_by_the_target_and_each_rows_deadline(
+    added: list[tuple[Lane, int, int]], bounds: BatchLimits, cost: Cost
+) -> None:
+    soon = [
+        (lane, length, deadline + 2 * number)
+        for number, (lane, length, deadline) in enumerate(added)
+    ]
+    for batch in drained(filled(soon, bounds, cost)):
+        if len(batch.rows) > 1:
+            run_s = cost.seconds(len(batch.rows), batch.longest) * (1 - 1e-9)
+            assert run_s <= (bounds.target_ms or 1e9) / 1000
+            assert (
+                not cost.known
+                or run_s <= min(row.deadline_at_ms - NOW for row in batch.rows) / 1000
+            )
+
+
+@pytest.mark.parametrize("lengths", [[10] * 8, [10, 10, 10, 10, 11, 11, 11, 11]])
+def test_a_target_makes_batches_smaller_and_a_row_that_is_over_it_runs_alone(
+    lengths: list[int],
+) -> None:
+    for target_ms, rows in ((None, 8), (5.0, 4), (0.5, 1)):
+        batcher: Batcher[int] = Batcher(BatchLimits(target_ms=target_ms), taking(0.001, 9e-5))
+        for number, length in enumerate(lengths):
+            batcher.add(Lane.REALTIME, number, length=length, deadline_at_ms=NOW + 5_000)
+        assert len(batcher.next(NOW).rows) == rows
+
+
+def test_a_row_in_a_hurry_is_not_kept_by_company() -> None:
+    batcher: Batcher[str] = Batcher(BatchLimits(), taking(0.001, 9e-5))
+    batcher.add(Lane.REALTIME, "in a hurry", length=10, deadline_at_ms=NOW + 4)
+    for number in range(8):
+        batcher.add(Lane.REALTIME, f"{number}", length=10, deadline_at_ms=NOW + 5_000)
+
+    assert [row.item for row in batcher.next(NOW).rows] == ["in a hurry", "0", "1"]
+    assert len(batcher.next(NOW).rows) == 6
+
+
+def test_bulk_has_a_bound_of_its_own() -> None:
+    batcher: Batcher[int] = Batcher(BatchLimits(), taking(0.001, 1e-4))
+    for number in range(8):
+        batcher.add(Lane.BULK, number, length=10, deadline_at_ms=NOW + 5_000)
+
+    assert len(batcher.next(NOW, bulk=Bound(32, 50, 0.15)).rows) == 5
+    assert len(batcher.next(NOW, bulk=Bound(32, 1_000, 0.15, 0.0031)).rows) == 2
+
+
+def test_where_any_batch_takes_long_more_padding_is_worth_it() -> None:
+    for cost, first in ((taking(0.1, 1e-6), [10, 12, 14, 16]), (taking(1e-6, 1e-3), [10])):
+        batcher: Batcher[int] = Batcher(BatchLimits(max_padding=0.5), cost)
+        for number, length in enumerate((10, 12, 14, 16)):
+            batcher.add(Lane.REALTIME, number, length=length, deadline_at_ms=NOW + 5_000)
+        assert [row.length for row in batcher.next(NOW).rows] == first
 
 
 def test_bulk_rows_fill_what_realtime_leaves_free() -> None:

@@ -45,6 +45,8 @@ def test_a_name_that_could_break_a_key_or_a_url_is_refused(name: str) -> None:
         ({"batch": {"max_padding": 1.0}}, "batch.max_padding"),
         ({"batch": {"max_padding": -0.1}}, "batch.max_padding"),
         ({"batch": {"max_padding": float("nan")}}, "batch.max_padding"),
+        ({"batch": {"target_ms": 0}}, "batch.target_ms"),
+        ({"batch": {"target_ms": float("inf")}}, "batch.target_ms"),
         ({"batch": {"max_wait_ms": -1}}, "batch.max_wait_ms"),
         ({"batch": {"max_wait_ms": float("inf")}}, "batch.max_wait_ms"),
         ({"batch": {"prefetch_rows": 0}}, "batch.prefetch_rows"),

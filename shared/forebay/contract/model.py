@@ -103,6 +103,8 @@ class BatchLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         bulk_max_tokens: likewise in one of the bulk lane; as `max_tokens` if not given. While
             somebody waits in realtime such batches are kept short, unless they are interrupted.
         max_padding: largest share of a batch's padded tokens that may be padding, 0..1.
+        target_ms: what a batch of realtime is to take at most, as predicted from those that ran; a
+            row that takes longer runs alone. If not given, only the rows' deadlines bound it.
         max_wait_ms: how long an executor that is free waits for company; 0 takes what is there.
         timeout_s: a forward pass that takes longer is hung: its worker ends, and another runs its
             rows again, each prediction alone.
@@ -113,6 +115,7 @@ class BatchLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_tokens: int = 16_384
     bulk_max_tokens: int | None = None
     max_padding: float = 0.15
+    target_ms: float | None = None
     max_wait_ms: float = 0.0
     prefetch_rows: int = 64
     timeout_s: float = 600.0

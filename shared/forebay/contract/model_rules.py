@@ -87,6 +87,11 @@ def _of_limits(spec: ModelSpec) -> tuple[Rule, ...]:
         ("batch.max_tokens", batch.max_tokens >= 1, "at least 1"),
         ("batch.bulk_max_tokens", _at_least_1(batch.bulk_max_tokens), "at least 1"),
         ("batch.max_padding", 0 <= batch.max_padding < 1, "from 0 up to, not including, 1"),
+        (
+            "batch.target_ms",
+            batch.target_ms is None or 0 < batch.target_ms < math.inf,
+            "more than 0, and finite",
+        ),
         ("batch.max_wait_ms", 0 <= batch.max_wait_ms < math.inf, "0 or more, and finite"),
         ("batch.prefetch_rows", batch.prefetch_rows >= 1, "at least 1"),
         ("batch.timeout_s", 0 < batch.timeout_s < math.inf, "more than 0, and finite"),

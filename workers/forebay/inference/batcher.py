@@ -1,13 +1,15 @@
 """Which rows go into the next micro-batch. Pure: no clock, no thread, no I/O.
 
 Padding is the enemy: a batch costs rows x the longest row, so rows of like length belong
-together. The oldest row of the most urgent lane always goes first, so nothing starves; its
-company is whoever, among the rows held, pads the batch least. Rows under suspicion share a batch
-with nobody but their own kind.
+together. The oldest row of the most urgent lane always goes first, so nothing starves. Its company,
+once it is known what batches take, are the neighbours with which time is best spent (`buckets`);
+before, whoever pads the batch least. Rows under suspicion share a batch with nobody but their own
+kind.
 """
 
 import bisect
 import itertools
+import math
 from collections import deque
 from collections.abc import Iterable
 from operator import attrgetter
@@ -17,6 +19,8 @@ import msgspec
 
 from forebay.contract.model import BatchLimits
 from forebay.contract.prediction import Lane
+from forebay.inference.buckets import Bound, bound_of, bucket
+from forebay.inference.cost import Cost
 
 T = TypeVar("T")
 
@@ -55,9 +59,14 @@ class MicroBatch(msgspec.Struct, Generic[T], frozen=True):
     alone: bool = False
 
     @property
+    def longest(self) -> int:
+        """Length of the longest row; 0 if there is none."""
+        return self.rows[-1].length if self.rows else 0
+
+    @property
     def padded_tokens(self) -> int:
         """Rows x the longest row."""
-        return len(self.rows) * self.rows[-1].length if self.rows else 0
+        return len(self.rows) * self.longest
 
 
 _LENGTH: Final = attrgetter("length")
@@ -104,11 +113,13 @@ class Batcher(Generic[T]):
     """Holds prepared rows and forms micro-batches from them.
 
     Args:
-        limits: rows, padded tokens and padding share of one batch.
+        limits: rows, padded tokens and padding share of one batch, and what it is to take.
+        cost: what batches take, kept by who runs them; without it only limits of size hold.
     """
 
-    def __init__(self, limits: BatchLimits) -> None:
-        self._limits = limits
+    def __init__(self, limits: BatchLimits, cost: Cost | None = None) -> None:
+        self._cost = cost or Cost()
+        self._bound = bound_of(limits)
         self._pools: dict[Lane, _Pool[T]] = {lane: _Pool() for lane in Lane}
         self._order = itertools.count()
 
@@ -146,20 +157,20 @@ class Batcher(Generic[T]):
         now_ms: int,
         *,
         lanes: Iterable[Lane] = tuple(Lane),
-        bulk_tokens: int | None = None,
+        bulk: Bound | None = None,
     ) -> MicroBatch[T]:
         """Take the next micro-batch; empty when nothing is held.
 
         Args:
             now_ms: rows whose deadline lies before this are set aside.
             lanes: it is made of, the most urgent first.
-            bulk_tokens: padded tokens of a batch that rows of bulk join; as of any if not given.
+            bulk: bound of a batch that rows of bulk join; as of any if not given.
         """
-        window = _Window[T](self._limits, now_ms)
+        window = _Window[T](self._bound, self._cost, now_ms)
         for lane in lanes:
             pool = self._pools[lane]
-            if lane is Lane.BULK and bulk_tokens is not None:
-                window.max_tokens = bulk_tokens
+            if lane is Lane.BULK and bulk is not None:
+                window.bound = bulk
             while (seed := pool.oldest()) is not None:
                 if seed.deadline_at_ms >= now_ms:
                     break
@@ -176,33 +187,55 @@ class Batcher(Generic[T]):
 
 
 class _Window(Generic[T]):
-    """A batch in the making: grows along each pool's rows, sorted by length, least padding first.
+    """A batch in the making, along each pool's rows, sorted by length."""
 
-    The greedy choice follows the idea of bucketing by sequence length; it looks at no more rows
-    than it takes.
-    """
-
-    def __init__(self, limits: BatchLimits, now_ms: int) -> None:
-        self._limits = limits
-        self.max_tokens = limits.max_tokens
+    def __init__(self, bound: Bound, cost: Cost, now_ms: int) -> None:
+        self.bound = bound
+        self._cost = cost
         self._now_ms = now_ms
         self._tokens = 0
         self._longest = 0
+        self._within_s = math.inf
         self.rows: list[Pending[T]] = []
         self.expired: list[Pending[T]] = []
 
     def grow(self, pool: _Pool[T], seed: Pending[T]) -> None:
-        """Take rows of `pool`: around `seed` if the batch is empty, else around its middle."""
+        """Take rows of `pool`: with `seed` if the batch is empty, else those that pad it least."""
         by_length = pool.by_length
         if self.rows:
             middle = self.rows[len(self.rows) // 2].length
-            low = bisect.bisect_left(by_length, middle, key=_LENGTH) - 1
-            high = low + 1
+            at = bisect.bisect_left(by_length, middle, key=_LENGTH)
+            self._widen(by_length, at, at)
+            return
+        at = pool.position(seed)
+        if cut := self._cut(by_length, at):
+            low, high = cut
+            for row in by_length[low:high]:
+                self._take(row)
+            del by_length[low:high]
         else:
-            at = pool.position(seed)
             self._take(seed)
-            low, high = at - 1, at + 1
-        while len(self.rows) < self._limits.max_rows:
+            self._widen(by_length, at, at + 1)
+
+    def take_alone(self, pool: _Pool[T], seed: Pending[T]) -> None:
+        """Take rows that stand alone together with `seed`, as they came, up to the limits."""
+        for row in [row for row in pool.alone if row.alone is seed.alone]:
+            padded = (len(self.rows) + 1) * max(self._longest, row.length)
+            most_rows, most_tokens = self.bound.max_rows, self.bound.max_tokens
+            if self.rows and (len(self.rows) == most_rows or padded > most_tokens):
+                break
+            pool.remove(row)
+            self._take(row)
+        self.rows.sort(key=_LENGTH)
+
+    def _widen(self, by_length: list[Pending[T]], low: int, high: int) -> None:
+        """Take rows to either side of `by_length[low:high]`, which is taken, least padding first.
+
+        The greedy choice follows the idea of bucketing by sequence length; it looks at no more rows
+        than it takes.
+        """
+        low -= 1
+        while len(self.rows) < self.bound.max_rows:
             shorter = self._padding_with(by_length[low]) if low >= 0 else None
             longer = self._padding_with(by_length[high]) if high < len(by_length) else None
             if shorter is not None and (longer is None or shorter <= longer):
@@ -215,23 +248,39 @@ class _Window(Generic[T]):
                 break
         del by_length[low + 1 : high]
 
-    def take_alone(self, pool: _Pool[T], seed: Pending[T]) -> None:
-        """Take rows that stand alone together with `seed`, as they came, up to the limits."""
-        for row in [row for row in pool.alone if row.alone is seed.alone]:
-            padded = (len(self.rows) + 1) * max(self._longest, row.length)
-            if self.rows and (len(self.rows) == self._limits.max_rows or padded > self.max_tokens):
-                break
-            pool.remove(row)
-            self._take(row)
-        self.rows.sort(key=_LENGTH)
-
     def _padding_with(self, row: Pending[T]) -> int | None:
         """Padding of the batch if `row` joins, or None where it would be over a limit."""
-        padded = (len(self.rows) + 1) * max(self._longest, row.length)
+        rows, longest = len(self.rows) + 1, max(self._longest, row.length)
+        padded = rows * longest
         padding = padded - self._tokens - row.length
-        if padded > self.max_tokens or padding > self._limits.max_padding * padded:
+        if padded > self.bound.max_tokens or padding > self.bound.max_padding * padded:
             return None
+        if self._cost.known:
+            within_s = min(self.bound.seconds, self._within_s, self._left_s(row))
+            if self._cost.seconds(rows, longest) > within_s:
+                return None
         return padding
+
+    def _cut(self, by_length: list[Pending[T]], at: int) -> tuple[int, int] | None:
+        """Where the batch of the row at `at` begins and ends; None if that can't be told."""
+        most = self.bound.most(by_length[at].length)
+        if most == 1 or len(by_length) == 1 or not self._cost.known:
+            return None
+        first = max(at - most + 1, 0)
+        near = by_length[first : at + most]
+        begin, end = bucket(
+            [row.length for row in near],
+            list(map(self._left_s, near)),
+            at - first,
+            bound=self.bound,
+            parts=self._cost.parts,
+        )
+        return first + begin, first + end
+
+    def _left_s(self, row: Pending[T]) -> float:
+        """Until its deadline; of one whose has passed, and that won't run, any time."""
+        left_ms = row.deadline_at_ms - self._now_ms
+        return left_ms / 1000 if left_ms >= 0 else math.inf
 
     def _take(self, row: Pending[T]) -> None:
         row.taken = True
@@ -241,3 +290,4 @@ class _Window(Generic[T]):
         self.rows.append(row)
         self._tokens += row.length
         self._longest = max(self._longest, row.length)
+        self._within_s = min(self._within_s, self._left_s(row))

@@ -58,7 +58,7 @@ class Stages:
         self._gate = gate or Gate()
         self._clock = clock
         self._pace = Pace(limits)
-        self._batcher: Batcher[RowRef] = Batcher(limits)
+        self._batcher: Batcher[RowRef] = Batcher(limits, self._pace.cost)
         self._executor = executor
         self._ledger = Ledger(
             consumer,
@@ -186,7 +186,7 @@ class Stages:
             batch = self._batcher.next(
                 self._clock.now_ms(),
                 lanes=room.lanes,
-                bulk_tokens=self._pace.bulk_tokens(interrupted=room.interrupted),
+                bulk=self._pace.bulk(interrupted=room.interrupted),
             )
             self._look()
             for row in batch.expired:
@@ -213,7 +213,7 @@ class Stages:
 
     def _take_in(self, batch: MicroBatch[RowRef], run: Run) -> None:
         """What came of a batch goes to the deliveries that its rows are of."""
-        self._pace.ran(batch.padded_tokens, run.ended - run.began)
+        self._pace.cost.saw(len(batch.rows), batch.longest, run.ended - run.began)
         offset = self._clock.now() - time.monotonic()
         began, ended = (run.began + offset) * 1000, (run.ended + offset) * 1000
         for row, result in zip(batch.rows, run.results, strict=True):

@@ -20,6 +20,7 @@ from forebay.contract.prediction import Lane
 from forebay.contract.rows import Row, row_bytes
 from forebay.inference.backends.base import Backend, PreparedRow
 from forebay.inference.batcher import Batcher, Pending
+from forebay.inference.cost import Cost
 from forebay.inference.intake import INLINE_BYTES
 from forebay.tune.orders import Arrive, Saturate
 
@@ -89,6 +90,7 @@ class Engine:
     def __init__(self, backend: Backend, limits: BatchLimits) -> None:
         self._backend = backend
         self._limits = limits
+        self._cost = Cost()
         self._device = ThreadPoolExecutor(backend.streams, thread_name_prefix="device")
         self._prepare = ThreadPoolExecutor(1, thread_name_prefix="prepare")
 
@@ -151,7 +153,9 @@ class Engine:
         self._backend.close()
 
     def _running(self, supply: Supply, ended: Callable[[Ended], None]) -> "_Work":
-        return _Work(self._backend, self._limits, supply, self._device, self._prepare, ended)
+        return _Work(
+            self._backend, self._limits, self._cost, supply, self._device, self._prepare, ended
+        )
 
 
 class _Work:
@@ -161,6 +165,7 @@ class _Work:
         self,
         backend: Backend,
         limits: BatchLimits,
+        cost: Cost,
         supply: Supply,
         device: ThreadPoolExecutor,
         prepare: ThreadPoolExecutor,
@@ -172,7 +177,8 @@ class _Work:
         self._device = device
         self._prepare = prepare
         self._ended = ended
-        self._batcher: Batcher[tuple[float, PreparedRow]] = Batcher(limits)
+        self._batcher: Batcher[tuple[float, PreparedRow]] = Batcher(limits, cost)
+        self._cost = cost
         self._room = asyncio.Event()
         self._held = asyncio.Event()
         self._places = asyncio.Semaphore(backend.streams + 1)
@@ -260,7 +266,9 @@ class _Work:
             self._passes.add(task)
             task.add_done_callback(self._passes.discard)
 
-    def _one_pass(self, rows: Sequence[Pending[tuple[float, PreparedRow]]]) -> float:
+    def _one_pass(self, rows: Sequence[Pending[tuple[float, PreparedRow]]]) -> tuple[float, float]:
+        """When it began, and when it ended."""
+        began = time.monotonic()
         try:
             self._backend.run([row.item[1] for row in rows])
         except ForebayError:
@@ -269,14 +277,15 @@ class _Work:
             raise BackendFailed(
                 f"The model failed on rows of the traffic: {type(error).__name__}: {error}"
             ) from error
-        return time.monotonic()
+        return began, time.monotonic()
 
     async def _collect(
         self,
         rows: Sequence[Pending[tuple[float, PreparedRow]]],
-        future: "asyncio.Future[float]",
+        future: "asyncio.Future[tuple[float, float]]",
     ) -> None:
-        at = await future
+        began, at = await future
+        self._cost.saw(len(rows), rows[-1].length, at - began)
         self._places.release()
         self._ended(Ended(at, [row.item[0] for row in rows]))
 
