@@ -51,7 +51,7 @@ def test_no_bucket_within_the_bounds_spends_time_better(
     lengths, left_s = [length for length, _ in held], [left for _, left in held]
     at = lengths.index(lengths[at])
 
-    begin, end = bucket(lengths, left_s, at, bound=bound, parts=parts)
+    begin, end = bucket(lengths, at, bound=bound, parts=parts, left_s=left_s)
 
     assert begin <= at < end
     assert allowed(held[begin:end], bound, parts, give=1e-9)

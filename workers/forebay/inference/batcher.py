@@ -19,7 +19,7 @@ import msgspec
 
 from forebay.contract.model import BatchLimits
 from forebay.contract.prediction import Lane
-from forebay.inference.buckets import Bound, bound_of, bucket
+from forebay.inference.buckets import Bound, alike, bound_of, bucket
 from forebay.inference.cost import Cost
 
 T = TypeVar("T")
@@ -79,11 +79,14 @@ class _Pool(Generic[T]):
         self.by_age: deque[Pending[T]] = deque()
         self.by_length: list[Pending[T]] = []
         self.alone: list[Pending[T]] = []
+        self._soonest_ms = 0
 
     def __len__(self) -> int:
         return len(self.by_length) + len(self.alone)
 
     def add(self, row: Pending[T]) -> None:
+        if not self.by_age or row.deadline_at_ms < self._soonest_ms:
+            self._soonest_ms = row.deadline_at_ms
         self.by_age.append(row)
         if row.alone is None:
             bisect.insort(self.by_length, row, key=_LENGTH)
@@ -94,6 +97,13 @@ class _Pool(Generic[T]):
         while self.by_age and self.by_age[0].taken:
             self.by_age.popleft()
         return self.by_age[0] if self.by_age else None
+
+    def ends_before(self, ms: int) -> bool:
+        """Whether a row that is held has a deadline before this."""
+        # What is known of it may be of a row that has left: then it is looked at anew.
+        if self._soonest_ms < ms and self.by_age:
+            self._soonest_ms = min(row.deadline_at_ms for row in self.by_age if not row.taken)
+        return self._soonest_ms < ms
 
     def position(self, row: Pending[T]) -> int:
         at = bisect.bisect_left(self.by_length, row.length, key=_LENGTH)
@@ -195,7 +205,6 @@ class _Window(Generic[T]):
         self._now_ms = now_ms
         self._tokens = 0
         self._longest = 0
-        self._within_s = math.inf
         self.rows: list[Pending[T]] = []
         self.expired: list[Pending[T]] = []
 
@@ -208,8 +217,8 @@ class _Window(Generic[T]):
             self._widen(by_length, at, at)
             return
         at = pool.position(seed)
-        if cut := self._cut(by_length, at):
-            low, high = cut
+        if len(by_length) > 1 and self._cost.known:
+            low, high = self._bucket(pool, at)
             for row in by_length[low:high]:
                 self._take(row)
             del by_length[low:high]
@@ -256,25 +265,28 @@ class _Window(Generic[T]):
         if padded > self.bound.max_tokens or padding > self.bound.max_padding * padded:
             return None
         if self._cost.known:
-            within_s = min(self.bound.seconds, self._within_s, self._left_s(row))
-            if self._cost.seconds(rows, longest) > within_s:
+            left_s = min(map(self._left_s, (*self.rows, row)))
+            if self._cost.seconds(rows, longest) > min(self.bound.seconds, left_s):
                 return None
         return padding
 
-    def _cut(self, by_length: list[Pending[T]], at: int) -> tuple[int, int] | None:
-        """Where the batch of the row at `at` begins and ends; None if that can't be told."""
-        most = self.bound.most(by_length[at].length)
-        if most == 1 or len(by_length) == 1 or not self._cost.known:
-            return None
-        first = max(at - most + 1, 0)
-        near = by_length[first : at + most]
-        begin, end = bucket(
-            [row.length for row in near],
-            list(map(self._left_s, near)),
-            at - first,
-            bound=self.bound,
-            parts=self._cost.parts,
-        )
+    def _bucket(self, pool: _Pool[T], at: int) -> tuple[int, int]:
+        """Where the bucket of the row at `at` begins and ends."""
+        by_length, bound, parts = pool.by_length, self.bound, self._cost.parts
+        length = by_length[at].length
+        most = bound.most(length)
+        first, last = max(at - most + 1, 0), min(at + most, len(by_length)) - 1
+        longest = by_length[last].length
+        # No batch of these takes longer than this, so a deadline after it bounds none.
+        most_s = self._cost.seconds(most, longest)
+        left_s = None
+        if pool.ends_before(self._now_ms + int(most_s * 1000) + 1):
+            left_s = [self._left_s(row) for row in by_length[first : last + 1]]
+        if by_length[first].length == longest:
+            left = last + 1 - at
+            return at, at + alike(length, left, bound=bound, parts=parts, left_s=left_s)
+        lengths = [row.length for row in by_length[first : last + 1]]
+        begin, end = bucket(lengths, at - first, bound=bound, parts=parts, left_s=left_s)
         return first + begin, first + end
 
     def _left_s(self, row: Pending[T]) -> float:
@@ -290,4 +302,3 @@ class _Window(Generic[T]):
         self.rows.append(row)
         self._tokens += row.length
         self._longest = max(self._longest, row.length)
-        self._within_s = min(self._within_s, self._left_s(row))

@@ -52,7 +52,12 @@ def bound_of(limits: BatchLimits) -> Bound:
 
 
 def bucket(
-    lengths: Sequence[int], left_s: Sequence[float], at: int, *, bound: Bound, parts: Parts
+    lengths: Sequence[int],
+    at: int,
+    *,
+    bound: Bound,
+    parts: Parts,
+    left_s: Sequence[float] | None = None,
 ) -> tuple[int, int]:
     """The bucket of one row: for each end its best beginning, which moves little from end to end.
 
@@ -62,38 +67,42 @@ def bucket(
 
     Args:
         lengths: of the rows, in ascending order.
-        left_s: until each row's deadline; none shares a batch that is predicted to end later.
         at: the row's position, the first of its length.
         bound: of the batch.
         parts: of what a batch takes; see `Cost`.
+        left_s: until each row's deadline; none shares a batch that is predicted to end later. Not
+            given if all of that is far off.
 
     Returns:
         Where it begins, and where it ends.
     """
     if lengths[0] == lengths[-1]:
-        return at, at + _alike(lengths[at], left_s[at:], bound, parts)
+        left = len(lengths) - at
+        return at, at + alike(
+            lengths[at], left, bound=bound, parts=parts, left_s=left_s and left_s[at:]
+        )
     fixed, a_row, a_token, a_square = parts
     start_s, full = fixed + BESIDE_S, 1 - bound.max_padding
     own = [max(a_row + n * (a_token + a_square * n), _LEAST_S) for n in lengths]
     most_s = bound.seconds - fixed
-    hurried = min(left_s) - fixed < bound.most(lengths[at]) * own[-1]
+    max_rows, max_tokens = bound.max_rows, bound.max_tokens
     best, found = math.inf, (at, at + 1)
     begin, tokens, own_s = at, 0, 0.0
     for last in range(at, len(lengths)):
         length, each = lengths[last], own[last]
         tokens += length
         own_s += each
-        most = bound.most(length)
+        most = min(max_rows, max_tokens // max(length, 1))
         if most_s < most * each:
-            most = max(int(most_s / each), 1)
-        if last - at >= most:
+            most = int(most_s / each)
+        if last > at and last - at >= most:
             break
         rows = last + 1 - begin
         # What is over a bound loses its shortest row, which is the one that pads most.
         while begin < at and (
             rows > most
             or tokens < full * rows * length
-            or (hurried and rows * each > min(left_s[begin : last + 1]) - fixed)
+            or (left_s and rows * each > min(left_s[begin : last + 1]) - fixed)
         ):
             tokens -= lengths[begin]
             own_s -= own[begin]
@@ -101,7 +110,7 @@ def bucket(
             rows -= 1
         if rows > 1 and (
             tokens < full * rows * length
-            or (hurried and rows * each > min(left_s[begin : last + 1]) - fixed)
+            or (left_s and rows * each > min(left_s[begin : last + 1]) - fixed)
         ):
             continue
         share = (start_s + rows * each) / own_s
@@ -111,7 +120,7 @@ def bucket(
             if (
                 wider > share
                 or tokens + more < full * (rows + 1) * length
-                or (hurried and (rows + 1) * each > min(left_s[other : last + 1]) - fixed)
+                or (left_s and (rows + 1) * each > min(left_s[other : last + 1]) - fixed)
             ):
                 break
             begin, rows, share = other, rows + 1, wider
@@ -129,16 +138,31 @@ def bucket(
     return found
 
 
-def _alike(length: int, left_s: Sequence[float], bound: Bound, parts: Parts) -> int:
-    """How many rows of one length share a batch: the more the better, for nothing is padded."""
+def alike(
+    length: int,
+    rows: int,
+    *,
+    bound: Bound,
+    parts: Parts,
+    left_s: Sequence[float] | None = None,
+) -> int:
+    """How many rows of one length share a batch: the more the better, for nothing is padded.
+
+    Args:
+        length: of each.
+        rows: that there are, at least 1.
+        bound: of the batch.
+        parts: of what a batch takes.
+        left_s: until each row's deadline, if any of that is near.
+    """
+    most = min(bound.most(length), rows)
+    if left_s is None and bound.seconds == math.inf:
+        return most
     fixed, a_row, a_token, a_square = parts
     each = a_row + length * (a_token + a_square * length)
-    most = min(bound.most(length), len(left_s))
-    if fixed + most * each <= min(bound.seconds, *left_s):
-        return most
     within = bound.seconds
-    for rows, left in enumerate(left_s[:most]):
-        within = min(within, left)
-        if rows and fixed + (rows + 1) * each > within:
-            return rows
+    for count in range(most):
+        within = min(within, left_s[count]) if left_s else within
+        if count and fixed + (count + 1) * each > within:
+            return count
     return most

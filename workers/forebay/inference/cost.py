@@ -25,7 +25,7 @@ KEPT: Final = 0.99
 REFIT: Final = 16
 """Batches after which the parts are fitted anew, once somebody asks for them."""
 
-_AT_MOST: Final = 64
+_AT_MOST: Final = 256
 """Batches that wait to be taken into the sums."""
 
 _UNITS: Final = np.array([1.0, 8.0, 8.0 * 32, 8.0 * 32**2])

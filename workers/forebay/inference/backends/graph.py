@@ -21,6 +21,8 @@ from forebay.inference.backends import providers as execution
 from forebay.inference.backends.base import PreparedRow
 from forebay.runtime.processor import saturates
 
+Ids = npt.NDArray[np.int64]
+
 MODEL_FILE = "model.onnx"
 SEGMENTS = "token_type_ids"
 
@@ -101,15 +103,7 @@ class Graph(InSession):
         Raises:
             BackendFailed: ONNX Runtime failed on this batch, or the graph was closed.
         """
-        shape = len(rows), max(row.length for row in rows)
-        ids = np.full(shape, self._pad_id, np.int64)
-        mask = np.zeros(shape, np.int64)
-        for index, row in enumerate(rows):
-            ids[index, : row.length] = row.data
-            mask[index, : row.length] = 1
-        feed = {"input_ids": ids, "attention_mask": mask}
-        if self._has_segments:
-            feed[SEGMENTS] = _segments(rows, shape)
+        feed = self._lone(rows[0]) if len(rows) == 1 else self._together(rows)
         session = self._session
         if session is None:
             raise BackendFailed("The model was closed.")
@@ -119,14 +113,49 @@ class Graph(InSession):
             raise BackendFailed("The model failed while it ran these rows.") from error
         return values  # type: ignore[no-any-return]
 
+    def _lone(self, row: PreparedRow) -> dict[str, Ids]:
+        """Nothing is padded, and nothing of what was prepared is copied."""
+        shape = 1, row.length
+        feed = {"input_ids": row.data.reshape(shape), "attention_mask": np.ones(shape, np.int64)}
+        if self._has_segments:
+            given = getattr(row, "segments", None)
+            feed[SEGMENTS] = np.zeros(shape, np.int64) if given is None else given.reshape(shape)
+        return feed
 
-def _segments(rows: Sequence[PreparedRow], shape: tuple[int, int]) -> npt.NDArray[np.int64]:
-    segments = np.zeros(shape, np.int64)
-    for index, row in enumerate(rows):
-        given = getattr(row, "segments", None)
-        if given is not None:
-            segments[index, : row.length] = given
-    return segments
+    def _together(self, rows: Sequence[PreparedRow]) -> dict[str, Ids]:
+        lengths = [row.length for row in rows]
+        there = np.arange(max(lengths)) < np.array(lengths)[:, None]
+        feed = {
+            "input_ids": padded([row.data for row in rows], there, fill=self._pad_id),
+            "attention_mask": there.astype(np.int64),
+        }
+        if self._has_segments:
+            feed[SEGMENTS] = _segments(rows, there)
+        return feed
+
+
+def padded(pieces: Sequence[Ids], there: npt.NDArray[np.bool_], *, fill: int) -> Ids:
+    """Rows below one another, each filled up behind to the longest.
+
+    Args:
+        pieces: int64 `[length]` of each row.
+        there: `[rows, longest]`, where a row has something.
+        fill: what is put elsewhere.
+    """
+    values = np.full(there.shape, fill, np.int64)
+    values[there] = np.concatenate(pieces)
+    return values
+
+
+def _segments(rows: Sequence[PreparedRow], there: npt.NDArray[np.bool_]) -> Ids:
+    if set(map(type, rows)) == {PreparedRow}:  # these have none
+        return np.zeros(there.shape, np.int64)
+    given = [getattr(row, "segments", None) for row in rows]
+    pieces = [
+        np.zeros(row.length, np.int64) if one is None else one
+        for row, one in zip(rows, given, strict=True)
+    ]
+    return padded(pieces, there, fill=0)
 
 
 def open_session(
