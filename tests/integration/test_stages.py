@@ -2,17 +2,19 @@
 
 import asyncio
 import logging
+import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from redis.exceptions import RedisError
 
-from forebay.contract.errors import ErrorKind, Unavailable
+from forebay.contract.errors import ErrorKind, InvalidInput, Unavailable
 from forebay.contract.model import BatchLimits
 from forebay.contract.prediction import Lane, PredictionId, Status
-from forebay.contract.rows import Value
+from forebay.contract.rows import DEFAULT_OPTIONS, Options, Output, Row, Value, ValueRow
 from forebay.inference import intake
+from forebay.inference.backends.base import PreparedRow
 from forebay.lanes.depth import depth
 from forebay.lanes.keys import Keys
 from forebay.runtime.redis import Commands, connect
@@ -49,6 +51,55 @@ async def test_rows_come_back_in_order_whatever_batches_they_shared(
         assert first.version == "shout"
         assert first.timing is not None
         assert first.timing.compute_ms >= 0
+
+
+class OneByOne(Shout):
+    """Each of its batches ends when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.prepared: list[bytes] = []
+        self.turns = threading.Semaphore(0)
+
+    def prepare(
+        self, rows: Sequence[Row], *, truncate: bool, options: Options = DEFAULT_OPTIONS
+    ) -> list[PreparedRow | InvalidInput]:
+        self.prepared += [row.json for row in rows if isinstance(row, ValueRow)]
+        return super().prepare(rows, truncate=truncate, options=options)
+
+    def run(self, rows: Sequence[PreparedRow]) -> list[Output]:
+        outputs = super().run(rows)
+        assert self.turns.acquire(timeout=PATIENCE_S)
+        return outputs
+
+
+async def test_rows_are_prepared_and_others_are_answered_while_a_batch_runs(
+    redis_url: str, keys: Keys, gateway: GatewayEnd
+) -> None:
+    backend = OneByOne()
+    async with stages(redis_url, keys, backend, limits=BatchLimits(max_rows=1)):
+        first = gateway.send(values(b'"first"'))
+        await eventually(lambda: backend.batches == [[b'"first"']])
+        second = gateway.send(values(b'"second"'))
+        await eventually(lambda: b'"second"' in backend.prepared)
+        backend.turns.release()
+        await eventually(lambda: backend.batches[1:] == [[b'"second"']])
+        await asyncio.wait_for(first.future, PATIENCE_S)
+        assert not second.future.done()
+        backend.turns.release()
+        await asyncio.wait_for(second.future, PATIENCE_S)
+
+
+@pytest.mark.parametrize("target_ms", [None, 1e-6])
+async def test_once_a_batch_has_run_the_target_says_how_many_rows_share_one(
+    redis_url: str, keys: Keys, gateway: GatewayEnd, target_ms: float | None
+) -> None:
+    backend = Shout()
+    async with stages(redis_url, keys, backend, limits=BatchLimits(target_ms=target_ms)):
+        await gateway.ask(values(b'"first"'))
+        await gateway.ask(values(*(b'"text%d"' % n for n in range(8))))
+
+    assert [len(batch) for batch in backend.batches] == ([1, 8] if target_ms is None else [1] * 9)
 
 
 async def test_a_poison_row_fails_alone_and_its_neighbours_succeed(
