@@ -184,6 +184,7 @@ class Submitter:
             patience.grace_ms,
             cancel_at_ms=request.now_ms + patience.cancel_ms if patience.cancel_ms else 0,
             notice=b"" if request.notice is None else request.notice.packed(),
+            caller=request.caller,
         )
 
 

@@ -2,7 +2,10 @@
 
 | key, after `P:{model:shard}:`  | type   | written by              | read by     | lives     |
 |--------------------------------|--------|-------------------------|-------------|-----------|
-| `lane:LANE`                    | stream | enqueue; settle, finish | workers     | for ever  |
+| `lane:LANE`                    | stream | enqueue; settle, finish, read | workers | for ever |
+| `lane:LANE:caller:CALLER`      | stream | likewise                | likewise    | as long   |
+| `lane:LANE:turns`              | list   | likewise                | likewise    | as long   |
+| `lane:LANE:deficits`           | hash   | likewise                | likewise    | as long   |
 | `record:ID`                    | hash   | enqueue; log; settle, finish; forget | gateways | kept |
 | `out:ID:PART:ATTEMPT`          | string | settle                  | gateways    | and 1 hour |
 | `events:ID`                    | stream | tell                    | gateways    | and 1 hour |
@@ -51,7 +54,8 @@ P is `settings.key_prefix`. Everything of one model's shard carries the hash tag
 `{model:shard}`, so one script call stays in one Redis Cluster slot.
 
 A record's fields: `st` status (a lane entry being leased is not written here), `ct` created and
-`dl` deadline and `ft` ended (Unix ms), `ln` lane, `n` parts, `left` parts not settled, `rp` reply
+`dl` deadline and `ft` ended (Unix ms), `ln` lane, `by` caller on whose list its entries wait,
+if it has one, `n` parts, `left` parts not settled, `rp` reply
 channels with blanks between, `tt` retention in ms, `in` the input as the client sent it, `en` lane
 entries as `id:rows …`, `sq` rows that had ever entered the lane, its own included, `oN` reply of
 part N, `aN` attempt of part N if not the first, `kN` strikes of part N if any and `hN` their
@@ -69,11 +73,16 @@ A sketch's fields: `STATISTIC BIN`, how many of that a version of the model has 
 answered on that day (`2026-11-22`, by the server's clock); see `forebay.contract.sketch`.
 
 The demand's fields: by `LANE`, rows that wait or are leased; by `LANE_in`, rows that ever entered;
-`rate`, rows a second that all workers present work off; `present`, until when one of them is
-(Unix ms).
+`LANE_waiting`, rows that wait on callers' lists; `rate`, rows a second that all workers present work
+off; `present`, until when one of them is (Unix ms); `ready`, rows that a ready stream takes.
 
 A lane entry's fields: `c` computation as `prediction.part`, `m` the message, `d` a later deadline
 than the message says (Unix ms), for those that joined, and where no worker was present.
+
+A lane's stream holds what is ready or leased; what it has no room for waits in a list for each
+caller, which is a stream with entries `0-NUMBER` and the same fields (`d` 0 for none), `k` cost and
+`r` rows. The turns are the callers that wait, the next one first; the deficits are by caller what it
+has left to pay with, and as `turn` the caller whose turn goes on. See `scripts/waiting.lua`.
 
 An entry of the predictions has the field `p`, the id of one that its client knows by it.
 
