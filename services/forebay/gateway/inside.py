@@ -95,9 +95,7 @@ class Inside:
         """End all waits: this process stops. What runs goes on; ask for it again."""
         self._app.dispatch.abandon()
 
-    async def answer(
-        self, path: str, body: bytes, *, key: str, behalf: str = ""
-    ) -> Answered:
+    async def answer(self, path: str, body: bytes, *, key: str, behalf: str = "") -> Answered:
         """Have a dialect answer a POST; see `Asking.answer`."""
         scope: dict[str, Any] = {
             "type": "http",

@@ -27,7 +27,7 @@ class Asker(Protocol):
         ...
 
     def behalf(self) -> bytes:
-        """What is told apart where callers take turns: `caller`, or whom somebody inside asks for."""
+        """Who takes a turn on a full lane: `caller`, or whom somebody inside asks for."""
         ...
 
     def tell_cache(self, status: str) -> None:

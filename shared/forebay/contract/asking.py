@@ -52,9 +52,7 @@ class Asking(Protocol):
     run together with others, and then again where their asker was killed and asks again.
     """
 
-    async def answer(
-        self, path: str, body: bytes, *, key: str, behalf: str = ""
-    ) -> Answered:
+    async def answer(self, path: str, body: bytes, *, key: str, behalf: str = "") -> Answered:
         """Have a dialect answer a POST; never an event stream.
 
         Args:

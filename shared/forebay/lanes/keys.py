@@ -73,16 +73,16 @@ A sketch's fields: `STATISTIC BIN`, how many of that a version of the model has 
 answered on that day (`2026-11-22`, by the server's clock); see `forebay.contract.sketch`.
 
 The demand's fields: by `LANE`, rows that wait or are leased; by `LANE_in`, rows that ever entered;
-`LANE_waiting`, rows that wait on callers' lists; `rate`, rows a second that all workers present work
-off; `present`, until when one of them is (Unix ms); `ready`, rows that a ready stream takes.
+`LANE_waiting`, rows that wait on callers' lists; `rate`, rows a second that all workers present
+work off; `present`, until when one of them is (Unix ms); `ready`, rows that a ready stream takes.
 
 A lane entry's fields: `c` computation as `prediction.part`, `m` the message, `d` a later deadline
 than the message says (Unix ms), for those that joined, and where no worker was present.
 
 A lane's stream holds what is ready or leased; what it has no room for waits in a list for each
 caller, which is a stream with entries `0-NUMBER` and the same fields (`d` 0 for none), `k` cost and
-`r` rows. The turns are the callers that wait, the next one first; the deficits are by caller what it
-has left to pay with, and as `turn` the caller whose turn goes on. See `scripts/waiting.lua`.
+`r` rows. The turns are the callers that wait, the next one first; the deficits are by caller what
+it has left to pay with, and as `turn` the caller whose turn goes on. See `scripts/waiting.lua`.
 
 An entry of the predictions has the field `p`, the id of one that its client knows by it.
 
