@@ -24,7 +24,7 @@ from tests.fixtures.lanes import (
 from tests.fixtures.servers import LaneServer, fake_client, new_prefix
 
 QUANTUM = 16_384
-LARGEST = 6_000
+LARGEST = 12_000
 """Bytes of a row, at most, in these tests."""
 
 CALLERS = ("", "aa", "bb")
@@ -37,7 +37,7 @@ steps = st.one_of(
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(pieces, min_size=1, max_size=60), steps)
+@given(st.lists(pieces, min_size=20, max_size=60), steps)
 def test_turns_are_fair_by_cost_and_lose_nothing(
     made: list[tuple[str, int, int]], taken: list[int | str]
 ) -> None:
