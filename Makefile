@@ -15,10 +15,10 @@ SETUP = $(PYTHON) infra/bootstrap.py --venv $(VENV) --torch-cpu-index "$(TORCH_C
 WANTED = pyproject.toml constraints.txt infra/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help up test lint bench chaos lock proto clean
+.PHONY: help up test lint bench bench-quick bench-check chaos lock proto clean
 
 help: ## list the verbs
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 up: $(VENV)/.stamp-local ## run everything on this machine, until Ctrl-C
 	@$(VENV)/bin/forebay up $(ARGS)
@@ -35,6 +35,12 @@ lint: $(VENV)/.stamp-dev ## check style, types, and which package imports which
 
 bench: $(VENV)/.stamp-dev ## compare with other systems, and write docs/benchmarks.md
 	@$(VENV)/bin/python -m tests.bench $(ARGS)
+
+bench-quick: $(VENV)/.stamp-dev ## the main loads in two short rounds; writes no page
+	@$(VENV)/bin/python -m tests.bench --quick $(ARGS)
+
+bench-check: $(VENV)/.stamp-dev ## compare ratios with those in docs/benchmarks.json; 1 if worse
+	@$(VENV)/bin/python -m tests.bench --check $(ARGS)
 
 chaos: $(VENV)/.stamp-dev ## break real processes under load, and write docs/chaos.md
 	@$(VENV)/bin/python -m tests.chaos $(ARGS)

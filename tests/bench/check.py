@@ -38,7 +38,7 @@ def check(contenders: Sequence[HttpContender], bare: BareProcess, folder: Path) 
         with ThreadPoolExecutor(TEXTS) as pool:
             found = list(pool.map(lambda text, to=target: _ask(to, text), texts))
         lowest = min(cosine(a, b) for a, b in zip(found, expected, strict=True))
-        if lowest < LEAST_COSINE:
+        if lowest < (target.least_cosine or LEAST_COSINE):
             raise WrongAnswerError(
                 f"{contender.title} gives another embedding than the bare model: "
                 f"cosine {lowest:.4f}."

@@ -105,6 +105,7 @@ class Target(msgspec.Struct, frozen=True):
         encode: the body for one text; the null workload has one body and ignores the text.
         marker: a text that every right answer holds, and no wrong one.
         vector: reads the embedding out of an answer's body.
+        least_cosine: how like the bare model's that has to be; None for as like as everybody's.
     """
 
     url: str
@@ -112,6 +113,7 @@ class Target(msgspec.Struct, frozen=True):
     marker: str
     headers: Mapping[str, str] = {}
     vector: Callable[[bytes], list[float]] | None = None
+    least_cosine: float | None = None
 
     def ask(self, text: str, *, timeout_s: float) -> bytes:
         """The body of the answer to one text.

@@ -10,15 +10,15 @@ from pathlib import Path
 import msgspec
 
 from forebay.local.server import find_program
-from tests.bench import peer, wrk
+from tests.bench import environments, wrk
 
 OURS = (
     "forebay", "starlette", "uvicorn", "uvloop", "httptools", "msgspec", "redis", "hiredis",
     "onnxruntime", "tokenizers", "numpy",
 )  # fmt: skip
 THEIRS = (
-    "mosec", "fastapi", "uvicorn", "celery", "kombu", "redis", "onnxruntime", "tokenizers",
-    "numpy",
+    "mosec", "litserve", "bentoml", "ray", "infinity_emb", "transformers", "torch", "fastapi",
+    "uvicorn", "celery", "kombu", "redis", "onnxruntime", "tokenizers", "numpy",
 )  # fmt: skip
 TIMEOUT_S = 10.0
 
@@ -39,7 +39,7 @@ class Machine(msgspec.Struct, frozen=True):
 
 def describe() -> Machine:
     """This machine, now."""
-    pins = peer.pins()
+    pins = environments.all_pins()
     server = find_program()
     return Machine(
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -65,7 +65,7 @@ def differing(machine: Machine) -> list[str]:
     """Libraries that peers and bare loop share but have in different versions."""
     return [
         f"{name} is {machine.ours.get(name)} here and {machine.theirs.get(name)} for the peers"
-        for name in peer.SHARED_WITH_BARE
+        for name in environments.SHARED_WITH_BARE
         if machine.ours.get(name) != machine.theirs.get(name)
     ]
 

@@ -3,41 +3,59 @@
 The header is inline script metadata (https://peps.python.org/pep-0723/) with a table of ours:
 
     [tool.bench]
-    title     name for the tables
-    apps      which workloads it serves, of "null" and "minilm"
-    path      where it takes POST {"input": …}, giving {"output": …} or {"embedding": [floats]}
-    redis     whether it needs one, as BENCH_REDIS_URL
-    extra     left out of a quick run (default false)
-    commands  what to start in the peers' environment; {port} is put in
+    title         name for the tables
+    apps          which workloads it serves, of "null", "minilm" and "smollm2"
+    path          where it takes requests
+    dialect       how it is asked, see `Dialect` (default "plain")
+    redis         whether it needs one, as BENCH_REDIS_URL
+    extra         left out of a quick run (default false)
+    environment   whose pinned packages it runs on: `requirements-NAME.txt` (default
+                  `requirements.txt`)
+    least_cosine  how like the bare model's its embeddings have to be, where its artifact is
+                  another (default: as like as everybody's)
+    commands      what to start in that environment; {port}, {threads}, {max_rows} and {weights}
+                  are put in
 
 Started programs find BENCH_APP, BENCH_ARTIFACT (a folder), BENCH_TOKENIZER (a file),
-BENCH_THREADS, BENCH_MAX_ROWS and BENCH_REDIS_URL in their environment.
+BENCH_THREADS, BENCH_MAX_ROWS and BENCH_REDIS_URL in their environment. `weights` is a folder as
+Hugging Face's libraries read it, with the weights that the artifact was made of.
 """
 
-import hashlib
-import json
 import os
-import re
 import shlex
-import subprocess
-import sys
-import tomllib
-from collections.abc import Callable, Collection
+import time
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from urllib.error import HTTPError
 
 import msgspec
 
 from forebay.local.server import free_port
-from tests.bench.loads import HttpContender, Target, Workload, to_json
+from tests.bench import headers
+from tests.bench.dialects import Dialect
+from tests.bench.environments import MAIN
+from tests.bench.generation.served import ServedTexts
+from tests.bench.loads import HttpContender, Target, Workload
 from tests.bench.processes import Process, StartError, wait_for_port
 
 FOLDER = Path(__file__).parent / "peers"
-REQUIREMENTS = FOLDER / "requirements.txt"
-SHARED_WITH_BARE = ("numpy", "onnxruntime", "tokenizers")
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 120.0
+"""Ray takes half a minute on a quiet machine."""
 
-_HEADER = re.compile(r"(?m)^# /// script$\s(?P<content>(^#(| .*)$\s)+)^# ///$")
+FIRST_ANSWER_S = 30.0
+NEVER = (400, 405, 422)
+"""What a server answers that will not take the request later either."""
+
+POLL_S = 0.2
+
+QUIET = {
+    "BENTOML_DO_NOT_TRACK": "True",
+    "DO_NOT_TRACK": "1",
+    "HF_HUB_OFFLINE": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+"""Nobody tells their makers of a run, or asks a server elsewhere for a model."""
 
 
 class Peer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -48,7 +66,10 @@ class Peer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     path: str
     redis: bool
     commands: tuple[str, ...]
+    dialect: Dialect = Dialect.PLAIN
     extra: bool = False
+    environment: str = MAIN
+    least_cosine: float | None = None
     name: str = ""
 
 
@@ -60,6 +81,7 @@ class PeerSettings(msgspec.Struct, frozen=True):
         max_rows: rows in one batch.
         redis_url: a server without a database: each app gets one of its own, so that no worker
             takes another's tasks.
+        weights: by workload, a folder with the weights that its artifact was made of.
     """
 
     artifact: Path
@@ -67,6 +89,7 @@ class PeerSettings(msgspec.Struct, frozen=True):
     threads: int
     max_rows: int
     redis_url: str
+    weights: Mapping[Workload, Path] = {}
 
     def environment(self, bin_folder: Path, app: Workload) -> dict[str, str]:
         """The environment of a peer's programs."""
@@ -80,7 +103,18 @@ class PeerSettings(msgspec.Struct, frozen=True):
             "BENCH_THREADS": str(self.threads),
             "BENCH_MAX_ROWS": str(self.max_rows),
             "BENCH_REDIS_URL": f"{self.redis_url}/{list(Workload).index(app)}",
+            **QUIET,
         }
+
+    def command(self, template: str, app: Workload, port: int) -> list[str]:
+        """A header's command with its blanks filled in."""
+        blanks = {
+            "port": port,
+            "threads": self.threads,
+            "max_rows": self.max_rows,
+            "weights": self.weights.get(app, ""),
+        }
+        return [word.format_map(blanks) for word in shlex.split(template)]
 
 
 def read_header(source: str) -> Peer | None:
@@ -89,15 +123,7 @@ def read_header(source: str) -> Peer | None:
     Raises:
         msgspec.ValidationError: the table is not as the module docstring says.
     """
-    match = _HEADER.search(source)
-    if match is None:
-        return None
-    content = "".join(
-        line[2:] if line.startswith("# ") else line[1:]
-        for line in match["content"].splitlines(keepends=True)
-    )
-    table = tomllib.loads(content).get("tool", {}).get("bench")
-    return None if table is None else msgspec.convert(table, Peer)
+    return headers.read(source, "bench", Peer)
 
 
 def find() -> list[Peer]:
@@ -108,35 +134,6 @@ def find() -> list[Peer]:
         if peer is not None:
             found.append(msgspec.structs.replace(peer, name=path.stem.replace("_", "-")))
     return found
-
-
-def prepare_environment(folder: Path, *, tell: Callable[[str], None]) -> Path:
-    """Make the peers' virtual environment, unless it is there; gives its folder of programs.
-
-    Raises:
-        StartError: an installation failed; the message ends with what it said.
-    """
-    digest = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()
-    stamp, programs = folder / "requirements.sha256", folder / "bin"
-    if stamp.is_file() and stamp.read_text() == digest:
-        return programs
-    tell(f"Installing the peers into {folder.name}, which is done once and downloads 70 MB …")
-    for command in (
-        [sys.executable, "-m", "venv", "--clear", str(folder)],
-        [str(programs / "python"), "-m", "pip", "install", "--quiet",
-         "--disable-pip-version-check", "--requirement", str(REQUIREMENTS)],
-    ):  # fmt: skip
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise StartError(f"{shlex.join(command)} failed: {done.stderr.strip()[-800:]}")
-    stamp.write_text(digest)
-    return programs
-
-
-def pins() -> dict[str, str]:
-    """Version of each package in the peers' environment."""
-    lines = REQUIREMENTS.read_text("utf-8").splitlines()
-    return dict(line.split("==", 1) for line in lines if "==" in line and line[0] != "#")
 
 
 def start(
@@ -151,7 +148,7 @@ def start(
     """Start the apps of a peer that serve one of the workloads; the stack ends them.
 
     Raises:
-        StartError: one ended, or does not listen in time.
+        StartError: one ended, or does not listen, or does not answer, in time.
     """
     targets = {}
     for app in peer.apps:
@@ -160,26 +157,42 @@ def start(
         port = free_port()
         env = settings.environment(bin_folder, app)
         for number, command in enumerate(peer.commands):
-            arguments = shlex.split(command.replace("{port}", str(port)))
+            arguments = settings.command(command, app, port)
             log = logs / f"{peer.name}-{app}-{number}.log"
             process = Process(
                 [str(bin_folder / arguments[0]), *arguments[1:]], env=env, cwd=FOLDER, log=log
             )
             stack.callback(process.stop)
         wait_for_port(port, process, timeout_s=START_TIMEOUT_S)
-        targets[app] = _target(f"http://127.0.0.1:{port}{peer.path}", app)
-    return HttpContender(peer.name, peer.title, targets, extra=peer.extra)
+        target = peer.dialect.target(f"http://127.0.0.1:{port}{peer.path}", app)
+        if peer.least_cosine is not None:
+            target = msgspec.structs.replace(target, least_cosine=peer.least_cosine)
+        wait_for_answer(target, process)
+        targets[app] = target
+    kind = ServedTexts if Workload.SMOLLM2 in targets else HttpContender
+    return kind(peer.name, peer.title, targets, extra=peer.extra)
 
 
-def _target(url: str, app: Workload) -> Target:
-    if app is Workload.NULL:
-        body = to_json({"input": {"value": 1}})
-        return Target(url, lambda _: body, marker='"output"')
-    return Target(
-        url, lambda text: to_json({"input": text}), marker='"embedding"', vector=_read_vector
-    )
+def wait_for_answer(target: Target, process: Process) -> None:
+    """Return once a request is answered: some listen before their models are loaded.
 
-
-def _read_vector(body: bytes) -> list[float]:
-    vector: list[float] = json.loads(body)["embedding"]
-    return vector
+    Raises:
+        StartError: the process ended first, or the time is over; the message holds what was
+            answered last.
+    """
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while True:
+        process.check()
+        try:
+            answer = target.ask("Are you ready?", timeout_s=FIRST_ANSWER_S)
+        except OSError as error:
+            told = str(error)
+            if isinstance(error, HTTPError) and error.code in NEVER:
+                raise StartError(f"{target.url} does not take it: {told}") from error
+        else:
+            if target.marker.encode() in answer:
+                return
+            told = answer.decode(errors="replace")[:200]
+        if time.monotonic() > deadline:
+            raise StartError(f"{target.url} does not answer: {told} {process.log_end()}")
+        time.sleep(POLL_S)

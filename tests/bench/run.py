@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from forebay.contract.errors import ForebayError
 from forebay.runtime import catalog, settings
-from tests.bench import forebay_server, machine, page, results, rounds, wrk
+from tests.bench import forebay_server, machine, page, regress, results, rounds, wrk
 from tests.bench.check import WrongAnswerError
 from tests.bench.loads import Contender
 from tests.bench.neighbours import Neighbours
@@ -28,8 +28,11 @@ from tests.bench.wrk import LoadFailedError
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "benchmarks.md"
+KEPT = ROOT / "docs" / "benchmarks.json"
 QUICK = rounds.Pace(rounds=2, seconds=1)
+CHECK = rounds.Pace(rounds=3, seconds=1)
 FULL = rounds.Pace(rounds=5, seconds=2)
+GOT_WORSE = 1
 CANT_RUN = 2
 BUSY_NEIGHBOURS = 0.05
 
@@ -60,15 +63,24 @@ def bench(
         Path | None,
         typer.Option(help="Artifact folder for a run without Forebay, if not the built one."),
     ] = None,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check",
+            help="A quick run; its ratios against those in docs/benchmarks.json. Ends with 1 if "
+            "one got worse.",
+        ),
+    ] = False,
     render: Annotated[
         bool, typer.Option("--render", help="Run nothing: show the latest results, write the page.")
     ] = False,
 ) -> None:
     """Measure Forebay, its peers and the bare model in one interleaved run.
 
-    Raw results go to .forebay/bench/latest.json. A whole run also writes docs/benchmarks.md.
+    Raw results go to .forebay/bench/latest.json. A whole run also writes docs/benchmarks.md and
+    docs/benchmarks.json.
 
-    A run with --quick or --only leaves that page alone.
+    A run with --quick, --check or --only leaves both alone.
     """
     try:
         home = ROOT / settings.load().settings.home
@@ -79,16 +91,21 @@ def bench(
             return
         if wrk.find() is None:
             stop(wrk.HOW_TO_GET_IT)
-        choice = Choice(tuple(only or ()), quick)
+        if check and not KEPT.exists():
+            stop(f"There is no {KEPT.name} to compare with: a whole `make bench` writes it.")
+        kept = results.read(KEPT) if check else None
+        choice = Choice(tuple(only or ()), quick or check)
         unknown = choice.unknown(contender_names())
         if unknown:
             stop(f"Nothing here is called {unknown[0]!r}: see --help for the names.")
-        usual = QUICK if quick else FULL
+        usual = CHECK if check else QUICK if quick else FULL
         pace = rounds.Pace(rounds_ or usual.rounds, seconds or usual.seconds)
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         found = run(choice, folders, pace, artifact)
         results.write(found, latest)
         tell(found, latest)
+        if kept is not None:
+            judge_by(kept, found)
     except (
         StartError, WrongAnswerError, LoadFailedError, ForebayError, OSError, msgspec.MsgspecError
     ) as error:  # fmt: skip
@@ -196,7 +213,23 @@ def tell(found: Results, latest: Path) -> None:
         console.print(f"A part of the benchmark does not rewrite {PAGE.name}.")
     else:
         PAGE.write_text(page.render(found), "utf-8")
+        results.write(found, KEPT)
         console.print(f"Page: {PAGE}")
+
+
+def judge_by(kept: Results, found: Results) -> None:
+    """Print each kept ratio beside this run's, and end with `GOT_WORSE` if one got worse.
+
+    Raises:
+        typer.Exit: something got worse, or nothing could be compared.
+    """
+    compared = regress.compare(kept.samples, found.samples)
+    if all(one.now is None for one in compared):
+        stop(f"Nothing of this run is kept in {KEPT.name}.")
+    console.print()
+    console.print(regress.changes_table(compared).rich())
+    if regress.has_worse(compared):
+        raise typer.Exit(GOT_WORSE)
 
 
 def stop(message: str) -> NoReturn:

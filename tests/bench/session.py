@@ -3,7 +3,7 @@
 import filecmp
 import os
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from forebay.contract.errors import ArtifactError
 from forebay.contract.model import ModelSpec
 from forebay.runtime import catalog
 from forebay.storage.artifacts import ArtifactStore
-from tests.bench import bare, forebay_server, peer, redis_server
+from tests.bench import bare, environments, forebay_server, peer, redis_server
 from tests.bench.check import check
 from tests.bench.forebay_server import EXTRA, ForebayServer, ForwardPasses
 from tests.bench.generation import contenders
@@ -180,14 +180,15 @@ def started(
         peers = [p for p in peer.find() if choice.has_contender(p.name, extra=p.extra)]
         theirs: list[HttpContender] = []
         if peers:
-            programs = peer.prepare_environment(folders.peers, tell=tell)
             peers_redis = stack.enter_context(
                 redis_server.serve(folder=folders.output / "redis", log=logs / "redis.log")
             )
+            weights = _weights(folders, workloads, spec, bodies)
             settings = peer.PeerSettings(
-                artifact, tokenizer, threads, spec.batch.max_rows, peers_redis
+                artifact, tokenizer, threads, spec.batch.max_rows, peers_redis, weights
             )
             for each in peers:
+                programs = environments.prepare(folders.peers, each.environment, tell=tell)
                 tell(f"Starting {each.title} …")
                 theirs.append(
                     peer.start(each, settings, workloads, bin_folder=programs, logs=logs,
@@ -230,6 +231,17 @@ def _writing(
         found.append(contenders.bare(subject))
     if choice.has_contender(contenders.STATIC, extra=False):
         found.append(contenders.static(subject, source.find(spec, work).folder))
+    return found
+
+
+def _weights(
+    folders: Folders, workloads: Collection[Workload], spec: ModelSpec, work: Path
+) -> dict[Workload, Path]:
+    """What the artifacts were made of, for peers that run something else."""
+    found = {Workload.MINILM: source.plain(spec, work).folder}
+    if Workload.SMOLLM2 in workloads:
+        writing = catalog.read(folders.root / "models.toml").find(contenders.MODEL)
+        found[Workload.SMOLLM2] = source.plain(writing, work / contenders.MODEL).folder
     return found
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import json
 import os
 import pty
 import shutil
@@ -15,6 +16,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 import tritonclient.grpc as triton
@@ -464,3 +466,49 @@ def test_a_build_that_is_interrupted_says_so_and_that_it_goes_on(tmp_path: Path)
     assert "the build of words was stopped, and nothing was started" in said
     assert "the next `forebay up` goes on" in said
     assert "Traceback" not in said
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="connections are shared out on Linux only")
+def test_several_gateways_share_the_ports_and_one_that_is_killed_leaves_the_others(
+    up: Start,
+) -> None:
+    one = up("--gateways", "3")
+    children = psutil.Process(one.process.pid).children()
+    pids = {child.pid for child in children if child.cmdline()[-1] == "gateway"}
+    assert len(pids) == 3
+    url = f"http://127.0.0.1:{one.port}"
+
+    def answering() -> int:
+        with (
+            contextlib.suppress(OSError),
+            urllib.request.urlopen(f"{url}/health/ready") as answer,
+        ):
+            return int(json.load(answer)["pid"])
+        return 0
+
+    eventually_sync(lambda: {answering() for _ in range(24)} == pids, what="all answer")
+    told = " ".join(refused("--port", str(one.port), "--home", str(one.folder / "other")).split())
+    assert f"Port {one.port} on 127.0.0.1 is in use." in told
+
+    with httpx.Client(transport=httpx.HTTPTransport(retries=3), base_url=url) as client:
+        sent, killed = 0, answering()
+        while sent < 300:
+            if sent == 100:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(killed, signal.SIGKILL)
+            try:
+                reply = client.post(
+                    "/v1/predictions",
+                    json={"version": "echo", "input": {"value": sent}},
+                    headers={"Prefer": "wait", "Idempotency-Key": f"k{sent}"},
+                )
+            except httpx.TransportError:
+                continue  # it was the one that is gone: asked again, by another connection
+            assert reply.json()["output"] == sent
+            sent += 1
+    eventually_sync(
+        lambda: len({answering() for _ in range(24)} - pids - {0}) == 1,
+        what="its successor answers",
+    )
+    one.process.send_signal(signal.SIGTERM)
+    assert one.process.wait(PATIENCE_S) == 0, one.err

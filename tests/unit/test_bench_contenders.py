@@ -1,5 +1,6 @@
 """What takes part in a run of the benchmark, in which order, and how it is started and ended."""
 
+import hashlib
 import os
 import sys
 import time
@@ -8,8 +9,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.bench import peer
+from tests.bench import environments, peer
 from tests.bench.bare import BareProcess, Order
+from tests.bench.dialects import Dialect
 from tests.bench.forebay_server import read_redis_url, read_worker_model
 from tests.bench.loads import MINILM_64, NULL_64, Load, Texts, Workload
 from tests.bench.machine import cores, differing
@@ -90,10 +92,40 @@ def test_a_name_that_stands_for_nothing_is_told() -> None:
 
 def test_every_peer_says_how_it_is_started_and_asked() -> None:
     found = {each.name: each for each in peer.find()}
-    assert set(found) == {"celery-fastapi", "mosec-server", "mosec-sorted"}
+    assert {"bentoml-server", "celery-fastapi", "infinity-server", "ray-server"} <= set(found)
     for each in found.values():
         assert each.path.startswith("/")
         assert any("{port}" in command for command in each.commands)
+        assert each.environment in environments.names()
+
+
+def test_a_command_gets_what_it_leaves_blank() -> None:
+    settings = peer.PeerSettings(
+        Path("a"), Path("t"), 2, 32, "redis://h", {Workload.MINILM: Path("/the weights")}
+    )
+    command = "serve --model {weights} --rows={max_rows} {threads} {port}"
+    expected = ["serve", "--model", "/the weights", "--rows=32", "2", "80"]
+    assert settings.command(command, Workload.MINILM, 80) == expected
+
+
+@pytest.mark.parametrize(
+    ("dialect", "body", "answer"),
+    [
+        (Dialect.PLAIN, b'{"input": "a"}', b'{"embedding": [1.0, 2.0]}'),
+        (Dialect.LIST, b'{"input": ["a"]}', b"[[1.0, 2.0]]"),
+        (
+            Dialect.OPENAI,
+            b'{"model": "minilm", "input": "a"}',
+            b'{"data": [{"embedding": [1.0, 2.0]}]}',
+        ),
+    ],
+)
+def test_a_peer_is_asked_in_its_own_dialect(dialect: Dialect, body: bytes, answer: bytes) -> None:
+    target = dialect.target("http://h", Workload.MINILM)
+    assert target.encode("a") == body
+    assert target.marker in answer.decode()
+    assert target.vector is not None
+    assert target.vector(answer) == [1.0, 2.0]
 
 
 def test_a_file_without_a_header_is_no_peer() -> None:
@@ -110,10 +142,32 @@ def test_a_header_with_a_field_we_do_not_know_is_refused() -> None:
         peer.read_header(source)
 
 
-def test_every_pin_of_the_peers_is_exact() -> None:
-    lines = peer.REQUIREMENTS.read_text("utf-8").splitlines()
-    assert all("==" in line for line in lines if line and not line.startswith("#"))
-    assert {"mosec", "fastapi", "celery", "uvicorn"} <= set(peer.pins())
+@pytest.mark.parametrize("name", environments.names())
+def test_every_pin_of_the_peers_is_exact(name: str) -> None:
+    lines = environments.requirements(name).read_text("utf-8").splitlines()
+    packages = [line for line in lines if line and not line.startswith("#")]
+    assert packages
+    assert all("==" in line and "+" not in line for line in packages)
+
+
+def test_peers_that_run_the_artifact_do_so_on_the_same_libraries() -> None:
+    everywhere = [environments.pins(name) for name in environments.names()]
+    running = [pins for pins in everywhere if "onnxruntime" in pins]
+    assert len(running) > 1
+    for library in environments.SHARED_WITH_BARE:
+        assert len({pins[library] for pins in running}) == 1
+
+
+def test_an_environment_is_made_once_for_the_same_requirements(tmp_path: Path) -> None:
+    digest = hashlib.sha256(environments.requirements("serving").read_bytes()).hexdigest()
+    folder = tmp_path / ".peers-serving"
+    folder.mkdir()
+    (folder / "requirements.sha256").write_text(digest)
+
+    def tell(line: str) -> None:
+        raise AssertionError(line)
+
+    assert environments.prepare(tmp_path / ".peers", "serving", tell=tell) == folder / "bin"
 
 
 def test_libraries_that_differ_between_the_two_environments_are_told() -> None:

@@ -8,6 +8,7 @@ import pytest
 from forebay.contract.errors import ConfigurationError
 from forebay.local import server
 from forebay.local.server import EmbeddedServer, Program, find_program, read_version
+from forebay.runtime.redis.urls import read_url
 from forebay.runtime.settings import Durability
 
 
@@ -43,6 +44,26 @@ def test_durability_says_whether_there_is_a_log_on_disk(
     assert told["maxmemory-policy"] == "noeviction"
     assert told["dir"] == str(tmp_path / "valkey")
     assert embedded.url == f"redis://127.0.0.1:{told['port']}/0"
+
+
+def test_processes_of_its_machine_reach_it_by_a_socket_where_its_path_is_short(
+    tmp_path: Path,
+) -> None:
+    near = EmbeddedServer(tmp_path / "a b", durability=Durability.DISK, program=Program("/x", "t"))
+    socket = options(near.prepare())["unixsocket"]
+    assert socket == str(tmp_path / "a b" / "valkey" / "server.sock")
+    assert read_url(near.socket_url).options == {"path": socket, "db": 0}
+
+    home = tmp_path / ("long" * 30)
+    far = EmbeddedServer(home, durability=Durability.DISK, program=Program("/x", "t"))
+    assert "unixsocket" not in options(far.prepare())
+    assert far.socket_url == far.url
+
+
+def test_whoever_starts_it_may_know_better_how_memory_is_had(tmp_path: Path) -> None:
+    embedded = EmbeddedServer(tmp_path, durability=Durability.DISK, program=Program("/x", "test"))
+    assert embedded.env({"HOME": "/h"}) == {**server.MALLOC, "HOME": "/h"}
+    assert embedded.env({"GLIBC_TUNABLES": "mine"})["GLIBC_TUNABLES"] == "mine"
 
 
 def test_without_a_program_the_error_says_how_to_get_one(

@@ -94,6 +94,7 @@ def forebay(
     "host",
     "port",
     "grpc_port",
+    "gateways",
     "worker_memory_mb",
     "idle_unload_s",
     "log_level",
@@ -107,8 +108,8 @@ def up(
     """Run everything on this machine, until Ctrl-C.
 
     Starts a Redis-compatible server of its own (or uses --redis-url), the background worker and
-    its clock, one worker for each model (or one for all), and the gateway; builds what is not built
-    yet.
+    its clock, one worker for each model (or one for all), and the gateway, or several; builds what
+    is not built yet.
     """
     from forebay.cli.up import run
 
@@ -117,7 +118,15 @@ def up(
 
 @app.command()
 @flags.service(
-    "home", "models_file", "redis_url", "key_prefix", "host", "port", "grpc_port", "log_level"
+    "home",
+    "models_file",
+    "redis_url",
+    "key_prefix",
+    "host",
+    "port",
+    "grpc_port",
+    "reuse_port",
+    "log_level",
 )
 def gateway(settings: Settings) -> None:
     """Run one gateway."""

@@ -222,7 +222,11 @@ def create_app(
     rpc = None
     if settings.grpc_port:
         rpc = open_inference.rpc_server(
-            exchange, host=settings.host, port=settings.grpc_port, drain_s=settings.drain_s
+            exchange,
+            host=settings.host,
+            port=settings.grpc_port,
+            reuse_port=settings.reuse_port,
+            drain_s=settings.drain_s,
         )
 
     @contextlib.asynccontextmanager
@@ -275,12 +279,13 @@ def serve(settings: Settings, catalog: Catalog, *, listener: socket.socket | Non
         ConfigurationError: an address can't be had, or a setting is wrong.
     """
     app = create_app(settings, catalog)
-    if settings.grpc_port:
-        # gRPC opens its own, and can't say well why not.
+    if settings.grpc_port and not settings.reuse_port:
+        # gRPC opens its own, and can't say well why not. (On a port that is shared this one would
+        # get connections.)
         listen(settings.host, settings.grpc_port, setting="grpc_port").close()
     run(
         app,
-        listener or listen(settings.host, settings.port),
+        listener or listen(settings.host, settings.port, reuse_port=settings.reuse_port),
         drain_s=settings.drain_s,
         abandon=app.dispatch.abandon,
         drain=app.drain,

@@ -6,6 +6,7 @@ a way of being ready. What is there is told, for people.
 """
 
 import logging
+import os
 from collections.abc import Mapping
 
 import msgspec
@@ -46,11 +47,13 @@ class Readiness(msgspec.Struct, frozen=True):
         status: `ready`, or `unready` with 503.
         missing: the parts that are not there.
         models: of those that could be asked about.
+        pid: of the gateway that has answered; there may be several on this port.
     """
 
     status: str
     missing: tuple[str, ...]
     models: dict[str, ModelHealth]
+    pid: int = msgspec.field(default_factory=os.getpid)
 
 
 class Health:

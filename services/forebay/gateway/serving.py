@@ -23,6 +23,7 @@ from starlette.types import ASGIApp
 from forebay.contract.errors import ConfigurationError
 from forebay.gateway.protocol import Protocol
 from forebay.runtime.memory import keep_what_is_there
+from forebay.runtime.ports import share
 
 log = logging.getLogger(__name__)
 
@@ -80,10 +81,18 @@ def server(
     return _Server(config, abandon_after_s=drain_s * ABANDON_SHARE, abandon=abandon, drain=drain)
 
 
-def listen(host: str, port: int, *, setting: str = "port") -> socket.socket:
-    """A socket bound to an address; `setting` is the one that says which port.
+def listen(
+    host: str, port: int, *, setting: str = "port", reuse_port: bool = False
+) -> socket.socket:
+    """A socket that listens on an address.
 
-    Bound here rather than by uvicorn, so that an address which can't be had is one clear line.
+    Made here rather than by uvicorn, so that an address which can't be had is one clear line.
+
+    Args:
+        host: the address.
+        port: likewise.
+        setting: the one that says which port.
+        reuse_port: let others listen there that do the same: the system shares connections out.
 
     Raises:
         ConfigurationError: says which address and why not.
@@ -101,6 +110,8 @@ def listen(host: str, port: int, *, setting: str = "port") -> socket.socket:
     sock = socket.socket(family, kind, protocol)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            share(sock)
         sock.bind(address)
         sock.listen(BACKLOG)
     except OSError as error:

@@ -3,9 +3,10 @@
 import contextlib
 import errno
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from forebay.contract.errors import ConfigurationError, ForebayError, Unavailable
+from forebay.runtime.ports import share
 
 if TYPE_CHECKING:
     from forebay.runtime.redis import Commands
@@ -29,10 +30,7 @@ def check_port(host: str, port: int, *, setting: str = "port") -> None:
     """
     option, variable = setting.replace("_", "-"), f"FOREBAY_{setting.upper()}"
     try:
-        # An empty host stands for all of this machine's addresses.
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
+        family, kind, protocol, _, address = _resolved(host, port)
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
@@ -46,6 +44,34 @@ def check_port(host: str, port: int, *, setting: str = "port") -> None:
             f"The gateway can't listen on {host!r} port {port}: {reason(error)}. Choose another "
             f"with --host and --{option} (FOREBAY_HOST, {variable})."
         ) from error
+
+
+def hold_port(host: str, port: int) -> socket.socket:
+    """A socket that keeps a port for several processes of ours, and listens to nobody.
+
+    Whoever comes later and doesn't share, another `forebay up` for one, finds it in use, even while
+    none of ours listens.
+
+    Raises:
+        ConfigurationError: this system doesn't share connections out.
+    """
+    family, kind, protocol, _, address = _resolved(host, port)
+    held = socket.socket(family, kind, protocol)
+    try:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        share(held)
+        held.bind(address)
+    except BaseException:
+        held.close()
+        raise
+    return held
+
+
+def _resolved(host: str, port: int) -> Any:
+    # An empty host stands for all of this machine's addresses.
+    return socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
+        0
+    ]
 
 
 def reason(error: Exception) -> str:

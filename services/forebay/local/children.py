@@ -5,13 +5,19 @@ import contextlib
 import logging
 import os
 import signal
+import sys
 from collections.abc import Mapping
 from enum import IntEnum
 from pathlib import Path
+from typing import Final, Protocol
 
 import msgspec
 
 log = logging.getLogger(__name__)
+
+
+FOREBAY: Final = (sys.executable, "-m", "forebay.cli")
+"""What `forebay` is, as a command of this environment."""
 
 
 class Stage(IntEnum):
@@ -33,6 +39,7 @@ class Task(msgspec.Struct, frozen=True):
         env: its environment.
         log: the file it logs to, if that isn't its output.
         vital: whether everything ends if it can't be kept running; else it alone is given up.
+        forked: it may be forked from a process that has its imports; the command is `forebay`'s.
     """
 
     name: str
@@ -41,6 +48,22 @@ class Task(msgspec.Struct, frozen=True):
     env: Mapping[str, str]
     log: Path | None = None
     vital: bool = True
+    forked: bool = False
+
+
+class Running(Protocol):
+    """A process that was started, or forked."""
+
+    pid: int
+    stdout: asyncio.StreamReader | None
+
+    def send_signal(self, number: int, /) -> None:
+        """Signal it."""
+        ...
+
+    async def wait(self) -> int:
+        """Wait until it has ended; its exit code, or less than nothing for a signal."""
+        ...
 
 
 class Child:
@@ -62,7 +85,7 @@ class Child:
         if ending:
             self.ending.set()
         self.keeper: asyncio.Task[None] | None = None
-        self.process: asyncio.subprocess.Process | None = None
+        self.process: Running | None = None
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to its process, if it runs; SIGKILL to the whole of its group."""

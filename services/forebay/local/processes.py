@@ -17,7 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from forebay.contract.errors import Unavailable
-from forebay.local.children import Child, Stage, Task
+from forebay.local.children import FOREBAY, Child, Running, Stage, Task
+from forebay.local.forks import Forks
 from forebay.runtime.process import EXIT_HOPELESS
 
 log = logging.getLogger(__name__)
@@ -60,14 +61,21 @@ class Supervisor:
         show: receives every line of the children's output.
         lock: file descriptor that the guard and every child inherit: it is held as long as any
             of them lives.
+        forks: forks those that may be; without it they are started like all others.
     """
 
     def __init__(
-        self, *, drain_s: float, show: Callable[[str], None], lock: int | None = None
+        self,
+        *,
+        drain_s: float,
+        show: Callable[[str], None],
+        lock: int | None = None,
+        forks: Forks | None = None,
     ) -> None:
         self._drain_s = drain_s
         self._show = show
         self._lock = lock
+        self._forks = forks
         self._draining = False
         self._settled = False
         self._given_up: asyncio.Future[Unavailable] = asyncio.get_running_loop().create_future()
@@ -75,7 +83,7 @@ class Supervisor:
         self._guard: asyncio.subprocess.Process | None = None
 
     async def open(self) -> None:
-        """Start the guard; call before `start`."""
+        """Start the guard, and who forks; call before `start`."""
         self._guard = await asyncio.create_subprocess_exec(
             sys.executable,
             *("-I", "-S", str(Path(__file__).with_name("guard.py")), str(GUARD_GRACE_S)),
@@ -83,6 +91,8 @@ class Supervisor:
             pass_fds=() if self._lock is None else (self._lock,),
             start_new_session=True,
         )
+        if self._forks is not None:
+            await self._forks.open()
 
     def start(self, task: Task) -> None:
         """Start a process, and keep it running."""
@@ -140,6 +150,8 @@ class Supervisor:
             for child in children:
                 child.kill()
             await asyncio.gather(*keepers)
+        if self._forks is not None:
+            await self._forks.aclose()
         if self._guard is not None and self._guard.stdin is not None:
             self._guard.stdin.close()
             await self._guard.wait()
@@ -179,15 +191,7 @@ class Supervisor:
         """Run it once; returns its exit code and the last line it said."""
         task = child.task
         try:
-            process = await asyncio.create_subprocess_exec(
-                *task.command,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
-                env=dict(task.env),
-                start_new_session=True,
-                pass_fds=() if self._lock is None else (self._lock,),
-            )
+            process = await self._launch(task)
         except OSError as error:
             return 127, str(error)
         self._watch(f"+{process.pid} {task.stage.value}")
@@ -201,9 +205,27 @@ class Supervisor:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
         self._watch(f"-{process.pid}")
+        if self._forks is not None:
+            running = (one.process for one in self._children.values())
+            self._forks.bury({one.pid for one in running if one is not None})
         return code, await relay
 
-    async def _relay(self, name: str, process: asyncio.subprocess.Process) -> str:
+    async def _launch(self, task: Task) -> Running:
+        if task.forked and self._forks is not None:
+            forked = await self._forks.start(task.command[len(FOREBAY) :], task.env)
+            if forked is not None:
+                return forked
+        return await asyncio.create_subprocess_exec(
+            *task.command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env=dict(task.env),
+            start_new_session=True,
+            pass_fds=() if self._lock is None else (self._lock,),
+        )
+
+    async def _relay(self, name: str, process: Running) -> str:
         """Pass on what a child says, each line under its name; returns the last one."""
         assert process.stdout is not None
         rest, last = b"", ""

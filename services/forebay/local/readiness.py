@@ -56,15 +56,17 @@ async def until_ready(
     address: Address,
     models: Iterable[str],
     *,
+    gateways: Callable[[], set[int | None]],
     redis_url: str,
     key_prefix: str,
     say: Callable[[str], None],
 ) -> dict[str, str]:
-    """Wait until the gateway is ready and every model has a worker present, or can't have one.
+    """Wait until all gateways are ready and every model has a worker present, or can't have one.
 
     Args:
-        address: where the gateway listens.
+        address: where the gateways listen.
         models: names.
+        gateways: their process ids as they are; None for one that doesn't run.
         redis_url: the server that workers announce themselves on.
         key_prefix: `settings.key_prefix`.
         say: told now and then what is not there yet.
@@ -76,27 +78,32 @@ async def until_ready(
     speak_at = loop.time() + SAY_AFTER_S
     absent = dict.fromkeys(models, _Absence())
     keys = Keys(key_prefix)
-    gateway = False
+    heard: set[int] = set()
     client = connect(redis_url, timeout_s=HTTP_TIMEOUT_S)
     try:
         while True:
             with contextlib.suppress(RedisError, OSError):
                 absent = await _absent(client, keys, absent)
-            gateway = gateway or await gateway_ready(address)
+            # Who answers is left to the system.
+            for _ in gateways() - heard:
+                if (pid := await gateway_ready(address)) is not None:
+                    heard.add(pid)
+            silent = gateways() - heard
             late = {name: gone for name, gone in absent.items() if not gone.for_good}
-            if gateway and not late:
+            if not silent and not late:
                 return {name: gone.why for name, gone in absent.items()}
             if loop.time() >= speak_at:
                 speak_at += SAY_AFTER_S
                 missing = [f"a worker for {name}{gone}" for name, gone in late.items()]
-                say(f"still waiting for {', '.join([*missing, *([] if gateway else ['gateway'])])}")
+                some = ["gateway" if len(gateways()) == 1 else f"{len(silent)} gateways"]
+                say(f"still waiting for {', '.join([*missing, *(some if silent else [])])}")
             await asyncio.sleep(POLL_S)
     finally:
         await client.aclose()
 
 
-async def gateway_ready(address: Address) -> bool:
-    """Whether `/health/ready` answers 200."""
+async def gateway_ready(address: Address) -> int | None:
+    """The process id of a gateway that says it is ready; None if none does."""
     try:
         async with asyncio.timeout(HTTP_TIMEOUT_S):
             reader, writer = await asyncio.open_connection(address.reachable, address.port)
@@ -104,11 +111,26 @@ async def gateway_ready(address: Address) -> bool:
                 writer.write(
                     b"GET /health/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
                 )
-                return b" 200 " in await reader.readline()
+                answer = await reader.read()
+                ready = b" 200 " in answer.partition(b"\r\n")[0]
+                return _Told.of(answer).pid if ready else None
             finally:
                 writer.close()
     except (OSError, TimeoutError):
-        return False
+        return None
+
+
+class _Told(msgspec.Struct, frozen=True):
+    """What of `/health/ready` is looked at."""
+
+    pid: int = 0
+
+    @classmethod
+    def of(cls, answer: bytes) -> "_Told":
+        try:
+            return msgspec.json.decode(answer.partition(b"\r\n\r\n")[2], type=cls)
+        except msgspec.MsgspecError:
+            return cls()
 
 
 class _Absence(msgspec.Struct, frozen=True):

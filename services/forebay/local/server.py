@@ -10,7 +10,9 @@ import secrets
 import shutil
 import socket
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import quote
 
 import msgspec
 
@@ -28,6 +30,13 @@ OLDEST_REDIS = (7, 0)
 
 SHIPPED = Path(__file__).with_name("disk.conf")
 """What a server has to be told; a link to `infra/redis/disk.conf`, which a wheel makes a file."""
+
+MALLOC = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=1000"}
+"""A server that has glibc's allocator rather than one of its own takes a seventh less time for a
+prediction with these, and 10 MB more memory; nothing else reads them (decision 0071)."""
+
+LONGEST_SOCKET = 100
+"""Bytes of a socket's path: Linux takes 107, macOS 103."""
 
 ANSWER_TIMEOUT_S = 1.0
 POLL_S = 0.01
@@ -139,6 +148,18 @@ class EmbeddedServer:
         return f"redis://127.0.0.1:{self.port}/0"
 
     @property
+    def socket_url(self) -> str:
+        """Where processes of this machine reach it sooner; `url` where no socket can be there."""
+        path = str(self._socket)
+        return (
+            f"unix://{quote(path)}?db=0" if len(os.fsencode(path)) <= LONGEST_SOCKET else self.url
+        )
+
+    @property
+    def _socket(self) -> Path:
+        return self.folder.resolve() / "server.sock"
+
+    @property
     def log(self) -> Path:
         """Where it logs."""
         return self.folder / "server.log"
@@ -161,10 +182,16 @@ class EmbeddedServer:
             "logfile": str(self.log),
             "daemonize": "no",
         }
+        if self.socket_url != self.url:
+            options |= {"unixsocket": str(self._socket), "unixsocketperm": "700"}
         if self.durability is Durability.MEMORY:
             options["appendonly"] = "no"
         words = (word for name, value in options.items() for word in (f"--{name}", value))
         return [self.program.path, str(SHIPPED), *words]
+
+    def env(self, env: Mapping[str, str]) -> dict[str, str]:
+        """The environment to run it with, made of this one, which may know better."""
+        return {**MALLOC, **env}
 
     async def until_answers(self) -> None:
         """Wait until it takes commands, however much data it has to load first."""

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -18,13 +18,14 @@ import msgspec
 from forebay.contract.errors import ArtifactError, ForebayError
 from forebay.contract.model import ModelSpec
 from forebay.egress.rules import is_loopback
-from forebay.local.checks import check_port, check_redis
+from forebay.local.checks import check_port, check_redis, hold_port
 from forebay.local.children import Stage, Task
+from forebay.local.forks import Forks
 from forebay.local.home import forget_url, hold_home, tell_url, until_left, whole_path
 from forebay.local.processes import Supervisor
 from forebay.local.server import EmbeddedServer
 from forebay.local.welcome import Address, Ready
-from forebay.local.workers import Workers, worker_task
+from forebay.local.workers import Workers, imported, worker_task
 from forebay.runtime import catalog as catalogs
 from forebay.runtime.catalog import Catalog
 from forebay.runtime.settings import Configuration
@@ -100,11 +101,23 @@ class Up:
         catalog = catalogs.read(Path(self._settings.models_file))
         check_port(self._settings.host, self._settings.port)
         self._grpc_port = self._choose_grpc_port()
+        with self._held_ports():
+            return await self._run_on_ports(catalog, lock, stop=stop, hurry=hurry)
+
+    async def _run_on_ports(
+        self, catalog: Catalog, lock: int, *, stop: asyncio.Event, hurry: asyncio.Event
+    ) -> int:
         server = await self._choose_server(stop)
         for spec in missing_artifacts(self._home, catalog):
             if code := await _unless(stop, self._build(spec)):
                 return code
-        supervisor = Supervisor(drain_s=self._settings.drain_s, show=self._show, lock=lock)
+        modules = imported(catalog.wanted)
+        supervisor = Supervisor(
+            drain_s=self._settings.drain_s,
+            show=self._show,
+            lock=lock,
+            forks=Forks(modules, lock=lock) if modules and Forks.possible() else None,
+        )
         await supervisor.open()
         try:
             await _unless(stop, self._serve(supervisor, catalog, server))
@@ -115,6 +128,16 @@ class Up:
             await supervisor.drain(hurry=hurry)
             forget_url(self._home)
         return 0
+
+    @contextlib.contextmanager
+    def _held_ports(self) -> Generator[None]:
+        """Keep ports that several gateways share from everybody else."""
+        settings = self._settings
+        ports = [settings.port, self._grpc_port] if settings.gateways > 1 else []
+        with contextlib.ExitStack() as stack:
+            for port in filter(None, ports):
+                stack.enter_context(hold_port(settings.host, port))
+            yield
 
     def _choose_grpc_port(self) -> int:
         """The port for gRPC: what was given, else the one after HTTP's if it can be had; 0: none.
@@ -184,32 +207,35 @@ class Up:
         self, supervisor: Supervisor, catalog: Catalog, server: EmbeddedServer | None
     ) -> Ready:
         settings = self._settings
-        url = settings.redis_url
+        url = near = settings.redis_url
         if server is not None:
-            url = server.url
+            url, near = server.url, server.socket_url
             supervisor.start(
                 Task(
                     "server",
                     tuple(server.prepare()),
                     Stage.SERVER,
-                    dict(os.environ),
+                    server.env(os.environ),
                     server.log,
                 )
             )
             await server.until_answers()
             tell_url(self._home, url)
-        env = self._env(url)
+        # On the path of requests a socket is a tenth quicker; everybody else takes what Celery apps
+        # and people can take as well.
+        env, path_env = self._env(url), self._env(near)
         served = [spec.name for spec in catalog.wanted]
         there = msgspec.structs.replace(settings, redis_url=url)
-        self._workers = Workers(supervisor, catalog.served, there, env)
+        self._workers = Workers(supervisor, catalog.served, there, path_env)
         if not self._one_worker:
             self._workers.start(served)
-        for name, stage, verb in (
-            ("gateway", Stage.GATEWAY, _verb("gateway")),
-            ("background", Stage.BACKGROUND, _verb("background")),
-            ("beat", Stage.BACKGROUND, _verb("background", "--beat")),
+        gateways = [f"gateway#{n}" if n > 1 else "gateway" for n in range(1, settings.gateways + 1)]
+        for name, stage, verb, its_env in (
+            *((name, Stage.GATEWAY, _verb("gateway"), path_env) for name in gateways),
+            ("background", Stage.BACKGROUND, _verb("background"), env),
+            ("beat", Stage.BACKGROUND, _verb("background", "--beat"), env),
         ):
-            supervisor.start(Task(name, verb, stage, env))
+            supervisor.start(Task(name, verb, stage, its_env))
         # Imported while the processes start: it brings the Redis client.
         from forebay.local.readiness import live_versions, until_ready
 
@@ -217,7 +243,8 @@ class Up:
         late = sorted(live.difference(served))
         served += late
         if self._one_worker:
-            supervisor.start(worker_task("worker", served, env))
+            specs = [catalog.served[name] for name in served]
+            supervisor.start(worker_task("worker", specs, path_env))
             awaited = served
         else:
             self._workers.start(late)
@@ -227,6 +254,7 @@ class Up:
         unserved = await until_ready(
             address,
             awaited,
+            gateways=lambda: {supervisor.pid(name) for name in gateways},
             redis_url=url,
             key_prefix=settings.key_prefix,
             say=log.info,
@@ -250,6 +278,7 @@ class Up:
             "models_file": str(Path(self._settings.models_file).resolve()),
             "redis_url": redis_url,
             "grpc_port": self._grpc_port,
+            "reuse_port": self._settings.gateways > 1,
         }
         named = {
             f"FOREBAY_{name.upper()}": str(value.value if isinstance(value, enum.Enum) else value)

@@ -7,14 +7,25 @@ autoscaler, which tells that target how many there should be.
 import asyncio
 import contextlib
 import functools
-import sys
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 from forebay.autoscaler.targets.process import ProcessTarget, Retire
-from forebay.contract.model import ModelSpec
-from forebay.local.children import Stage, Task
+from forebay.contract.model import BackendName, ModelSpec
+from forebay.local.children import FOREBAY, Stage, Task
 from forebay.local.processes import Supervisor
 from forebay.runtime.settings import Settings
+
+FORKED: Final = frozenset({BackendName.ECHO, BackendName.ONNX})
+"""Backends whose workers may be forked: what they import takes no notice of its environment, and
+starts no threads (ONNX Runtime does, and is imported later). Others are started as they are."""
+
+IMPORTED: Final[tuple[str, ...]] = (
+    "forebay.cli.main",
+    "forebay.inference.worker",
+    "forebay.runtime.telemetry",
+)
+IMPORTED_ONNX: Final[tuple[str, ...]] = ("numpy", "tokenizers", "forebay.inference.tasks.load")
 
 
 class Workers:
@@ -37,7 +48,7 @@ class Workers:
         self._models = models
         self._settings = settings
         self._target = ProcessTarget(
-            _Crew(supervisor, env),
+            _Crew(supervisor, models, env),
             vital=lambda model: models[model].replicas.min,
             retire=self._retire,
         )
@@ -93,16 +104,20 @@ class _Crew:
 
     Args:
         supervisor: keeps them running.
+        models: specs by what they are served under.
         env: their environment.
     """
 
-    def __init__(self, supervisor: Supervisor, env: Mapping[str, str]) -> None:
+    def __init__(
+        self, supervisor: Supervisor, models: Mapping[str, ModelSpec], env: Mapping[str, str]
+    ) -> None:
         self._supervisor = supervisor
+        self._models = models
         self._env = env
 
     def start(self, name: str, model: str, *, vital: bool) -> None:
         """As in `Crew`."""
-        self._supervisor.start(worker_task(name, [model], self._env, vital=vital))
+        self._supervisor.start(worker_task(name, [self._models[model]], self._env, vital=vital))
 
     def has(self, name: str) -> bool:
         """As in `Crew`."""
@@ -118,8 +133,16 @@ class _Crew:
 
 
 def worker_task(
-    name: str, models: Sequence[str], env: Mapping[str, str], *, vital: bool = True
+    name: str, models: Sequence[ModelSpec], env: Mapping[str, str], *, vital: bool = True
 ) -> Task:
     """A worker for these models as the supervisor runs it."""
-    command = (sys.executable, "-m", "forebay.cli", "worker", *models)
-    return Task(name, command, Stage.WORKERS, env, vital=vital)
+    command = (*FOREBAY, "worker", *(spec.name for spec in models))
+    forked = all(spec.backend in FORKED for spec in models)
+    return Task(name, command, Stage.WORKERS, env, vital=vital, forked=forked)
+
+
+def imported(models: Iterable[ModelSpec]) -> list[str]:
+    """What workers of these models import that may be imported once for all of them."""
+    forked = [spec for spec in models if spec.backend in FORKED]
+    onnx = any(spec.backend is BackendName.ONNX for spec in forked)
+    return [*(IMPORTED if forked else ()), *(IMPORTED_ONNX if onnx else ())]

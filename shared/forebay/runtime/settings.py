@@ -73,6 +73,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             description="Port for gRPC; 0: none, but `forebay up` takes the one after `port`",
         ),
     ] = 0
+    gateways: Annotated[
+        int,
+        Meta(ge=1, le=64, description="Gateways that `forebay up` runs on the one port (Linux)"),
+    ] = 1
+    reuse_port: Annotated[
+        bool, Meta(description="Several gateways may listen on the same port (Linux)")
+    ] = False
     max_body_bytes: Annotated[Count, Meta(description="Largest request body, bytes")] = 10_000_000
     max_file_bytes: Annotated[Count, Meta(description="Largest uploaded file, bytes")] = 200_000_000
     max_inputs: Annotated[Count, Meta(description="Most inputs in one request")] = 2_048

@@ -7,7 +7,7 @@ client, as people ask.
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import openai
@@ -16,6 +16,12 @@ from tests.bench.generation.subject import QUESTIONS
 from tests.bench.wrk import LoadFailedError
 
 TIMEOUT_S = 120.0
+
+IGNORE_EOS: Mapping[str, object] = {"ignore_eos": True}
+"""What makes Forebay write on whatever the model would say."""
+
+LAST_LINES = (b"data: [DONE]\n", b"0\r\n")
+"""The event that says so, or the end of a chunked body: not everybody sends the event."""
 
 
 class Delta(msgspec.Struct):
@@ -79,7 +85,14 @@ class StreamFailedError(LoadFailedError):
     """A stream was refused, or broke off; the message is what came instead."""
 
 
-async def read(port: int, path: str, body: dict[str, object], *, tokens: int) -> Read:
+async def read(
+    port: int,
+    path: str,
+    body: Mapping[str, object],
+    *,
+    tokens: int,
+    endless: Mapping[str, object] = IGNORE_EOS,
+) -> Read:
     """Ask for a stream and read it to its end.
 
     Args:
@@ -87,12 +100,13 @@ async def read(port: int, path: str, body: dict[str, object], *, tokens: int) ->
         path: of the endpoint.
         body: of the request, but for what makes a stream of so many tokens of it.
         tokens: how long the text is to be, whatever the model would say.
+        endless: the fields that make it so.
 
     Raises:
         StreamFailedError: it came to nothing.
         OSError: nobody listens.
     """
-    asked = {**body, "stream": True, "max_tokens": tokens, "ignore_eos": True, "temperature": 0}
+    asked = {**body, **endless, "stream": True, "max_tokens": tokens, "temperature": 0}
     content = msgspec.json.encode(asked)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
@@ -106,7 +120,7 @@ async def read(port: int, path: str, body: dict[str, object], *, tokens: int) ->
             raise StreamFailedError(f"{head.decode()}{(await reader.read(2_000)).decode()}")
         came: list[float] = []
         decoder = msgspec.json.Decoder(Event)
-        while (line := await reader.readline()) != b"data: [DONE]\n":
+        while (line := await reader.readline()) not in LAST_LINES:
             if not line:
                 raise StreamFailedError(f"{path} ended in the midst of its events.")
             if line.startswith(b'data: {"error"'):
@@ -121,7 +135,14 @@ async def read(port: int, path: str, body: dict[str, object], *, tokens: int) ->
         writer.close()
 
 
-async def chats(port: int, model: str, *, streams: int, tokens: int) -> list[Read]:
+async def chats(
+    port: int,
+    model: str,
+    *,
+    streams: int,
+    tokens: int,
+    endless: Mapping[str, object] = IGNORE_EOS,
+) -> list[Read]:
     """The first questions as chats, all at once.
 
     Raises:
@@ -135,6 +156,7 @@ async def chats(port: int, model: str, *, streams: int, tokens: int) -> list[Rea
                     "/v1/chat/completions",
                     {"model": model, "messages": [{"role": "user", "content": question}]},
                     tokens=tokens,
+                    endless=endless,
                 )
             )
             for question in QUESTIONS[:streams]

@@ -87,6 +87,7 @@ class Worker:
         self._stop = asyncio.Event()
         self._anew = asyncio.Event()
         self._told_to_end = False
+        self._telling = asyncio.Lock()
         self._watch_s = min([WATCH_S, *(spec.batch.timeout_s / 4 for spec in specs)])
         keys = Keys(settings.key_prefix)
         self._residents = Residents(
@@ -163,17 +164,18 @@ class Worker:
             await self._residents.moved(within_s=self._settings.presence_s / BEATS_A_PRESENCE)
 
     async def _enter(self) -> None:
-        card = WorkerCard(
-            self.name,
-            since_ms=self._since_ms,
-            rss_bytes=resident_bytes(),
-            memory_bytes=self._settings.worker_memory_mb * 1_000_000,
-            models=self._residents.cards,
-        )
-        try:
-            await self._roster.enter(card, presence_ms=int(self._settings.presence_s * 1000))
-        except (RedisError, OSError) as error:
-            log.debug("telling of this worker failed: %s", error)
+        async with self._telling:  # or an older card might come after a newer one
+            card = WorkerCard(
+                self.name,
+                since_ms=self._since_ms,
+                rss_bytes=resident_bytes(),
+                memory_bytes=self._settings.worker_memory_mb * 1_000_000,
+                models=self._residents.cards,
+            )
+            try:
+                await self._roster.enter(card, presence_ms=int(self._settings.presence_s * 1000))
+            except (RedisError, OSError) as error:
+                log.debug("telling of this worker failed: %s", error)
 
     async def _obey(self, order: Order) -> None:
         """Carry out an order; who gave it finds on the roster what came of it."""

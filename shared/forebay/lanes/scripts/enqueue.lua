@@ -294,7 +294,7 @@ for k = 10, #KEYS do
     outcomes[#outcomes + 1] = 3
   elseif excess > 0 then
     outcomes[#outcomes + 1] = known(record, reply) and 0 or refused(lane, excess)
-  elseif redis.call('HSETNX', record, 'st', 'starting') == 0 then
+  elseif redis.call('EXISTS', record) == 1 then
     known(record, reply)
     outcomes[#outcomes + 1] = 0
   else
@@ -305,7 +305,7 @@ for k = 10, #KEYS do
         ARGV[part + 1], ARGV[part])
       entries[#entries + 1] = entry .. ':' .. ARGV[part]
     end
-    local fields = { 'ct', created, 'dl', deadline, 'ln', lane, 'n', parts,
+    local fields = { 'st', 'starting', 'ct', created, 'dl', deadline, 'ln', lane, 'n', parts,
       'left', parts, 'rp', reply, 'tt', retain, 'en', table.concat(entries, ' '),
       'sq', entered[lane] + added[lane] + rows }
     if input ~= '' then

@@ -57,7 +57,7 @@ class OpenInference:
         self.description = Description(dispatch, repository, ready)
 
     def rpc_server(
-        self, exchange: Exchange, *, host: str, port: int, drain_s: float
+        self, exchange: Exchange, *, host: str, port: int, reuse_port: bool, drain_s: float
     ) -> "RpcServer":
         """Where it is spoken over gRPC; not started yet.
 
@@ -65,6 +65,7 @@ class OpenInference:
             exchange: what endpoints share.
             host: address to listen on.
             port: likewise.
+            reuse_port: whether other gateways may listen there as well.
             drain_s: how long requests may still take once it drains, seconds.
 
         Raises:
@@ -81,7 +82,12 @@ class OpenInference:
             ) from error
         service = Service(self.inference, self.description, self.statistics, exchange.ids)
         return RpcServer(
-            service, host=host, port=port, max_body_bytes=exchange.max_body_bytes, drain_s=drain_s
+            service,
+            host=host,
+            port=port,
+            reuse_port=reuse_port,
+            max_body_bytes=exchange.max_body_bytes,
+            drain_s=drain_s,
         )
 
     def routes(self, exchange: Exchange) -> list[Route]:

@@ -26,16 +26,25 @@ class RpcServer:
         service: what it serves.
         host: address to listen on; empty for all.
         port: likewise; 0 for any that is free.
+        reuse_port: whether other gateways may listen there as well.
         max_body_bytes: larger requests are refused.
         drain_s: how long requests may still take once it drains, seconds.
     """
 
     def __init__(
-        self, service: Service, *, host: str, port: int, max_body_bytes: int, drain_s: float
+        self,
+        service: Service,
+        *,
+        host: str,
+        port: int,
+        reuse_port: bool,
+        max_body_bytes: int,
+        drain_s: float,
     ) -> None:
         self._service = service
         self._host = host
         self.port = port
+        self._reuse_port = reuse_port
         self._max_body_bytes = max_body_bytes
         self._drain_s = drain_s
         self._server: grpc.aio.Server | None = None
@@ -51,8 +60,8 @@ class RpcServer:
             options=[
                 ("grpc.max_receive_message_length", self._max_body_bytes + FRAME_BYTES),
                 ("grpc.max_send_message_length", -1),
-                # Another process on this port would get half of the requests.
-                ("grpc.so_reuseport", 0),
+                # Another process on this port gets half of the requests.
+                ("grpc.so_reuseport", int(self._reuse_port)),
             ]
         )
         self._server.add_generic_rpc_handlers((self._service.handler(),))
