@@ -1,11 +1,13 @@
 """What is asked before anything starts."""
 
 import socket
+import sys
 
 import pytest
 
 from forebay.contract.errors import ConfigurationError, ForebayError, Unavailable
-from forebay.local.checks import BusyError, check_port, check_redis
+from forebay.gateway.serving import listen
+from forebay.local.checks import BusyError, check_port, check_redis, hold_port
 from forebay.local.server import free_port
 
 
@@ -18,6 +20,20 @@ def test_a_free_port_is_fine_and_a_busy_one_is_named() -> None:
             check_port("127.0.0.1", port)
         with pytest.raises(BusyError, match=r"--grpc-port \(FOREBAY_GRPC_PORT\)"):
             check_port("127.0.0.1", port, setting="grpc_port")
+    check_port("127.0.0.1", port)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="connections are shared out on Linux only")
+def test_a_port_that_is_held_is_in_use_though_nobody_listens_and_ours_may_share_it() -> None:
+    port = free_port()
+    with hold_port("127.0.0.1", port):
+        with pytest.raises(BusyError, match=f"Port {port} on 127.0.0.1 is in use"):
+            check_port("127.0.0.1", port)
+        with pytest.raises(BusyError):
+            hold_port("127.0.0.1", port)
+        ours = [listen("127.0.0.1", port, reuse_port=True) for _ in range(2)]
+        for sock in ours:
+            sock.close()
     check_port("127.0.0.1", port)
 
 

@@ -1,6 +1,7 @@
 """Workers forked from a process that has their imports: real ones."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -10,24 +11,36 @@ from importlib import metadata
 import psutil
 import pytest
 
-from forebay.local.forks import Forked, Forks
+from forebay.local.forks import Forked, Forks, adopt
 from tests.fixtures.waiting import eventually
 
-pytestmark = pytest.mark.skipif(not Forks.possible(), reason="forking workers takes Linux")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forking workers takes Linux")
 
+NOWHERE = "redis://127.0.0.1:1/0"
 ENV = {"HOME": "/", "PATH": os.environ["PATH"]}
 
 
 @pytest.fixture
 async def forks() -> AsyncIterator[Forks]:
     """A forker that has imported little."""
+    assert Forks.possible()
     forks = Forks(["forebay.cli.main"])
     await forks.open()
     yield forks
     await forks.aclose()
+    adopt(False)
+    for child in children(NOWHERE):
+        child.kill()
+
+
+def children(word: str) -> list[psutil.Process]:
+    """Our own that run, with a word in their command line."""
+    found = []
     for child in psutil.Process().children():
-        if child.cmdline()[2:4] == ["forebay.cli", "worker"]:
-            child.kill()
+        with contextlib.suppress(psutil.Error):  # other tests' may have ended
+            if any(word in told for told in child.cmdline()[2:]):
+                found.append(child)
+    return found
 
 
 async def started(forks: Forks, *words: str) -> Forked:
@@ -55,7 +68,7 @@ async def test_a_fork_is_what_its_command_is_and_tells_how_it_ended(forks: Forks
 
 async def test_it_is_our_own_child_and_leads_a_session_under_its_own_name(forks: Forks) -> None:
     # It waits for a server that isn't there.
-    forked = await started(forks, "worker", "echo", "--redis-url", "redis://127.0.0.1:1/0")
+    forked = await started(forks, "worker", "echo", "--redis-url", NOWHERE)
     process = psutil.Process(forked.pid)
     assert process.ppid() == os.getpid()
     assert os.getsid(forked.pid) == forked.pid
@@ -79,10 +92,8 @@ async def test_its_environment_is_the_one_it_is_given(
 async def test_a_forker_that_is_killed_takes_nobody_with_it_and_is_there_again(
     forks: Forks,
 ) -> None:
-    forked = await started(forks, "worker", "echo", "--redis-url", "redis://127.0.0.1:1/0")
-    forker = next(
-        child for child in psutil.Process().children() if "forebay.cli.forker" in child.cmdline()
-    )
+    forked = await started(forks, "worker", "echo", "--redis-url", NOWHERE)
+    (forker,) = children("forebay.cli.forker")
     forker.kill()
     assert await forks.start(["--version"], ENV) is None  # whoever asks starts it as any other
     again = await started(forks, "--version")
@@ -109,7 +120,7 @@ async def test_what_others_leave_behind_is_buried_and_what_is_waited_for_is_not(
     orphan = int(told)
 
     def buried() -> bool:
-        forks.bury({parent.pid})
+        forks.bury()
         return not psutil.pid_exists(orphan)
 
     assert await eventually(buried, what="the orphan's end")

@@ -89,8 +89,8 @@ def _become(order: Order, *, output: int, asked: socket.socket, between: int) ->
     os.environ.clear()
     os.environ.update(order.env)
     random.seed()
-    if (numpy := sys.modules.get("numpy")) is not None:
-        numpy.random.seed()
+    if (generator := sys.modules.get("numpy.random")) is not None:
+        generator.seed()
     # Whose child it is must be settled before it is told of.
     while os.getppid() == between:
         time.sleep(POLL_S)

@@ -3,10 +3,10 @@
 import contextlib
 import errno
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from forebay.contract.errors import ConfigurationError, ForebayError, Unavailable
-from forebay.runtime.ports import share
+from forebay.runtime.ports import check_shared, share
 
 if TYPE_CHECKING:
     from forebay.runtime.redis import Commands
@@ -28,13 +28,48 @@ def check_port(host: str, port: int, *, setting: str = "port") -> None:
         BusyError: somebody listens there.
         ConfigurationError: the address is not one of this machine, or not ours to use.
     """
+    _bound(host, port, setting=setting).close()
+
+
+def hold_port(host: str, port: int, *, setting: str = "port") -> socket.socket:
+    """A socket that keeps a port for several processes of ours, and listens to nobody.
+
+    Whoever comes later and doesn't share, another `forebay up` for one, finds it in use, even while
+    none of ours listens.
+
+    Args:
+        host: address to listen on.
+        port: likewise.
+        setting: the one that says which port.
+
+    Raises:
+        BusyError: somebody has it.
+        ConfigurationError: the address is not ours to use, or this system doesn't share
+            connections out.
+    """
+    check_shared()
+    held = _bound(host, port, setting=setting)
+    # Two that may reuse an address are both given it while neither listens; so nobody may any more.
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+    share(held)
+    return held
+
+
+def _bound(host: str, port: int, *, setting: str) -> socket.socket:
+    """A socket that has an address for itself, and raises what `check_port` does."""
     option, variable = setting.replace("_", "-"), f"FOREBAY_{setting.upper()}"
+    sock: socket.socket | None = None
     try:
-        family, kind, protocol, _, address = _resolved(host, port)
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
+        # An empty host stands for all of this machine's addresses.
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        sock = socket.socket(family, kind, protocol)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
     except (OSError, UnicodeError) as error:
+        if sock is not None:
+            sock.close()
         if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
             raise BusyError(
                 f"Port {port} on {host} is in use. Stop what listens there, or choose another "
@@ -44,34 +79,7 @@ def check_port(host: str, port: int, *, setting: str = "port") -> None:
             f"The gateway can't listen on {host!r} port {port}: {reason(error)}. Choose another "
             f"with --host and --{option} (FOREBAY_HOST, {variable})."
         ) from error
-
-
-def hold_port(host: str, port: int) -> socket.socket:
-    """A socket that keeps a port for several processes of ours, and listens to nobody.
-
-    Whoever comes later and doesn't share, another `forebay up` for one, finds it in use, even while
-    none of ours listens.
-
-    Raises:
-        ConfigurationError: this system doesn't share connections out.
-    """
-    family, kind, protocol, _, address = _resolved(host, port)
-    held = socket.socket(family, kind, protocol)
-    try:
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        share(held)
-        held.bind(address)
-    except BaseException:
-        held.close()
-        raise
-    return held
-
-
-def _resolved(host: str, port: int) -> Any:
-    # An empty host stands for all of this machine's addresses.
-    return socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
-        0
-    ]
+    return sock
 
 
 def reason(error: Exception) -> str:

@@ -238,7 +238,7 @@ def _port(setting: str, host: str, port: int, *, is_http: bool = True) -> Findin
     try:
         check_port(host, port, setting=setting)
     except BusyError as error:
-        if is_http and asyncio.run(gateway_ready(Address(host, port))):
+        if is_http and asyncio.run(gateway_ready(Address(host, port))) is not None:
             return Finding(setting, True, f"a gateway that is ready listens on {told}")
         return Finding(setting, False, error.message)
     except ForebayError as error:

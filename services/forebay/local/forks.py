@@ -11,9 +11,9 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -25,7 +25,8 @@ MESSAGE_BYTES: Final = 1_000_000
 ANSWER_S: Final = 20.0
 """Longest that a worker is waited for, the forker's imports included."""
 
-_SUBREAPER: Final = 36
+_SET_SUBREAPER: Final = 36
+_GET_SUBREAPER: Final = 37
 """`PR_SET_CHILD_SUBREAPER`: who has lost its parent becomes ours (prctl(2))."""
 
 
@@ -98,10 +99,20 @@ class Forks:
     @staticmethod
     def possible() -> bool:
         """Whether this system can have it."""
-        return sys.platform == "linux" and hasattr(os, "pidfd_open") and _adopt()
+        if sys.platform != "linux" or not _prctl(_GET_SUBREAPER, ctypes.byref(ctypes.c_int())):
+            return False
+        try:
+            os.close(os.pidfd_open(os.getpid()))
+        except (OSError, AttributeError):  # not every kernel, nor every Python, has it
+            return False
+        return True
 
     async def open(self) -> None:
-        """Start the forker; it imports while other things start."""
+        """Start the forker; it imports while other things start.
+
+        What our processes leave behind is ours from now on.
+        """
+        adopt(True)
         asked, given = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with given:
             asked.setblocking(False)
@@ -154,18 +165,11 @@ class Forks:
                 process.kill()  # it may be importing, and has nothing to lose
             await process.wait()
 
-    def bury(self, known: Collection[int]) -> None:
-        """Take in what others have left behind, which is ours since: only what has ended.
-
-        Args:
-            known: processes that somebody waits for.
-        """
-        for pid in _children():
-            if pid not in known and _is_stray(pid):
-                try:
-                    os.waitpid(pid, os.WNOHANG)
-                except ChildProcessError:
-                    continue
+    def bury(self) -> None:
+        """Take in what others have left behind, which is ours since: only what has ended."""
+        for pid in filter(_is_stray, _children()):
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
 
     async def _ask(self, order: bytes, output: int) -> int:
         if self._asked is None:
@@ -175,11 +179,14 @@ class Forks:
             return int(await asyncio.get_running_loop().sock_recv(self._asked, 32))
 
 
-def _adopt() -> bool:
-    try:
-        return bool(ctypes.CDLL(None, use_errno=True).prctl(_SUBREAPER, 1, 0, 0, 0) == 0)
-    except (OSError, AttributeError):
-        return False
+def adopt(orphans: bool, /) -> None:
+    """Have those below us that lose their parent become ours, or not."""
+    _prctl(_SET_SUBREAPER, int(orphans))
+
+
+def _prctl(option: int, argument: Any) -> bool:
+    """prctl(2); False if the system refuses it."""
+    return bool(ctypes.CDLL(None).prctl(option, argument, 0, 0, 0) == 0)
 
 
 def _children() -> list[int]:

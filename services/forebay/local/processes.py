@@ -206,8 +206,7 @@ class Supervisor:
             os.killpg(process.pid, signal.SIGKILL)
         self._watch(f"-{process.pid}")
         if self._forks is not None:
-            running = (one.process for one in self._children.values())
-            self._forks.bury({one.pid for one in running if one is not None})
+            self._forks.bury()
         return code, await relay
 
     async def _launch(self, task: Task) -> Running:

@@ -103,7 +103,7 @@ async def until_ready(
 
 
 async def gateway_ready(address: Address) -> int | None:
-    """The process id of a gateway that says it is ready; None if none does."""
+    """The process id of a gateway that says it is ready, 0 if not that; None if none does."""
     try:
         async with asyncio.timeout(HTTP_TIMEOUT_S):
             reader, writer = await asyncio.open_connection(address.reachable, address.port)

@@ -141,6 +141,7 @@ class EmbeddedServer:
         self.durability = durability
         self.folder = home / "valkey"
         self.port = free_port()
+        self._socket: Path | None = None
 
     @property
     def url(self) -> str:
@@ -149,15 +150,11 @@ class EmbeddedServer:
 
     @property
     def socket_url(self) -> str:
-        """Where processes of this machine reach it sooner; `url` where no socket can be there."""
-        path = str(self._socket)
-        return (
-            f"unix://{quote(path)}?db=0" if len(os.fsencode(path)) <= LONGEST_SOCKET else self.url
-        )
+        """Where processes of this machine reach it sooner, once it was prepared.
 
-    @property
-    def _socket(self) -> Path:
-        return self.folder.resolve() / "server.sock"
+        It is `url` where there can be no socket: its path is too long, or the file system has none.
+        """
+        return self.url if self._socket is None else f"unix://{quote(str(self._socket))}?db=0"
 
     @property
     def log(self) -> Path:
@@ -182,7 +179,8 @@ class EmbeddedServer:
             "logfile": str(self.log),
             "daemonize": "no",
         }
-        if self.socket_url != self.url:
+        self._socket = _socket_in(self.folder.resolve())
+        if self._socket is not None:
             options |= {"unixsocket": str(self._socket), "unixsocketperm": "700"}
         if self.durability is Durability.MEMORY:
             options["appendonly"] = "no"
@@ -210,3 +208,18 @@ class EmbeddedServer:
                     writer.close()
         except (OSError, TimeoutError):
             return False
+
+
+def _socket_in(folder: Path) -> Path | None:
+    """A path for a socket in a folder; None if there can be none."""
+    path = folder / "server.sock"
+    if len(os.fsencode(path)) > LONGEST_SOCKET:
+        return None
+    try:
+        path.unlink(missing_ok=True)  # of a server that was killed
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.bind(str(path))
+        path.unlink()
+    except OSError:
+        return None
+    return path

@@ -7,7 +7,6 @@ import importlib.util
 import logging
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Coroutine, Generator
 from pathlib import Path
@@ -19,7 +18,7 @@ from forebay.contract.errors import ArtifactError, ForebayError
 from forebay.contract.model import ModelSpec
 from forebay.egress.rules import is_loopback
 from forebay.local.checks import check_port, check_redis, hold_port
-from forebay.local.children import Stage, Task
+from forebay.local.children import FOREBAY, Stage, Task
 from forebay.local.forks import Forks
 from forebay.local.home import forget_url, hold_home, tell_url, until_left, whole_path
 from forebay.local.processes import Supervisor
@@ -133,10 +132,11 @@ class Up:
     def _held_ports(self) -> Generator[None]:
         """Keep ports that several gateways share from everybody else."""
         settings = self._settings
-        ports = [settings.port, self._grpc_port] if settings.gateways > 1 else []
+        ports = {"port": settings.port, "grpc_port": self._grpc_port}
         with contextlib.ExitStack() as stack:
-            for port in filter(None, ports):
-                stack.enter_context(hold_port(settings.host, port))
+            for setting, port in ports.items():
+                if port and settings.gateways > 1:
+                    stack.enter_context(hold_port(settings.host, port, setting=setting))
             yield
 
     def _choose_grpc_port(self) -> int:
@@ -209,11 +209,12 @@ class Up:
         settings = self._settings
         url = near = settings.redis_url
         if server is not None:
+            command = tuple(server.prepare())
             url, near = server.url, server.socket_url
             supervisor.start(
                 Task(
                     "server",
-                    tuple(server.prepare()),
+                    command,
                     Stage.SERVER,
                     server.env(os.environ),
                     server.log,
@@ -309,7 +310,7 @@ def missing_artifacts(home: Path, catalog: Catalog) -> list[ModelSpec]:
 
 
 def _verb(*words: str) -> tuple[str, ...]:
-    return (sys.executable, "-m", "forebay.cli", *words)
+    return (*FOREBAY, *words)
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:

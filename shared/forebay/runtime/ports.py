@@ -25,7 +25,7 @@ def check_shared() -> None:
 
 
 def share(sock: socket.socket) -> None:
-    """Let others have the address of a socket that is not bound yet, if they do the same.
+    """Let others have the address of a socket as well, if they do the same before they bind.
 
     Raises:
         ConfigurationError: this system doesn't share connections out.
