@@ -61,9 +61,15 @@ async def test_what_waits_is_whose_it_is_asked_for(
     other = inside.predict("echo", b'{"value": "a few"}', key="other", behalf="few")
     calls.append(asyncio.create_task(other))
     await eventually(lambda: waits("few", 1), what="the other waits")
+    body = b'{"version": "echo", "input": {"value": "a line"}}'
+    asked = inside.answer("/v1/predictions", body, key="line 1", behalf="batch_1")
+    line = asyncio.create_task(asked)
+    await eventually(lambda: line.done() or waits("batch_1", 1), what="the batch's line waits")
     async with answering(redis_url, keys, "echo") as delivered:
         await asyncio.gather(*calls)
-        await eventually(lambda: len(delivered) == 21, what="all were run")
+        answered = await line
+        await eventually(lambda: len(delivered) == 22, what="all were run")
+    assert answered.status == 201, answered.body
     assert not await redis.execute_command("EXISTS", f"{bulk}:turns")
     await client.aclose()
 
