@@ -43,7 +43,6 @@ async def test_an_input_comes_to_an_output_by_way_of_the_bulk_lane(
 async def test_what_waits_is_whose_it_is_asked_for(
     inside: Inside, redis_url: str, keys: Keys
 ) -> None:
-    bulk = keys.of("echo").lane(Lane.BULK)
     client = connect(redis_url, timeout_s=TIMEOUT_S)
     redis: Commands = client
     # As few are ready as there can be, and others wait.
@@ -54,7 +53,7 @@ async def test_what_waits_is_whose_it_is_asked_for(
     ]
 
     async def waits(behalf: str, rows: int) -> bool:
-        own = f"{bulk}:caller:{caller_of(behalf.encode())}"
+        own = keys.of("echo").waiting(Lane.BULK, caller_of(behalf.encode()))
         return bool(await redis.execute_command("XLEN", own) == rows)
 
     await eventually(lambda: waits("many", 12), what="all but what is ready waits")
@@ -70,7 +69,7 @@ async def test_what_waits_is_whose_it_is_asked_for(
         answered = await line
         await eventually(lambda: len(delivered) == 22, what="all were run")
     assert answered.status == 201, answered.body
-    assert not await redis.execute_command("EXISTS", f"{bulk}:turns")
+    assert not await redis.execute_command("EXISTS", keys.of("echo").turns(Lane.BULK))
     await client.aclose()
 
 

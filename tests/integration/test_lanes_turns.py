@@ -86,9 +86,8 @@ async def assert_empty(server: LaneServer) -> None:
     assert (told.realtime, told.bulk) == (0, 0)
     for lane in Lane:
         assert await waiting(server, lane) == 0
-        stream = server.echo.lane(lane)
-        beside = [f"{stream}:turns", f"{stream}:deficits"]
-        beside += [f"{stream}:caller:{caller}" for caller in ("", NOISY, QUIET)]
+        beside = [server.echo.turns(lane), server.echo.deficits(lane)]
+        beside += [server.echo.waiting(lane, caller) for caller in ("", NOISY, QUIET)]
         assert [key for key in beside if await server.redis.execute_command("EXISTS", key)] == []
     seen = await view(server)
     assert (seen.queued, seen.leases, seen.deadlines) == (0, {}, set())
@@ -301,8 +300,8 @@ async def test_an_enqueue_brings_forward_what_an_older_worker_has_left(lanes: La
 async def test_lists_that_somebody_has_deleted_hold_nobody_up(lanes: LaneServer) -> None:
     worker = await one_worker(lanes)
     await enqueue_many(lanes, 2 * READY, NOISY)
-    stream = lanes.echo.lane(Lane.BULK)
-    for key in (f"{stream}:turns", f"{stream}:deficits", f"{stream}:caller:{NOISY}"):
+    own = lanes.echo.waiting(Lane.BULK, NOISY)
+    for key in (lanes.echo.turns(Lane.BULK), lanes.echo.deficits(Lane.BULK), own):
         await lanes.redis.execute_command("DEL", key)
     await work_off(worker, Lane.BULK)
     assert await waiting(lanes) == 0

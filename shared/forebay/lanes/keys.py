@@ -119,6 +119,10 @@ GROUP: Final = "workers"
 """The one consumer group of every lane."""
 
 
+LANE_ENDS: Final = {"CALLER": ":caller:", "TURNS": ":turns", "DEFICITS": ":deficits"}
+"""What scripts put behind a lane's stream: they learn only while they run who waits."""
+
+
 class LaneKeys(msgspec.Struct, frozen=True):
     """Keys of one shard of one model. `base` is `P:{model:shard}`."""
 
@@ -127,6 +131,18 @@ class LaneKeys(msgspec.Struct, frozen=True):
     def lane(self, lane: Lane) -> str:
         """The lane's stream."""
         return f"{self.base}:lane:{lane.value}"
+
+    def waiting(self, lane: Lane, caller: str) -> str:
+        """What of a caller waits for its turn."""
+        return f"{self.lane(lane)}{LANE_ENDS['CALLER']}{caller}"
+
+    def turns(self, lane: Lane) -> str:
+        """Callers of whom something waits, the next one first."""
+        return self.lane(lane) + LANE_ENDS["TURNS"]
+
+    def deficits(self, lane: Lane) -> str:
+        """What callers have left to pay with."""
+        return self.lane(lane) + LANE_ENDS["DEFICITS"]
 
     @property
     def records(self) -> str:

@@ -5,7 +5,7 @@ from enum import IntEnum
 from typing import NamedTuple, cast
 
 from forebay.contract.prediction import Lane
-from forebay.lanes.keys import GROUP, LaneKeys
+from forebay.lanes.keys import GROUP, LANE_ENDS, LaneKeys
 from forebay.runtime.redis import Arg, Commands, Script
 
 
@@ -84,10 +84,10 @@ RawEntry = tuple[bytes, list[bytes]]
 RawLetter = tuple[bytes, int, list[bytes]]
 """Entry, bytes, and the fields that tell of it."""
 
-_enqueue = Script(__name__, "enqueue", adds=True, before=("outbox", "waiting"))
-_read = Script(__name__, "read", before=("waiting",))
-_settle = Script(__name__, "settle", before=("outbox", "replies", "waiting"))
-_finish = Script(__name__, "finish", before=("outbox", "waiting"))
+_enqueue = Script(__name__, "enqueue", adds=True, before=("outbox", "waiting"), ends=LANE_ENDS)
+_read = Script(__name__, "read", before=("waiting",), ends=LANE_ENDS)
+_settle = Script(__name__, "settle", before=("outbox", "replies", "waiting"), ends=LANE_ENDS)
+_finish = Script(__name__, "finish", before=("outbox", "waiting"), ends=LANE_ENDS)
 _renew = Script(__name__, "renew")
 _reclaim = Script(__name__, "reclaim", before=("outbox", "logs"))
 _beat = Script(__name__, "beat")

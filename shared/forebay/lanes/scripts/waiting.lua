@@ -15,7 +15,7 @@ local MOST_COST = 8 * QUANTUM
 -- Entries that one call brings forward. More would hold the server up.
 local MOST_FORWARD = 1024
 
-local function list_of(stream, caller) return stream .. ':caller:' .. (caller or '') end
+local function list_of(stream, caller) return stream .. CALLER .. (caller or '') end
 
 local function is_waiting(entry) return string.sub(entry, 1, 2) == '0-' end
 
@@ -48,14 +48,14 @@ local function put_on_list(stream, caller, computation, message, deadline, cost,
   local list = list_of(stream, caller)
   local entry = redis.call('XADD', list, '0-*', 'c', computation, 'm', message,
     'd', string.format('%.0f', deadline or 0), 'k', math.min(tonumber(cost), MOST_COST), 'r', rows)
-  if redis.call('XLEN', list) == 1 then redis.call('RPUSH', stream .. ':turns', caller) end
+  if redis.call('XLEN', list) == 1 then redis.call('RPUSH', stream .. TURNS, caller) end
   return entry
 end
 
 -- A caller has nothing left that waits.
 local function forget_list(stream, caller)
   redis.call('PEXPIRE', list_of(stream, caller), 0)
-  redis.call('HDEL', stream .. ':deficits', caller)
+  redis.call('HDEL', stream .. DEFICITS, caller)
 end
 
 -- Take an entry off its caller's list. Who calls counts its rows.
@@ -63,9 +63,9 @@ local function take_off_list(stream, caller, entry)
   local list = list_of(stream, caller)
   if redis.call('XDEL', list, entry) == 1 and redis.call('XLEN', list) == 0 then
     forget_list(stream, caller)
-    redis.call('LREM', stream .. ':turns', 0, caller)
-    if redis.call('HGET', stream .. ':deficits', 'turn') == caller then
-      redis.call('HDEL', stream .. ':deficits', 'turn')
+    redis.call('LREM', stream .. TURNS, 0, caller)
+    if redis.call('HGET', stream .. DEFICITS, 'turn') == caller then
+      redis.call('HDEL', stream .. DEFICITS, 'turn')
     end
   end
 end
@@ -97,7 +97,7 @@ end
 local function refill(demand, lane, stream, group, records, told, wanted)
   local waiting = tonumber(told[2] or 0)
   if waiting <= 0 then return 0 end
-  local turns, deficits = stream .. ':turns', stream .. ':deficits'
+  local turns, deficits = stream .. TURNS, stream .. DEFICITS
   local ready = ready_rows(stream, group, tonumber(told[1] or 0) - waiting)
   local room = math.max(ready_most(told[3]), wanted or 0) - ready
   local rows, moved = 0, 0
