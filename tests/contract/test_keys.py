@@ -49,6 +49,7 @@ BUILT: dict[str, Callable[[LaneKeys], str]] = {
     "scaling": lambda keys: keys.scaling,
     "cache": lambda keys: keys.cache,
     "cached": lambda keys: keys.cached,
+    "prompts": lambda keys: keys.prompts,
 }
 
 
@@ -141,7 +142,7 @@ def test_keys_of_no_one_model_have_no_tag_and_are_told_below_the_table() -> None
 _BY_HAND = re.compile(
     r"\}\}:|\{\w+:\d+\}:"
     r"|:(?:lane|caller|turns|deficits|record|out|parts|deadlines|demand|workers|absences|running|rates|counters|leaders"
-    r"|joined|sketch|predictions|dead|outbox|traffic|reloads|copies|disagreement|scaling|models"
+    r"|joined|sketch|predictions|dead|outbox|prompts|traffic|reloads|copies|disagreement|scaling|models"
     r"|reply)[:{%\"']"
 )
 _LITERAL = re.compile(r"""[rbf]*(?:"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')""", re.IGNORECASE)

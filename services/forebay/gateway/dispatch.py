@@ -33,6 +33,7 @@ from forebay.gateway.recall import Asker
 from forebay.gateway.registry import Registry
 from forebay.gateway.repeats import Repeats
 from forebay.gateway.repository import Repository
+from forebay.gateway.semantic import Semantic
 from forebay.gateway.shadows import Shadows
 from forebay.gateway.split import Sticky
 from forebay.gateway.streaming import Outcome, Stream, Streams
@@ -66,6 +67,7 @@ class Dispatch:
         clock: the server's clock.
         shadows: copies requests to versions that answer nobody.
         caching: answers what was answered before.
+        semantic: knows which prompts are alike.
         repository: knows what is unloaded.
         lane: where requests queue that don't say.
     """
@@ -86,6 +88,7 @@ class Dispatch:
         clock: Clock,
         shadows: Shadows,
         caching: Caching,
+        semantic: Semantic,
         repository: Repository,
         lane: Lane = Lane.REALTIME,
     ) -> None:
@@ -120,6 +123,7 @@ class Dispatch:
             repeats=repeats,
             shadows=shadows,
             caching=caching,
+            semantic=semantic,
             repository=repository,
         )
 

@@ -30,6 +30,7 @@
 | `scaling`                      | string | autoscaler              | operators   | seconds   |
 | `cache`                        | hash   | settle                  | gateways    | its TTL   |
 | `cached`                       | zset   | settle                  | settle      | likewise  |
+| `prompts`                      | stream | gateways                | gateways    | likewise  |
 
 "As long": as what they are about is under way. "Kept": for the retention. "Moved": until then.
 
@@ -101,7 +102,8 @@ notice, `s` the sequence of the last chunk there was, or when logs were told.
 
 The cache is by key of a row what was answered to it, and in its field `bytes` what all that takes;
 `cached` has the same keys by when they were written. Both go when nothing was written for the
-cache's TTL. See `lanes/cache.py`.
+cache's TTL. See `lanes/cache.py`. The prompts are those whose answers may serve others like them,
+with the fields `k` key in the cache, `c` context and `v` vector; see `lanes/prompts.py`.
 
 Of a version whose workers are to take up a new artifact, the reloads are by worker what is asked of
 it and how far it is. Of a shadow, the copies are as `ID:SINCE` what it was sent and is not compared
@@ -248,6 +250,11 @@ class LaneKeys(msgspec.Struct, frozen=True):
     def outbox(self) -> str:
         """What is to be told of predictions; also the channel on which that is said."""
         return f"{self.base}:outbox"
+
+    @property
+    def prompts(self) -> str:
+        """Prompts of texts that are cached, by what they mean."""
+        return f"{self.base}:prompts"
 
     @property
     def traffic(self) -> str:
