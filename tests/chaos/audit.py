@@ -239,6 +239,9 @@ class Audit:
         entries = [await self.client.execute_command("XLEN", self.keys.lane(lane)) for lane in Lane]
         outcome.promise(demand == 0, f"the demand counters end at {demand} rows instead of 0")
         outcome.promise(not any(entries), f"the lanes still hold {sum(entries)} entries")
+        turns = [self.keys.turns(lane) for lane in Lane]
+        callers = [await self.client.execute_command("LLEN", key) for key in turns]
+        outcome.promise(not any(callers), f"{sum(callers)} callers still wait for a turn")
 
     async def _listen(self) -> None:
         """Count what is published for each part of a prediction, by channel."""

@@ -20,6 +20,9 @@ KEYS = Keys("p").of("echo", 3)
 BUILT: dict[str, Callable[[LaneKeys], str]] = {
     "lane:realtime": lambda keys: keys.lane(Lane.REALTIME),
     "lane:bulk": lambda keys: keys.lane(Lane.BULK),
+    "lane:bulk:caller:0123456789abcdef": lambda keys: keys.waiting(Lane.BULK, "0123456789abcdef"),
+    "lane:bulk:turns": lambda keys: keys.turns(Lane.BULK),
+    "lane:realtime:deficits": lambda keys: keys.deficits(Lane.REALTIME),
     f"record:{ID}": lambda keys: keys.record(ID),
     "record:": lambda keys: keys.records,
     f"out:{ID}:2:1": lambda keys: keys.outputs(ID, 2, 1),
@@ -46,6 +49,7 @@ BUILT: dict[str, Callable[[LaneKeys], str]] = {
     "scaling": lambda keys: keys.scaling,
     "cache": lambda keys: keys.cache,
     "cached": lambda keys: keys.cached,
+    "prompts": lambda keys: keys.prompts,
 }
 
 
@@ -58,6 +62,8 @@ def table() -> dict[str, list[str]]:
 def pattern_of(name: str) -> str:
     """A built key as the table writes it."""
     kind, *rest = name.split(":")
+    if kind == "lane" and rest[1:]:
+        return ":".join([kind, "LANE", rest[1], *(["CALLER"] if rest[2:] else [])])
     variables = {
         "lane": ["LANE"],
         "record": ["ID"],
@@ -135,8 +141,8 @@ def test_keys_of_no_one_model_have_no_tag_and_are_told_below_the_table() -> None
 # table's names after one.
 _BY_HAND = re.compile(
     r"\}\}:|\{\w+:\d+\}:"
-    r"|:(?:lane|record|out|parts|deadlines|demand|workers|absences|running|rates|counters|leaders"
-    r"|joined|sketch|predictions|dead|outbox|traffic|reloads|copies|disagreement|scaling|models"
+    r"|:(?:lane|caller|turns|deficits|record|out|parts|deadlines|demand|workers|absences|running|rates|counters|leaders"
+    r"|joined|sketch|predictions|dead|outbox|prompts|traffic|reloads|copies|disagreement|scaling|models"
     r"|reply)[:{%\"']"
 )
 _LITERAL = re.compile(r"""[rbf]*(?:"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')""", re.IGNORECASE)

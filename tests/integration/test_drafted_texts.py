@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -24,6 +25,7 @@ from forebay.inference.generation.session import DecoderSession
 from forebay.inference.generation.trial import trial
 from forebay.inference.generation.worth import Costs
 from forebay.storage.artifacts import Artifact
+from forebay.storage.checks import Checked, Checks
 from tests.fixtures.decoders import CONTEXT
 from tests.fixtures.writing import Text as Written
 from tests.fixtures.writing import Tiny, run, wanted
@@ -384,6 +386,38 @@ def test_a_model_drafts_once_it_was_tried(tiny_llama: Tiny) -> None:
     made = drafting(tiny_llama)
     assert made.pool.rows == ROWS
     assert made.begin(session_of(tiny_llama, made)) is not None
+
+
+def test_what_a_trial_came_to_is_not_tried_again_for_a_day(
+    tiny_llama: Tiny, tmp_path: Path
+) -> None:
+    checks = Checks(tmp_path)
+
+    def run_cost(version: str = "0123456789ab") -> float:
+        made = drafting(tiny_llama)
+        speculating = made.begin(session_of(tiny_llama, made), version=version, checks=checks)
+        assert speculating is not None
+        return speculating.costs.run
+
+    path = tmp_path / "checks" / "tiny.json"
+    first = run_cost()
+    note = msgspec.json.decode(path.read_bytes(), type=Checked)
+    assert note.run == first
+    # No run takes so long: whoever says so has read it.
+    marked = msgspec.structs.replace(note, run=9.0)
+    checks.write(marked)
+    assert run_cost() == 9.0
+    for other in (
+        msgspec.structs.replace(marked, at_s=marked.at_s - 100_000),
+        msgspec.structs.replace(marked, where="another processor"),
+        msgspec.structs.replace(marked, format=0),
+    ):
+        checks.write(other)
+        assert run_cost() < 9.0
+    checks.write(marked)
+    assert run_cost(version="ba9876543210") < 9.0
+    path.write_text("{")
+    assert run_cost() < 9.0
 
 
 def test_on_a_device_nothing_is_drafted_and_one_that_is_not_there_is_told(

@@ -11,7 +11,8 @@ from forebay.contract.prediction import Lane, PredictionId, Status
 from forebay.gateway.inside import Inside
 from forebay.gateway.versions import StoredVersions
 from forebay.lanes.keys import Keys
-from forebay.runtime.redis import connect
+from forebay.lanes.lane import caller_of
+from forebay.runtime.redis import Commands, connect
 from forebay.runtime.settings import Settings
 from forebay.storage.artifacts import ArtifactStore
 from tests.fixtures.answering import TOO_LONG_WORDS, answering
@@ -37,6 +38,39 @@ async def test_an_input_comes_to_an_output_by_way_of_the_bulk_lane(
         told = await inside.predict("echo", b'{"value": {"a": [1, 2]}}', key="one")
     assert (told.status, json.loads(told.output)) == (Status.SUCCEEDED, {"a": [1, 2]})
     assert [delivery.lane for delivery in delivered] == [Lane.BULK]
+
+
+async def test_what_waits_is_whose_it_is_asked_for(
+    inside: Inside, redis_url: str, keys: Keys
+) -> None:
+    client = connect(redis_url, timeout_s=TIMEOUT_S)
+    redis: Commands = client
+    # As few are ready as there can be, and others wait.
+    await redis.execute_command("HSET", keys.of("echo").demand, "ready", 0)
+    calls = [
+        asyncio.create_task(inside.predict("echo", b'{"value": %d}' % n, key=f"{n}", behalf="many"))
+        for n in range(20)
+    ]
+
+    async def waits(behalf: str, rows: int) -> bool:
+        own = keys.of("echo").waiting(Lane.BULK, caller_of(behalf.encode()))
+        return bool(await redis.execute_command("XLEN", own) == rows)
+
+    await eventually(lambda: waits("many", 12), what="all but what is ready waits")
+    other = inside.predict("echo", b'{"value": "a few"}', key="other", behalf="few")
+    calls.append(asyncio.create_task(other))
+    await eventually(lambda: waits("few", 1), what="the other waits")
+    body = b'{"version": "echo", "input": {"value": "a line"}}'
+    asked = inside.answer("/v1/predictions", body, key="line 1", behalf="batch_1")
+    line = asyncio.create_task(asked)
+    await eventually(lambda: line.done() or waits("batch_1", 1), what="the batch's line waits")
+    async with answering(redis_url, keys, "echo") as delivered:
+        await asyncio.gather(*calls)
+        answered = await line
+        await eventually(lambda: len(delivered) == 22, what="all were run")
+    assert answered.status == 201, answered.body
+    assert not await redis.execute_command("EXISTS", keys.of("echo").turns(Lane.BULK))
+    await client.aclose()
 
 
 async def test_what_is_asked_for_twice_runs_once_and_is_told_twice(

@@ -65,6 +65,7 @@ RUN_BY = {
     "traffic": [],
     "unclaim": [GATEWAY, BACKGROUND],
     "unlist": [BACKGROUND],
+    "waiting": [GATEWAY, WORKER, PIPELINE, BACKGROUND],
     "waits": [BACKGROUND],
 }
 """Who runs which script."""

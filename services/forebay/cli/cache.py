@@ -58,7 +58,18 @@ def stats(
     elif not found:
         print("No model has a cache: say `enabled = true` in its [models.NAME.cache].")
     else:
-        columns = ("model", "entries", "in Redis", "hits", "near", "far", "missed", "evicted", "")
+        columns = (
+            "model",
+            "entries",
+            "in Redis",
+            "hits",
+            "near",
+            "far",
+            "alike",
+            "missed",
+            "evicted",
+            "",
+        )
         print_table(columns, [_row(spec, found[spec.name]) for spec in specs])
 
 
@@ -97,14 +108,17 @@ def _meant(settings: Settings, model: str | None) -> "Sequence[ModelSpec]":
 
 def _row(spec: "ModelSpec", told: "Standing") -> tuple[str, ...]:
     """A model as a row of the table."""
+    hits = told.near + told.far + told.alike
+    # What was answered for another prompt had been missed before.
     asked = told.near + told.far + told.missed
     return (
         spec.name,
         f"{told.entries:,}",
         f"{told.bytes / 1e6:,.1f} of {spec.cache.redis_bytes / 1e6:,.1f} MB",
-        f"{(told.near + told.far) / asked:.0%}" if asked else "",
+        f"{hits / asked:.0%}" if asked else "",
         f"{told.near:,}",
         f"{told.far:,}",
+        f"{told.alike:,}",
         f"{told.missed:,}",
         f"{told.evicted:,}",
         f"{told.unreadable:,} unreadable" if told.unreadable else "",

@@ -31,6 +31,7 @@ from forebay.gateway.reads import Reads
 from forebay.gateway.registry import Registry
 from forebay.gateway.repeats import Repeats
 from forebay.gateway.repository import Repository
+from forebay.gateway.semantic import Semantic
 from forebay.gateway.serving import listen, run
 from forebay.gateway.shadows import Shadows, bounded
 from forebay.gateway.split import Split
@@ -41,6 +42,7 @@ from forebay.lanes.events import Events
 from forebay.lanes.lane import LaneWriter
 from forebay.lanes.listing import Listing
 from forebay.lanes.producer import Producer, kept_going
+from forebay.lanes.prompts import Prompts
 from forebay.lanes.readers import Readers
 from forebay.lanes.shadows import Shadows as Books
 from forebay.lanes.traffic import Traffic
@@ -169,11 +171,14 @@ def create_app(
     )
     repository = Repository(lanes.redis, lanes.keys, reads, lanes.clock)
     versions = versions or StoredVersions(ArtifactStore(settings.home))
+    prompts = Prompts(lanes.redis, lanes.keys)
+    semantic = Semantic(catalog, versions, prompts=prompts, link=lanes.link)
     caching = Caching(
         catalog,
         versions,
         lookups=lanes.lookups,
         cache=Cache(lanes.redis, lanes.keys),
+        semantic=semantic,
         link=lanes.link,
         clock=lanes.clock,
     )
@@ -192,9 +197,11 @@ def create_app(
         clock=lanes.clock,
         shadows=shadows,
         caching=caching,
+        semantic=semantic,
         repository=repository,
         lane=lane,
     )
+    semantic.embeds_by(dispatch.run)
     listings = Listings(Listing(lanes.redis, lanes.keys), lanes.records, reads, catalog.served)
     rules = Rules(settings.egress_allowed, loopback=settings.egress_loopback)
     files = files_of(settings)
@@ -244,6 +251,8 @@ def create_app(
             if caching:
                 await stack.enter_async_context(kept_going("lookups", lanes.lookups.run))
                 await stack.enter_async_context(kept_going("caching", caching.run))
+            if semantic:
+                await stack.enter_async_context(kept_going("semantic", semantic.run))
             if rpc is not None:
                 await rpc.start()
                 stack.push_async_callback(rpc.aclose)

@@ -57,6 +57,7 @@ class _Kind(msgspec.Struct, frozen=True):
     truncate: bool
     options: Options
     patience: Patience
+    caller: str
 
 
 class _Member:
@@ -108,6 +109,7 @@ class Bundles:
             request.truncate,
             request.options,
             request.patience,
+            request.caller,
         )
         request.asker = (
             None  # who is asked to tell when the client goes: they would hold each other

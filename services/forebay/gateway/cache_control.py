@@ -51,13 +51,15 @@ def read(header: str) -> Directives:
     )
 
 
-def hit(ttl_ms: float) -> str:
+def hit(ttl_ms: float, *, detail: str = "") -> str:
     """All of the answer was cached.
 
     Args:
         ttl_ms: for how long it still answers.
+        detail: more of it, in ASCII.
     """
-    return f"{CACHE_NAME}; hit; ttl={max(0, int(ttl_ms // 1000))}"
+    told = f"{CACHE_NAME}; hit; ttl={max(0, int(ttl_ms // 1000))}"
+    return f'{told}; detail="{detail}"' if detail else told
 
 
 def forwarded(why: str, *, stored: bool = False, detail: str = "") -> str:

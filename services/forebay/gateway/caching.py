@@ -23,12 +23,14 @@ from forebay.contract.hits import Hits
 from forebay.contract.messages import Reply
 from forebay.contract.model import ModelSpec
 from forebay.contract.prediction import PredictionId, Status, Timing
-from forebay.contract.rows import Options, Output, Row, output_bytes
+from forebay.contract.rows import Options, Output, Row, Task, output_bytes
 from forebay.gateway import cache_control
 from forebay.gateway.cache_control import Directives
 from forebay.gateway.recall import Asker, Recall, not_cached
+from forebay.gateway.semantic import Near, Semantic
 from forebay.gateway.shelf import Shelf
 from forebay.gateway.versions import Versions
+from forebay.gateway.work import Request
 from forebay.lanes.cache import Cache, Count, Lookups
 from forebay.runtime.catalog import Catalog
 from forebay.runtime.clock import Clock
@@ -58,6 +60,7 @@ class Caching:
         lookups: finds entries in Redis.
         cache: where it is told what was looked up.
         link: whether Redis is within reach.
+        semantic: forgets what it knows when a cache was emptied.
         clock: the server's clock.
     """
 
@@ -68,12 +71,14 @@ class Caching:
         *,
         lookups: Lookups,
         cache: Cache,
+        semantic: Semantic,
         link: Link,
         clock: Clock,
     ) -> None:
         self._versions = versions
         self._lookups = lookups
         self._cache = cache
+        self._semantic = semantic
         self._link = link
         self._clock = clock
         self._kept = {
@@ -112,8 +117,10 @@ class Caching:
         wants = cache_control.NONE if asker is None else cache_control.read(asker.cache_control())
         scope = _scope_of(spec, asker)
         serving = self._versions.serving(spec)
-        if scope is None or serving is None or wants.no_store:
+        if scope is None or serving is None or wants.no_store or _draws(spec, rows, options):
             why = "the version that serves is not known here" if serving is None else ""
+            if _draws(spec, rows, options):
+                why = "the text is drawn anew"
             return _past(rows, scope, wants, asker, "no API key" if scope is None else why)
         version = serving.version
         keys = row_keys(rows, version=version, truncate=truncate, options=options, scope=scope)
@@ -122,12 +129,9 @@ class Caching:
         entries = [entry for entry in found if entry is not None]
         outputs = tuple(entry.output for entry in entries)
         if len(at) == len(rows):
-            if asker is not None:
-                made_ms = min(entry.at_ms for entry in entries)
-                asker.tell_cache(cache_control.hit(made_ms + spec.cache.ttl_ms - now_ms))
-            reply = _reply(id_, outputs, version, now_ms)
-            return Recall((), scope, None, None, reply, "", asker)
-        if wants.only_if_cached:
+            made_ms = min(entry.at_ms for entry in entries)
+            return _answered(spec, id_, outputs, version, now_ms, made_ms, scope, asker)
+        if wants.only_if_cached and spec.cache.semantic is None:
             raise not_cached(asker)
         missed = [index for index, entry in enumerate(found) if entry is None]
         recalled = Recall(
@@ -141,6 +145,44 @@ class Caching:
         )
         recalled.tell()
         return recalled
+
+    async def resemble(self, request: Request, near: Sequence[Near]) -> None:
+        """Answer a request with what is cached for a prompt like its own, if anything is.
+
+        Args:
+            request: what it recalls is its row's absence; it is told there what was found.
+            near: the likest first.
+
+        Raises:
+            NotCached: the client wants it cached or not at all, and nothing is.
+        """
+        recalled, spec, asker = request.recalled, request.spec, request.asker
+        if recalled is None or recalled.keys is None:
+            return
+        wants = cache_control.NONE if asker is None else cache_control.read(asker.cache_control())
+        count = self._kept[spec.name].count
+        for one in near:
+            (entry,), _ = await self._found(
+                spec, request.id, [one.key], wants, request.now_ms, count=Count()
+            )
+            if entry is None:
+                continue
+            count.alike += 1
+            request.recalled = _answered(
+                spec,
+                request.id,
+                (entry.output,),
+                recalled.keys.version,
+                request.now_ms,
+                entry.at_ms,
+                recalled.scope,
+                asker,
+                # Cut, not rounded: what is below the threshold must not look as if it were not.
+                detail=f"semantic {int(one.cosine * 1000) / 1000:.3f}",
+            )
+            return
+        if wants.only_if_cached:
+            raise not_cached(asker)
 
     def learn(
         self, spec: ModelSpec, recalled: Recall, version: str | None, outputs: Sequence[Output]
@@ -181,6 +223,7 @@ class Caching:
                 continue
             if kept.cleared not in (None, cleared):
                 kept.shelf.clear()
+                self._semantic.clear(model)
                 log.info("the cache of %s was emptied", model)
             kept.cleared = cleared
 
@@ -191,11 +234,23 @@ class Caching:
         keys: Sequence[bytes],
         wants: Directives,
         now_ms: int,
+        *,
+        count: Count | None = None,
     ) -> tuple[list[Entry | None], str]:
-        """An entry for each key, or None; and why there is None, as `Cache-Status` has it."""
+        """An entry for each key, or None; and why there is None, as `Cache-Status` has it.
+
+        Args:
+            spec: the model.
+            id_: of the request's prediction.
+            keys: of rows.
+            wants: what the client does.
+            now_ms: when it asked.
+            count: where this is counted, if not with the model's look-ups.
+        """
         if wants.no_cache:
             return [None] * len(keys), "request"
         kept = self._kept[spec.name]
+        count = count or kept.count
         ttl_ms = spec.cache.ttl_ms
         oldest_ms = now_ms - (ttl_ms if wants.max_age_ms is None else min(ttl_ms, wants.max_age_ms))
         found: list[Entry | None] = []
@@ -206,22 +261,50 @@ class Caching:
                 far.append(index)
                 entry = None
             found.append(entry)
-        kept.count.near += len(keys) - len(far)
+        count.near += len(keys) - len(far)
         why = "miss"
         if far:
             read = await self._lookups.find(id_, [keys[index] for index in far])
             for index, data in zip(far, read, strict=True):
-                entry = None if data is None else _read(data, kept.count)
+                entry = None if data is None else _read(data, count)
                 if entry is None:
-                    kept.count.missed += 1
+                    count.missed += 1
                 elif entry.at_ms <= oldest_ms:
-                    kept.count.missed += 1
+                    count.missed += 1
                     why = "stale"
                 else:
-                    kept.count.far += 1
+                    count.far += 1
                     kept.shelf.put(keys[index], entry)
                     found[index] = entry
         return found, why
+
+
+def _draws(spec: ModelSpec, rows: Sequence[Row], options: Options) -> bool:
+    """Whether the same request may come to another text."""
+    if spec.task is not Task.GENERATION:
+        return False
+    sampling = options.sampling
+    if sampling is None or not sampling.repeatable:
+        return True
+    # Each row of a seed draws from a sequence of its own.
+    return sampling.temperature > 0 and len(rows) > 1
+
+
+def _answered(
+    spec: ModelSpec,
+    id_: PredictionId,
+    outputs: tuple[Output, ...],
+    version: str,
+    now_ms: int,
+    made_ms: int,
+    scope: bytes | None,
+    asker: Asker | None,
+    detail: str = "",
+) -> Recall:
+    """A request that the cache has all of."""
+    if asker is not None:
+        asker.tell_cache(cache_control.hit(made_ms + spec.cache.ttl_ms - now_ms, detail=detail))
+    return Recall((), scope, None, None, _reply(id_, outputs, version, now_ms), "", asker)
 
 
 def _past(

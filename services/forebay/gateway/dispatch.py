@@ -33,6 +33,7 @@ from forebay.gateway.recall import Asker
 from forebay.gateway.registry import Registry
 from forebay.gateway.repeats import Repeats
 from forebay.gateway.repository import Repository
+from forebay.gateway.semantic import Semantic
 from forebay.gateway.shadows import Shadows
 from forebay.gateway.split import Sticky
 from forebay.gateway.streaming import Outcome, Stream, Streams
@@ -41,7 +42,7 @@ from forebay.gateway.waits import Waits, WhenGone
 from forebay.gateway.work import Request
 from forebay.lanes.cancel import Canceler
 from forebay.lanes.events import Events
-from forebay.lanes.lane import LaneWriter
+from forebay.lanes.lane import LaneWriter, caller_of
 from forebay.lanes.predictions import Records
 from forebay.lanes.readers import Readers
 from forebay.lanes.replies import Inbox
@@ -66,6 +67,7 @@ class Dispatch:
         clock: the server's clock.
         shadows: copies requests to versions that answer nobody.
         caching: answers what was answered before.
+        semantic: knows which prompts are alike.
         repository: knows what is unloaded.
         lane: where requests queue that don't say.
     """
@@ -86,6 +88,7 @@ class Dispatch:
         clock: Clock,
         shadows: Shadows,
         caching: Caching,
+        semantic: Semantic,
         repository: Repository,
         lane: Lane = Lane.REALTIME,
     ) -> None:
@@ -120,6 +123,7 @@ class Dispatch:
             repeats=repeats,
             shadows=shadows,
             caching=caching,
+            semantic=semantic,
             repository=repository,
         )
 
@@ -151,7 +155,7 @@ class Dispatch:
             when_gone: asks to be told if the client goes away; the rows are then canceled, unless
                 it may come again.
             sticky: tells what the client gives for its requests to stay with one version.
-            asker: says what the client wants of the cache.
+            asker: says what the client wants of the cache, and whose turn this is on a full lane.
 
         Raises:
             ForebayError: by kind, what kept the rows from being run, or one of them from
@@ -172,6 +176,7 @@ class Dispatch:
             kept=name is not None and name.claimed,
             name=name,
             asker=asker,
+            caller=_caller_of(asker),
         )
         if self._bundles is not None and may_join(request):
             return await self._bundles.run(request, when_gone)
@@ -227,7 +232,7 @@ class Dispatch:
             sticky: tells what the client gives for its requests to stay with one version.
             stream: keep what is generated while it is, for `resume`.
             lane: where it queues, if that is to be another.
-            asker: says what the client wants of the cache.
+            asker: says what the client wants of the cache, and whose turn this is on a full lane.
             notice: whom to tell of it. It is not canceled if the client goes away.
 
         Returns:
@@ -262,6 +267,7 @@ class Dispatch:
             input_json=input_json,
             name=name,
             asker=asker,
+            caller=_caller_of(asker),
             stream=stream,
             notice=notice,
         )
@@ -283,6 +289,7 @@ class Dispatch:
         after: int = 0,
         name: Name | None = None,
         sticky: Sticky | None = None,
+        asker: Asker | None = None,
     ) -> Stream:
         """Run rows of a model that generates, for somebody who reads while it does.
 
@@ -300,6 +307,7 @@ class Dispatch:
             name: what the client calls the request, if it may come again; it is kept then. Who
                 comes again reads the prediction of the first, after what it has.
             sticky: tells what the client gives for its requests to stay with one version.
+            asker: says whose turn this is on a full lane. The cache is not asked.
 
         Raises:
             InvalidInput: there are more rows than one worker takes.
@@ -321,6 +329,7 @@ class Dispatch:
             input_json=input_json,
             name=name,
             stream=True,
+            caller=_caller_of(asker),
         )
         if name is not None and await self._submitter.claim(request, name, 0.0) is not None:
             return await self._resumed(request.id, after=after)
@@ -447,6 +456,10 @@ class Dispatch:
         return DeadlineExceeded(
             f"The prediction was not done within {request.patience.wait_s:g} s. {why}".strip()
         )
+
+
+def _caller_of(asker: Asker | None) -> str:
+    return "" if asker is None else caller_of(asker.behalf())
 
 
 def _id_of(version: ModelSpec, name: Name | None) -> PredictionId:

@@ -45,6 +45,9 @@ WHEN_GONE: Final = "forebay.when_gone"
 KEY: Final = "forebay.key"
 """Key in the ASGI scope: what the request is known by to whoever asks from inside."""
 
+BEHALF: Final = "forebay.behalf"
+"""Key in the ASGI scope: what somebody inside asks for, such as a batch; bytes."""
+
 CACHE_STATUS: Final = "forebay.cache_status"
 """Key in the ASGI scope: what `Cache-Status` is to say; not there where no cache was asked."""
 
@@ -110,6 +113,11 @@ class Call(msgspec.Struct, frozen=True):
     def caller(self) -> bytes:
         """The API key as the client sends it, with its scheme; empty if it sends none."""
         return self.header(b"authorization")
+
+    def behalf(self) -> bytes:
+        """What it takes its turn as where a lane is full."""
+        asked_for: bytes | None = self.scope.get(BEHALF)
+        return self.caller() if asked_for is None else asked_for
 
     def tell_cache(self, status: str) -> None:
         """Say in `Cache-Status` what the cache has done."""

@@ -23,7 +23,7 @@ from forebay.contract.errors import NotFound, Unavailable
 from forebay.contract.prediction import Lane, PredictionId, Status
 from forebay.gateway.app import App, create_app
 from forebay.gateway.dialects import replicate
-from forebay.gateway.http import KEY, WHEN_GONE, to_json
+from forebay.gateway.http import BEHALF, KEY, WHEN_GONE, to_json
 from forebay.gateway.names import derived
 from forebay.gateway.versions import Versions
 from forebay.runtime.catalog import Catalog
@@ -36,6 +36,28 @@ KEPT_S: Final = 600.0
 """How long an outcome is there for whoever asks again, seconds after the end."""
 
 Message = MutableMapping[str, Any]
+
+
+class _OnBehalf:
+    """An `Asker` that wants nothing of the cache."""
+
+    def __init__(self, behalf: str) -> None:
+        self._behalf = behalf.encode()
+
+    def cache_control(self) -> str:
+        """Nothing."""
+        return ""
+
+    def caller(self) -> bytes:
+        """Nobody that sends a key."""
+        return b""
+
+    def behalf(self) -> bytes:
+        """Whom is asked for."""
+        return self._behalf
+
+    def tell_cache(self, status: str) -> None:
+        """Nobody reads it."""
 
 
 class Inside:
@@ -73,7 +95,7 @@ class Inside:
         """End all waits: this process stops. What runs goes on; ask for it again."""
         self._app.dispatch.abandon()
 
-    async def answer(self, path: str, body: bytes, *, key: str) -> Answered:
+    async def answer(self, path: str, body: bytes, *, key: str, behalf: str = "") -> Answered:
         """Have a dialect answer a POST; see `Asking.answer`."""
         scope: dict[str, Any] = {
             "type": "http",
@@ -86,6 +108,7 @@ class Inside:
             "query_string": b"",
             "headers": [(b"host", b"inside"), (b"content-type", b"application/json")],
             KEY: key,
+            BEHALF: behalf.encode(),
         }
         sent: list[Message] = []
         came = iter([{"type": "http.request", "body": body, "more_body": False}])
@@ -127,6 +150,7 @@ class Inside:
         key: str,
         lane: Lane = Lane.BULK,
         within_s: float | None = None,
+        behalf: str = "",
     ) -> Predicted:
         """Run a model, and wait until that has ended; see `Asking.predict`."""
         dispatch = self._app.dispatch
@@ -143,6 +167,7 @@ class Inside:
             cancel_after_s=within_s,
             lane=lane,
             name=derived(key),
+            asker=_OnBehalf(behalf),
         )
         if not prediction.status.terminal:
             if dispatch.abandoned:

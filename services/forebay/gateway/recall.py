@@ -16,7 +16,7 @@ from forebay.gateway.errors import RequestFault
 
 
 class Asker(Protocol):
-    """Who a request comes from, as far as caching goes."""
+    """Who a request comes from, as far as caching and turns on a full lane go."""
 
     def cache_control(self) -> str:
         """What the client says in `Cache-Control`; empty if nothing."""
@@ -24,6 +24,10 @@ class Asker(Protocol):
 
     def caller(self) -> bytes:
         """What tells the client from others: the API key as it sends it; empty if none."""
+        ...
+
+    def behalf(self) -> bytes:
+        """Who takes a turn on a full lane: `caller`, or whom somebody inside asks for."""
         ...
 
     def tell_cache(self, status: str) -> None:

@@ -17,6 +17,7 @@ from forebay.gateway.names import Name
 from forebay.gateway.registry import Registry
 from forebay.gateway.repeats import Repeats
 from forebay.gateway.repository import ModelUnloaded, Repository
+from forebay.gateway.semantic import Semantic
 from forebay.gateway.shadows import Shadows
 from forebay.gateway.waits import Waits, WhenGone
 from forebay.gateway.work import Request, work_of
@@ -38,6 +39,7 @@ class Submitter:
         repeats: leads requests that come again to the first one's prediction.
         shadows: copies requests to versions that answer nobody.
         caching: answers what was answered before.
+        semantic: knows which prompts are alike.
         repository: knows what is unloaded.
     """
 
@@ -51,6 +53,7 @@ class Submitter:
         repeats: Repeats,
         shadows: Shadows,
         caching: Caching,
+        semantic: Semantic,
         repository: Repository,
     ) -> None:
         self._registry = registry
@@ -59,6 +62,7 @@ class Submitter:
         self._repeats = repeats
         self._shadows = shadows
         self._caching = caching
+        self._semantic = semantic
         self._repository = repository
         self._sync_wait_s = settings.sync_wait_s
         self._kept_ms = int(settings.result_retention_s * 1000)
@@ -125,6 +129,9 @@ class Submitter:
                     options=request.options,
                     asker=request.asker,
                 )
+                if request.answered is None and request.spec.cache.semantic is not None:
+                    near = await self._semantic.near(request)
+                    await self._caching.resemble(request, near)
                 if request.answered is not None:
                     if request.kept:
                         await self._writer.enqueue(self._submission(request))
@@ -184,6 +191,7 @@ class Submitter:
             patience.grace_ms,
             cancel_at_ms=request.now_ms + patience.cancel_ms if patience.cancel_ms else 0,
             notice=b"" if request.notice is None else request.notice.packed(),
+            caller=request.caller,
         )
 
 

@@ -39,6 +39,7 @@ class Request(msgspec.Struct, kw_only=True):
         recalled: what the cache has for it; None while, or where, it was not asked.
         parts: what runs of it, once that is known.
         notice: whom to tell of it, if anybody.
+        caller: whose it is, see `Submission`.
     """
 
     model: ModelSpec
@@ -59,6 +60,7 @@ class Request(msgspec.Struct, kw_only=True):
     recalled: Recall | None = None
     parts: tuple[Part, ...] = ()
     notice: Notice | None = None
+    caller: str = ""
 
     @property
     def answered(self) -> Reply | None:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from forebay.autoscaler.targets.process import ProcessTarget, Retire
+from forebay.contract import rows
 from forebay.contract.model import BackendName, ModelSpec
 from forebay.local.children import FOREBAY, Stage, Task
 from forebay.local.processes import Supervisor
@@ -26,6 +27,7 @@ IMPORTED: Final[tuple[str, ...]] = (
     "forebay.runtime.telemetry",
 )
 IMPORTED_ONNX: Final[tuple[str, ...]] = ("numpy", "tokenizers", "forebay.inference.tasks.load")
+IMPORTED_TEXTS: Final[tuple[str, ...]] = ("forebay.inference.generation.model",)
 
 
 class Workers:
@@ -144,5 +146,10 @@ def worker_task(
 def imported(models: Iterable[ModelSpec]) -> list[str]:
     """What workers of these models import that may be imported once for all of them."""
     forked = [spec for spec in models if spec.backend in FORKED]
-    onnx = any(spec.backend is BackendName.ONNX for spec in forked)
-    return [*(IMPORTED if forked else ()), *(IMPORTED_ONNX if onnx else ())]
+    onnx = [spec for spec in forked if spec.backend is BackendName.ONNX]
+    texts = any(spec.task is rows.Task.GENERATION for spec in onnx)
+    return [
+        *(IMPORTED if forked else ()),
+        *(IMPORTED_ONNX if onnx else ()),
+        *(IMPORTED_TEXTS if texts else ()),
+    ]

@@ -52,13 +52,14 @@ class Asking(Protocol):
     run together with others, and then again where their asker was killed and asks again.
     """
 
-    async def answer(self, path: str, body: bytes, *, key: str) -> Answered:
+    async def answer(self, path: str, body: bytes, *, key: str, behalf: str = "") -> Answered:
         """Have a dialect answer a POST; never an event stream.
 
         Args:
             path: such as `/v1/embeddings`.
             body: JSON, as a client would send it.
             key: what the request is known by. The same key is asked for once at a time.
+            behalf: whose it is, such as a batch's: where a lane is full they take turns.
 
         Raises:
             Unavailable: this process stops; ask again.
@@ -77,6 +78,7 @@ class Asking(Protocol):
         key: str,
         lane: Lane = Lane.BULK,
         within_s: float | None = None,
+        behalf: str = "",
     ) -> Predicted:
         """Run a model, and wait until that has ended, one way or another.
 
@@ -86,6 +88,7 @@ class Asking(Protocol):
             key: what the request is known by.
             lane: where it queues.
             within_s: end it after so many seconds; None for the lane's own deadline.
+            behalf: whose it is, such as a queue's: where a lane is full they take turns.
 
         Raises:
             InvalidInput: the model doesn't take this. Nothing was enqueued.

@@ -15,6 +15,10 @@ import msgspec
 
 from forebay.contract.rows import Options, Output, Row, encode_options, encode_rows, output_bytes
 
+MAX_PROMPTS = 5_000
+"""Prompts that a semantic cache remembers: each takes 1.5 kB in a gateway (of 384 numbers), and is
+looked at for every prompt that is not known, 5,000 in 2 ms."""
+
 KEY_BYTES = 20
 """Of 160 bits it takes 2**80 rows until two are likely to have the same."""
 
@@ -24,6 +28,36 @@ class Scope(StrEnum):
 
     SHARED = "shared"
     KEY = "key"
+
+
+class SemanticOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether a prompt may be answered with what was written for one that means about the same.
+
+    It is a guess: texts of like meaning can want other answers, above all where they differ in a
+    number, a name or a "not" (docs/cache.md has what that comes to).
+
+    Attributes:
+        model: of this catalog, which embeds the prompts.
+        threshold: cosine of two prompts from which on one's answer is the other's.
+        entries: prompts that are remembered, the latest.
+        timeout_s: how long a request waits for its prompt to be embedded; then it is run.
+    """
+
+    model: str
+    threshold: float = 0.97
+    entries: int = 1_000
+    timeout_s: float = 1.0
+
+    def wrong(self) -> tuple[str, str] | None:
+        """A field that is out of range, and what it must be."""
+        for field, ok, rule in (
+            ("threshold", 0.5 <= self.threshold <= 1, "0.5 to 1: texts below are not alike"),
+            ("entries", 1 <= self.entries <= MAX_PROMPTS, f"1 to {MAX_PROMPTS:,}"),
+            ("timeout_s", 0 < self.timeout_s <= 60, "more than 0, up to 60"),
+        ):
+            if not ok:
+                return f"semantic.{field}", rule
+        return None
 
 
 class CacheOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -39,6 +73,7 @@ class CacheOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         redis_bytes: that Redis keeps, the latest made; what entries take beyond their outputs is
             counted.
         max_entry_bytes: a larger output is not kept.
+        semantic: of a model that generates texts: whether prompts that are alike share answers.
     """
 
     enabled: bool = False
@@ -47,6 +82,7 @@ class CacheOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     gateway_bytes: int = 32_000_000
     redis_bytes: int = 64_000_000
     max_entry_bytes: int = 65_536
+    semantic: SemanticOptions | None = None
 
     @property
     def ttl_ms(self) -> int:
@@ -63,7 +99,7 @@ class CacheOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ):
             if not ok or math.isnan(self.ttl_s):
                 return field, rule
-        return None
+        return None if self.semantic is None else self.semantic.wrong()
 
 
 _YEAR_S = 31_536_000

@@ -197,9 +197,9 @@ def _of_cache(spec: ModelSpec) -> tuple[Rule, ...]:
             "left out: a pipeline answers with what its steps make, and they change without it",
         ),
         (
-            "cache.enabled",
-            spec.task is not Task.GENERATION or not spec.cache.enabled,
-            "left out: texts are generated anew, unless the very same is under way",
+            "cache.semantic",
+            spec.cache.semantic is None or (spec.task is Task.GENERATION and spec.cache.enabled),
+            "left out, but of a model that generates texts and has a cache (`enabled = true`)",
         ),
     )
 

@@ -39,12 +39,14 @@ class Count(msgspec.Struct):
     Attributes:
         near: answered from its own memory.
         far: answered from Redis.
+        alike: answered with what was written for a prompt that means about the same.
         missed: run.
         unreadable: entries that could not be read; these rows are run, too.
     """
 
     near: int = 0
     far: int = 0
+    alike: int = 0
     missed: int = 0
     unreadable: int = 0
 
@@ -57,6 +59,7 @@ class Standing(msgspec.Struct, frozen=True):
         bytes: that they take there, about.
         near: rows answered from a gateway's memory since the counters began; likewise the others.
         far: from Redis.
+        alike: with what was written for a prompt that means about the same.
         missed: rows looked up and run.
         kept: entries written.
         evicted: entries that made room before their time.
@@ -67,6 +70,7 @@ class Standing(msgspec.Struct, frozen=True):
     bytes: int
     near: int
     far: int
+    alike: int
     missed: int
     kept: int
     evicted: int
@@ -123,7 +127,7 @@ class Cache:
         """
         keys = self._keys.of(model)
         entries = int(await self._redis.execute_command("ZCARD", keys.cached))
-        await self._redis.execute_command("UNLINK", keys.cache, keys.cached)
+        await self._redis.execute_command("UNLINK", keys.cache, keys.cached, keys.prompts)
         await self._redis.execute_command("HINCRBY", keys.counters, CLEARED, 1)
         return entries
 

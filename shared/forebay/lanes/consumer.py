@@ -81,13 +81,19 @@ class Settlement(msgspec.Struct, frozen=True):
 
 
 class ConsumerLimits(msgspec.Struct, frozen=True):
-    """Times and bounds of a consumer, from the settings of the same names; the model's cache."""
+    """Times and bounds of a consumer, from the settings of the same names; the model's cache.
+
+    Attributes:
+        ready_rows: rows that are to be ready for this worker on each lane; what is beyond waits for
+            its caller's turn.
+    """
 
     lease_ms: int
     presence_ms: int
     dead_letter_max: int
     dead_letter_max_bytes: int
     cache: CacheOptions = CacheOptions()
+    ready_rows: int = 256
 
 
 class Consumer:
@@ -152,6 +158,7 @@ class Consumer:
             worker=self.worker,
             presence_ms=self.limits.presence_ms,
             rate=rate,
+            ready_rows=self.limits.ready_rows,
         )
         now = self._now()
         self._clock.follow(server_us, sent, now)
@@ -267,6 +274,7 @@ class Consumer:
             pairs=pairs,
             dead_max=self.limits.dead_letter_max,
             dead_max_bytes=self.limits.dead_letter_max_bytes,
+            ready_rows=self.limits.ready_rows,
             args=args,
             cached=cached,
         )

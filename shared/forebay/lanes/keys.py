@@ -2,7 +2,10 @@
 
 | key, after `P:{model:shard}:`  | type   | written by              | read by     | lives     |
 |--------------------------------|--------|-------------------------|-------------|-----------|
-| `lane:LANE`                    | stream | enqueue; settle, finish | workers     | for ever  |
+| `lane:LANE`                    | stream | enqueue; settle, finish, read | workers | for ever |
+| `lane:LANE:caller:CALLER`      | stream | likewise                | likewise    | as long   |
+| `lane:LANE:turns`              | list   | likewise                | likewise    | as long   |
+| `lane:LANE:deficits`           | hash   | likewise                | likewise    | as long   |
 | `record:ID`                    | hash   | enqueue; log; settle, finish; forget | gateways | kept |
 | `out:ID:PART:ATTEMPT`          | string | settle                  | gateways    | and 1 hour |
 | `events:ID`                    | stream | tell                    | gateways    | and 1 hour |
@@ -27,6 +30,7 @@
 | `scaling`                      | string | autoscaler              | operators   | seconds   |
 | `cache`                        | hash   | settle                  | gateways    | its TTL   |
 | `cached`                       | zset   | settle                  | settle      | likewise  |
+| `prompts`                      | stream | gateways                | gateways    | likewise  |
 
 "As long": as what they are about is under way. "Kept": for the retention. "Moved": until then.
 
@@ -51,7 +55,8 @@ P is `settings.key_prefix`. Everything of one model's shard carries the hash tag
 `{model:shard}`, so one script call stays in one Redis Cluster slot.
 
 A record's fields: `st` status (a lane entry being leased is not written here), `ct` created and
-`dl` deadline and `ft` ended (Unix ms), `ln` lane, `n` parts, `left` parts not settled, `rp` reply
+`dl` deadline and `ft` ended (Unix ms), `ln` lane, `by` caller on whose list its entries wait,
+if it has one, `n` parts, `left` parts not settled, `rp` reply
 channels with blanks between, `tt` retention in ms, `in` the input as the client sent it, `en` lane
 entries as `id:rows …`, `sq` rows that had ever entered the lane, its own included, `oN` reply of
 part N, `aN` attempt of part N if not the first, `kN` strikes of part N if any and `hN` their
@@ -69,11 +74,16 @@ A sketch's fields: `STATISTIC BIN`, how many of that a version of the model has 
 answered on that day (`2026-11-22`, by the server's clock); see `forebay.contract.sketch`.
 
 The demand's fields: by `LANE`, rows that wait or are leased; by `LANE_in`, rows that ever entered;
-`rate`, rows a second that all workers present work off; `present`, until when one of them is
-(Unix ms).
+`LANE_waiting`, rows that wait on callers' lists; `rate`, rows a second that all workers present
+work off; `present`, until when one of them is (Unix ms); `ready`, rows that a ready stream takes.
 
 A lane entry's fields: `c` computation as `prediction.part`, `m` the message, `d` a later deadline
 than the message says (Unix ms), for those that joined, and where no worker was present.
+
+A lane's stream holds what is ready or leased; what it has no room for waits in a list for each
+caller, which is a stream with entries `0-NUMBER` and the same fields (`d` 0 for none), `k` cost and
+`r` rows. The turns are the callers that wait, the next one first; the deficits are by caller what
+it has left to pay with, and as `turn` the caller whose turn goes on. See `scripts/waiting.lua`.
 
 An entry of the predictions has the field `p`, the id of one that its client knows by it.
 
@@ -92,7 +102,8 @@ notice, `s` the sequence of the last chunk there was, or when logs were told.
 
 The cache is by key of a row what was answered to it, and in its field `bytes` what all that takes;
 `cached` has the same keys by when they were written. Both go when nothing was written for the
-cache's TTL. See `lanes/cache.py`.
+cache's TTL. See `lanes/cache.py`. The prompts are those whose answers may serve others like them,
+with the fields `k` key in the cache, `c` context and `v` vector; see `lanes/prompts.py`.
 
 Of a version whose workers are to take up a new artifact, the reloads are by worker what is asked of
 it and how far it is. Of a shadow, the copies are as `ID:SINCE` what it was sent and is not compared
@@ -110,6 +121,10 @@ GROUP: Final = "workers"
 """The one consumer group of every lane."""
 
 
+LANE_ENDS: Final = {"CALLER": ":caller:", "TURNS": ":turns", "DEFICITS": ":deficits"}
+"""What scripts put behind a lane's stream: they learn only while they run who waits."""
+
+
 class LaneKeys(msgspec.Struct, frozen=True):
     """Keys of one shard of one model. `base` is `P:{model:shard}`."""
 
@@ -118,6 +133,18 @@ class LaneKeys(msgspec.Struct, frozen=True):
     def lane(self, lane: Lane) -> str:
         """The lane's stream."""
         return f"{self.base}:lane:{lane.value}"
+
+    def waiting(self, lane: Lane, caller: str) -> str:
+        """What of a caller waits for its turn."""
+        return f"{self.lane(lane)}{LANE_ENDS['CALLER']}{caller}"
+
+    def turns(self, lane: Lane) -> str:
+        """Callers of whom something waits, the next one first."""
+        return self.lane(lane) + LANE_ENDS["TURNS"]
+
+    def deficits(self, lane: Lane) -> str:
+        """What callers have left to pay with."""
+        return self.lane(lane) + LANE_ENDS["DEFICITS"]
 
     @property
     def records(self) -> str:
@@ -223,6 +250,11 @@ class LaneKeys(msgspec.Struct, frozen=True):
     def outbox(self) -> str:
         """What is to be told of predictions; also the channel on which that is said."""
         return f"{self.base}:outbox"
+
+    @property
+    def prompts(self) -> str:
+        """Prompts of texts that are cached, by what they mean."""
+        return f"{self.base}:prompts"
 
     @property
     def traffic(self) -> str:

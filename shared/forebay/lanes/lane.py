@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import hashlib
 import logging
 from collections.abc import Mapping
 from typing import Protocol
@@ -48,11 +49,30 @@ UNAVAILABLE_RETRY_S = 1.0
 """What a client is told to wait while Redis is out of reach."""
 
 
+ROW_COST = 512
+"""What a row costs beyond its bytes, as so many of those."""
+
+TOKEN_COST = 32
+"""What a token costs that is to be generated, likewise."""
+
+
 class Part(msgspec.Struct, frozen=True):
-    """One lane entry to be: its number of rows and its encoded `Computation`."""
+    """One lane entry to be.
+
+    Attributes:
+        rows: how many it has.
+        message: its encoded `Computation`.
+        tokens: most that are generated of all its rows.
+    """
 
     rows: int
     message: bytes
+    tokens: int = 0
+
+    @property
+    def cost(self) -> int:
+        """Estimated work, in bytes: what its caller's turn on a full lane pays for it."""
+        return len(self.message) + ROW_COST * self.rows + TOKEN_COST * self.tokens
 
 
 class Submission(msgspec.Struct, frozen=True):
@@ -73,6 +93,7 @@ class Submission(msgspec.Struct, frozen=True):
             there, see `readers`; 0 for all others.
         cancel_at_ms: when it ends at the latest, however much of it was told; 0 for no such time.
         notice: whom to tell of it, packed; empty if nobody.
+        caller: whose it is, as `caller_of` has it: callers take turns where a lane is full.
     """
 
     id: PredictionId
@@ -89,6 +110,7 @@ class Submission(msgspec.Struct, frozen=True):
     read_until_ms: int = 0
     cancel_at_ms: int = 0
     notice: bytes = b""
+    caller: str = ""
 
     @property
     def size(self) -> int:
@@ -109,11 +131,21 @@ class Submission(msgspec.Struct, frozen=True):
             self.identity,
             self.read_until_ms or "",
             self.cancel_at_ms or "",
+            self.caller,
             len(self.parts),
         ]
         for part in self.parts:
-            packed += (part.rows, part.message)
+            packed += (part.rows, part.cost, part.message)
         return packed
+
+
+def caller_of(told: bytes) -> str:
+    """What callers are told apart by on lanes: a digest, 16 characters.
+
+    Args:
+        told: what the caller sends of itself, as an API key; empty for all who send nothing.
+    """
+    return hashlib.blake2b(told, digest_size=8).hexdigest() if told else ""
 
 
 class Done(Protocol):

@@ -20,6 +20,9 @@ from forebay.contract.rows import (
 )
 from forebay.lanes.lane import Part
 
+UNTOLD_TOKENS = 256
+"""What a row is taken to generate that may generate what its context has room for."""
+
 
 def parts_of(
     rows: Sequence[Row],
@@ -50,6 +53,9 @@ def parts_of(
         TooLong: a text is longer than any model takes, and may not be cut.
     """
     deadline_at_ms = now_ms + deadline_ms
+    tokens = 0
+    if options.sampling is not None:
+        tokens = options.sampling.max_tokens or UNTOLD_TOKENS
     return tuple(
         Part(
             len(some),
@@ -66,6 +72,7 @@ def parts_of(
                     cache=cache and cache.part(first, len(some)),
                 )
             ),
+            tokens * len(some),
         )
         for first, some in _cut(_bounded(rows, truncate=truncate), most)
     )

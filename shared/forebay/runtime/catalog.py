@@ -13,6 +13,7 @@ from msgspec import Meta
 from forebay.contract.errors import ConfigurationError, NotFound
 from forebay.contract.model import NAME_PATTERN, NOT_IN_A_FILE, ModelSpec
 from forebay.contract.model_rules import checked
+from forebay.contract.rows import Task
 from forebay.contract.steps import check_steps
 from forebay.contract.versions import (
     BETWEEN,
@@ -139,6 +140,16 @@ def read(path: Path) -> Catalog:
         name, _, version = (error.param or "").partition(BETWEEN)
         table = ("models", name, "versions", version) if version else ("models", name)
         raise wrong(path, text, (*table, "steps"), what.removesuffix(".")) from error
+    for spec in (*models.values(), *versions.values()):
+        semantic = spec.cache.semantic
+        if semantic is None:
+            continue
+        embedder = models.get(semantic.model)
+        if embedder is None or embedder.task is not Task.EMBEDDING:
+            name, _, version = spec.name.partition(BETWEEN)
+            table = ("models", name, "versions", version) if version else ("models", name)
+            rule = f"must be a model of this catalog that embeds texts; {semantic.model!r} is none"
+            raise wrong(path, text, (*table, "cache", "semantic", "model"), rule)
     return Catalog(models, versions)
 
 

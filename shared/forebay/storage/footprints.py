@@ -6,14 +6,11 @@ Notes, not a source of truth: where one is missing, can't be read or is of anoth
 worker estimates.
 """
 
-import contextlib
-import logging
-import secrets
 from pathlib import Path
 
 import msgspec
 
-log = logging.getLogger(__name__)
+from forebay.storage.notes import Notes
 
 FORMAT_VERSION = 1
 
@@ -47,27 +44,16 @@ class Footprints:
     """
 
     def __init__(self, home: str | Path) -> None:
-        self._folder = Path(home) / "footprints"
+        self._notes = Notes(Path(home) / "footprints", Footprint, what="what {model} takes")
 
     def write(self, footprint: Footprint) -> None:
         """Replace a model's. A disk that can't be written to is no reason to stop."""
-        part = self._folder / f".part-{secrets.token_hex(8)}"
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            part.write_bytes(msgspec.json.format(msgspec.json.encode(footprint), indent=2))
-            part.replace(self._folder / f"{footprint.model}.json")
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                part.unlink()
-            log.warning("what %s takes can't be noted: %s", footprint.model, error)
+        self._notes.write(footprint.model, footprint)
 
     def read(self, model: str, *, source: str) -> Footprint | None:
         """A model's; None if there is none, or it is of another source."""
-        try:
-            found = msgspec.json.decode(
-                (self._folder / f"{model}.json").read_bytes(), type=Footprint
-            )
-        except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        found = self._notes.read(model)
+        if found is None:
             return None
         known = (found.model, found.source, found.format) == (model, source, FORMAT_VERSION)
         return found if known else None

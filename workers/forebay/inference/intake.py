@@ -176,7 +176,8 @@ class Intake:
             self._rows_per_entry = max(taken / len(deliveries), self._rows_per_entry / 2, 1.0)
             size = sum(delivery.size for delivery in deliveries)
             self._bytes_per_entry = max(size / len(deliveries), self._bytes_per_entry / 2, 1.0)
-        self._backlog = bool(deliveries) and taken + self._rows_per_entry > rows
+        # Where nothing came in all that time, a read makes sure that nobody waits for a turn.
+        self._backlog = not deliveries or taken + self._rows_per_entry > rows
         return deliveries
 
     async def _rejoin(self) -> None:

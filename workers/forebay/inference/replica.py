@@ -150,6 +150,7 @@ class Replica:
                 dead_letter_max=settings.dead_letter_max,
                 dead_letter_max_bytes=settings.dead_letter_max_bytes,
                 cache=spec.cache,
+                ready_rows=max(2 * limits.max_rows, limits.prefetch_rows),
             ),
             clock=around.clock,
         )

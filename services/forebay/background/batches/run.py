@@ -166,7 +166,9 @@ class Run:
         pause_s = FIRST_PAUSE_S
         while True:
             try:
-                answered = await self._asking.answer(request.url, body, key=key)
+                answered = await self._asking.answer(
+                    request.url, body, key=key, behalf=self._batch.id
+                )
             except Unavailable:
                 answered = None
             if answered is not None and answered.status not in ASK_AGAIN:

@@ -192,7 +192,12 @@ class Serving:
                 return Ended(error=revoked())
             try:
                 told = await self._asking.predict(
-                    flight.model, input_json, key=flight.key, lane=lane, within_s=within_s
+                    flight.model,
+                    input_json,
+                    key=flight.key,
+                    lane=lane,
+                    within_s=within_s,
+                    behalf=f"queue {flight.taken.queue}",
                 )
             except (LaneFull, Unavailable) as error:
                 wait_s = min(error.retry_after_s or RETRY_S, LONGEST_RETRY_S)

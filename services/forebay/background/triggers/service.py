@@ -187,7 +187,11 @@ class _End:
         while True:
             try:
                 return await self._asking.predict(
-                    self._trigger.model, input_json, key=key, lane=self._trigger.lane
+                    self._trigger.model,
+                    input_json,
+                    key=key,
+                    lane=self._trigger.lane,
+                    behalf=f"trigger {self._trigger.name}",
                 )
             except (LaneFull, Unavailable) as error:
                 await asyncio.sleep(error.retry_after_s or AGAIN_S)

@@ -5,7 +5,7 @@ from enum import IntEnum
 from typing import NamedTuple, cast
 
 from forebay.contract.prediction import Lane
-from forebay.lanes.keys import GROUP, LaneKeys
+from forebay.lanes.keys import GROUP, LANE_ENDS, LaneKeys
 from forebay.runtime.redis import Arg, Commands, Script
 
 
@@ -84,10 +84,10 @@ RawEntry = tuple[bytes, list[bytes]]
 RawLetter = tuple[bytes, int, list[bytes]]
 """Entry, bytes, and the fields that tell of it."""
 
-_enqueue = Script(__name__, "enqueue", adds=True, before=("outbox",))
-_read = Script(__name__, "read")
-_settle = Script(__name__, "settle", before=("outbox", "replies"))
-_finish = Script(__name__, "finish", before=("outbox",))
+_enqueue = Script(__name__, "enqueue", adds=True, before=("outbox", "waiting"), ends=LANE_ENDS)
+_read = Script(__name__, "read", before=("waiting",), ends=LANE_ENDS)
+_settle = Script(__name__, "settle", before=("outbox", "replies", "waiting"), ends=LANE_ENDS)
+_finish = Script(__name__, "finish", before=("outbox", "waiting"), ends=LANE_ENDS)
 _renew = Script(__name__, "renew")
 _reclaim = Script(__name__, "reclaim", before=("outbox", "logs"))
 _beat = Script(__name__, "beat")
@@ -182,7 +182,9 @@ async def read(
 ) -> list[RawEntry]:
     """`read.lua`: entries, without blocking."""
     reply = await _read.call(
-        redis, [keys.lane(lane), keys.demand], [GROUP, worker, rows, lane.value, READ_BYTES]
+        redis,
+        [keys.lane(lane), keys.demand],
+        [GROUP, worker, rows, lane.value, READ_BYTES, keys.records],
     )
     return cast(list[RawEntry], reply)
 
@@ -194,6 +196,7 @@ async def settle(
     pairs: Sequence[str],
     dead_max: int,
     dead_max_bytes: int,
+    ready_rows: int,
     args: Sequence[Arg],
     cached: Sequence[Arg] = (),
 ) -> list[SettleOutcome]:
@@ -205,6 +208,7 @@ async def settle(
         pairs: (record, spilled outputs) keys, flat.
         dead_max: most dead letters of the shard.
         dead_max_bytes: most bytes of them all, of which one takes a quarter at most.
+        ready_rows: that are to be ready for one worker.
         args: the packed settlements, in the order of `pairs`.
         cached: what is to be kept in the response cache, packed; none if nothing is.
     """
@@ -228,6 +232,7 @@ async def settle(
             keys.parts,
             keys.records,
             keys.joined,
+            ready_rows,
             *args,
             *cached,
         ],
@@ -303,12 +308,20 @@ async def reclaim(
 
 
 async def beat(
-    redis: Commands, keys: LaneKeys, *, worker: str, presence_ms: int, rate: float
+    redis: Commands,
+    keys: LaneKeys,
+    *,
+    worker: str,
+    presence_ms: int,
+    rate: float,
+    ready_rows: int,
 ) -> int:
     """`beat.lua`: returns the server's Unix time in microseconds."""
     return int(
         await _beat.call(
-            redis, [keys.workers, keys.rates, keys.demand], [worker, presence_ms, f"{rate:.3f}"]
+            redis,
+            [keys.workers, keys.rates, keys.demand],
+            [worker, presence_ms, f"{rate:.3f}", ready_rows],
         )
     )
 

@@ -6,6 +6,9 @@
 -- A prediction that asks for what another has under way joins it: it gets a record and no entries.
 -- If somebody waits for it and what is under way still waits in bulk, that moves to realtime.
 --
+-- A part goes to the lane's ready stream where nobody waits and there is room; else it waits on its
+-- caller's list, see waiting.lua.
+--
 -- A prediction without parts was answered by the response cache; its record is made as it ends.
 --
 -- What is kept with its input has an id that its client knows: it is listed. What is to be told of a
@@ -31,20 +34,55 @@
 --       (Unix ms), deadline in ms from then, by how many ms it is later if no worker is present,
 --       reply channel or '', retention in ms, input or '', identity or '', until when somebody
 --       surely reads it (Unix ms) or '' if it is to end without a reader as well, no later than when
---       it is to end (Unix ms) or '' if its first chunk may put its deadline off, number of parts,
---       then for each part: rows, message
+--       it is to end (Unix ms) or '' if its first chunk may put its deadline off, caller or '',
+--       number of parts, then for each part: rows, cost, message
 -- Returns for each prediction  1 enqueued  3 joined  0 already known  2 a dead letter is gone
 --                              4 refused, the outbox is full
 --                              less: refused, the lane is full for so many ms; -1 if nobody can tell
 local bound = { realtime = tonumber(ARGV[1]), bulk = tonumber(ARGV[2]) }
 local stream = { realtime = KEYS[1], bulk = KEYS[2] }
 local told = redis.call('HMGET', KEYS[4], 'realtime', 'bulk', 'realtime_in', 'bulk_in', 'rate',
-  'present')
+  'present', 'realtime_waiting', 'bulk_waiting', 'ready')
 local demand = { realtime = tonumber(told[1] or 0), bulk = tonumber(told[2] or 0) }
 local entered = { realtime = tonumber(told[3] or 0), bulk = tonumber(told[4] or 0) }
 local rate = tonumber(told[5] or 0)
 local present = tonumber(told[6] or 0)
+local waiting = { realtime = tonumber(told[7] or 0), bulk = tonumber(told[8] or 0) }
+local ready = ready_most(told[9])
 local added = { realtime = 0, bulk = 0 }
+-- Of those, what went to the ready stream; and how much more of that there is room for, once looked.
+local forward = { realtime = 0, bulk = 0 }
+local looked, listed = {}, { realtime = 0, bulk = 0 }
+
+-- Whether the next part of a lane goes to its ready stream. While few rows are on the lane, leased or
+-- not, there is room for sure.
+local function goes_forward(lane)
+  if waiting[lane] + listed[lane] <= 0 and demand[lane] + forward[lane] < ready then return true end
+  if not looked[lane] then
+    if waiting[lane] > 0 then
+      waiting[lane] = waiting[lane] - refill(KEYS[4], lane, stream[lane], ARGV[6], ARGV[7],
+        { demand[lane], waiting[lane], ready })
+    end
+    looked[lane] = ready + forward[lane]
+      - ready_rows(stream[lane], ARGV[6], demand[lane] - waiting[lane] + forward[lane])
+  end
+  return waiting[lane] + listed[lane] <= 0 and forward[lane] < looked[lane]
+end
+
+-- Put a part on its lane; returns its entry.
+local function put(lane, caller, computation, message, deadline, cost, rows)
+  rows = tonumber(rows)
+  if not goes_forward(lane) then
+    listed[lane] = listed[lane] + rows
+    return put_on_list(stream[lane], caller, computation, message, deadline, cost, rows)
+  end
+  forward[lane] = forward[lane] + rows
+  if not deadline then
+    return redis.call('XADD', stream[lane], '*', 'c', computation, 'm', message)
+  end
+  return redis.call('XADD', stream[lane], '*', 'c', computation, 'm', message,
+    'd', string.format('%.0f', deadline))
+end
 
 local function room(lane, deadline_ms)
   local most = bound[lane]
@@ -72,14 +110,19 @@ local function letter_gone()
 end
 
 -- Whether these are all there, and no worker has been given any of them yet.
-local function all_wait(lane, entries)
-  if redis.call('EXISTS', stream[lane]) == 0 then return false end
+local function all_wait(lane, entries, caller)
   for entry in string.gmatch(entries, '(%d+%-%d+):%d+') do
-    if #redis.call('XRANGE', stream[lane], entry, entry) == 0 then return false end
+    local place = stream_of(stream[lane], entry, caller)
+    if redis.call('EXISTS', place) == 0 then return false end
+    if #redis.call('XRANGE', place, entry, entry) == 0 then return false end
   end
+  if redis.call('EXISTS', stream[lane]) == 0 then return true end
   if #redis.call('XINFO', 'GROUPS', stream[lane]) == 0 then return true end
   for entry in string.gmatch(entries, '(%d+%-%d+):%d+') do
-    if #redis.call('XPENDING', stream[lane], ARGV[6], entry, entry, 1) > 0 then return false end
+    if not is_waiting(entry)
+      and #redis.call('XPENDING', stream[lane], ARGV[6], entry, entry, 1) > 0 then
+      return false
+    end
   end
   return true
 end
@@ -103,37 +146,48 @@ local function known(record, reply)
 end
 
 -- Move what waits in bulk to realtime, where it may wait until the later deadline.
-local function promote(record, entries, deadline)
-  local moved, rows_moved = {}, 0
+local function promote(record, entries, deadline, from, to)
+  local moved, rows_moved, off = {}, 0, 0
   for entry, rows in string.gmatch(entries, '(%d+%-%d+):(%d+)') do
-    local fields = redis.call('XRANGE', stream.bulk, entry, entry)[1][2]
-    redis.call('XDEL', stream.bulk, entry)
-    local new = redis.call('XADD', stream.realtime, '*', 'c', fields[2], 'm', fields[4],
-      'd', string.format('%.0f', math.max(deadline, fields[6] or 0)))
+    local place = stream_of(stream.bulk, entry, from)
+    local fields = redis.call('XRANGE', place, entry, entry)[1][2]
+    local cost = fields[8] or #fields[4]
+    if is_waiting(entry) then
+      take_off_list(stream.bulk, from, entry)
+      off = off + tonumber(rows)
+    else
+      redis.call('XDEL', stream.bulk, entry)
+    end
+    local new = put('realtime', to, fields[2], fields[4], math.max(deadline, fields[6] or 0), cost,
+      rows)
     moved[#moved + 1] = new .. ':' .. rows
     rows_moved = rows_moved + tonumber(rows)
   end
   added.realtime = added.realtime + rows_moved
   redis.call('HINCRBY', KEYS[4], 'bulk', -rows_moved)
   demand.bulk = demand.bulk - rows_moved
+  if off > 0 then
+    redis.call('HINCRBY', KEYS[4], 'bulk_waiting', -off)
+    waiting.bulk = waiting.bulk - off
+  end
   redis.call('HSET', record, 'ln', 'realtime', 'en', table.concat(moved, ' '),
-    'sq', entered.realtime + added.realtime)
+    'sq', entered.realtime + added.realtime, 'by', to)
 end
 
 -- The prediction under way that this one can join, after what there is to do for that.
-local function leader_of(own, identity, lane, parts, deadline, excess)
+local function leader_of(own, identity, lane, parts, deadline, excess, caller)
   if identity == '' then return end
   local id = redis.call('HGET', KEYS[6], identity)
   if not id or redis.call('EXISTS', own) == 1 then return end
   local record = ARGV[7] .. id
-  local found = redis.call('HMGET', record, 'st', 'go', 'n', 'left', 'fo', 'ln', 'en', 'dl')
+  local found = redis.call('HMGET', record, 'st', 'go', 'n', 'left', 'fo', 'ln', 'en', 'dl', 'by')
   if found[1] ~= 'starting' and not found[2] then return end
   if tonumber(found[3]) ~= parts or found[3] ~= found[4] then return end
   if tonumber(found[5] or 0) >= tonumber(ARGV[9]) then return end
   if lane == 'realtime' and found[6] == 'bulk' then
     -- What a worker has may wait there for as long as realtime keeps it busy.
-    if excess > 0 or not all_wait('bulk', found[7]) then return end
-    promote(record, found[7], math.max(deadline, found[8]))
+    if excess > 0 or not all_wait('bulk', found[7], found[9]) then return end
+    promote(record, found[7], math.max(deadline, found[8]), found[9], caller)
   end
   return id
 end
@@ -181,20 +235,22 @@ for k = 10, #KEYS do
   local reply, retain, input = ARGV[at + 5], ARGV[at + 6], ARGV[at + 7]
   local identity = ARGV[at + 8]
   local read_until, cancel_at = ARGV[at + 9], ARGV[at + 10]
-  local parts = tonumber(ARGV[at + 11])
+  local caller = ARGV[at + 11]
+  local parts = tonumber(ARGV[at + 12])
   local later = false
   if parts > 0 and present < deadline - deadline_ms then
     asleep = true
     later = ARGV[at + 4] ~= '0'
     deadline = deadline + tonumber(ARGV[at + 4])
   end
-  local first = at + 12
-  at = first + 2 * parts
+  local first = at + 13
+  at = first + 3 * parts
   local rows = 0
-  for p = 0, parts - 1 do rows = rows + tonumber(ARGV[first + 2 * p]) end
+  for p = 0, parts - 1 do rows = rows + tonumber(ARGV[first + 3 * p]) end
   local excess = rows - room(lane, deadline_ms)
   local untold = notices[id] and is_outbox_full() and redis.call('EXISTS', record) == 0
-  local leader = not untold and leader_of(record, identity, lane, parts, deadline, excess)
+  local leader = not untold and leader_of(record, identity, lane, parts, deadline, excess,
+    caller)
   if untold then
     outcomes[#outcomes + 1] = 4
   elseif #letters > 0 and redis.call('EXISTS', record) == 0 and letter_gone() then
@@ -242,17 +298,12 @@ for k = 10, #KEYS do
     known(record, reply)
     outcomes[#outcomes + 1] = 0
   else
-    local entries = {}
+    local entries, had = {}, listed[lane]
     for p = 0, parts - 1 do
-      local entry
-      if later then
-        entry = redis.call('XADD', stream[lane], '*', 'c', id .. '.' .. p,
-          'm', ARGV[first + 2 * p + 1], 'd', string.format('%.0f', deadline))
-      else
-        entry = redis.call('XADD', stream[lane], '*',
-          'c', id .. '.' .. p, 'm', ARGV[first + 2 * p + 1])
-      end
-      entries[#entries + 1] = entry .. ':' .. ARGV[first + 2 * p]
+      local part = first + 3 * p
+      local entry = put(lane, caller, id .. '.' .. p, ARGV[part + 2], later and deadline,
+        ARGV[part + 1], ARGV[part])
+      entries[#entries + 1] = entry .. ':' .. ARGV[part]
     end
     local fields = { 'st', 'starting', 'ct', created, 'dl', deadline, 'ln', lane, 'n', parts,
       'left', parts, 'rp', reply, 'tt', retain, 'en', table.concat(entries, ' '),
@@ -269,6 +320,10 @@ for k = 10, #KEYS do
       fields[#fields + 1] = 'id'
       fields[#fields + 1] = identity
       redis.call('HSET', KEYS[6], identity, id)
+    end
+    if listed[lane] > had and caller ~= '' then
+      fields[#fields + 1] = 'by'
+      fields[#fields + 1] = caller
     end
     if read_until ~= '' then
       fields[#fields + 1] = 'rd'
@@ -302,6 +357,7 @@ for lane, rows in pairs(added) do
     redis.call('HINCRBY', KEYS[4], lane, rows)
     redis.call('HINCRBY', KEYS[4], lane .. '_in', rows)
   end
+  if listed[lane] > 0 then redis.call('HINCRBY', KEYS[4], lane .. '_waiting', listed[lane]) end
 end
 if joined > 0 then redis.call('HINCRBY', KEYS[7], 'joined', joined) end
 wake_relays(KEYS[9])

@@ -1,7 +1,8 @@
 -- End whole predictions by authority rather than by result: expired, canceled. What is still on
 -- a lane comes off it, unless others that joined the prediction still want it; then it goes once
 -- the last of them has ended. The workers that hold any of it are told. First terminal status wins.
--- Who is to be told of the end is noted in the outbox.
+-- Who is to be told of the end is noted in the outbox. What waits behind a lane's ready stream comes
+-- forward in the place of what was taken off that.
 --
 -- KEYS  1 realtime lane (stream)  2 bulk lane (stream)  3 deadlines (zset)  4 demand (hash)
 --       5 counters (hash)  6 leaders (hash: identity -> prediction)
@@ -13,26 +14,35 @@
 -- Returns for each  1 ended now  0 had ended before  -2 no such record
 local now = now_ms()
 local stream = { realtime = KEYS[1], bulk = KEYS[2] }
-local outcomes, leased = {}, {}
+local outcomes, leased, emptier = {}, {}, {}
 
 -- Nobody wants it any more: take what is left of it off its lane.
 local function take_off(record, id)
-  local found = redis.call('HMGET', record, 'ln', 'en', 'id')
+  local found = redis.call('HMGET', record, 'ln', 'en', 'id', 'by')
   local lane = found[1]
-  local number, rows, entries = 0, 0, {}
+  local number, rows, unlisted, entries = 0, 0, 0, {}
   for entry, entry_rows in string.gmatch(found[2], '(%d+%-%d+):(%d+)') do
     if redis.call('HEXISTS', record, 'o' .. number) == 0 then
-      entries[#entries + 1] = entry
-      rows = rows + tonumber(entry_rows)
+      if is_waiting(entry) then
+        take_off_list(stream[lane], found[4] or '', entry)
+        unlisted = unlisted + tonumber(entry_rows)
+      else
+        entries[#entries + 1] = entry
+        rows = rows + tonumber(entry_rows)
+      end
     end
     number = number + 1
+  end
+  if unlisted > 0 then
+    redis.call('HINCRBY', KEYS[4], lane, -unlisted)
+    redis.call('HINCRBY', KEYS[4], lane .. '_waiting', -unlisted)
   end
   if #entries > 0 then
     if redis.call('XACK', stream[lane], ARGV[1], unpack(entries)) > 0 then
       for _, entry in ipairs(entries) do leased[#leased + 1] = lane .. ':' .. entry end
     end
     redis.call('XDEL', stream[lane], unpack(entries))
-    redis.call('HINCRBY', KEYS[4], lane, -rows)
+    if redis.call('HINCRBY', KEYS[4], lane, -rows) > 0 then emptier[lane] = true end
   end
   redis.call('PEXPIRE', ARGV[3] .. id, 0)
   if found[3] then
@@ -80,6 +90,10 @@ for k = 8, #KEYS do
     end
     outcomes[#outcomes + 1] = 1
   end
+end
+for lane in pairs(emptier) do
+  local told = redis.call('HMGET', KEYS[4], lane, lane .. '_waiting', 'ready')
+  refill(KEYS[4], lane, stream[lane], ARGV[1], ARGV[4], told)
 end
 wake_relays(KEYS[7])
 if #leased > 0 then redis.call('PUBLISH', ARGV[2], table.concat(leased, ' ')) end

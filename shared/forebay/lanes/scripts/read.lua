@@ -2,12 +2,18 @@
 -- blocks. Entries don't tell how many rows they have: the lane's average tells how many to take. Nor
 -- can a read be bounded in bytes: it goes by twice as many entries each time, while they are small.
 --
+-- What waits behind the ready stream comes forward first: as much as is wanted.
+--
 -- KEYS  1 lane (stream)  2 demand (hash)
 -- ARGV  1 group  2 worker  3 rows wanted  4 name of the lane  5 bytes after which no more is read
+--       6 key prefix of prediction records
 -- Returns entries { id, { field, value, ... } }
+local told = redis.call('HMGET', KEYS[2], ARGV[4], ARGV[4] .. '_waiting', 'ready')
+local waiting = tonumber(told[2] or 0)
+waiting = waiting - refill(KEYS[2], ARGV[4], KEYS[1], ARGV[1], ARGV[6], told, tonumber(ARGV[3]))
 local entries = redis.call('XLEN', KEYS[1])
 if entries == 0 then return {} end
-local rows = tonumber(redis.call('HGET', KEYS[2], ARGV[4]) or entries)
+local rows = tonumber(told[1] or entries) - waiting
 local left = math.max(math.floor(tonumber(ARGV[3]) * entries / math.max(rows, 1)), 1)
 local most, size, step, taken = tonumber(ARGV[5]), 0, 1, {}
 while left > 0 and size < most do

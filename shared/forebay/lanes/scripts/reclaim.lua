@@ -15,7 +15,8 @@
 local entries = redis.call('XLEN', KEYS[1])
 if entries == 0 then return {} end
 local now = now_ms()
-local rows = tonumber(redis.call('HGET', KEYS[2], ARGV[4]) or entries)
+local told = redis.call('HMGET', KEYS[2], ARGV[4], ARGV[4] .. '_waiting')
+local rows = tonumber(told[1] or entries) - tonumber(told[2] or 0)
 local most = math.max(math.floor(tonumber(ARGV[3]) * entries / math.max(rows, 1)), 1)
 local ended = {}
 for i = 11, #ARGV do ended[ARGV[i]] = true end

@@ -5,6 +5,8 @@
 -- Those that joined the prediction end with it, in the same way. It may have ended itself, by
 -- cancel or deadline, and be run for them only.
 --
+-- What waits behind a lane's ready stream comes forward as that empties.
+--
 -- What is to be kept in the response cache is written with the result that it is of, and so is what
 -- is to be told of it to the outbox.
 --
@@ -15,7 +17,8 @@
 -- ARGV  1 group  2 most dead letters kept  3 channel that workers listen on
 --       4 most bytes of dead letters kept, of which one takes a quarter at most
 --       5 key prefix of the messages of settled parts  6 key prefix of prediction records
---       7 key prefix of lists of those that joined, then for each computation:
+--       7 key prefix of lists of those that joined  8 rows that are ready for one worker: behind
+--       fewer nobody waits, then for each computation:
 --       lane, entry id, prediction id, part, attempt, status, reply message,
 --       outputs if they are kept beside the record or '', reason if it becomes a dead letter or '';
 --       then, if anything is to be kept in the cache: the cache (hash), its keys by age (zset),
@@ -29,6 +32,7 @@ local now = now_ms()
 local stream = { realtime = KEYS[1], bulk = KEYS[2] }
 local released = { realtime = {}, bulk = {} }
 local rows_done = { realtime = 0, bulk = 0 }
+local unlisted = { realtime = 0, bulk = 0 }
 local ended, outcomes, counted = {}, {}, {}
 local dropped = {}
 
@@ -48,8 +52,10 @@ local function parts_of(entries)
   return parts
 end
 
-local function message_at(lane, entry)
-  local kept = redis.call('XRANGE', stream[lane], entry, entry)
+-- Of an entry that waits, `record` tells on whose list it is.
+local function message_at(lane, entry, record)
+  local caller = is_waiting(entry) and redis.call('HGET', record, 'by')
+  local kept = redis.call('XRANGE', stream_of(stream[lane], entry, caller or ''), entry, entry)
   return kept[1] and kept[1][2][4]
 end
 
@@ -106,7 +112,7 @@ local function bury(record, lane, id, part, attempt, reason, entries)
     if redis.call('HEXISTS', record, 'o' .. number) == 1 then
       message = redis.call('HGET', ARGV[5] .. id, number)
     else
-      message = message_at(lane, other)
+      message = message_at(lane, other, record)
     end
     if not message then
       gone = true
@@ -189,13 +195,11 @@ end
 
 -- Put a part back on its lane, with more time.
 local function run_again(record, lane, entry, id, part, entries, deadline)
-  local message = message_at(lane, entry)
+  local message = message_at(lane, entry, record)
   if not message then return false end
   local new = redis.call('XADD', stream[lane], '*', 'c', id .. '.' .. part, 'm', message,
     'd', string.format('%.0f', deadline))
-  local first, last = string.find(entries, entry .. ':', 1, true)
-  redis.call('HSET', record, 'en',
-    string.sub(entries, 1, first - 1) .. new .. ':' .. string.sub(entries, last + 1))
+  exchange_entry(record, entries, entry, new)
   redis.call('HDEL', record, 'a' .. part)
   return true
 end
@@ -243,7 +247,7 @@ local function keep(cache, ages, ttl, most, from)
   if evicted > 0 then counted.cache_evicted = evicted end
 end
 
-local at, key = 8, 9
+local at, key = 9, 9
 while key <= #KEYS do
   local record, spilled_key = KEYS[key], KEYS[key + 1]
   local lane, entry, id, part = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
@@ -295,8 +299,13 @@ while key <= #KEYS do
         local number = 0
         for other, others_rows in string.gmatch(found[6], '(%d+%-%d+):(%d+)') do
           if number ~= tonumber(part) and redis.call('HEXISTS', record, 'o' .. number) == 0 then
-            mine[#mine + 1] = other
-            dropped[#dropped + 1] = lane .. ':' .. other
+            if is_waiting(other) then
+              take_off_list(stream[lane], redis.call('HGET', record, 'by') or '', other)
+              unlisted[lane] = unlisted[lane] + tonumber(others_rows)
+            else
+              mine[#mine + 1] = other
+              dropped[#dropped + 1] = lane .. ':' .. other
+            end
             rows_done[lane] = rows_done[lane] + tonumber(others_rows)
           end
           number = number + 1
@@ -326,7 +335,7 @@ while key <= #KEYS do
       redis.call('HSET', record, 'o' .. part, message, 'left', left)
       -- Should another part become a dead letter, this one is to be run again with it. What
       -- finish ends is forgotten like outputs beside the record.
-      local kept = message_at(lane, entry)
+      local kept = message_at(lane, entry, record)
       if kept then
         redis.call('HSET', ARGV[5] .. id, part, kept)
         redis.call('PEXPIRE', ARGV[5] .. id, math.max(found[7] - now, 0) + SWEPT_MS)
@@ -350,7 +359,16 @@ for lane, entries in pairs(released) do
     redis.call('XACK', stream[lane], ARGV[1], unpack(entries))
     redis.call('XDEL', stream[lane], unpack(entries))
   end
-  if rows_done[lane] > 0 then redis.call('HINCRBY', KEYS[4], lane, -rows_done[lane]) end
+  if unlisted[lane] > 0 then
+    redis.call('HINCRBY', KEYS[4], lane .. '_waiting', -unlisted[lane])
+  end
+  if rows_done[lane] > 0 then
+    local left = redis.call('HINCRBY', KEYS[4], lane, -rows_done[lane])
+    if left + rows_done[lane] > math.max(tonumber(ARGV[8]), FEWEST_READY) then
+      local told = redis.call('HMGET', KEYS[4], lane, lane .. '_waiting', 'ready')
+      refill(KEYS[4], lane, stream[lane], ARGV[1], ARGV[6], told)
+    end
+  end
 end
 for what, n in pairs(counted) do redis.call('HINCRBY', KEYS[5], what, n) end
 publish_all()

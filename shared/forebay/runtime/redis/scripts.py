@@ -5,8 +5,9 @@ run, so repeating the call is safe: after a restart or failover nothing needs de
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
+from types import MappingProxyType
 from typing import Any
 
 from redis.exceptions import NoScriptError
@@ -29,15 +30,24 @@ class Script:
             the others free memory, or cost next to none, and must run all the more.
         before: files of the package, by name, that are put before it: functions that several
             scripts share. They may use no `KEYS` and no `ARGV`.
+        ends: of keys beside those it is given, by the name they have in it: such as it only learns
+            of while it runs. They come behind a whole key, so they are in its slot.
     """
 
     def __init__(
-        self, package: str, name: str, *, adds: bool = False, before: Sequence[str] = ()
+        self,
+        package: str,
+        name: str,
+        *,
+        adds: bool = False,
+        before: Sequence[str] = (),
+        ends: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.name = name
         folder = resources.files(package)
         files = [_CLOCK, *(folder / f"{one}.lua" for one in (*before, name))]
-        source = "\n".join(file.read_text("utf-8") for file in files)
+        told = (f"local {end} = '{text}'" for end, text in ends.items())
+        source = "\n".join([*told, *(file.read_text("utf-8") for file in files)])
         self.source = source if adds else f"#!lua flags=allow-oom\n{source}"
         self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 

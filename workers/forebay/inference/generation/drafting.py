@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 import numpy as np
+import onnxruntime as ort
 
 from forebay.contract.errors import ConfigurationError
 from forebay.contract.execution import ON_CPU, Providers
@@ -23,7 +24,9 @@ from forebay.inference.generation.trial import LONG, SHORT, trial
 from forebay.inference.generation.worth import Costs
 from forebay.inference.tasks.load import TOKENIZER_FILE
 from forebay.inference.tasks.text import open_tokenizer
+from forebay.runtime.processor import describe
 from forebay.storage.artifacts import Artifact
+from forebay.storage.checks import Checked, Checks
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +85,7 @@ class Drafting:
         other: Artifact | None = None,
     ) -> None:
         self._model = model
+        self._room = room
         self._draft_costs = Costs(0.0, 0.0, 0.0)
         self._drafter: Drafter | None = None
         self._other: ModelDrafts | None = None
@@ -100,18 +104,25 @@ class Drafting:
         self._draft_costs = _costs_of(session)
         self._drafter = self._other = ModelDrafts(session, decoder.vocabulary)
 
-    def begin(self, session: DecoderSession) -> Speculating | None:
+    def begin(
+        self, session: DecoderSession, *, version: str = "", checks: Checks | None = None
+    ) -> Speculating | None:
         """What is to be drafted from now on; None if nothing is.
 
         Args:
             session: the model's, on `pool`, which nobody uses yet.
+            version: short digest of its artifact.
+            checks: notes of trials. What is found there is not tried again; a trial is noted.
 
         Raises:
             BackendFailed: ONNX Runtime failed.
         """
         if self._drafter is None:
             return None
-        costs = trial(session)
+        costs = self._noted(version, checks)
+        if costs is None:
+            costs = trial(session)
+            self._note(costs, version, checks)
         if costs is None:
             log.warning(
                 "%s: here several tokens at once come to other bits than one by one, so nothing "
@@ -129,6 +140,26 @@ class Drafting:
             costs.of(rows, length) / costs.of(1, length),
         )
         return Speculating(self._drafter, costs, session, rows=self.pool.rows)
+
+    @property
+    def _where(self) -> str:
+        """Whatever bits and costs may depend on, but for the artifact."""
+        sizes = f"{self._room.slots} slots of {self._room.capacity} by {self.pool.rows}"
+        library = f"onnxruntime {ort.__version__}"
+        return f"{describe()}; {library}; {self._room.threads} threads; {sizes}"
+
+    def _noted(self, version: str, checks: Checks | None) -> Costs | None:
+        if checks is None:
+            return None
+        found = checks.read(self._model, version=version, where=self._where)
+        return None if found is None else Costs(found.run, found.row, found.token)
+
+    def _note(self, costs: Costs | None, version: str, checks: Checks | None) -> None:
+        if checks is None or costs is None:
+            return
+        at_s = time.time()
+        found = (costs.run, costs.row, costs.token)
+        checks.write(Checked(self._model, version, self._where, at_s, *found))
 
     def close(self) -> None:
         """Drop the model that drafts, if there is one."""

@@ -7,6 +7,7 @@ from forebay.contract.model import BackendName, ModelSpec
 from forebay.inference.backends.load import open_artifact, room
 from forebay.inference.generation.protocol import Generator
 from forebay.storage.artifacts import ArtifactStore
+from forebay.storage.checks import Checks
 
 _MODULES = {
     BackendName.ECHO: "forebay.inference.generation.echo",
@@ -46,6 +47,7 @@ def load(spec: ModelSpec, store: ArtifactStore) -> Generator:
                 threads=threads,
                 providers=providers.sessions(spec.onnx, home=store.home),
                 draft=store.open(spec.generation.draft) if spec.generation.draft else None,
+                checks=Checks(store.home),
             )
         case BackendName.TORCH:
             from forebay.inference.generation import torch

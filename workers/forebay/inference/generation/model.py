@@ -28,22 +28,24 @@ class ArtifactGenerator:
     """A model that generates text; see `protocol.Generator`.
 
     Args:
-        folder: the artifact.
-        manifest: its manifest, already checked.
-        table: how long texts may be, and what part of them those have that nobody waits for.
+        manifest: of the artifact, already checked.
+        table: what part of texts those have that nobody waits for.
         session: what executes it, with room for texts so long.
+        words: what makes prompts, and what tokens stand for; see `read_words`.
 
     Raises:
-        ArtifactError: a file is damaged, or none that the manifest's words fit.
-        ConfigurationError: the model can't take texts as long as the table says.
+        ArtifactError: the manifest says nothing of texts.
     """
 
     def __init__(
-        self, folder: Path, manifest: Manifest, table: GenerationTable, session: Decoding
+        self,
+        manifest: Manifest,
+        table: GenerationTable,
+        session: Decoding,
+        words: tuple[Prompts, Vocabulary],
     ) -> None:
         self._manifest = manifest
-        context = context_of(manifest, table)
-        self._prompts, self._vocabulary = read_words(folder, manifest, context=context)
+        self._prompts, self._vocabulary = words
         self._end_ids = decoder_of(manifest).end_ids
         self._floor = table.bulk_share
         self._session = session

@@ -1,6 +1,7 @@
 """A graph in ONNX Runtime behind the loop, and what drafts for it."""
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from forebay.contract.execution import ON_CPU, Providers
@@ -9,9 +10,15 @@ from forebay.contract.manifest import Manifest
 from forebay.inference.backends.graph import MODEL_FILE
 from forebay.inference.generation.checking import Speculating
 from forebay.inference.generation.drafting import Drafting, Room
-from forebay.inference.generation.model import ArtifactGenerator, context_of, decoder_of
+from forebay.inference.generation.model import (
+    ArtifactGenerator,
+    context_of,
+    decoder_of,
+    read_words,
+)
 from forebay.inference.generation.session import DecoderSession
 from forebay.storage.artifacts import Artifact
+from forebay.storage.checks import Checks
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +58,7 @@ class GraphGenerator(ArtifactGenerator):
         threads: threads of one run, at most.
         providers: ONNX Runtime execution providers, by name, the preferred one first.
         draft: the artifact of a model that drafts, where the table names one.
+        checks: what was found out of drafts when the model was last loaded.
 
     Raises:
         ArtifactError: a file is damaged, or none that the manifest's words fit.
@@ -67,21 +75,25 @@ class GraphGenerator(ArtifactGenerator):
         threads: int,
         providers: Providers = ON_CPU,
         draft: Artifact | None = None,
+        checks: Checks | None = None,
     ) -> None:
         decoder, context = decoder_of(manifest), context_of(manifest, table)
         threads = threads_of(manifest, threads)
         room = Room(table.slots, context, threads, providers)
+        self._checks = checks
         self._drafting = Drafting(manifest.model, decoder, folder, table, room, draft)
-        self._graph = DecoderSession(
-            folder / MODEL_FILE,
-            decoder,
-            self._drafting.pool,
-            chunk=PART,
-            threads=threads,
-            providers=providers,
-        )
+        with ThreadPoolExecutor(1) as beside:
+            words = beside.submit(read_words, folder, manifest, context=context)
+            self._graph = DecoderSession(
+                folder / MODEL_FILE,
+                decoder,
+                self._drafting.pool,
+                chunk=PART,
+                threads=threads,
+                providers=providers,
+            )
         self._speculating: Speculating | None = None
-        super().__init__(folder, manifest, table, self._graph)
+        super().__init__(manifest, table, self._graph, words.result())
 
     @property
     def guesses(self) -> Guesses | None:
@@ -95,7 +107,9 @@ class GraphGenerator(ArtifactGenerator):
             ArtifactError: the model can't.
         """
         super().warm()
-        self._speculating = self._drafting.begin(self._graph)
+        self._speculating = self._drafting.begin(
+            self._graph, version=self.version, checks=self._checks
+        )
         if self._speculating is not None:
             self.engine.speculate(self._speculating)
 

@@ -6,7 +6,7 @@ from forebay.contract.errors import ArtifactError
 from forebay.contract.generation import GenerationTable
 from forebay.contract.manifest import Manifest
 from forebay.inference.backends.torch import check_device, set_threads
-from forebay.inference.generation.model import ArtifactGenerator, context_of
+from forebay.inference.generation.model import ArtifactGenerator, context_of, read_words
 from forebay.networks.decoder import PART, TorchDecoder, open_decoder
 
 
@@ -37,4 +37,5 @@ def open_generator(
     context = context_of(manifest, table)
     body = open_decoder(folder, precision=manifest.precision, device=device)
     session = TorchDecoder(body, slots=table.slots, capacity=context, chunk=PART)
-    return ArtifactGenerator(folder, manifest, table, session)
+    words = read_words(folder, manifest, context=context)
+    return ArtifactGenerator(manifest, table, session, words)

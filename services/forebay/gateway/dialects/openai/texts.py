@@ -175,6 +175,7 @@ class Texts(Generic[SomeText]):
                 name=call.name,
                 when_gone=call.when_gone,
                 sticky=functools.partial(call.sticky, request.user),
+                asker=call,
             )
         except InvalidInput as error:
             name_field(error, asked)
@@ -223,6 +224,7 @@ class _Streamed:
                 after=after,
                 name=call.name,
                 sticky=functools.partial(call.sticky, self._request.user),
+                asker=call,
             )
             with contextlib.closing(stream):
                 created = await self._created(stream)

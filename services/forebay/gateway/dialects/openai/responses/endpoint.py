@@ -208,6 +208,7 @@ class Responses:
             after=chunk,
             name=asked.call.name,
             sticky=asked.sticky,
+            asker=asked.call,
         )
 
     async def _made(self, asked: _Asked) -> Prediction:
