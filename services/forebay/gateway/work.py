@@ -102,6 +102,7 @@ def work_of(request: Request) -> tuple[bytes, tuple[Part, ...]]:
         options=options,
         stream=request.stream,
         cache=keys,
+        caller=request.caller,
     )
     if request.stream and len(parts) > 1:
         raise InvalidInput(  # its chunks are numbered by who runs it

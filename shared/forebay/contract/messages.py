@@ -37,6 +37,8 @@ class Computation(msgspec.Struct, frozen=True, omit_defaults=True):
         options: what is asked of the rows' outputs.
         stream: somebody reads what is generated while it is.
         cache: where the outputs are to be kept, if they are.
+        caller: tells whose it is from others, so that a worker takes turns; 0 if nobody in
+            particular's.
     """
 
     rows: tuple[Row, ...] = msgspec.field(name="r")
@@ -48,6 +50,7 @@ class Computation(msgspec.Struct, frozen=True, omit_defaults=True):
     options: Options = msgspec.field(name="o", default=DEFAULT_OPTIONS)
     stream: bool = msgspec.field(name="s", default=False)
     cache: CacheKeys | None = msgspec.field(name="c", default=None)
+    caller: int = msgspec.field(name="b", default=0)
     wire: int = msgspec.field(name="v", default_factory=_wire_version)
 
 

@@ -35,6 +35,7 @@ def parts_of(
     most: int = MAX_PART_ROWS,
     stream: bool = False,
     cache: CacheKeys | None = None,
+    caller: str = "",
 ) -> tuple[Part, ...]:
     """Cut rows into lane entries, in order.
 
@@ -48,11 +49,13 @@ def parts_of(
         most: rows in one part.
         stream: somebody reads what is generated while it is.
         cache: where the rows' outputs are to be kept, if they are.
+        caller: whose they are, as of `lane.caller_of`.
 
     Raises:
         TooLong: a text is longer than any model takes, and may not be cut.
     """
     deadline_at_ms = now_ms + deadline_ms
+    told = int(caller[:8], 16) if caller else 0  # four of its bytes: who shares them shares turns
     tokens = 0
     if options.sampling is not None:
         tokens = options.sampling.max_tokens or UNTOLD_TOKENS
@@ -70,6 +73,7 @@ def parts_of(
                     options=options,
                     stream=stream,
                     cache=cache and cache.part(first, len(some)),
+                    caller=told,
                 )
             ),
             tokens * len(some),

@@ -1,16 +1,15 @@
 """Which rows go into the next micro-batch. Pure: no clock, no thread, no I/O.
 
 Padding is the enemy: a batch costs rows x the longest row, so rows of like length belong
-together. The oldest row of the most urgent lane always goes first, so nothing starves. Its company,
-once it is known what batches take, are the neighbours with which time is best spent (`buckets`);
-before, whoever pads the batch least. Rows under suspicion share a batch with nobody but their own
-kind.
+together. The oldest row of the most urgent lane always goes first, so nothing starves; where
+several callers have rows there, the oldest of whoever was given least (`turns`). Its company, once
+it is known what batches take, are the neighbours with which time is best spent (`buckets`); before,
+whoever pads the batch least. Rows under suspicion share a batch with nobody but their own kind.
 """
 
 import bisect
 import itertools
 import math
-from collections import deque
 from collections.abc import Iterable
 from operator import attrgetter
 from typing import Final, Generic, TypeVar
@@ -21,6 +20,7 @@ from forebay.contract.model import BatchLimits
 from forebay.contract.prediction import Lane
 from forebay.inference.buckets import Bound, alike, bound_of, bucket
 from forebay.inference.cost import Cost
+from forebay.inference.turns import Turns
 
 T = TypeVar("T")
 
@@ -32,7 +32,8 @@ class Pending(msgspec.Struct, Generic[T], eq=False):
         length: tokens, or whatever the backend pads.
         order: position in arrival order.
         deadline_at_ms: not worth running after this.
-        item: what the caller wants back.
+        item: what who has added it wants back.
+        caller: whose it is; 0 if nobody in particular's.
         alone: if not None, shares a batch only with rows for which this is the same object.
         taken: set once the row has left the batcher.
     """
@@ -41,6 +42,7 @@ class Pending(msgspec.Struct, Generic[T], eq=False):
     order: int
     deadline_at_ms: int
     item: T
+    caller: int = 0
     alone: object = None
     taken: bool = False
 
@@ -76,7 +78,7 @@ class _Pool(Generic[T]):
     """Rows of one lane: all by age, and by length those that may share a batch."""
 
     def __init__(self) -> None:
-        self.by_age: deque[Pending[T]] = deque()
+        self.by_age: Turns[Pending[T]] = Turns()
         self.by_length: list[Pending[T]] = []
         self.alone: list[Pending[T]] = []
         self._soonest_ms = 0
@@ -85,24 +87,20 @@ class _Pool(Generic[T]):
         return len(self.by_length) + len(self.alone)
 
     def add(self, row: Pending[T]) -> None:
-        if not self.by_age or row.deadline_at_ms < self._soonest_ms:
+        if not len(self) or row.deadline_at_ms < self._soonest_ms:
             self._soonest_ms = row.deadline_at_ms
-        self.by_age.append(row)
+        self.by_age.add(row)
         if row.alone is None:
             bisect.insort(self.by_length, row, key=_LENGTH)
         else:
             self.alone.append(row)
 
-    def oldest(self) -> Pending[T] | None:
-        while self.by_age and self.by_age[0].taken:
-            self.by_age.popleft()
-        return self.by_age[0] if self.by_age else None
-
     def ends_before(self, ms: int) -> bool:
         """Whether a row that is held has a deadline before this."""
         # What is known of it may be of a row that has left: then it is looked at anew.
-        if self._soonest_ms < ms and self.by_age:
-            self._soonest_ms = min(row.deadline_at_ms for row in self.by_age if not row.taken)
+        if self._soonest_ms < ms and len(self):
+            held = itertools.chain(self.by_length, self.alone)
+            self._soonest_ms = min(row.deadline_at_ms for row in held)
         return self._soonest_ms < ms
 
     def position(self, row: Pending[T]) -> int:
@@ -142,7 +140,14 @@ class Batcher(Generic[T]):
         return len(self._pools[lane])
 
     def add(
-        self, lane: Lane, item: T, *, length: int, deadline_at_ms: int, alone: object = None
+        self,
+        lane: Lane,
+        item: T,
+        *,
+        length: int,
+        deadline_at_ms: int,
+        alone: object = None,
+        caller: int = 0,
     ) -> Pending[T]:
         """Hold a row until its batch comes.
 
@@ -152,8 +157,9 @@ class Batcher(Generic[T]):
             length: tokens, or whatever the backend pads.
             deadline_at_ms: not worth running after this.
             alone: if not None, it shares a batch only with rows that have the same object here.
+            caller: whose it is; 0 if nobody in particular's.
         """
-        row = Pending(length, next(self._order), deadline_at_ms, item, alone)
+        row = Pending(length, next(self._order), deadline_at_ms, item, caller, alone)
         self._pools[lane].add(row)
         return row
 
@@ -181,7 +187,7 @@ class Batcher(Generic[T]):
             pool = self._pools[lane]
             if lane is Lane.BULK and bulk is not None:
                 window.bound = bulk
-            while (seed := pool.oldest()) is not None:
+            while (seed := pool.by_age.next()) is not None:
                 if seed.deadline_at_ms >= now_ms:
                     break
                 pool.remove(seed)
@@ -190,8 +196,11 @@ class Batcher(Generic[T]):
                 continue
             if seed.alone is not None and not window.rows:
                 window.take_alone(pool, seed)
+                pool.by_age.took(window.rows)
                 return MicroBatch(window.rows, window.expired, alone=True)
+            had = len(window.rows)
             window.grow(pool, seed)
+            pool.by_age.took(window.rows[had:])
         window.rows.sort(key=_LENGTH)
         return MicroBatch(window.rows, window.expired)
 

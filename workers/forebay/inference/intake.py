@@ -249,7 +249,12 @@ class Intake:
                 ref = RowRef(assembly, index, row)
                 assembly.pending.append(
                     self._batcher.add(
-                        self.lane, ref, length=row.length, deadline_at_ms=deadline, alone=alone
+                        self.lane,
+                        ref,
+                        length=row.length,
+                        deadline_at_ms=deadline,
+                        alone=alone,
+                        caller=assembly.computation.caller,
                     )
                 )
         self._ready()
