@@ -133,9 +133,11 @@ def gateway(settings: Settings) -> None:
     from forebay.gateway.app import serve
     from forebay.runtime import catalog
     from forebay.runtime.telemetry import setup_logging
+    from forebay.runtime.tracing import exporting
 
     setup_logging(settings, "gateway")
-    serve(settings, catalog.read(Path(settings.models_file)))
+    with exporting("forebay-gateway"):
+        serve(settings, catalog.read(Path(settings.models_file)))
 
 
 @app.command()
@@ -160,6 +162,7 @@ def worker(
     from forebay.inference.worker import run
     from forebay.runtime import catalog
     from forebay.runtime.telemetry import setup_logging
+    from forebay.runtime.tracing import exporting
 
     if everything == bool(models):
         raise InvalidInput("Name the models to serve, or say --all.")
@@ -167,7 +170,8 @@ def worker(
     named = [known.find(name) for name in dict.fromkeys(models or ())]
     specs = named or known.wanted
     setup_logging(settings, f"worker:{specs[0].name}" if len(specs) == 1 else "worker")
-    run(settings, specs, known)
+    with exporting("forebay-worker"):
+        run(settings, specs, known)
 
 
 @app.command()

@@ -48,6 +48,7 @@ from forebay.lanes.readers import Readers
 from forebay.lanes.replies import Inbox
 from forebay.runtime.clock import Clock
 from forebay.runtime.settings import Settings
+from forebay.runtime.tracing import current
 
 
 class Dispatch:
@@ -177,6 +178,7 @@ class Dispatch:
             name=name,
             asker=asker,
             caller=_caller_of(asker),
+            trace=current.get(),
         )
         if self._bundles is not None and may_join(request):
             return await self._bundles.run(request, when_gone)
@@ -268,6 +270,7 @@ class Dispatch:
             name=name,
             asker=asker,
             caller=_caller_of(asker),
+            trace=current.get(),
             stream=stream,
             notice=notice,
         )
@@ -330,6 +333,7 @@ class Dispatch:
             name=name,
             stream=True,
             caller=_caller_of(asker),
+            trace=current.get(),
         )
         if name is not None and await self._submitter.claim(request, name, 0.0) is not None:
             return await self._resumed(request.id, after=after)

@@ -30,6 +30,8 @@ from forebay.gateway.errors import (
 from forebay.gateway.names import Name, derived, fingerprint, key_of
 from forebay.gateway.split import STICKY_HEADER, VERSION_HEADER
 from forebay.gateway.sse import EVENTS, EventStream, Streaming
+from forebay.gateway.traced import CACHE_STATUS, ServerSpan
+from forebay.runtime.tracing import active
 
 log = logging.getLogger(__name__)
 
@@ -47,9 +49,6 @@ KEY: Final = "forebay.key"
 
 BEHALF: Final = "forebay.behalf"
 """Key in the ASGI scope: what somebody inside asks for, such as a batch; bytes."""
-
-CACHE_STATUS: Final = "forebay.cache_status"
-"""Key in the ASGI scope: what `Cache-Status` is to say; not there where no cache was asked."""
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -172,6 +171,7 @@ class Exchange:
 
     def __init__(self, *, max_body_bytes: int) -> None:
         self.max_body_bytes = max_body_bytes
+        self.tracing = active()
         self.ids = RequestIds()
 
 
@@ -202,8 +202,20 @@ class Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        request_id = self._exchange.ids.next()
+        tracing = self._exchange.tracing
+        if tracing is not None:
+            span = ServerSpan(tracing, scope, request_id)
+            if span.begin():
+                try:
+                    await self._answer(scope, receive, span.sending(send), request_id)
+                finally:
+                    span.end()
+                return
+        await self._answer(scope, receive, send, request_id)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
         exchange = self._exchange
-        request_id = exchange.ids.next()
         try:
             handle = self._by_method.get(scope["method"])
             if handle is None:

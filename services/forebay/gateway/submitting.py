@@ -19,10 +19,12 @@ from forebay.gateway.repeats import Repeats
 from forebay.gateway.repository import ModelUnloaded, Repository
 from forebay.gateway.semantic import Semantic
 from forebay.gateway.shadows import Shadows
+from forebay.gateway.traced import SendSpan
 from forebay.gateway.waits import Waits, WhenGone
 from forebay.gateway.work import Request, work_of
 from forebay.lanes.lane import LaneWriter, Submission
 from forebay.runtime.settings import Settings
+from forebay.runtime.tracing import active
 
 REFUSALS: Final = (LaneFull, InvalidInput, ModelUnloaded)
 """What is raised where nothing was enqueued, so that the name of the request is free again."""
@@ -175,6 +177,11 @@ class Submitter:
         return submission
 
     def _submission(self, request: Request) -> Submission:
+        sent = None
+        tracing = None if request.trace is None else active()
+        if request.trace is not None and tracing is not None:
+            span = SendSpan(tracing, request, request.trace)
+            request.traceparent, sent = span.trace.packed, span.sent
         identity, request.parts = work_of(request)
         kept, recalled, patience = request.kept, request.recalled, request.patience
         return Submission(
@@ -192,6 +199,7 @@ class Submitter:
             cancel_at_ms=request.now_ms + patience.cancel_ms if patience.cancel_ms else 0,
             notice=b"" if request.notice is None else request.notice.packed(),
             caller=request.caller,
+            sent=sent,
         )
 
 

@@ -15,6 +15,7 @@ from forebay.gateway.patience import Patience
 from forebay.gateway.recall import Asker, Recall
 from forebay.lanes.lane import Part
 from forebay.lanes.parts import identity_of, parts_of
+from forebay.runtime.tracing import Trace
 
 
 class Request(msgspec.Struct, kw_only=True):
@@ -40,6 +41,8 @@ class Request(msgspec.Struct, kw_only=True):
         parts: what runs of it, once that is known.
         notice: whom to tell of it, if anybody.
         caller: whose it is, see `Submission`.
+        trace: what it belongs to, where that is recorded.
+        traceparent: of its way onto the lane, packed; workers go on from there.
     """
 
     model: ModelSpec
@@ -61,6 +64,8 @@ class Request(msgspec.Struct, kw_only=True):
     parts: tuple[Part, ...] = ()
     notice: Notice | None = None
     caller: str = ""
+    trace: Trace | None = None
+    traceparent: str | None = None
 
     @property
     def answered(self) -> Reply | None:
@@ -100,6 +105,7 @@ def work_of(request: Request) -> tuple[bytes, tuple[Part, ...]]:
         deadline_ms=request.patience.deadline_ms,
         truncate=truncate,
         options=options,
+        traceparent=request.traceparent,
         stream=request.stream,
         cache=keys,
         caller=request.caller,

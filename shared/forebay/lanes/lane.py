@@ -4,7 +4,7 @@ import asyncio
 import functools
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import msgspec
@@ -94,6 +94,7 @@ class Submission(msgspec.Struct, frozen=True):
         cancel_at_ms: when it ends at the latest, however much of it was told; 0 for no such time.
         notice: whom to tell of it, packed; empty if nobody.
         caller: whose it is, as `caller_of` has it: callers take turns where a lane is full.
+        sent: told once of how it was taken in, where somebody follows it.
     """
 
     id: PredictionId
@@ -111,6 +112,7 @@ class Submission(msgspec.Struct, frozen=True):
     cancel_at_ms: int = 0
     notice: bytes = b""
     caller: str = ""
+    sent: Callable[["Submission", str], None] | None = None
 
     @property
     def size(self) -> int:
@@ -317,6 +319,8 @@ class LaneWriter:
             _tell(items, unavailable())
             return
         for (submission, done), enqueued in zip(items, outcomes, strict=True):
+            if submission.sent is not None:
+                submission.sent(submission, enqueued.outcome.name.lower())
             if enqueued.outcome is EnqueueOutcome.FULL:
                 done(_full(model, submission, enqueued.room_in_ms))
             elif enqueued.outcome is EnqueueOutcome.UNTOLD:

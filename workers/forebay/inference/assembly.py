@@ -9,6 +9,7 @@ from forebay.contract.prediction import Status, StepTime, Timing, added_up
 from forebay.contract.rows import Output, output_bytes
 from forebay.inference.backends.base import PreparedRow
 from forebay.inference.batcher import Pending
+from forebay.inference.traced import ProcessSpan
 from forebay.lanes.consumer import Delivery, Settlement
 from forebay.lanes.keys import LaneKeys
 
@@ -36,6 +37,7 @@ class Assembly:
         "pending",
         "settled",
         "steps",
+        "trace",
     )
 
     def __init__(self, delivery: Delivery, computation: Computation) -> None:
@@ -47,6 +49,7 @@ class Assembly:
         self.began_ms: float | None = None
         self.done_ms = 0.0
         self.steps: tuple[StepTime, ...] = ()
+        self.trace: ProcessSpan | None = None
         self._outputs: list[Output | None] = [None] * len(computation.rows)
         self._left = len(computation.rows)
         self._error: tuple[Status, ErrorInfo] | None = None

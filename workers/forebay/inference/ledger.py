@@ -16,10 +16,12 @@ from forebay.inference.batcher import Batcher
 from forebay.inference.execution import Execution
 from forebay.inference.log_sender import LogSender
 from forebay.inference.rate import ServiceRate
+from forebay.inference.traced import process_span, settled
 from forebay.inference.trouble import Trouble
 from forebay.lanes.consumer import Consumer, Delivery, LeaseId, Settlement
 from forebay.lanes.scripts import SettleOutcome
 from forebay.runtime.clock import Clock
+from forebay.runtime.tracing import active
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +78,7 @@ class Ledger:
         self._clock = clock
         self._freed = freed
         self._logs = logs
+        self._tracing = active()
         self.rate = ServiceRate()
         self._held: dict[LeaseId, Assembly] = {}
         self._ended_early: dict[LeaseId, None] = {}
@@ -105,6 +108,8 @@ class Ledger:
             held.delivery = delivery
             return None
         assembly = self._held[delivery.lease] = Assembly(delivery, computation)
+        if computation.traceparent is not None and self._tracing is not None:
+            assembly.trace = process_span(computation.traceparent)
         self.rate.begin(time.monotonic())
         return assembly
 
@@ -205,6 +210,9 @@ class Ledger:
                     assembly = self._held.pop(settlement.delivery.lease, None)
                     if assembly is not None:
                         rows += assembly.rows
+                        if assembly.trace is not None and self._tracing is not None:
+                            own, reply = assembly.trace, settlement.reply
+                            settled(self._tracing, own, settlement.delivery, reply)
                         self._executor.ended(assembly, surely=outcome not in _RUNS_ON)
                 self.rate.done(rows, time.monotonic(), idle=not self._held)
             if not self._held:

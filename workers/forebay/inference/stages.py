@@ -9,6 +9,7 @@ that another replica is not starved. Nothing waits for company: a free device ta
 
 import asyncio
 import time
+from typing import TYPE_CHECKING
 
 from forebay.contract.errors import Canceled, DeadlineExceeded, ForebayError
 from forebay.contract.model import BatchLimits
@@ -22,8 +23,13 @@ from forebay.inference.intake import Intake
 from forebay.inference.ledger import Ledger
 from forebay.inference.log_sender import LogSender
 from forebay.inference.pace import Pace
+from forebay.inference.traced import batch_ran
 from forebay.lanes.consumer import Consumer, Delivery, LeaseId
 from forebay.runtime.clock import Clock
+from forebay.runtime.tracing import active
+
+if TYPE_CHECKING:
+    from forebay.runtime.tracing.spans import Tracing
 
 
 class Stages:
@@ -69,6 +75,7 @@ class Stages:
             freed=self._look,
             logs=logs,
         )
+        self._tracing = active()
         self._work = asyncio.Event()
         self._intakes = [
             Intake(
@@ -216,6 +223,8 @@ class Stages:
         self._pace.cost.saw(len(batch.rows), batch.longest, run.ended - run.began)
         offset = self._clock.now() - time.monotonic()
         began, ended = (run.began + offset) * 1000, (run.ended + offset) * 1000
+        if self._tracing is not None:
+            self._trace(self._tracing, batch, began, ended)
         for row, result in zip(batch.rows, run.results, strict=True):
             assembly = row.item.assembly
             if assembly.settled:
@@ -235,3 +244,21 @@ class Stages:
                 assembly.take(row.item.index, result)
             if assembly.complete:
                 self._ledger.settle(assembly)
+
+    def _trace(
+        self, tracing: "Tracing", batch: MicroBatch[RowRef], began: float, ended: float
+    ) -> None:
+        spans = [
+            row.item.assembly.trace for row in batch.rows if row.item.assembly.trace is not None
+        ]
+        if spans:
+            model = batch.rows[0].item.assembly.delivery.prediction
+            batch_ran(
+                tracing,
+                spans,
+                model=model.rpartition("-")[0].rpartition("-")[0],
+                rows=len(batch.rows),
+                length=batch.longest,
+                began_ms=began,
+                ended_ms=ended,
+            )

@@ -37,6 +37,7 @@ from forebay.runtime.memory import keep_what_is_there
 from forebay.runtime.process import EXIT_HUNG, process_name
 from forebay.runtime.redis import Channel, connect, connect_blocking
 from forebay.runtime.settings import Settings
+from forebay.runtime.tracing import finish
 
 if TYPE_CHECKING:
     from forebay.storage.file_records import Files
@@ -248,8 +249,10 @@ def run(
     worker = Worker(settings, specs, catalog, loader, loaded=loaded)
     uvloop.run(worker.run())
     if worker.starts_anew:
+        finish()
         start_anew()
     if worker.loading:
         # The thread that loads would outlive the interpreter it runs in.
+        finish()
         logging.shutdown()
         os._exit(0)
