@@ -29,7 +29,6 @@ GEN_AI_OUTPUT: Final = "gen_ai.usage.output_tokens"
 SYSTEM: Final = "forebay"
 """`messaging.system`: the lanes."""
 
-PREDICTION: Final = "forebay.prediction.id"
 PART: Final = "forebay.part"
 ATTEMPT: Final = "forebay.attempt"
 OUTCOME: Final = "forebay.outcome"
