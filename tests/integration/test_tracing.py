@@ -12,10 +12,11 @@ from opentelemetry.semconv.attributes import error_attributes, http_attributes, 
 
 from forebay.runtime.tracing import names
 from tests.fixtures.collecting import Collector, Seen, collecting
+from tests.fixtures.receiving import receiver
 from tests.fixtures.stack import Stack, running_stack
-from tests.fixtures.waiting import PATIENCE_S, eventually_sync
+from tests.fixtures.waiting import PATIENCE_S, eventually, eventually_sync
 
-SERVER, PRODUCER, CONSUMER = 2, 4, 5
+SERVER, CLIENT, PRODUCER, CONSUMER = 2, 3, 4, 5
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def traced(
         patch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
         # Of what comes without a trace nothing is recorded, so that tests see their own.
         patch.setenv("OTEL_TRACES_SAMPLER_ARG", "0")
-        with running_stack(minilm_home, folder) as running:
+        with running_stack(minilm_home, folder, egress_loopback="true") as running:
             yield running
 
 
@@ -94,6 +95,35 @@ def test_a_request_is_one_trace_from_its_client_to_what_it_ran_in(
     assert (trace, send.span) in batch.links
     assert batch.attributes[names.BATCH_ROWS] >= 2
     assert batch.attributes[names.BATCH_LENGTH] >= 3
+
+
+async def test_a_webhook_is_told_in_the_trace_of_its_prediction(
+    traced: Stack, collector: Collector
+) -> None:
+    trace, _, headers = parent()
+    async with (
+        receiver() as told,
+        httpx.AsyncClient(base_url=traced.url, timeout=PATIENCE_S) as client,
+    ):
+        url = f"http://127.0.0.1:{told.port}/told"
+        body = {
+            "version": "echo",
+            "input": {"value": 1},
+            "webhook": f"{url}?secret=1",
+            "webhook_events_filter": ["completed"],
+        }
+        answer = await client.post("/v1/predictions", json=body, headers=headers)
+        assert answer.is_success, answer.text
+        await eventually(lambda: told.heads, what="the webhook came")
+        await eventually(lambda: len(collector.of(trace)) == 4, what="all spans came")
+    _, call, send, _ = seen(collector, trace, 4)
+    assert (call.name, call.kind, call.parent) == ("POST", CLIENT, send.span)
+    assert call.service == "forebay-background"
+    assert call.attributes[names.HTTP_STATUS] == 200
+    assert call.attributes[names.URL_FULL] == url
+    head = told.heads[0].lower()
+    assert f"traceparent: 00-{trace}-{call.span}-01\r\n" in head
+    assert "tracestate: vendor=some\r\n" in head
 
 
 def test_what_its_client_does_not_record_is_not_recorded(
