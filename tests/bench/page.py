@@ -55,6 +55,8 @@ CAVEATS = (
     "of them are written, as in the bare loop, which has read its prompts before. Latency at c=1 "
     "is the time to the first token of a prompt that was not asked before, at c=8 the wait from "
     "one token to the next. transformers generates a static batch of the same prompts in FP32.",
+    "At c=32 Forebay writes 8 of the chats at a time, as it has slots, and so does the bare loop, "
+    "which does not read the prompts of those that come after; Forebay's time for that counts.",
     "A load of `c` is `c` connections; latencies are over all answers, those of the warm-up too.",
     "But for `zipf` and `hits` no text comes twice within a measurement, so nobody's cache helps.",
     "Before the run every system's embeddings are compared with the bare model's: their "
