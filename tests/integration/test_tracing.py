@@ -5,9 +5,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import numpy as np
 import openai
 import pytest
-from opentelemetry.semconv._incubating.attributes import gen_ai_attributes, messaging_attributes
+import tritonclient.grpc as triton
+from opentelemetry.semconv._incubating.attributes import (
+    gen_ai_attributes,
+    messaging_attributes,
+    rpc_attributes,
+)
 from opentelemetry.semconv.attributes import error_attributes, http_attributes, url_attributes
 
 from forebay.runtime.tracing import names
@@ -157,6 +163,24 @@ def test_what_fails_says_so(traced: Stack, collector: Collector) -> None:
     assert process.attributes[names.ERROR_TYPE] == "too_long"
 
 
+def test_an_inference_over_grpc_is_a_trace_too(traced: Stack, collector: Collector) -> None:
+    trace, span, headers = parent()
+    with triton.InferenceServerClient(f"127.0.0.1:{traced.grpc_port}") as client:
+        given = triton.InferInput("text", [1], "BYTES")
+        given.set_data_from_numpy(np.array([b"a text"], dtype=np.object_))
+        client.infer("minilm", [given], headers=headers)
+        failed, _, others = parent()
+        with pytest.raises(triton.InferenceServerException):
+            client.infer("nobody", [given], headers=others)
+    server, send, process = seen(collector, trace, 3)
+    name = "inference.GRPCInferenceService/ModelInfer"
+    assert (server.name, server.kind, server.parent) == (name, SERVER, span)
+    assert (send.parent, process.parent) == (server.span, send.span)
+    (refused,) = seen(collector, failed, 1)
+    assert refused.failed
+    assert refused.attributes[names.ERROR_TYPE] == "not_found"
+
+
 def test_names_are_those_of_the_conventions() -> None:
     told = {value for name, value in vars(names).items() if name.isupper() and "." in str(value)}
     known = {
@@ -167,6 +191,7 @@ def test_names_are_those_of_the_conventions() -> None:
             error_attributes,
             messaging_attributes,
             gen_ai_attributes,
+            rpc_attributes,
         )
         for name, value in vars(module).items()
         if name.isupper() and isinstance(value, str)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from starlette.types import Scope, Send
 
+from forebay.contract.errors import ForebayError
 from forebay.gateway.work import Request
 from forebay.lanes.lane import Submission
 from forebay.runtime.tracing import Trace, current, names
@@ -94,6 +95,56 @@ class ServerSpan:
                 self._began_ns,
                 now_ns(),
                 error=error,
+            )
+        )
+
+
+class RpcSpan:
+    """The span of one inference over gRPC, from now on; what runs in this task belongs to it.
+
+    Args:
+        tracing: of this process.
+        sampled: as `Tracing.sampled` has it.
+        service: of the method.
+        method: that was called.
+    """
+
+    def __init__(
+        self, tracing: "Tracing", sampled: Trace | bool, *, service: str, method: str
+    ) -> None:
+        from forebay.runtime.tracing.spans import child, now_ns
+
+        self._tracing = tracing
+        self._service = service
+        self._method = method
+        self._parent = sampled if isinstance(sampled, Trace) else None
+        self._trace = child(self._parent)
+        self._began_ns = now_ns()
+        current.set(self._trace)
+
+    def end(self, error: BaseException | None) -> None:
+        """It was answered, or has failed."""
+        from forebay.runtime.tracing.spans import Ended, SpanKind, now_ns
+
+        attributes = {
+            names.RPC_SYSTEM: "grpc",
+            names.RPC_SERVICE: self._service,
+            names.RPC_METHOD: self._method,
+        }
+        why = ""
+        if error is not None:
+            why = error.kind.value if isinstance(error, ForebayError) else type(error).__name__
+            attributes[names.ERROR_TYPE] = why
+        self._tracing.emit(
+            Ended(
+                self._trace,
+                self._parent,
+                f"{self._service}/{self._method}",
+                SpanKind.SERVER,
+                attributes,
+                self._began_ns,
+                now_ns(),
+                error=why,
             )
         )
 
