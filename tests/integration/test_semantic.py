@@ -259,6 +259,27 @@ async def test_what_a_client_says_of_the_cache_goes_for_what_is_alike(
         assert (await ask(client, JOKE, headers=old))[1] == "forebay; fwd=stale; stored"
 
 
+async def test_who_does_not_wait_is_not_held_up_for_a_meaning(
+    client: httpx.AsyncClient, redis_url: str, keys: Keys
+) -> None:
+    async with working(redis_url, keys, "writer") as ran:
+        await ask(client, CAPITAL)
+        body = {"version": "writer", "input": {"prompt": CITY, "temperature": 0}}
+        made = (await client.post("/v1/predictions", json=body)).json()
+        assert made["status"] == "starting"
+        only = {"cache-control": "only-if-cached"}
+        other = {"version": "writer", "input": {"prompt": JOKE, "temperature": 0}}
+        refused = await client.post("/v1/predictions", json=other, headers=only)
+        assert refused.status_code == 504
+
+        async def ended() -> bool:
+            told = (await client.get(f"/v1/predictions/{made['id']}")).json()
+            return bool(told["status"] == "succeeded")
+
+        await eventually(ended, what="it was run")
+    assert len(ran) == 2
+
+
 async def test_callers_share_nothing_where_each_has_its_own(
     client: httpx.AsyncClient, redis_url: str, keys: Keys
 ) -> None:

@@ -134,7 +134,8 @@ class Submitter:
                     asker=request.asker,
                 )
                 if request.answered is None and request.spec.cache.semantic is not None:
-                    near = await self._semantic.near(request)
+                    # Who doesn't wait for the text isn't held up for this either.
+                    near = await self._semantic.near(request) if request.waits else ()
                     await self._caching.resemble(request, near)
                 if request.answered is not None:
                     if request.kept:
