@@ -31,7 +31,7 @@ from forebay.storage.artifacts import ArtifactStore
 from tests.bench.bare import BareProcess, Order
 from tests.bench.forebay_server import ForebayServer, ForwardPasses, forward_passes
 from tests.bench.processes import command_line, descendants
-from tests.bench.stats import percentile
+from tests.bench.stats import Figures, Spread, percentile
 from tests.bench.texts import make_texts
 
 ROOT = Path(__file__).parents[2]
@@ -158,8 +158,16 @@ def _background(pid: int) -> psutil.Process:
     raise SystemExit("There is no background worker.")
 
 
-async def measure(lines: int) -> None:
-    """Measure, and print each figure as it is there."""
+async def measure(lines: int) -> Figures:
+    """Measure, and print each figure as it is there.
+
+    Returns:
+        `mixed-rows` and `mixed-alone`, a batch's rows with and without realtime's as per cent of
+        the bare model's, and `mixed-p99`, realtime's p99 in proportion to that alone.
+
+    Raises:
+        SystemExit: the batch failed, or there is no artifact.
+    """
     settings = load().settings
     spec = catalog.read(ROOT / "models.toml").find(MODEL)
     try:
@@ -183,7 +191,7 @@ async def measure(lines: int) -> None:
         )  # fmt: skip
         try:
             await asyncio.to_thread(server.wait_until_ready)
-            await _measure(server, bare, written, passes, texts, lines)
+            return await _measure(server, bare, written, passes, texts, lines)
         finally:
             bare.stop()
             server.stop()
@@ -196,7 +204,7 @@ async def _measure(
     passes: ForwardPasses,
     texts: Sequence[str],
     lines: int,
-) -> None:
+) -> Figures:
     url = f"http://127.0.0.1:{server.port}"
     first, second, others = texts[:lines], texts[lines : 2 * lines], texts[2 * lines :]
     half = len(others) // 2
@@ -236,6 +244,12 @@ async def _measure(
     for title, ran in (("alone", quiet), ("with realtime", shared)):
         told = ", ".join(f"{mb:.0f}" for mb in ran.rss_mb)
         print(f"background worker, batch {title}, each {RSS_EVERY_S:.0f} s: {told} MB")
+    found = {
+        "mixed-alone": 100 * share,
+        "mixed-rows": 100 * together / rate,
+        "mixed-p99": beside.p99_ms / alone.p99_ms,
+    }
+    return {name: Spread(value, value, value) for name, value in found.items()}
 
 
 def main() -> None:

@@ -7,9 +7,11 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, cast
 from urllib import request
 
 import msgspec
+import tomlkit
 
 from forebay.contract.model import ModelSpec
 from forebay.inference.backends.load import load
@@ -26,12 +28,13 @@ from tests.bench.processes import (
     peak_rss_bytes,
 )
 from tests.bench.vectors import from_base64
-from tests.fixtures.catalogs import small_catalog
+from tests.fixtures.catalogs import SHIPPED, small_catalog
 
 START_TIMEOUT_S = 90.0
 NAME = "forebay"
 BASE64 = f"{NAME}-base64"
-EXTRA = {NAME: False, BASE64: True}
+UNCACHED = f"{NAME}-uncached"
+EXTRA = {NAME: False, BASE64: True, UNCACHED: True}
 """The ways in which it is asked, and whether a quick run leaves them out."""
 
 
@@ -106,6 +109,11 @@ class ForebayServer:
         """Of its supervisor."""
         return self._process.pid
 
+    @property
+    def program(self) -> Process:
+        """Its supervisor."""
+        return self._process
+
     def wait_until_ready(self) -> None:
         """Return once `/health/ready` says so.
 
@@ -123,6 +131,12 @@ class ForebayServer:
         raise StartError(
             f"Forebay is not ready after {START_TIMEOUT_S:.0f} s. {self._process.log_end()}"
         )
+
+    def replicas(self, model: str) -> int:
+        """Workers of a model that are present."""
+        url = f"http://127.0.0.1:{self.port}/health/ready"
+        with request.urlopen(url, timeout=10) as response:
+            return int(json.load(response)["models"][model]["replicas"])
 
     def stop(self) -> None:
         """Let it drain and end."""
@@ -161,8 +175,21 @@ def read_worker_model(command: str) -> str | None:
     return match[1] if match else None
 
 
+def cached_catalog(folder: Path) -> Path:
+    """A catalog like the shipped one, of MiniLM alone, whose answers are kept."""
+    told = tomlkit.parse(SHIPPED.read_text("utf-8"))
+    models = cast("dict[str, Any]", told["models"])
+    for name in list(models):
+        if name != Workload.MINILM:
+            del models[name]
+    models[Workload.MINILM]["cache"] = {"enabled": True}
+    path = folder / "cached.toml"
+    path.write_text(tomlkit.dumps(told), "utf-8")
+    return path
+
+
 def contenders(server: ForebayServer) -> list[HttpContender]:
-    """Forebay asked as its peers are, with JSON floats, and as the openai client asks."""
+    """Forebay asked as its peers are; as the openai client asks; and past its cache."""
     base = f"http://127.0.0.1:{server.port}"
     echo = to_json({"version": "echo", "input": {"value": 1}})
     return [
@@ -184,6 +211,16 @@ def contenders(server: ForebayServer) -> list[HttpContender]:
             "Forebay, base64",
             {Workload.MINILM: _embeddings(base, "base64")},
             extra=EXTRA[BASE64],
+        ),
+        HttpContender(
+            UNCACHED,
+            "Forebay, past its cache",
+            {
+                Workload.MINILM: msgspec.structs.replace(
+                    _embeddings(base, "float"), headers={"Cache-Control": "no-store"}
+                )
+            },
+            extra=EXTRA[UNCACHED],
         ),
     ]
 

@@ -2,124 +2,45 @@
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import ClassVar
 
 import msgspec
 
 from tests.bench import forebay_server
 from tests.bench.bare import PAUSE_S
+from tests.bench.comparisons import (
+    PERCENT,
+    Added,
+    Bound,
+    Comparison,
+    Latency,
+    NotBuilt,
+    Rate,
+    Ratio,
+)
+from tests.bench.forebay_server import UNCACHED
 from tests.bench.generation.contenders import BARE, STATIC
 from tests.bench.loads import (
+    FIXED_64,
+    HITS_1,
+    HITS_64,
     MINILM_1,
     MINILM_64,
     NULL_1,
     NULL_64,
     SMOLLM2_1,
     SMOLLM2_8,
+    SMOLLM2_32,
+    ZIPF_64,
     Load,
 )
 from tests.bench.stats import (
+    Figures,
     Sample,
     Spread,
-    differences,
     medians_ms,
-    rates,
-    ratios,
     select,
     spread,
 )
-
-PERCENT = " %"
-
-
-class Ratio(msgspec.Struct, frozen=True):
-    """Forebay's throughput under a load, in proportion to another's.
-
-    Attributes:
-        other: the other contender's name.
-        least: the goal, in the unit; None where none is set.
-        unit: `×` or ` %`, as it is put behind a figure.
-    """
-
-    title: str
-    load: Load
-    other: str
-    least: float | None = None
-    unit: str = "×"
-
-    @property
-    def goal(self) -> str:
-        """For people; empty where none is set."""
-        return "" if self.least is None else f"≥ {self.least:g}{self.unit}"
-
-    def measured(self, ours: Sequence[Sample], theirs: Sequence[Sample]) -> Spread | None:
-        """The ratio in its unit, over the rounds."""
-        scale = 100 if self.unit == PERCENT else 1
-        return spread(scale * ratio for ratio in ratios(rates(ours), rates(theirs)))
-
-    def reached_by(self, value: float) -> bool:
-        """Whether this is enough."""
-        return self.least is not None and value >= self.least
-
-
-class Added(msgspec.Struct, frozen=True):
-    """How far Forebay's p50 under a load is above another's.
-
-    Attributes:
-        other: the other contender's name.
-        most_ms: the goal in milliseconds; None where none is set.
-    """
-
-    title: str
-    load: Load
-    other: str
-    most_ms: float | None = None
-
-    unit: ClassVar[str] = " ms"
-
-    @property
-    def goal(self) -> str:
-        """For people; empty where none is set."""
-        return "" if self.most_ms is None else f"≤ {self.most_ms:g}{self.unit}"
-
-    def measured(self, ours: Sequence[Sample], theirs: Sequence[Sample]) -> Spread | None:
-        """The difference in milliseconds, over the rounds."""
-        return spread(differences(medians_ms(ours), medians_ms(theirs)))
-
-    def reached_by(self, value: float) -> bool:
-        """Whether this is little enough."""
-        return self.most_ms is not None and value <= self.most_ms
-
-
-class Latency(msgspec.Struct, frozen=True):
-    """Forebay's own p50 under a load, beside nobody's.
-
-    Attributes:
-        most_ms: the goal in milliseconds.
-    """
-
-    title: str
-    load: Load
-    most_ms: float
-
-    unit: ClassVar[str] = " ms"
-    other: ClassVar[str] = ""
-
-    @property
-    def goal(self) -> str:
-        """For people."""
-        return f"≤ {self.most_ms:g}{self.unit}"
-
-    def measured(self, ours: Sequence[Sample], theirs: Sequence[Sample]) -> Spread | None:
-        """In milliseconds, over the rounds."""
-        return spread(medians_ms(ours).values())
-
-    def reached_by(self, value: float) -> bool:
-        """Whether this is little enough."""
-        return value <= self.most_ms
-
-
-Comparison = Ratio | Added | Latency
 
 
 class Standing(StrEnum):
@@ -129,6 +50,7 @@ class Standing(StrEnum):
     NOT_MET = "**not met**"
     NOT_MEASURED = "not measured"
     NO_GOAL = "no goal"
+    NOT_BUILT = "not built yet"
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -147,42 +69,68 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 GOALS: tuple[Comparison, ...] = (
+    Rate("null path, c=64, one gateway", NULL_64, 10_000),
+    Ratio("null path, c=64, against LitServe", NULL_64, "litserve-server", 6),
     Ratio("null path, c=64, against FastAPI + Celery", NULL_64, "celery-fastapi", 20),
-    Ratio("MiniLM, c=64, against mosec", MINILM_64, "mosec-server", 2),
-    Ratio("MiniLM, c=64, against the bare sorted loop", MINILM_64, "bare-sorted", 90, PERCENT),
-    Ratio(
-        "MiniLM, c=64, against that loop on each core, one thread each",
-        MINILM_64, "bare-cores", unit=PERCENT,
-    ),
-    Added("added to the bare model called back to back, c=1, p50", MINILM_1, "bare-row", 0.8),
+    Ratio("null path, c=64, against mosec", NULL_64, "mosec-server", 0.3),
+    Added("added to the bare model called back to back, c=1, p50", MINILM_1, "bare-row", 0.6),
     Added(
         f"added to the bare model called after a pause of {PAUSE_S * 1e3:g} ms each, c=1, p50",
         MINILM_1, "bare-paced",
     ),
+    Added("added to the bare model, c=1, p99", MINILM_1, "bare-row", 3, share=0.99),
+    Ratio("MiniLM, c=64, against the bare sorted loop", MINILM_64, "bare-sorted", 95, PERCENT),
+    Ratio(
+        "MiniLM, c=64, against that loop on each core, one thread each",
+        MINILM_64, "bare-cores", unit=PERCENT,
+    ),
+    Ratio("MiniLM, c=64, against mosec", MINILM_64, "mosec-server", 2.5),
+    Ratio("MiniLM, c=64, against LitServe", MINILM_64, "litserve-server", 3),
+    Rate("cache hits, c=64", HITS_64, 10_000),
+    Latency("a cache hit, c=1, p50", HITS_1, 0.45),
     Ratio("8 streams of SmolLM2, against the bare decode loop", SMOLLM2_8, BARE, 95, PERCENT),
     Ratio("8 streams of SmolLM2, against transformers, a static batch", SMOLLM2_8, STATIC, 5),
     Latency("first token of a lone short chat, openai's client, p50", SMOLLM2_1, 60),
+    Bound("from no worker to the first result, MiniLM", "cold-minilm", most=0.4, unit=" s"),
+    Bound("from no worker to the first result, SmolLM2", "cold-smollm2", most=0.8, unit=" s"),
+    NotBuilt("tracing at 5 %, CPU of a request", "≤ 8 µs"),
+    Bound("a batch and realtime together, of the bare rate", "mixed-rows", 90, unit=PERCENT),
+    Bound("realtime beside a batch, p99, of its p99 alone", "mixed-p99", most=2, unit="×"),
+    Bound("enqueueing at 1,000,000 queued rows, of that at none", "queued-in", 90, 110, PERCENT),
+    Bound("dequeueing at 1,000,000 queued rows, of that at few", "queued-out", 90, 110, PERCENT),
+    Bound("Redis memory of a queued row", "queued-bytes", unit=" bytes"),
+    Bound("memory of the worker of MiniLM, most at once", "worker-rss", most=200, unit=" MB"),
 )  # fmt: skip
 """The goals, and below those that name a bare loop what the other bare loop of that load says."""
 
 COMPARED: tuple[Ratio, ...] = (
-    Ratio("null path, c=64, against mosec", NULL_64, "mosec-server"),
     Ratio("null path, c=1, against FastAPI + Celery", NULL_1, "celery-fastapi"),
     Ratio("null path, c=1, against mosec", NULL_1, "mosec-server"),
     Ratio("MiniLM, c=64, against FastAPI + Celery", MINILM_64, "celery-fastapi"),
     Ratio("MiniLM, c=64, against mosec at its best", MINILM_64, "mosec-sorted"),
     Ratio("MiniLM, c=1, against mosec", MINILM_1, "mosec-server"),
+    Ratio("MiniLM of 17 words each, c=64, against mosec", FIXED_64, "mosec-server"),
+    Ratio("MiniLM, repeated, with the cache against without", ZIPF_64, UNCACHED),
     Ratio("1 stream of SmolLM2, against the bare decode loop", SMOLLM2_1, BARE),
+    Ratio("32 streams of SmolLM2, against the bare decode loop", SMOLLM2_32, BARE),
 )
 """Ratios worth knowing that stand beside no goal."""
 
 
-def judge(comparison: Comparison, samples: Sequence[Sample]) -> Verdict:
+def judge(
+    comparison: Comparison, samples: Sequence[Sample], figures: Figures | None = None
+) -> Verdict:
     """Compare what was measured, round by round, and with the goal if one is set."""
-    ours = select(samples, forebay_server.NAME, comparison.load.name)
-    theirs = select(samples, comparison.other, comparison.load.name)
-    failed = sum(sample.measured.failed for sample in (*ours, *theirs))
-    value = comparison.measured(ours, theirs)
+    failed = 0
+    if isinstance(comparison, NotBuilt):
+        return Verdict(comparison, None, Standing.NOT_BUILT)
+    if isinstance(comparison, Bound):
+        value = (figures or {}).get(comparison.figure)
+    else:
+        ours = select(samples, forebay_server.NAME, comparison.load.name)
+        theirs = select(samples, comparison.other, comparison.load.name)
+        failed = sum(sample.measured.failed for sample in (*ours, *theirs))
+        value = comparison.measured(ours, theirs)
     if value is None:
         standing = Standing.NOT_MEASURED
     elif not comparison.goal:

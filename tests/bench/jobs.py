@@ -28,7 +28,7 @@ from forebay.runtime import settings
 from tests.bench import environments, headers, redis_server
 from tests.bench.processes import Process, StartError
 from tests.bench.stats import ratios, spread
-from tests.bench.tables import MISSING, Table
+from tests.bench.table import MISSING, Table
 
 ROOT: Final = Path(__file__).parents[2]
 FOLDER: Final = environments.FOLDER / "queues"

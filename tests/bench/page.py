@@ -1,13 +1,17 @@
 """`docs/benchmarks.md`, written from a run's results and from nothing else."""
 
+from collections.abc import Sequence
 from textwrap import fill
 
 from tests.bench.bare import BUCKET_ROWS, PAUSE_S, READ_ROWS
 from tests.bench.check import LEAST_COSINE
+from tests.bench.efficiency import PRICE
 from tests.bench.loads import LEAD_S
+from tests.bench.plots import Drawn
+from tests.bench.report import tables
 from tests.bench.results import Results
-from tests.bench.tables import tables
-from tests.bench.texts import LONGEST_WORDS, MEAN_WORDS, SHORTEST_WORDS
+from tests.bench.table import Table
+from tests.bench.texts import LONGEST_WORDS, MEAN_WORDS, SHORTEST_WORDS, ZIPF_TEXTS
 
 INTRODUCTION = """\
 <!-- Written by `make bench`. Edit tests/bench/page.py instead. -->
@@ -23,8 +27,22 @@ What is measured and why is in [decision 0007](decisions/0007-how-we-benchmark.m
 CAVEATS = (
     "The load generator runs on the same cores as what it measures, so all throughputs are "
     "lower than those of a machine that has them to itself, and the fastest suffer most.",
-    "Loads are closed loops: so many connections, each with one request at a time. Latency at "
-    "c=64 is that of a system kept busy all the time, not of a typical day.",
+    "Loads of a `c` are closed loops: so many connections, each with one request at a time. "
+    "Latency at c=64 is that of a system kept busy all the time, not of a typical day.",
+    "`open-80` is an open loop: requests come as a Poisson process at 80 % of what the same "
+    "system took in `open-100`, a closed loop of 64 connections in the same round. `burst-256` is "
+    "256 at once, every second. Latencies there count from when a request was due, whether or not "
+    "it could be sent by then (no coordinated omission), and what sends them takes part of the "
+    "same cores.",
+    f"`zipf` are texts of which {ZIPF_TEXTS:,} are known, drawn by Zipf's law; `hits` is one text "
+    "all the time. Both are asked of a Forebay whose model has its response cache on; one line has "
+    "it asked past its cache. Nobody else has a cache to be asked.",
+    "Peers are stopped (SIGSTOP) while it is not their turn, as some of them take much of a core "
+    "while nobody asks them anything, and are asked something before they are measured again.",
+    "A queued row is a prediction of one number, with its record, on a server that keeps nothing "
+    "on disk; beside it another server, with no row waiting, is given the same rows in turn.",
+    "What a request costs in money is the whole machine's price for as long as a million of them "
+    "take at c=64: the load generator's share is in it.",
     "Forebay answers a request only after it was stored in Redis, as `forebay up` sets that "
     "up (an append-only file). FastAPI + Celery have a Redis that keeps nothing on disk, "
     "which favours them. mosec holds requests in its own memory.",
@@ -37,8 +55,10 @@ CAVEATS = (
     "of them are written, as in the bare loop, which has read its prompts before. Latency at c=1 "
     "is the time to the first token of a prompt that was not asked before, at c=8 the wait from "
     "one token to the next. transformers generates a static batch of the same prompts in FP32.",
+    "At c=32 Forebay writes 8 of the chats at a time, as it has slots, and so does the bare loop, "
+    "which does not read the prompts of those that come after; Forebay's time for that counts.",
     "A load of `c` is `c` connections; latencies are over all answers, those of the warm-up too.",
-    "No text comes twice within a measurement, so nobody's cache helps.",
+    "But for `zipf` and `hits` no text comes twice within a measurement, so nobody's cache helps.",
     "Before the run every system's embeddings are compared with the bare model's: their "
     f"cosine is at least {LEAST_COSINE:g}. A request that is refused, wrong or late counts as "
     "failed, never as throughput.",
@@ -56,12 +76,23 @@ CAVEATS = (
 )
 
 
-def render(results: Results) -> str:
-    """The whole page."""
+def render(results: Results, price: float = PRICE, drawn: Sequence[Drawn] = ()) -> str:
+    """The whole page.
+
+    Args:
+        results: all that is kept.
+        price: of a core for an hour.
+        drawn: pictures, in the folder `images` beside the page.
+    """
     parts = [INTRODUCTION]
     if results.notes:
         parts += ["About this run:\n", "".join(f"- {note}\n" for note in results.notes)]
-    for table in tables(results):
+    goals, *others = tables(results, price)
+    parts += [f"## {goals.title}\n", goals.markdown() + "\n"]
+    if drawn:
+        parts.append("## In pictures\n")
+        parts += [f"{one.title}:\n\n![{one.title}](images/{one.file})\n" for one in drawn]
+    for table in others:
         parts += [f"## {table.title}\n", table.markdown() + "\n"]
     parts += ["## How it was measured\n", _how(results), _machine(results)]
     parts += ["## What to keep in mind\n", "\n".join(_bullet(caveat) for caveat in CAVEATS)]
@@ -76,13 +107,31 @@ def _how(results: Results) -> str:
         _forward_passes(results),
     )
     paragraphs = "\n\n".join(map(_filled, told))
+    sections = sections_table(results)
+    by_section = f"\n{sections.markdown()}\n" if sections.rows else ""
     return f"""\
 ```
 {results.command}
 ```
 
 {paragraphs}
-"""
+{by_section}"""
+
+
+def sections_table(results: Results) -> Table:
+    """When each section was run, by which command, and what others took of the machine."""
+    rows = [
+        (
+            f"`{ran.section}`",
+            ran.started_at,
+            f"{ran.rounds} × {ran.seconds} s",
+            "unknown" if ran.neighbours is None else f"{ran.neighbours:.0%}",
+            f"`{ran.command}`",
+        )
+        for ran in results.sections
+    ]
+    heads = ("section", "begun", "rounds", "used by others", "command")
+    return Table("Sections", heads, tuple(rows))
 
 
 def _forward_passes(results: Results) -> str:

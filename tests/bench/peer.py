@@ -144,13 +144,17 @@ def start(
     bin_folder: Path,
     logs: Path,
     stack: ExitStack,
-) -> HttpContender:
+) -> tuple[HttpContender, list[Process]]:
     """Start the apps of a peer that serve one of the workloads; the stack ends them.
+
+    Returns:
+        The peer, and its programs.
 
     Raises:
         StartError: one ended, or does not listen, or does not answer, in time.
     """
-    targets = {}
+    targets: dict[Workload, Target] = {}
+    programs: list[Process] = []
     for app in peer.apps:
         if app not in workloads:
             continue
@@ -163,6 +167,7 @@ def start(
                 [str(bin_folder / arguments[0]), *arguments[1:]], env=env, cwd=FOLDER, log=log
             )
             stack.callback(process.stop)
+            programs.append(process)
         wait_for_port(port, process, timeout_s=START_TIMEOUT_S)
         target = peer.dialect.target(f"http://127.0.0.1:{port}{peer.path}", app)
         if peer.least_cosine is not None:
@@ -170,7 +175,7 @@ def start(
         wait_for_answer(target, process)
         targets[app] = target
     kind = ServedTexts if Workload.SMOLLM2 in targets else HttpContender
-    return kind(peer.name, peer.title, targets, extra=peer.extra)
+    return kind(peer.name, peer.title, targets, extra=peer.extra), programs
 
 
 def wait_for_answer(target: Target, process: Process) -> None:

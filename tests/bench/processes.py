@@ -69,10 +69,24 @@ class Process:
         lines = self._log.read_text("utf-8", "replace").splitlines()[-15:]
         return "\n".join([f"From {self._log}:", *lines])
 
+    def pause(self) -> None:
+        """Let it and all that it started do nothing, until `resume`."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for pid in (self.pid, *descendants(self.pid)):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, number)
+
     def stop(self, *, grace_s: float = 15.0) -> None:
         """Ask the program to end, wait, then end what is left of its group and descendants."""
         started = {pid: _born(pid) for pid in descendants(self.pid)}
         if self._popen.poll() is None:
+            self.resume()
             self._popen.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._popen.wait(grace_s)

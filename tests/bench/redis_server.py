@@ -6,7 +6,7 @@ from pathlib import Path
 
 import redis
 
-from forebay.local.server import HOW_TO_GET_IT, find_program, free_port
+from forebay.local.server import HOW_TO_GET_IT, MALLOC, find_program, free_port
 from tests.bench.processes import Process, StartError, wait_for_port
 
 TIMEOUT_S = 10.0
@@ -15,7 +15,7 @@ HOUSEKEEPING = frozenset({"info", "ping", "client|setinfo", "client|setname", "h
 
 @contextmanager
 def serve(*, folder: Path, log: Path) -> Iterator[str]:
-    """The same program as Forebay's, keeping nothing on disk; yields its URL, without a database.
+    """Forebay's program and allocator, keeping nothing on disk; yields its URL, without a database.
 
     Raises:
         StartError: there is no server program, or it does not start.
@@ -27,7 +27,7 @@ def serve(*, folder: Path, log: Path) -> Iterator[str]:
     folder.mkdir(parents=True, exist_ok=True)
     command = [program.path, "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
     command += ["--appendonly", "no", "--dir", str(folder)]
-    process = Process(command, env={}, cwd=folder, log=log)
+    process = Process(command, env=MALLOC, cwd=folder, log=log)
     try:
         wait_for_port(port, process, timeout_s=10)
         yield f"redis://127.0.0.1:{port}"

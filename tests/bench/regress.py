@@ -6,9 +6,10 @@ from enum import StrEnum
 import msgspec
 
 from tests.bench import forebay_server
-from tests.bench.goals import COMPARED, GOALS, Comparison, Ratio, judge
+from tests.bench.comparisons import Comparison, Ratio
+from tests.bench.goals import COMPARED, GOALS, judge
 from tests.bench.stats import Sample, Spread
-from tests.bench.tables import MISSING, Table, figure
+from tests.bench.table import MISSING, Table, figure
 
 TOLERANCE = 0.1
 """A median may be lower by this share; short runs on a shared machine differ by as much."""

@@ -5,8 +5,27 @@ from pathlib import Path
 import msgspec
 
 from tests.bench.forebay_server import ForwardPasses, WorkerMemory
+from tests.bench.jobs import Measured
+from tests.bench.loads import BY_NAME, Section
 from tests.bench.machine import Machine
-from tests.bench.stats import Sample
+from tests.bench.stats import Figures, Sample
+from tests.bench.usage import Memory
+
+
+class Ran(msgspec.Struct, frozen=True):
+    """When and how a section was run.
+
+    Attributes:
+        neighbours: share of the cores' time that somebody else used meanwhile, 0..1; None where
+            the system doesn't tell.
+    """
+
+    section: Section
+    started_at: str
+    command: str
+    rounds: int
+    seconds: int
+    neighbours: float | None = None
 
 
 class Results(msgspec.Struct, frozen=True):
@@ -24,6 +43,10 @@ class Results(msgspec.Struct, frozen=True):
         passes: how Forebay's worker runs the model; None if Forebay took no part.
         max_rows: rows in one batch, for every system that batches.
         notes: what the reader has to know about this run.
+        figures: what is no load's.
+        processes: memory of Forebay's processes at the end, by section.
+        jobs: bare rates of queues.
+        sections: those that were run in full, and when.
     """
 
     started_at: str
@@ -41,6 +64,42 @@ class Results(msgspec.Struct, frozen=True):
     memory: list[WorkerMemory] = []
     neighbours: float | None = None
     notes: list[str] = []
+    figures: Figures = {}
+    processes: dict[str, list[Memory]] = {}
+    jobs: list[Measured] = []
+    sections: list[Ran] = []
+
+
+def merged(kept: Results, found: Results) -> Results:
+    """Kept results with the sections that were run anew; what tells of the run is of the latest.
+
+    Args:
+        kept: from before.
+        found: with sections that were run in full.
+    """
+    anew = {ran.section for ran in found.sections}
+
+    def is_kept(sample: Sample) -> bool:
+        load = BY_NAME.get(sample.load)
+        return load is not None and load.section not in anew
+
+    closed = Section.CLOSED in anew
+    return msgspec.structs.replace(
+        found,
+        # Who runs how many forward passes, and what a worker takes, is told of the closed loops.
+        passes=found.passes or kept.passes,
+        memory=found.memory if closed or not kept.memory else kept.memory,
+        titles={**kept.titles, **found.titles},
+        samples=[*filter(is_kept, kept.samples), *found.samples],
+        notes=list(dict.fromkeys([*kept.notes, *found.notes])) if not closed else found.notes,
+        figures={**kept.figures, **found.figures},
+        processes={**kept.processes, **found.processes},
+        jobs=found.jobs or kept.jobs,
+        sections=sorted(
+            [*(ran for ran in kept.sections if ran.section not in anew), *found.sections],
+            key=lambda ran: list(Section).index(ran.section),
+        ),
+    )
 
 
 def write(results: Results, path: Path) -> None:

@@ -1,40 +1,35 @@
 """The command line of `make bench`, and the order of things: start, check, measure, tell."""
 
-import shlex
 import signal
 import sys
-import tempfile
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import msgspec
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from forebay.contract.errors import ForebayError
-from forebay.runtime import catalog, settings
-from tests.bench import forebay_server, machine, page, regress, results, rounds, wrk
+from forebay.runtime import settings
+from tests.bench import page, plots, regress, results, rounds, sections, wrk
 from tests.bench.check import WrongAnswerError
-from tests.bench.loads import Contender
-from tests.bench.neighbours import Neighbours
+from tests.bench.efficiency import PRICE
+from tests.bench.loads import Section
 from tests.bench.processes import StartError
+from tests.bench.report import tables
 from tests.bench.results import Results
-from tests.bench.session import MODEL, Choice, Folders, contender_names, find_artifact, started
-from tests.bench.stats import Sample
-from tests.bench.tables import tables
+from tests.bench.session import Choice, Folders, contender_names
 from tests.bench.wrk import LoadFailedError
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "benchmarks.md"
 KEPT = ROOT / "docs" / "benchmarks.json"
+IMAGES = ROOT / "docs" / "images"
 QUICK = rounds.Pace(rounds=2, seconds=1)
 CHECK = rounds.Pace(rounds=3, seconds=1)
 FULL = rounds.Pace(rounds=5, seconds=2)
 GOT_WORSE = 1
 CANT_RUN = 2
-BUSY_NEIGHBOURS = 0.05
 
 console = Console(soft_wrap=True)
 
@@ -42,7 +37,8 @@ console = Console(soft_wrap=True)
 def bench(
     *,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Two short rounds of the main loads: under two minutes.")
+        bool,
+        typer.Option("--quick", help="Two short rounds of the main loads: under five minutes."),
     ] = False,
     rounds_: Annotated[
         int | None, typer.Option("--rounds", min=1, help="How often everything is measured.")
@@ -55,8 +51,9 @@ def bench(
         typer.Option(
             "--only",
             metavar="NAME",
-            help="Only this contender, workload or load; may be given more than once. "
-            f"Contenders: {', '.join(contender_names())}. Loads: null, minilm, null-c64, …",
+            help="Only this section, contender, workload or load; may be given more than once. "
+            f"Sections: {', '.join(Section)}. Contenders: {', '.join(contender_names())}. "
+            "Loads: null, minilm, null-c64, …",
         ),
     ] = None,
     artifact: Annotated[
@@ -71,23 +68,29 @@ def bench(
             "one got worse.",
         ),
     ] = False,
+    price: Annotated[
+        float,
+        typer.Option("--core-hour", min=0, help="Price of a core for an hour, for what rows cost."),
+    ] = PRICE,
     render: Annotated[
-        bool, typer.Option("--render", help="Run nothing: show the latest results, write the page.")
+        bool, typer.Option("--render", help="Run nothing: show what is kept, write the page.")
     ] = False,
 ) -> None:
     """Measure Forebay, its peers and the bare model in one interleaved run.
 
-    Raw results go to .forebay/bench/latest.json. A whole run also writes docs/benchmarks.md and
-    docs/benchmarks.json.
+    Raw results go to .forebay/bench/latest.json. Sections that are run in full, all of them or
+    those named with --only, replace what docs/benchmarks.json has of them, and docs/benchmarks.md
+    is written from all that is kept.
 
-    A run with --quick, --check or --only leaves both alone.
+    A run with --quick or --check, or of some contenders or loads, leaves both alone.
     """
     try:
         home = ROOT / settings.load().settings.home
         folders = Folders(ROOT, home, home / "bench", ROOT / ".venv-peers")
         latest = folders.output / "latest.json"
         if render:
-            tell(results.read(latest), latest)
+            source = KEPT if KEPT.exists() else latest
+            tell(results.read(source), source, price)
             return
         if wrk.find() is None:
             stop(wrk.HOW_TO_GET_IT)
@@ -101,9 +104,9 @@ def bench(
         usual = CHECK if check else QUICK if quick else FULL
         pace = rounds.Pace(rounds_ or usual.rounds, seconds or usual.seconds)
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-        found = run(choice, folders, pace, artifact)
+        found = sections.run(choice, folders, pace, artifact)
         results.write(found, latest)
-        tell(found, latest)
+        tell(found, latest, price)
         if kept is not None:
             judge_by(kept, found)
     except (
@@ -112,109 +115,22 @@ def bench(
         stop(str(error))
 
 
-def run(choice: Choice, folders: Folders, pace: rounds.Pace, artifact: Path | None) -> Results:
-    """Bring everything up, take all steps, and gather what was found."""
-    here = machine.describe()
-    neighbours = Neighbours()
-    begun = datetime.now(UTC)
-    spec = catalog.read(folders.root / "models.toml").find(MODEL)
-    built = artifact or find_artifact(folders, tell=console.print)
-    samples: list[Sample] = []
-    with tempfile.TemporaryDirectory(prefix="forebay-bench-") as scratch:
-        bodies = Path(scratch)
-        with started(
-            choice, folders, artifact=built, spec=spec, threads=here.cores, bodies=bodies,
-            tell=console.print,
-        ) as session:  # fmt: skip
-            steps = rounds.plan(session.contenders, choice.loads(), rounds=pace.rounds)
-
-            def redis_url(contender: Contender) -> str | None:
-                return session.redis_url if contender.name == forebay_server.NAME else None
-
-            console.print(
-                f"{len(steps)} measurements, about {pace.estimate_s(steps) / 60:.1f} minutes."
-            )
-            with Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeRemainingColumn(),
-                console=console,
-            ) as progress:
-                task = progress.add_task("", total=len(steps))
-
-                def begin(step: rounds.Step) -> None:
-                    told = f"round {step.round + 1} · {step.load.name} · {step.contender.title}"
-                    progress.update(task, description=told)
-
-                for sample in rounds.run(
-                    steps, seconds=pace.seconds, folder=bodies, redis_url=redis_url, begin=begin
-                ):
-                    samples.append(sample)
-                    progress.advance(task)
-            memory = session.forebay.worker_memory() if session.forebay else []
-            passes = session.passes
-            others = neighbours.share()
-            titles = {c.name: c.title for c in session.contenders}
-    return Results(
-        started_at=begun.strftime("%Y-%m-%d %H:%M UTC"),
-        command=command(),
-        partial=choice.quick or bool(choice.only),
-        rounds=pace.rounds,
-        seconds=pace.seconds,
-        threads=here.cores,
-        passes=passes,
-        max_rows=spec.batch.max_rows,
-        artifact=built.name[:12],
-        machine=here,
-        titles=titles,
-        samples=samples,
-        memory=memory,
-        neighbours=others,
-        notes=notes(here, others, samples, titles),
-    )
-
-
-def command() -> str:
-    """What reproduces this run."""
-    arguments = sys.argv[1:]
-    return f"python -m tests.bench {shlex.join(arguments)}" if arguments else "make bench"
-
-
-def notes(
-    here: machine.Machine,
-    neighbours: float | None,
-    samples: list[Sample],
-    titles: dict[str, str],
-) -> list[str]:
-    """What a reader has to know about a run: a busy machine, unequal libraries, failures."""
-    told = [f"{difference}." for difference in machine.differing(here)]
-    if neighbours is not None and neighbours > BUSY_NEIGHBOURS:
-        told.append(
-            f"The machine was busy with something else: {neighbours:.0%} of its cores' time, so "
-            "these figures are lower and vary more than they should."
-        )
-    for name, title in titles.items():
-        failed = sum(s.measured.failed for s in samples if s.contender == name)
-        if failed:
-            told.append(f"{title}: {failed:,} requests failed.")
-    return told
-
-
-def tell(found: Results, latest: Path) -> None:
-    """Print the tables; write the page, unless the run was partial."""
-    for table in tables(found):
+def tell(found: Results, latest: Path, price: float) -> None:
+    """Print the tables; keep sections that were run in full, and write the page."""
+    for table in tables(found, price):
         console.print()
         console.print(table.rich())
     for note in found.notes:
         console.print(note, style="yellow", highlight=False)
     console.print(f"\nRaw results: {latest}")
     if found.partial:
-        console.print(f"A part of the benchmark does not rewrite {PAGE.name}.")
-    else:
-        PAGE.write_text(page.render(found), "utf-8")
-        results.write(found, KEPT)
-        console.print(f"Page: {PAGE}")
+        console.print(f"A part of a section does not rewrite {PAGE.name}.")
+        return
+    kept = results.merged(results.read(KEPT), found) if KEPT.exists() else found
+    results.write(kept, KEPT)
+    drawn = plots.draw(kept, IMAGES)
+    PAGE.write_text(page.render(kept, price, drawn), "utf-8")
+    console.print(f"Page: {PAGE}")
 
 
 def judge_by(kept: Results, found: Results) -> None:

@@ -19,8 +19,8 @@ from tests.bench.check import check
 from tests.bench.forebay_server import EXTRA, ForebayServer, ForwardPasses
 from tests.bench.generation import contenders
 from tests.bench.generation.subject import open_subject
-from tests.bench.loads import LOADS, Contender, HttpContender, Load, Workload
-from tests.bench.processes import StartError
+from tests.bench.loads import LOADS, Contender, HttpContender, Load, Section, Workload
+from tests.bench.processes import Process, StartError
 
 MODEL = "minilm"
 
@@ -70,9 +70,22 @@ class Choice(msgspec.Struct, frozen=True):
         return [
             load
             for load in LOADS
-            if (not named or load.name in named or load.workload in named)
+            if (not named or not {load.name, load.workload, load.section}.isdisjoint(named))
             and (load.name in named or not (load.extra and self.quick))
         ]
+
+    def sections(self) -> list[Section]:
+        """Sections of the run that are no loads, in order."""
+        alone = [section for section in Section if not any(s.section is section for s in LOADS)]
+        if self.only:
+            return [section for section in alone if section in self.only]
+        return [] if self.quick else alone
+
+    def whole(self) -> list[Section]:
+        """Sections that are run in full, so that their results may be kept."""
+        if self.quick or not set(self.only) <= set(Section):
+            return []
+        return [section for section in Section if not self.only or section in self.only]
 
     def unknown(self, contenders: Sequence[str]) -> list[str]:
         """Names that stand for nothing."""
@@ -84,7 +97,16 @@ class Choice(msgspec.Struct, frozen=True):
         ]
 
 
-_LOAD_NAMES = frozenset({*(w.value for w in Workload), *(load.name for load in LOADS)})
+_LOAD_NAMES = frozenset(
+    {*(w.value for w in Workload), *(s.value for s in Section), *(load.name for load in LOADS)}
+)
+
+TOGETHER = (
+    (Section.CLOSED, Section.OPEN, Section.GROWTH),
+    (Section.REPEATED,),
+    (Section.GENERATION,),
+)
+"""Sections whose loads are put on the same running systems."""
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -95,12 +117,16 @@ class Session(msgspec.Struct, frozen=True):
         forebay: the running Forebay, if it takes part.
         passes: how Forebay's worker runs the model, if it takes part.
         redis_url: Forebay's Redis, if it takes part and tells.
+        programs: by contender, what runs for it.
+        pausing: contenders that are to be stopped but in their turn.
     """
 
     contenders: list[Contender]
     forebay: ForebayServer | None
     passes: ForwardPasses | None
     redis_url: str | None
+    programs: dict[str, list[Process]]
+    pausing: list[str]
 
 
 def contender_names() -> list[str]:
@@ -134,6 +160,7 @@ def find_artifact(folders: Folders, model: str = MODEL, *, tell: Callable[[str],
 def started(
     choice: Choice,
     folders: Folders,
+    loads: Sequence[Load],
     *,
     artifact: Path,
     spec: ModelSpec,
@@ -144,6 +171,7 @@ def started(
     """Start all that takes part, check that all embed alike, and end it all afterwards.
 
     Args:
+        loads: those of sections that go together; who takes none of them is not started.
         artifact: folder of the built model.
         spec: the model; everybody gets its limit of rows in a batch.
         threads: threads of one forward pass, for everybody but Forebay, which has its own way.
@@ -154,7 +182,8 @@ def started(
         WrongAnswerError: a contender gives another embedding than the bare model.
     """
     logs = folders.output / "logs"
-    workloads = {load.workload for load in choice.loads()}
+    workloads = {load.workload for load in loads}
+    programs: dict[str, list[Process]] = {}
     tokenizer = artifact / "tokenizer.json"
     with ExitStack() as stack:
         ours: list[HttpContender] = []
@@ -165,6 +194,8 @@ def started(
             if Workload.SMOLLM2 in workloads:
                 find_artifact(folders, contenders.MODEL, tell=tell)
                 models = folders.root / "models.toml"
+            if any(load.section is Section.REPEATED for load in loads):
+                models = forebay_server.cached_catalog(bodies)
             tell("Starting Forebay …")
             forebay = ForebayServer(
                 folders.root,
@@ -176,8 +207,14 @@ def started(
             stack.callback(forebay.stop)
             forebay.wait_until_ready()
             redis_url = forebay.redis_url()
-            ours = forebay_server.contenders(forebay)
-        peers = [p for p in peer.find() if choice.has_contender(p.name, extra=p.extra)]
+            ours = [c for c in forebay_server.contenders(forebay) if any(map(c.takes, loads))]
+            programs = {contender.name: [forebay.program] for contender in ours}
+        peers = [
+            p
+            for p in peer.find()
+            if choice.has_contender(p.name, extra=p.extra)
+            and any(load.workload in p.apps and load.is_for(p.name) for load in loads)
+        ]
         theirs: list[HttpContender] = []
         if peers:
             peers_redis = stack.enter_context(
@@ -188,12 +225,12 @@ def started(
                 artifact, tokenizer, threads, spec.batch.max_rows, peers_redis, weights
             )
             for each in peers:
-                programs = environments.prepare(folders.peers, each.environment, tell=tell)
+                found = environments.prepare(folders.peers, each.environment, tell=tell)
                 tell(f"Starting {each.title} …")
-                theirs.append(
-                    peer.start(each, settings, workloads, bin_folder=programs, logs=logs,
-                               stack=stack)
-                )  # fmt: skip
+                contender, programs[each.name] = peer.start(
+                    each, settings, workloads, bin_folder=found, logs=logs, stack=stack
+                )
+                theirs.append(contender)
         bares: list[bare.BareLoop] = []
         if Workload.MINILM in workloads:
             process = bare.BareProcess(
@@ -210,7 +247,8 @@ def started(
         # Beside Forebay stands what it is compared with most closely.
         ordered: list[Contender] = [*ours[:1], *bares, *theirs, *ours[1:], *writing]
         taking_part = [c for c in ordered if choice.has_contender(c.name, extra=c.extra)]
-        yield Session(taking_part, forebay, passes, redis_url)
+        pausing = [each.name for each in peers]
+        yield Session(taking_part, forebay, passes, redis_url, programs, pausing)
 
 
 def _writing(

@@ -37,6 +37,7 @@ class Sample(msgspec.Struct, frozen=True):
 
     Attributes:
         redis_calls: commands that the contender's Redis got for all that was sent, by name.
+        cpu_s: CPU seconds that it used for all that was sent, by process.
     """
 
     contender: str
@@ -44,6 +45,7 @@ class Sample(msgspec.Struct, frozen=True):
     round: int
     measured: Measurement
     redis_calls: dict[str, int] = {}
+    cpu_s: dict[str, float] = {}
 
 
 class Spread(msgspec.Struct, frozen=True):
@@ -52,6 +54,10 @@ class Spread(msgspec.Struct, frozen=True):
     median: float
     low: float
     high: float
+
+
+Figures = dict[str, Spread]
+"""What is no load's, by name: `cold-minilm` in seconds, `queued-bytes`, and so on."""
 
 
 def spread(values: Iterable[float]) -> Spread | None:
@@ -92,6 +98,13 @@ def rates(samples: Iterable[Sample]) -> dict[int, float]:
 def medians_ms(samples: Iterable[Sample]) -> dict[int, float]:
     """The p50 latency in milliseconds, by round, where there is one."""
     return {s.round: s.measured.p50_ms for s in samples if s.measured.p50_ms is not None}
+
+
+def latencies_ms(samples: Iterable[Sample], share: float) -> dict[int, float]:
+    """A percentile of the latency in milliseconds, by round; shares are 0.5, 0.9 and 0.99."""
+    field = {0.5: "p50_ms", 0.9: "p90_ms", 0.99: "p99_ms"}[share]
+    found = {s.round: getattr(s.measured, field) for s in samples}
+    return {round_: value for round_, value in found.items() if value is not None}
 
 
 def percentile(ordered: list[float], share: float) -> float:

@@ -2,60 +2,13 @@
 
 from collections.abc import Callable, Sequence
 
-import msgspec
-from rich.table import Table as RichTable
-
-from tests.bench.goals import (
-    COMPARED,
-    GOALS,
-    Standing,
-    Verdict,
-    judge,
-    path_p50_ms,
-    redis_calls_per_request,
-)
-from tests.bench.loads import LOADS, MINILM_64, NULL_64, Workload
+from tests.bench.goals import Standing, Verdict, path_p50_ms, redis_calls_per_request
+from tests.bench.loads import HITS_64, MINILM_64, NULL_64, Load, Workload
 from tests.bench.results import Results
 from tests.bench.stats import Sample, Spread, rates, select, spread
+from tests.bench.table import MISSING, Table, figure
 
-MISSING = "–"
 WORKER_GOAL_BYTES = 200_000_000
-
-
-class Table(msgspec.Struct, frozen=True):
-    """A title, column heads, and rows of as many cells; all but the first column are figures."""
-
-    title: str
-    heads: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-    def markdown(self) -> str:
-        """The table in Markdown, without its title."""
-        rule = ("---", *("---:" for _ in self.heads[1:]))
-        lines = (self.heads, rule, *self.rows)
-        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-    def rich(self) -> RichTable:
-        """The table for the terminal."""
-        table = RichTable(title=self.title, title_justify="left", title_style="bold")
-        for column, head in enumerate(self.heads):
-            table.add_column(head, justify="right" if column else "left")
-        for row in self.rows:
-            table.add_row(*row)
-        return table
-
-
-def tables(results: Results) -> list[Table]:
-    """All tables of a run; one without a row is left out."""
-    found = [
-        goals_table([judge(goal, results.samples) for goal in GOALS]),
-        throughput_table("The path alone (null model)", results, Workload.NULL),
-        throughput_table("MiniLM, texts of mixed length", results, Workload.MINILM),
-        throughput_table("SmolLM2, tokens of streams", results, Workload.SMOLLM2),
-        ratios_table([judge(goal, results.samples) for goal in COMPARED]),
-        footprint_table(results),
-    ]
-    return [table for table in found if table.rows]
 
 
 def goals_table(verdicts: Sequence[Verdict]) -> Table:
@@ -74,12 +27,22 @@ def ratios_table(verdicts: Sequence[Verdict]) -> Table:
     return Table("Other ratios", ("Forebay's throughput", "ratio", "spread", ""), tuple(rows))
 
 
-def throughput_table(title: str, results: Results, workload: Workload) -> Table:
-    """Throughput, latency and failures of each contender, load by load."""
+def throughput_table(
+    title: str,
+    results: Results,
+    loads: Sequence[Load],
+    label: Callable[[Load], str] = lambda load: str(load.concurrency),
+) -> Table:
+    """Throughput, latency and failures of each contender, load by load.
+
+    Args:
+        title: of the table.
+        results: of the run.
+        loads: which, in the order of the table.
+        label: what is told of a load; as it is, its concurrency.
+    """
     rows = []
-    for load in LOADS:
-        if load.workload is not workload:
-            continue
+    for load in loads:
         for name, its_title in results.titles.items():
             samples = select(results.samples, name, load.name)
             throughput = spread(rates(samples).values())
@@ -89,7 +52,7 @@ def throughput_table(title: str, results: Results, workload: Workload) -> Table:
             rows.append(
                 (
                     its_title,
-                    str(load.concurrency),
+                    label(load),
                     figure(throughput.median),
                     _range(throughput),
                     _latency(samples, lambda sample: sample.measured.p50_ms),
@@ -115,7 +78,7 @@ def footprint_table(results: Results) -> Table:
                 goal,
             )
         )
-    for load in (NULL_64, MINILM_64):
+    for load in (NULL_64, MINILM_64, HITS_64):
         made = redis_calls_per_request(results.samples, load)
         if made:
             often = sorted(made.items(), key=lambda item: -item[1])[:6]
@@ -127,13 +90,6 @@ def footprint_table(results: Results) -> Table:
     if path is not None:
         rows.append(("p50 of the path by itself at c=1", f"{figure(path.median)} ms", _range(path)))
     return Table("What Forebay takes", ("", "", ""), tuple(rows))
-
-
-def figure(value: float) -> str:
-    """Three significant digits, thousands parted."""
-    if abs(value) >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
 def _range(value: Spread) -> str:

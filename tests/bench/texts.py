@@ -5,7 +5,9 @@ paragraph. Those few are what makes padding expensive, as they do in real traffi
 """
 
 import random
+from bisect import bisect
 from functools import cache
+from itertools import accumulate
 from math import exp, log
 from pathlib import Path
 from statistics import NormalDist
@@ -17,6 +19,9 @@ SIGMA = 0.7
 SHORTEST_WORDS = 2
 LONGEST_WORDS = 120
 """Well inside a limit of 256 tokens, so that no system has to cut a text."""
+
+ZIPF_TEXTS = 2_000
+ZIPF_POWER = 1.0
 
 
 def make_texts(count: int, *, seed: str) -> list[str]:
@@ -43,6 +48,34 @@ def make_texts(count: int, *, seed: str) -> list[str]:
             text = " ".join([*window[:-1], f"{len(texts):,}"])
         texts[text] = None
     return list(texts)
+
+
+def fixed_texts(count: int, *, seed: str) -> list[str]:
+    """`count` texts of `MEAN_WORDS` words each, no two of them equal."""
+    words = _words()
+    draw = random.Random(seed).random
+    starts = [int(draw() * len(words)) for _ in range(count)]
+    # A number in each keeps apart those that begin at the same word.
+    return [
+        " ".join([*(words[(start + i) % len(words)] for i in range(MEAN_WORDS - 1)), str(number)])
+        for number, start in enumerate(starts)
+    ]
+
+
+def zipf_texts(count: int, *, seed: str) -> list[str]:
+    """`count` texts of mixed length, drawn from `ZIPF_TEXTS` with Zipf's law.
+
+    The one of rank r comes in proportion to 1 / r to the power of `ZIPF_POWER`.
+
+    Args:
+        count: how many.
+        seed: another seed draws otherwise, from the same texts.
+    """
+    known = make_texts(ZIPF_TEXTS, seed="zipf")
+    shares = [1 / rank**ZIPF_POWER for rank in range(1, ZIPF_TEXTS + 1)]
+    sums = list(accumulate(shares))
+    draw = random.Random(seed).random
+    return [known[bisect(sums, draw() * sums[-1], hi=ZIPF_TEXTS - 1)] for _ in range(count)]
 
 
 @cache

@@ -6,7 +6,7 @@ from textwrap import fill
 import msgspec
 from rich.table import Table as RichTable
 
-from tests.bench.tables import Table
+from tests.bench.table import Table
 from tests.chaos.outcome import Outcome, Scenario
 
 HEADS = (

@@ -116,8 +116,10 @@ def test_tensors_come_to_the_same_numbers(stack: Stack, protocol: ModuleType) ->
         expected = client.embeddings.create(model="minilm", input=chosen)
 
     numbers = np.array([item.embedding for item in expected.data], np.float32)
-    assert answer.as_numpy("embedding").tobytes() == numbers.tobytes()
-    assert pinned.as_numpy("embedding").tobytes() == numbers.tobytes()
+    # To the last bits: how batches are cut is learned while they run, and in other company a
+    # row's sums are rounded otherwise.
+    for told in (answer, pinned):
+        np.testing.assert_allclose(told.as_numpy("embedding"), numbers, rtol=0, atol=1e-6)
 
 
 def test_token_ids_give_the_embedding_of_their_text(stack: Stack, alone: OnnxModel) -> None:

@@ -17,12 +17,12 @@ from forebay.contract.model import BackendName, ModelSpec
 from forebay.contract.rows import ChatRow, Embedding, Generated, Options, Output, Row, Task, TextRow
 from forebay.gateway.versions import Serving
 from forebay.lanes.cache import Cache
-from forebay.lanes.consumer import Delivery
+from forebay.lanes.consumer import Delivery, Settlement
 from forebay.lanes.keys import Keys
 from forebay.runtime.catalog import Catalog, read
 from forebay.runtime.redis import connect
 from forebay.runtime.settings import Settings
-from tests.fixtures.answering import VERSION, answer_with, answering
+from tests.fixtures.answering import VERSION, Answer, answer_with, answering
 from tests.fixtures.gateway import Gateway, running_gateway
 from tests.fixtures.servers import TIMEOUT_S
 from tests.fixtures.waiting import PATIENCE_S, eventually
@@ -30,16 +30,19 @@ from tests.fixtures.waiting import PATIENCE_S, eventually
 MEANINGS = {
     "What is the capital of France?": (1.0, 0.0, 0.0),
     "Which city is the capital of France?": (0.9951, 0.0989, 0.0),
+    "The capital of France is which city?": (0.9951, 0.0989, 0.0),
     "What is the capital of Spain?": (0.9, 0.436, 0.0),
     "Tell me a joke": (0.0, 0.0, 1.0),
     "Nothing at all": (0.0, 0.0, 0.0),
     "How far is 10 km?": (0.0, 1.0, 0.0),
     "How far is 16 km?": (0.0, 1.0, 0.0),
     "How far are 16 km?": (0.0, 1.0, 0.0),
+    "How far is -16 km?": (0.0, 1.0, 0.0),
 }
-"""Vectors that this suite's embedder gives: cosines with the first are 1, 0.995, 0.9, 0, none."""
+"""Vectors that this suite's embedder gives: cosines with the first are 1, 0.995 twice, 0.9, 0,
+none."""
 
-CAPITAL, CITY, SPAIN, JOKE, NOTHING, TEN, SIXTEEN, SAME = MEANINGS
+CAPITAL, CITY, SAME_CITY, SPAIN, JOKE, NOTHING, TEN, SIXTEEN, SAME, MINUS = MEANINGS
 SEMANTIC = SemanticOptions(model="meanings", threshold=0.97)
 CACHE = CacheOptions(enabled=True, semantic=SEMANTIC)
 WRITER = ModelSpec(
@@ -74,13 +77,10 @@ CATALOG = Catalog(
 
 
 class Versions:
-    """What serves, as a test sets it."""
-
-    def __init__(self) -> None:
-        self.embedder = "e" * 64
+    """The same serves all, as this suite's workers tell it."""
 
     def serving(self, spec: ModelSpec) -> Serving | None:
-        return Serving(self.embedder if spec.name == "meanings" else VERSION + "0" * 52)
+        return Serving(VERSION + "0" * 52)
 
 
 @pytest.fixture
@@ -104,6 +104,18 @@ async def client(gateway: Gateway) -> AsyncIterator[httpx.AsyncClient]:
 def embed(row: Row, options: Options) -> Output:
     assert isinstance(row, TextRow)
     return Embedding(struct.pack("<3f", *MEANINGS[row.text]), 4)
+
+
+def embedded_by(version: str) -> Answer:
+    """Embed with an artifact, by its short digest."""
+    embedded = answer_with(embed)
+
+    def answer(delivery: Delivery) -> Settlement:
+        whole = embedded(delivery)
+        reply = msgspec.structs.replace(whole.reply, version=version)
+        return msgspec.structs.replace(whole, reply=reply)
+
+    return answer
 
 
 def write(row: Row, options: Options) -> Output:
@@ -192,7 +204,8 @@ async def test_prompts_with_other_numbers_are_not_alike(
         assert (await ask(client, TEN))[0] == TEN
         assert (await ask(client, SIXTEEN))[0] == SIXTEEN
         assert (await ask(client, SAME))[0] == SIXTEEN
-    assert len(ran) == 2
+        assert (await ask(client, MINUS))[0] == MINUS
+    assert len(ran) == 3
 
 
 async def test_texts_that_are_drawn_are_neither_kept_nor_found(
@@ -244,6 +257,27 @@ async def test_what_a_client_says_of_the_cache_goes_for_what_is_alike(
         assert (await ask(client, JOKE, headers=only))[0] == JOKE
         old = {"cache-control": "max-age=0"}
         assert (await ask(client, JOKE, headers=old))[1] == "forebay; fwd=stale; stored"
+
+
+async def test_who_does_not_wait_is_not_held_up_for_a_meaning(
+    client: httpx.AsyncClient, redis_url: str, keys: Keys
+) -> None:
+    async with working(redis_url, keys, "writer") as ran:
+        await ask(client, CAPITAL)
+        body = {"version": "writer", "input": {"prompt": CITY, "temperature": 0}}
+        made = (await client.post("/v1/predictions", json=body)).json()
+        assert made["status"] == "starting"
+        only = {"cache-control": "only-if-cached"}
+        other = {"version": "writer", "input": {"prompt": JOKE, "temperature": 0}}
+        refused = await client.post("/v1/predictions", json=other, headers=only)
+        assert refused.status_code == 504
+
+        async def ended() -> bool:
+            told = (await client.get(f"/v1/predictions/{made['id']}")).json()
+            return bool(told["status"] == "succeeded")
+
+        await eventually(ended, what="it was run")
+    assert len(ran) == 2
 
 
 async def test_callers_share_nothing_where_each_has_its_own(
@@ -302,12 +336,17 @@ async def test_only_so_many_prompts_are_remembered(
 
 
 async def test_meanings_of_another_artifact_are_not_compared(
-    client: httpx.AsyncClient, redis_url: str, keys: Keys, versions: Versions
+    client: httpx.AsyncClient, redis_url: str, keys: Keys
 ) -> None:
-    async with working(redis_url, keys, "writer") as ran:
-        await ask(client, CAPITAL)
-        versions.embedder = "f" * 64
-        assert (await ask(client, CITY))[0] == CITY
+    # Workers take up a new one before any gateway hears of it.
+    async with answering(redis_url, keys, "writer", answer=answer_with(write)) as ran:
+        for version, prompt, text in (
+            ("e" * 12, CAPITAL, CAPITAL),
+            ("f" * 12, CITY, CITY),
+            ("f" * 12, SAME_CITY, CITY),
+        ):
+            async with answering(redis_url, keys, "meanings", answer=embedded_by(version)):
+                assert (await ask(client, prompt))[0] == text
     assert len(ran) == 2
 
 

@@ -5,17 +5,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import numpy as np
 import openai
 import pytest
-from opentelemetry.semconv._incubating.attributes import gen_ai_attributes, messaging_attributes
+import tritonclient.grpc as triton
+from opentelemetry.semconv._incubating.attributes import (
+    gen_ai_attributes,
+    messaging_attributes,
+    rpc_attributes,
+)
 from opentelemetry.semconv.attributes import error_attributes, http_attributes, url_attributes
 
 from forebay.runtime.tracing import names
 from tests.fixtures.collecting import Collector, Seen, collecting
+from tests.fixtures.receiving import receiver
 from tests.fixtures.stack import Stack, running_stack
-from tests.fixtures.waiting import PATIENCE_S, eventually_sync
+from tests.fixtures.waiting import PATIENCE_S, eventually, eventually_sync
 
-SERVER, PRODUCER, CONSUMER = 2, 4, 5
+SERVER, CLIENT, PRODUCER, CONSUMER = 2, 3, 4, 5
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +41,7 @@ def traced(
         patch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
         # Of what comes without a trace nothing is recorded, so that tests see their own.
         patch.setenv("OTEL_TRACES_SAMPLER_ARG", "0")
-        with running_stack(minilm_home, folder) as running:
+        with running_stack(minilm_home, folder, egress_loopback="true") as running:
             yield running
 
 
@@ -96,6 +103,35 @@ def test_a_request_is_one_trace_from_its_client_to_what_it_ran_in(
     assert batch.attributes[names.BATCH_LENGTH] >= 3
 
 
+async def test_a_webhook_is_told_in_the_trace_of_its_prediction(
+    traced: Stack, collector: Collector
+) -> None:
+    trace, _, headers = parent()
+    async with (
+        receiver() as told,
+        httpx.AsyncClient(base_url=traced.url, timeout=PATIENCE_S) as client,
+    ):
+        url = f"http://127.0.0.1:{told.port}/told"
+        body = {
+            "version": "echo",
+            "input": {"value": 1},
+            "webhook": f"{url}?secret=1",
+            "webhook_events_filter": ["completed"],
+        }
+        answer = await client.post("/v1/predictions", json=body, headers=headers)
+        assert answer.is_success, answer.text
+        await eventually(lambda: told.heads, what="the webhook came")
+        await eventually(lambda: len(collector.of(trace)) == 4, what="all spans came")
+    _, call, send, _ = seen(collector, trace, 4)
+    assert (call.name, call.kind, call.parent) == ("POST", CLIENT, send.span)
+    assert call.service == "forebay-background"
+    assert call.attributes[names.HTTP_STATUS] == 200
+    assert call.attributes[names.URL_FULL] == url
+    head = told.heads[0].lower()
+    assert f"traceparent: 00-{trace}-{call.span}-01\r\n" in head
+    assert "tracestate: vendor=some\r\n" in head
+
+
 def test_what_its_client_does_not_record_is_not_recorded(
     traced: Stack, collector: Collector
 ) -> None:
@@ -127,6 +163,24 @@ def test_what_fails_says_so(traced: Stack, collector: Collector) -> None:
     assert process.attributes[names.ERROR_TYPE] == "too_long"
 
 
+def test_an_inference_over_grpc_is_a_trace_too(traced: Stack, collector: Collector) -> None:
+    trace, span, headers = parent()
+    with triton.InferenceServerClient(f"127.0.0.1:{traced.grpc_port}") as client:
+        given = triton.InferInput("text", [1], "BYTES")
+        given.set_data_from_numpy(np.array([b"a text"], dtype=np.object_))
+        client.infer("minilm", [given], headers=headers)
+        failed, _, others = parent()
+        with pytest.raises(triton.InferenceServerException):
+            client.infer("nobody", [given], headers=others)
+    server, send, process = seen(collector, trace, 3)
+    name = "inference.GRPCInferenceService/ModelInfer"
+    assert (server.name, server.kind, server.parent) == (name, SERVER, span)
+    assert (send.parent, process.parent) == (server.span, send.span)
+    (refused,) = seen(collector, failed, 1)
+    assert refused.failed
+    assert refused.attributes[names.ERROR_TYPE] == "not_found"
+
+
 def test_names_are_those_of_the_conventions() -> None:
     told = {value for name, value in vars(names).items() if name.isupper() and "." in str(value)}
     known = {
@@ -137,6 +191,7 @@ def test_names_are_those_of_the_conventions() -> None:
             error_attributes,
             messaging_attributes,
             gen_ai_attributes,
+            rpc_attributes,
         )
         for name, value in vars(module).items()
         if name.isupper() and isinstance(value, str)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.bench.goals import Added, Ratio
+from tests.bench.comparisons import Added, Ratio
 from tests.bench.loads import NULL_64
 from tests.bench.regress import Change, changes_table, compare, has_worse
 from tests.bench.stats import Sample

@@ -195,15 +195,17 @@ def background(
         from forebay.gateway.dialects.replicate.notices import renderer
         from forebay.gateway.inside import Inside
         from forebay.gateway.versions import StoredVersions
+        from forebay.runtime.tracing import exporting
         from forebay.storage.artifacts import ArtifactStore
 
-        run_worker(
-            settings,
-            models,
-            # What is said of a prediction is what a gateway shows of it.
-            render=renderer(models, StoredVersions(ArtifactStore(settings.home))),
-            open_gateway=lambda: Inside(settings, models).running(),
-        )
+        with exporting("forebay-background"):
+            run_worker(
+                settings,
+                models,
+                # What is said of a prediction is what a gateway shows of it.
+                render=renderer(models, StoredVersions(ArtifactStore(settings.home))),
+                open_gateway=lambda: Inside(settings, models).running(),
+            )
 
 
 @app.command()

@@ -172,7 +172,7 @@ def create_app(
     repository = Repository(lanes.redis, lanes.keys, reads, lanes.clock)
     versions = versions or StoredVersions(ArtifactStore(settings.home))
     prompts = Prompts(lanes.redis, lanes.keys)
-    semantic = Semantic(catalog, versions, prompts=prompts, link=lanes.link)
+    semantic = Semantic(catalog, prompts=prompts, link=lanes.link)
     caching = Caching(
         catalog,
         versions,

@@ -30,7 +30,7 @@ from forebay.gateway.errors import (
 from forebay.gateway.names import Name, derived, fingerprint, key_of
 from forebay.gateway.split import STICKY_HEADER, VERSION_HEADER
 from forebay.gateway.sse import EVENTS, EventStream, Streaming
-from forebay.gateway.traced import CACHE_STATUS, ServerSpan
+from forebay.gateway.traced import CACHE_STATUS, ServerSpan, is_sampled
 from forebay.runtime.tracing import active
 
 log = logging.getLogger(__name__)
@@ -205,8 +205,9 @@ class Endpoint:
         request_id = self._exchange.ids.next()
         tracing = self._exchange.tracing
         if tracing is not None:
-            span = ServerSpan(tracing, scope, request_id)
-            if span.begin():
+            sampled = is_sampled(tracing, scope)
+            if sampled is not False:
+                span = ServerSpan(tracing, scope, request_id, sampled)
                 try:
                     await self._answer(scope, receive, span.sending(send), request_id)
                 finally:

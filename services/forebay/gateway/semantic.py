@@ -27,7 +27,6 @@ from forebay.contract.prediction import Lane
 from forebay.contract.rows import ChatRow, Embedding, Row, TextRow
 from forebay.gateway.recall import Asker
 from forebay.gateway.streaming import Outcome
-from forebay.gateway.versions import Versions
 from forebay.gateway.work import Request
 from forebay.lanes.prompts import PROMPTS_A_CALL, Prompt, Prompts
 from forebay.runtime.catalog import Catalog
@@ -44,8 +43,8 @@ MOST_TO_TELL: Final = 1_000
 WARN_S: Final = 60.0
 """A model that can't embed is told of no oftener."""
 
-
-_NUMBER: Final = re.compile(r"\d+")
+_NUMBER: Final = re.compile(r"[-\u2212]?\d+")
+"""In digits, with its sign. What is a hyphen there costs a hit at most."""
 
 
 class Run(Protocol):
@@ -126,7 +125,6 @@ class Semantic:
 
     Args:
         catalog: the models there are.
-        versions: which artifacts serve them.
         prompts: what gateways share.
         link: whether Redis is within reach.
 
@@ -134,11 +132,8 @@ class Semantic:
         ConfigurationError: a model wants it, and NumPy is not installed.
     """
 
-    def __init__(
-        self, catalog: Catalog, versions: Versions, *, prompts: Prompts, link: Link
-    ) -> None:
+    def __init__(self, catalog: Catalog, *, prompts: Prompts, link: Link) -> None:
         self._catalog = catalog
-        self._versions = versions
         self._prompts = prompts
         self._run: Run | None = None
         self._link = link
@@ -166,15 +161,13 @@ class Semantic:
         if options is None or recalled is None or recalled.keys is None or len(request.rows) > 1:
             return []
         taken = _apart(request.rows[0])
-        embedder = self._catalog.find(options.model)
-        serving = self._versions.serving(embedder)
-        if taken is None or serving is None or self._run is None:
+        if taken is None or self._run is None:
             return []
         text, rest = taken
         known = self._known[request.spec.name]
         try:
             told = await self._run(
-                embedder,
+                self._catalog.find(options.model),
                 [TextRow(text)],
                 lane=request.lane,
                 timeout_s=options.timeout_s,
@@ -185,16 +178,17 @@ class Semantic:
         except ForebayError as error:
             self._warn(known, request.spec, options.model, error)
             return []
+        (output,) = told.outputs
+        if told.version is None or not isinstance(output, Embedding):
+            return []
         (context,) = row_keys(
             (rest,),
-            version=f"{recalled.keys.version} {serving.version}",
+            # That has embedded it: another may serve by now, and their vectors don't compare.
+            version=f"{recalled.keys.version} {told.version}",
             truncate=request.truncate,
             options=request.options,
             scope=recalled.scope or b"",
         )
-        (output,) = told.outputs
-        if not isinstance(output, Embedding):
-            return []
         vector = known.arrays.read_vector(output.vector)
         found: list[tuple[bytes, float]] = []
         if recalled.why != "request":  # `no-cache`

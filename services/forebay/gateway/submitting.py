@@ -9,6 +9,8 @@ A request that is refused gives its name back: it may come again as if for the f
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
+
 from forebay.contract.errors import ForebayError, InvalidInput, LaneFull
 from forebay.contract.messages import Reply
 from forebay.contract.prediction import Prediction, Status
@@ -132,7 +134,8 @@ class Submitter:
                     asker=request.asker,
                 )
                 if request.answered is None and request.spec.cache.semantic is not None:
-                    near = await self._semantic.near(request)
+                    # Who doesn't wait for the text isn't held up for this either.
+                    near = await self._semantic.near(request) if request.waits else ()
                     await self._caching.resemble(request, near)
                 if request.answered is not None:
                     if request.kept:
@@ -184,6 +187,9 @@ class Submitter:
             request.traceparent, sent = span.trace.packed, span.sent
         identity, request.parts = work_of(request)
         kept, recalled, patience = request.kept, request.recalled, request.patience
+        notice = request.notice
+        if notice is not None and request.traceparent is not None:
+            notice = msgspec.structs.replace(notice, trace=request.traceparent)
         return Submission(
             request.id,
             request.lane,
@@ -197,7 +203,7 @@ class Submitter:
             recalled.packed if kept and recalled is not None else b"",
             patience.grace_ms,
             cancel_at_ms=request.now_ms + patience.cancel_ms if patience.cancel_ms else 0,
-            notice=b"" if request.notice is None else request.notice.packed(),
+            notice=b"" if notice is None else notice.packed(),
             caller=request.caller,
             sent=sent,
         )

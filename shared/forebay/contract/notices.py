@@ -46,6 +46,7 @@ class Notice(msgspec.Struct, frozen=True, omit_defaults=True):
         shown_at: URL under which its gateway shows predictions; their ids follow.
         id: what its client knows the prediction as, if that is not its own id.
         prefix: what goes before its own id, where that makes the one that clients know.
+        trace: what the prediction belongs to, where that is recorded, as messages have it.
     """
 
     events: tuple[Event, ...] = msgspec.field(name="e")
@@ -54,6 +55,7 @@ class Notice(msgspec.Struct, frozen=True, omit_defaults=True):
     shown_at: str = msgspec.field(name="s", default="")
     id: str = msgspec.field(name="i", default="")
     prefix: str = msgspec.field(name="p", default="")
+    trace: str = msgspec.field(name="t", default="")
 
     def shown(self, prediction: str) -> str:
         """What its client knows a prediction as."""
@@ -125,6 +127,7 @@ class Delivery(msgspec.Struct, frozen=True):
         url: the receiver.
         body: as it is sent, JSON.
         content_type: of the body.
+        trace: what it belongs to, where that is recorded, as messages have it.
     """
 
     id: str
@@ -133,6 +136,7 @@ class Delivery(msgspec.Struct, frozen=True):
     url: str
     body: bytes
     content_type: str = "application/json"
+    trace: str = ""
 
 
 def delivery_id(subject: str, event: str, *, sequence: str = "", url: str = "") -> str:

@@ -56,6 +56,7 @@ class Sending(msgspec.Struct, frozen=True):
         body: as it is sent.
         failures: so far.
         gone: the receiver has said that it wants no more.
+        trace: what it belongs to, where that is recorded, as messages have it.
     """
 
     id: str
@@ -65,6 +66,7 @@ class Sending(msgspec.Struct, frozen=True):
     body: bytes
     failures: int
     gone: bool
+    trace: str = ""
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -114,6 +116,7 @@ class Deliveries:
         args: list[Arg] = [HANDED_MS, MOST_A_HOST, msgspec.json.encode(full), keep_ms]
         for one, host in deliveries:
             args += (one.id, one.subject, one.event, one.url, host, one.content_type, one.body)
+            args.append(one.trace)
         records = [self._keys.delivery(one.id) for one, _ in deliveries]
         made = await _deliver.call(
             self._redis,
@@ -154,9 +157,16 @@ class Deliveries:
         )
         if found is None:
             return None
-        url, content_type, body, failures, gone = found
+        url, content_type, body, failures, gone, trace = found
         return Sending(
-            delivery, token, url.decode(), content_type.decode(), body, failures, bool(gone)
+            delivery,
+            token,
+            url.decode(),
+            content_type.decode(),
+            body,
+            failures,
+            bool(gone),
+            trace.decode(),
         )
 
     async def attempted(

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import openai
 
-from tests.bench.generation import loops, streams
+from tests.bench.generation import loops, served, streams
 from tests.bench.generation.subject import QUESTIONS, Subject
-from tests.bench.loads import SMOLLM2_1, SMOLLM2_8, Load, Texts, Workload
+from tests.bench.loads import SMOLLM2_1, SMOLLM2_8, SMOLLM2_32, Load, Texts, Workload
 from tests.bench.stats import Measurement, percentile
 
 MODEL = "smollm2"
@@ -63,7 +63,7 @@ class ForebayTexts:
         self._chats(load)
         while not rates or time.perf_counter() - began < seconds:
             some = self._chats(load)
-            rates.append(streams.steady(some))
+            rates.append(served.rate(some))
             reads += some
         waits = [gap for read in reads for gap in read.gaps_s]
         if load.concurrency == 1:
@@ -125,7 +125,7 @@ def bare(subject: Subject) -> Loop:
     def rate(texts: int) -> float:
         return loops.bare(session, prompts[:texts], tokens=TOKENS)
 
-    return Loop(BARE, (SMOLLM2_1, SMOLLM2_8), rate)
+    return Loop(BARE, (SMOLLM2_1, SMOLLM2_8, SMOLLM2_32), rate)
 
 
 def static(subject: Subject, plain: Path) -> Loop:

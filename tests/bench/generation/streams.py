@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 import openai
 
-from tests.bench.generation.subject import QUESTIONS
+from tests.bench.generation.subject import questions
 from tests.bench.wrk import LoadFailedError
 
 TIMEOUT_S = 120.0
@@ -159,7 +159,7 @@ async def chats(
                     endless=endless,
                 )
             )
-            for question in QUESTIONS[:streams]
+            for question in questions(streams)
         ]
     return [task.result() for task in reading]
 

@@ -28,7 +28,17 @@ QUESTIONS = (
     "Say a long poem.",
 )  # fmt: skip
 STREAMS = len(QUESTIONS)
+"""As many as the model has slots: further texts wait."""
+
 LONG_PROMPT = 2_000
+
+
+def questions(count: int) -> list[str]:
+    """So many questions, no two of them equal."""
+    return [
+        QUESTIONS[number % STREAMS] + (f" ({number})" if number >= STREAMS else "")
+        for number in range(count)
+    ]
 
 
 class Subject(msgspec.Struct, frozen=True):

@@ -10,14 +10,12 @@ so that short batches tell as much as long ones, and one that was held up tells 
 one size say nothing of the parts: then all is taken for what tokens cost.
 """
 
+import math
 from itertools import product
 from typing import Final
 
-import numpy as np
-import numpy.typing as npt
-
-Floats = npt.NDArray[np.float64]
 Parts = tuple[float, float, float, float]
+Matrix = list[list[float]]
 
 KEPT: Final = 0.99
 """Weight that a batch keeps with each one after it; about 100 count."""
@@ -28,23 +26,25 @@ REFIT: Final = 16
 _AT_MOST: Final = 256
 """Batches that wait to be taken into the sums."""
 
-_UNITS: Final = np.array([1.0, 8.0, 8.0 * 32, 8.0 * 32**2])
+_UNITS: Final = (1.0, 8.0, 8.0 * 32, 8.0 * 32**2)
 """The features of a usual batch, so that none of them drowns the others."""
 
 _PULL: Final = 1e-4
 """How much weighs, beside what was seen, that all is what tokens cost."""
 
-_SETS: Final = np.array(list(product((True, False), repeat=4))[:-1])
-_BOTH: Final = _SETS[:, :, None] & _SETS[:, None, :]
-_ALONE: Final = np.eye(4) * ~_SETS[:, :, None]
+_PARTS: Final = range(4)
+_SETS: Final = [
+    [part for part, free in zip(_PARTS, some, strict=True) if free]
+    for some in product((True, False), repeat=4)
+][:-1]
 
 
 class Cost:
     """Seconds of a batch, learned while batches run. Not safe to use from several threads."""
 
     def __init__(self) -> None:
-        self._squares: Floats = np.zeros((4, 4))
-        self._products: Floats = np.zeros(4)
+        self._squares: Matrix = [[0.0] * 4 for _ in _PARTS]
+        self._products = [0.0] * 4
         self._new: list[tuple[int, int, float]] = []
         self._fitted = False
         self._parts: Parts = (0.0, 0.0, 0.0, 0.0)
@@ -83,32 +83,64 @@ class Cost:
         return fixed + rows * (row + length * (token + square * length))
 
     def _take_in(self) -> None:
-        rows, length, seconds = np.array(self._new, np.float64).T
+        squares, products = self._squares, self._products
+        for rows, length, seconds in self._new:
+            tokens = rows * length
+            one, row, token, square = _UNITS
+            told = (
+                1.0 / (one * seconds),
+                rows / (row * seconds),
+                tokens / (token * seconds),
+                tokens * length / (square * seconds),
+            )
+            for part in _PARTS:
+                value, line = told[part], squares[part]
+                products[part] = products[part] * KEPT + value
+                for other in _PARTS:
+                    line[other] = line[other] * KEPT + value * told[other]
         self._new.clear()
-        weights = KEPT ** np.arange(len(rows) - 1, -1, -1)
-        tokens = rows * length
-        features = np.stack([np.ones_like(rows), rows, tokens, tokens * length], axis=1)
-        features /= _UNITS * seconds[:, None]
-        weighted = features * weights[:, None]
-        kept = KEPT ** len(rows)
-        self._squares = self._squares * kept + features.T @ weighted
-        self._products = self._products * kept + weighted.sum(axis=0)
-        self._parts = _fitted(self._squares, self._products)
+        self._parts = _fitted(squares, products)
         self._fitted = True
 
 
-def _fitted(squares: Floats, products: Floats) -> Parts:
+def _fitted(squares: Matrix, products: list[float]) -> Parts:
     # Features in units in which each has a square of 1: then one size of number suits all.
-    units = np.sqrt(squares.diagonal())
-    units[units == 0.0] = 1.0  # nothing had a length
-    gram = squares / np.outer(units, units)
-    wanted = products / units
-    start = np.array([0.0, 0.0, wanted[2], 0.0])
-    gram = gram + _PULL * np.eye(4)
-    wanted = wanted + _PULL * start
-    found = np.linalg.solve(gram * _BOTH + _ALONE, (wanted * _SETS)[:, :, None])[:, :, 0]
-    # Of those with nothing below nothing, the one that fits best; the token's part alone is one.
-    misfit = np.einsum("ki,ij,kj->k", found, gram, found) - 2 * (found @ wanted)
-    misfit[(found < 0).any(axis=1)] = np.inf
-    fixed, row, token, square = (found[misfit.argmin()] / units / _UNITS).tolist()
+    units = [math.sqrt(squares[part][part]) or 1.0 for part in _PARTS]  # nothing had a length
+    gram = [[squares[a][b] / (units[a] * units[b]) for b in _PARTS] for a in _PARTS]
+    wanted = [products[part] / units[part] for part in _PARTS]
+    start = wanted[2]
+    for part in _PARTS:
+        gram[part][part] += _PULL
+    wanted[2] += _PULL * start
+    best, found = math.inf, (0.0, 0.0, 0.0, 0.0)
+    for free in _SETS:
+        solved = _solved([[gram[a][b] for b in free] + [wanted[a]] for a in free])
+        # Of those with nothing below nothing, the one that fits best; the token's part alone is
+        # one. Where a solution is exact, its misfit is what it takes off.
+        misfit = -sum(wanted[part] * value for part, value in zip(free, solved, strict=True))
+        if misfit < best and min(solved) >= 0.0:
+            best = misfit
+            whole = dict(zip(free, solved, strict=True))
+            found = (whole.get(0, 0.0), whole.get(1, 0.0), whole.get(2, 0.0), whole.get(3, 0.0))
+    fixed, row, token, square = (
+        value / units[part] / _UNITS[part] for part, value in zip(_PARTS, found, strict=True)
+    )
     return fixed, row, token, square
+
+
+def _solved(lines: Matrix) -> list[float]:
+    """A system with a positive definite matrix, its right side behind it (Gauss; no pivots)."""
+    count = len(lines)
+    for at in range(count):
+        line = lines[at]
+        for below in range(at + 1, count):
+            other = lines[below]
+            share = other[at] / line[at]
+            for column in range(at, count + 1):
+                other[column] -= share * line[column]
+    solved = [0.0] * count
+    for at in reversed(range(count)):
+        line = lines[at]
+        left = line[count] - sum(line[after] * solved[after] for after in range(at + 1, count))
+        solved[at] = left / line[at]
+    return solved

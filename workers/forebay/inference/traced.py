@@ -61,27 +61,30 @@ def batch_ran(
         began_ms: Unix time in ms; likewise the next.
         ended_ms: when it was done.
     """
-    from forebay.runtime.tracing.spans import SpanKind, trace_of
+    from forebay.runtime.tracing.spans import Ended, SpanKind, child
 
     several = list({id(span): span for span in spans}.values())
-    span = tracing.start(
-        f"process {model}",
-        SpanKind.CONSUMER,
-        None,
-        {
-            names.MESSAGING_SYSTEM: names.SYSTEM,
-            names.MESSAGING_OPERATION: "process",
-            names.MESSAGING_KIND: "process",
-            names.MESSAGING_DESTINATION: model,
-            names.MESSAGING_COUNT: len(several),
-            names.BATCH_ROWS: rows,
-            names.BATCH_LENGTH: length,
-        },
-        start_ns=int(began_ms * 1e6),
-        links=[one.parent for one in several],
+    batch = child(None)
+    tracing.emit(
+        Ended(
+            batch,
+            None,
+            f"process {model}",
+            SpanKind.CONSUMER,
+            {
+                names.MESSAGING_SYSTEM: names.SYSTEM,
+                names.MESSAGING_OPERATION: "process",
+                names.MESSAGING_KIND: "process",
+                names.MESSAGING_DESTINATION: model,
+                names.MESSAGING_COUNT: len(several),
+                names.BATCH_ROWS: rows,
+                names.BATCH_LENGTH: length,
+            },
+            int(began_ms * 1e6),
+            int(ended_ms * 1e6),
+            links=[one.parent for one in several],
+        )
     )
-    batch = trace_of(span)
-    span.end(int(ended_ms * 1e6))
     for one in several:
         one.batches[batch.span_id] = batch
 
@@ -95,7 +98,7 @@ def settled(tracing: "Tracing", own: ProcessSpan, delivery: Delivery, reply: Rep
         delivery: what was leased.
         reply: how it ended.
     """
-    from forebay.runtime.tracing.spans import SpanKind, failed, now_ns
+    from forebay.runtime.tracing.spans import Ended, SpanKind, child, now_ns
 
     model = delivery.prediction.rpartition("-")[0].rpartition("-")[0]
     now = now_ns()
@@ -105,7 +108,6 @@ def settled(tracing: "Tracing", own: ProcessSpan, delivery: Delivery, reply: Rep
         names.MESSAGING_KIND: "process",
         names.MESSAGING_DESTINATION: f"{model}:{delivery.lane.value}",
         names.MESSAGING_MESSAGE: delivery.prediction,
-        names.PREDICTION: delivery.prediction,
         names.PART: delivery.part,
         names.ATTEMPT: delivery.attempt,
         names.OUTCOME: reply.status.value,
@@ -124,22 +126,28 @@ def settled(tracing: "Tracing", own: ProcessSpan, delivery: Delivery, reply: Rep
         attributes[names.GEN_AI_MODEL] = model
         attributes[names.GEN_AI_INPUT] = sum(text.prompt_tokens for text in texts)
         attributes[names.GEN_AI_OUTPUT] = sum(text.tokens for text in texts)
-    span = tracing.start(
-        f"process {model}:{delivery.lane.value}",
-        SpanKind.CONSUMER,
-        own.parent,
-        attributes,
-        start_ns=own.began_ns,
-        links=own.batches.values(),
-    )
+    events: list[tuple[str, int]] = []
     if delivery.attempt > 1:
-        span.add_event("retry", {names.ATTEMPT: delivery.attempt}, own.began_ns)
+        events.append(("retry", own.began_ns))
     if timing is not None and reply.started_at_ms is not None:
         began = own.began_ns + int(timing.batch_ms * 1e6)
-        span.add_event("compute", None, began)
-        span.add_event("computed", None, began + int(timing.compute_ms * 1e6))
+        events += [("compute", began), ("computed", began + int(timing.compute_ms * 1e6))]
+    error = ""
     if reply.status is not Status.SUCCEEDED:
+        error = reply.status.value
         if reply.error is not None:
-            span.set_attribute(names.ERROR_TYPE, reply.error.kind.value)
-        failed(span, reply.status.value)
-    span.end(now)
+            attributes[names.ERROR_TYPE] = reply.error.kind.value
+    tracing.emit(
+        Ended(
+            child(own.parent),
+            own.parent,
+            f"process {model}:{delivery.lane.value}",
+            SpanKind.CONSUMER,
+            attributes,
+            own.began_ns,
+            now,
+            links=list(own.batches.values()),
+            events=events,
+            error=error,
+        )
+    )

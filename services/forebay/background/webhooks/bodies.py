@@ -136,7 +136,7 @@ class Bodies:
             type_=f"prediction.{told.event}",
             source=notice.shown_at,
         )
-        return made, host_of(made.url)
+        return msgspec.structs.replace(made, trace=notice.trace), host_of(made.url)
 
     async def _for_endpoints(self, subject: str, event: str) -> list[tuple[Delivery, str]]:
         found: list[tuple[Delivery, str]] = []

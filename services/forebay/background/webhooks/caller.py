@@ -3,12 +3,14 @@
 import datetime
 import math
 import time
+from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Final
 
 import msgspec
 from standardwebhooks import Webhook
 
+from forebay.background.webhooks.traced import call_span
 from forebay.contract.errors import ForebayError
 from forebay.contract.notices import Attempt, DeliveryState
 from forebay.egress.client import Answer, Client
@@ -72,12 +74,17 @@ class Caller:
             took_ms = int((time.monotonic() - began) * 1000)
             return Attempt(at_ms, took_ms, status, error, answer.decode("utf-8", "replace"))
 
+        span = call_span(sending)
         try:
-            answer = await self._sent(sending)
+            answer = await self._sent(sending, {} if span is None else span.headers)
         except Refused as error:
             return Called(DeliveryState.REFUSED, attempt(error=error.message), None)
         except ForebayError as error:
+            if span is not None:
+                span.end(0, error.message)
             return Called(DeliveryState.WAITING, attempt(error=error.message), alive=False)
+        if span is not None:
+            span.end(answer.status)
         state = DeliveryState.WAITING
         if answer.ok:
             state = DeliveryState.DELIVERED
@@ -92,8 +99,8 @@ class Caller:
             retry_after_s=retry_after_s(answer, time.time()),
         )
 
-    async def _sent(self, sending: Sending) -> Answer:
-        """Send it, signed with every secret that is valid.
+    async def _sent(self, sending: Sending, headers: Mapping[str, str]) -> Answer:
+        """Send it, signed with every secret that is valid, with these headers beside its own.
 
         Raises:
             Refused: its receiver may not be called.
@@ -109,6 +116,7 @@ class Caller:
             within_s=self.timeout_s,
             max_bytes=ANSWER_BYTES,
             headers={
+                **headers,
                 "content-type": sending.content_type,
                 "webhook-id": sending.id,
                 "webhook-timestamp": str(math.floor(now.timestamp())),

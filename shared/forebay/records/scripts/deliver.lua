@@ -5,7 +5,7 @@
 -- KEYS  1 due (zset)  2 deliveries (zset)  3 waits (hash)  4.. one delivery (hash) each
 -- ARGV  1 ms until it is due  2 most that wait for a host  3 the attempt that tells of more, a line
 --       4 ms that those are kept, then for each delivery:
---       id, subject, event, URL, host, content type, body
+--       id, subject, event, URL, host, content type, body, trace or ''
 -- Returns for each  1 recorded  0 already known, or failed
 local now = now_ms()
 local made, at = {}, 5
@@ -16,6 +16,7 @@ for k = 4, #KEYS do
   else
     redis.call('HSET', KEYS[k], 'p', ARGV[at + 1], 'e', ARGV[at + 2], 'u', ARGV[at + 3],
       'o', ARGV[at + 4], 'ct', ARGV[at + 5], 'b', ARGV[at + 6], 'at', now, 'sa', now, 'n', 0)
+    if ARGV[at + 7] ~= '' then redis.call('HSET', KEYS[k], 'tp', ARGV[at + 7]) end
     redis.call('ZADD', KEYS[2], now, id)
     if tonumber(redis.call('HGET', KEYS[3], ARGV[at + 4]) or 0) < tonumber(ARGV[2]) then
       wait_more(KEYS[3], ARGV[at + 4], 1)
@@ -27,6 +28,6 @@ for k = 4, #KEYS do
       made[#made + 1] = 0
     end
   end
-  at = at + 7
+  at = at + 8
 end
 return made

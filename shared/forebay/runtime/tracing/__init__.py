@@ -10,7 +10,7 @@ sampled costs 20 to 40 us a span; what is not, one random number. Decision 0073.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
@@ -44,7 +44,7 @@ class _Process:
 
 
 @contextlib.contextmanager
-def exporting(service: str, *, instance: str = "") -> Iterator[None]:
+def exporting(service: str, *, instance: str = "") -> Generator[None]:
     """Export this process's spans until the block ends, if the environment says where to.
 
     Args:

@@ -14,6 +14,10 @@ URL_SCHEME: Final = "url.scheme"
 URL_FULL: Final = "url.full"
 ERROR_TYPE: Final = "error.type"
 
+RPC_SYSTEM: Final = "rpc.system"
+RPC_SERVICE: Final = "rpc.service"
+RPC_METHOD: Final = "rpc.method"
+
 MESSAGING_SYSTEM: Final = "messaging.system"
 MESSAGING_OPERATION: Final = "messaging.operation.name"
 MESSAGING_KIND: Final = "messaging.operation.type"
@@ -29,7 +33,6 @@ GEN_AI_OUTPUT: Final = "gen_ai.usage.output_tokens"
 SYSTEM: Final = "forebay"
 """`messaging.system`: the lanes."""
 
-PREDICTION: Final = "forebay.prediction.id"
 PART: Final = "forebay.part"
 ATTEMPT: Final = "forebay.attempt"
 OUTCOME: Final = "forebay.outcome"

@@ -2,35 +2,34 @@
 
 import logging
 import random
+import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
+
+import msgspec
 
 from forebay.contract.errors import ConfigurationError
 from forebay.runtime.tracing.context import Trace, decode
 from forebay.runtime.tracing.options import TracingOptions
 
 try:
-    from opentelemetry.context import Context
     from opentelemetry.sdk.resources import Resource
-    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace import Event, ReadableSpan
     from opentelemetry.sdk.trace.export import (
         BatchSpanProcessor,
         ConsoleSpanExporter,
         SpanExporter,
     )
-    from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+    from opentelemetry.sdk.util.instrumentation import InstrumentationScope
     from opentelemetry.trace import (
         Link,
-        NonRecordingSpan,
-        Span,
         SpanContext,
         SpanKind,
         Status,
         StatusCode,
         TraceFlags,
         TraceState,
-        set_span_in_context,
     )
 except ImportError as error:
     raise ConfigurationError(
@@ -38,7 +37,7 @@ except ImportError as error:
         f"installed ({error.name}): install `forebay[otel]`, or set OTEL_SDK_DISABLED=true."
     ) from error
 
-__all__ = ["Span", "SpanKind", "Tracing", "open_tracing"]
+__all__ = ["Ended", "SpanKind", "Tracing", "open_tracing"]
 
 log = logging.getLogger(__name__)
 
@@ -51,19 +50,54 @@ FLUSH_S: Final = 3.0
 """How long what is left is exported for when the process stops."""
 
 _LOW: Final = (1 << 64) - 1
+_SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
+_UNSAMPLED: Final = TraceFlags(TraceFlags.DEFAULT)
+_UNSET: Final = Status(StatusCode.UNSET)
+_SCOPE: Final = InstrumentationScope("forebay")
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """A span whose time is over.
+
+    Attributes:
+        trace: what its children were told.
+        parent: whose child it is; None where it began the trace.
+        attributes: of it.
+        began_ns: Unix time in ns; likewise the next.
+        ended_ns: when it was over.
+        links: other spans that it has to do with.
+        events: what happened when, in ns.
+        error: why it failed; empty if it didn't.
+    """
+
+    trace: Trace
+    parent: Trace | None
+    name: str
+    kind: SpanKind
+    attributes: Mapping[str, Value]
+    began_ns: int
+    ended_ns: int
+    links: Sequence[Trace] = ()
+    events: Sequence[tuple[str, int]] = ()
+    error: str = ""
 
 
 class Tracing:
-    """Makes spans of what is sampled.
+    """Exports spans of what is sampled.
+
+    They are made at their end, whole, which takes a third of what the SDK's own take, which grow.
 
     Args:
-        provider: of the SDK; it records whatever it is given.
+        processor: of the SDK; exports what it is given.
+        resource: this process.
         options: what is sampled.
     """
 
-    def __init__(self, provider: TracerProvider, options: TracingOptions) -> None:
-        self._provider = provider
-        self._tracer = provider.get_tracer("forebay")
+    def __init__(
+        self, processor: BatchSpanProcessor, resource: Resource, options: TracingOptions
+    ) -> None:
+        self._processor = processor
+        self._resource = resource
         self._by_parent = options.by_parent
         self._ratio = options.ratio
         self._bound = int(options.ratio * (1 << 64))
@@ -83,55 +117,42 @@ class Tracing:
                 return parent if (parent.trace_id & _LOW) < self._bound else False
         return random.random() < self._ratio  # noqa: S311 - no secret
 
-    def start(
-        self,
-        name: str,
-        kind: SpanKind,
-        parent: Trace | None,
-        attributes: Mapping[str, Value],
-        *,
-        start_ns: int | None = None,
-        links: Iterable[Trace] = (),
-    ) -> Span:
-        """Begin a span.
-
-        Args:
-            name: of it.
-            kind: of it.
-            parent: whose child it is; None begins a trace.
-            attributes: of it.
-            start_ns: when it began, Unix time in ns, if that is not now.
-            links: other spans that it has to do with.
-        """
-        return self._tracer.start_span(
-            name,
-            Context() if parent is None else set_span_in_context(_remote(parent), Context()),
-            kind,
-            attributes,
-            [Link(_context(one)) for one in links],
-            start_ns,
+    def emit(self, ended: Ended) -> None:
+        """Export a span, some time soon."""
+        trace, parent = ended.trace, ended.parent
+        self._processor.on_end(
+            ReadableSpan(
+                ended.name,
+                _context(trace, remote=False),
+                None if parent is None else _context(parent),
+                self._resource,
+                ended.attributes,
+                [Event(name, None, at_ns) for name, at_ns in ended.events],
+                [Link(_context(one)) for one in ended.links],
+                ended.kind,
+                status=Status(StatusCode.ERROR, ended.error) if ended.error else _UNSET,
+                start_time=ended.began_ns,
+                end_time=ended.ended_ns,
+                instrumentation_scope=_SCOPE,
+            )
         )
 
     def close(self) -> None:
-        """Export what is left, for `FLUSH_S` at most."""
-        self._provider.force_flush(int(FLUSH_S * 1000))
-        self._provider.shutdown()
+        """Export what is left, for `FLUSH_S` at most: a collector may be away."""
+        last = threading.Thread(target=self._processor.shutdown, daemon=True)
+        last.start()
+        last.join(FLUSH_S)
 
 
-def trace_of(span: Span, parent: Trace | None = None) -> Trace:
-    """What a span's children are told.
+def child(parent: Trace | None) -> Trace:
+    """What the children of a new span are told.
 
     Args:
-        span: that is recorded.
-        parent: of it, whose `tracestate` goes on.
+        parent: of that span; None begins a trace.
     """
-    context = span.get_span_context()
-    return Trace(context.trace_id, context.span_id, True, "" if parent is None else parent.state)
-
-
-def failed(span: Span, why: str) -> None:
-    """Have a span say that what it is of failed."""
-    span.set_status(Status(StatusCode.ERROR, why))
+    trace_id = random.getrandbits(128) or 1 if parent is None else parent.trace_id
+    span_id = random.getrandbits(64) or 1
+    return Trace(trace_id, span_id, True, "" if parent is None else parent.state)
 
 
 def now_ns() -> int:
@@ -154,9 +175,7 @@ def open_tracing(options: TracingOptions, *, service: str, instance: str = "") -
     resource = Resource.create({"service.instance.id": instance} if instance else None)
     if str(resource.attributes.get("service.name", "")).startswith("unknown_service"):
         resource = resource.merge(Resource({"service.name": service}))
-    provider = TracerProvider(sampler=ALWAYS_ON, resource=resource, shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(_exporter(options)))
-    return Tracing(provider, options)
+    return Tracing(BatchSpanProcessor(_exporter(options)), resource, options)
 
 
 def _exporter(options: TracingOptions) -> SpanExporter:
@@ -177,16 +196,10 @@ def _exporter(options: TracingOptions) -> SpanExporter:
         ) from error
 
 
-def _context(trace: Trace) -> SpanContext:
-    flags = TraceFlags(TraceFlags.SAMPLED if trace.sampled else TraceFlags.DEFAULT)
+def _context(trace: Trace, *, remote: bool = True) -> SpanContext:
+    flags = _SAMPLED if trace.sampled else _UNSAMPLED
     state = TraceState.from_header([trace.state]) if trace.state else None
-    return SpanContext(
-        trace.trace_id, trace.span_id, is_remote=True, trace_flags=flags, trace_state=state
-    )
-
-
-def _remote(trace: Trace) -> Span:
-    return NonRecordingSpan(_context(trace))
+    return SpanContext(trace.trace_id, trace.span_id, remote, flags, state)
 
 
 class _Seldom(logging.Filter):

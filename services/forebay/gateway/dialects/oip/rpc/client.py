@@ -39,6 +39,14 @@ class Client:
         """What it takes its turn as where a lane is full."""
         return self.caller()
 
+    def traceparent(self) -> bytes:
+        """The span that it is made in (W3C Trace Context); empty if it tells of none."""
+        return self._said("traceparent").encode("latin-1", "replace")
+
+    def tracestate(self) -> bytes:
+        """What goes with that."""
+        return self._said("tracestate").encode("latin-1", "replace")
+
     def tell_cache(self, status: str) -> None:
         """Say in `cache-status` what the cache has done."""
         self.headers = ((CACHE_STATUS_HEADER, status.encode()),)

@@ -35,7 +35,9 @@ from forebay.gateway.dialects.oip.statistics import Statistics
 from forebay.gateway.errors import Fault, fault_of, unexpected
 from forebay.gateway.http import RequestIds, told
 from forebay.gateway.names import Name, fingerprint, key_of
+from forebay.gateway.traced import RpcSpan
 from forebay.gateway.waits import WhenGone
+from forebay.runtime.tracing import active
 
 log = logging.getLogger(__name__)
 
@@ -242,6 +244,23 @@ class Service:
         self, request: pb.ModelInferRequest, context: Context, client: Client
     ) -> tuple[pb.ModelInferResponse, Answered]:
         """Run an inference, for as long as the client is there and has time."""
+        tracing = active()
+        sampled = tracing is not None and tracing.sampled(client.traceparent(), client.tracestate())
+        if tracing is None or sampled is False:
+            return await self._run(request, context, client)
+        span = RpcSpan(tracing, sampled, service=SERVICE, method="ModelInfer")
+        error: BaseException | None = None
+        try:
+            return await self._run(request, context, client)
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            span.end(error)
+
+    async def _run(
+        self, request: pb.ModelInferRequest, context: Context, client: Client
+    ) -> tuple[pb.ModelInferResponse, Answered]:
         spec = self._inference.model(request.model_name, request.model_version)
         parameters = _within(parameters_.read(parameters_of(request)), context.time_remaining())
         inputs, wanted = inputs_of(request), wanted_of(request)

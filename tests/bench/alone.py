@@ -1,0 +1,59 @@
+"""The sections that are no loads of the interleaved rounds: each starts what it needs by itself."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+import msgspec
+import uvloop
+
+from tests.bench import batches, cold, jobs, queued
+from tests.bench.jobs import FOREBAY, Measured
+from tests.bench.loads import Section, Workload
+from tests.bench.session import Folders, find_artifact
+from tests.bench.stats import Figures
+
+COLD_STARTS = 3
+"""Of each model, in each round."""
+
+BATCH_LINES = 10_000
+JOBS = 5_000
+
+
+class Told(msgspec.Struct, frozen=True):
+    """What a section has found."""
+
+    figures: Figures = {}
+    jobs: list[Measured] = []
+
+
+def _cold(folders: Folders, rounds: int) -> Told:
+    found: Figures = {}
+    for model in (Workload.MINILM, Workload.SMOLLM2):
+        find_artifact(folders, model, tell=print)
+        artifacts = folders.home / "artifacts"
+        found |= cold.measure(folders.root, artifacts, model, COLD_STARTS * rounds)
+    return Told(found)
+
+
+def _queued(folders: Folders, rounds: int) -> Told:
+    return Told(uvloop.run(queued.measure(folders.root, rounds)))
+
+
+def _mixed(folders: Folders, rounds: int) -> Told:
+    return Told(asyncio.run(batches.measure(BATCH_LINES)))
+
+
+def _jobs(folders: Folders, rounds: int) -> Told:
+    known = jobs.find()
+    names = [FOREBAY, *known]
+    with jobs.clients([known.get(name) for name in names], folders.output / "logs") as started:
+        return Told(jobs=jobs.measure(started, names, known, rounds=rounds, jobs=JOBS))
+
+
+MEASURES: Mapping[Section, Callable[[Folders, int], Told]] = {
+    Section.COLD: _cold,
+    Section.QUEUED: _queued,
+    Section.MIXED: _mixed,
+    Section.JOBS: _jobs,
+}
+"""By section; each is given the folders and how often to measure."""
