@@ -82,9 +82,9 @@ async def lapse_orphans(redis: Commands, keys: LaneKeys, *, grace_ms: int) -> tu
         Leases released and consumers removed.
     """
     released = removed = 0
-    for lane in Lane:
+    for stream in keys.streams:
         some, gone = await scripts.tidy(
-            redis, keys, lane=lane, grace_ms=grace_ms, idle_ms=RELEASED_IDLE_MS
+            redis, keys, stream=stream, grace_ms=grace_ms, idle_ms=RELEASED_IDLE_MS
         )
         released += some
         removed += gone
