@@ -10,7 +10,7 @@ from typing import cast
 
 from forebay.contract.errors import ErrorInfo, ErrorKind
 from forebay.contract.messages import Reply, encode
-from forebay.contract.prediction import Lane, Status
+from forebay.contract.prediction import Status
 from forebay.lanes import scripts
 from forebay.lanes.consumer import RELEASED_IDLE_MS
 from forebay.lanes.keys import Keys, LaneKeys
