@@ -17,6 +17,7 @@ from forebay.cli.batches import batches
 from forebay.cli.cache import cache
 from forebay.cli.celery import celery
 from forebay.cli.dead import dead
+from forebay.cli.keys import keys
 from forebay.cli.models import models
 from forebay.cli.triggers import triggers
 from forebay.cli.webhooks import webhooks
@@ -42,6 +43,7 @@ app.add_typer(batches, name="batches")
 app.add_typer(celery, name="celery")
 app.add_typer(triggers, name="triggers")
 app.add_typer(webhooks, name="webhooks")
+app.add_typer(keys, name="keys")
 
 INTERRUPTED = 130
 SERVICES = frozenset({"gateway", "worker", "background"})
