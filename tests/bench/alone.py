@@ -15,7 +15,7 @@ from tests.bench.stats import Figures
 COLD_STARTS = 3
 """Of each model, in each round."""
 
-BATCH_LINES = 10_000
+BATCH_LINES = 50_000
 JOBS = 5_000
 
 
