@@ -52,9 +52,7 @@ def create(
         str | None, typer.Option("--expires", metavar="AGE", help="Ends after 12h, 30d.")
     ] = None,
     requests_per_minute: Annotated[int, _most("Requests, at all gateways.")] = 0,
-    tokens_per_minute: Annotated[int, _most("Kept; not enforced yet.")] = 0,
     concurrency: Annotated[int, _most("Requests answered at once.")] = 0,
-    queued_rows: Annotated[int, _most("Kept; not enforced yet.")] = 0,
     batch_rows: Annotated[int, _most("Rows of one request.")] = 0,
     raw: Raw = False,
 ) -> None:
@@ -67,7 +65,7 @@ def create(
         raise InvalidInput("A key that expires at once is of no use: say --expires 30d.")
     if not name.isprintable() or len(name) > 100:
         raise InvalidInput("A name is up to 100 printable characters.")
-    limits = Limits(requests_per_minute, tokens_per_minute, concurrency, queued_rows, batch_rows)
+    limits = Limits(requests_per_minute, concurrency, batch_rows)
     key, token = _ask(
         settings,
         lambda store: store.create(name=name, scopes=wanted, limits=limits, lives_ms=lives_ms),

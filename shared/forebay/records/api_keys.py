@@ -32,16 +32,12 @@ class Limits(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         requests_per_minute: requests, at any gateway.
-        tokens_per_minute: tokens read and written.
         concurrency: requests that are answered at once.
-        queued_rows: rows that wait or run.
         batch_rows: rows of one request.
     """
 
     requests_per_minute: int = 0
-    tokens_per_minute: int = 0
     concurrency: int = 0
-    queued_rows: int = 0
     batch_rows: int = 0
 
 
