@@ -96,6 +96,8 @@ def forebay(
     "host",
     "port",
     "grpc_port",
+    "auth",
+    "allow_anonymous",
     "gateways",
     "worker_memory_mb",
     "idle_unload_s",
@@ -127,16 +129,20 @@ def up(
     "host",
     "port",
     "grpc_port",
+    "auth",
+    "allow_anonymous",
     "reuse_port",
     "log_level",
 )
 def gateway(settings: Settings) -> None:
     """Run one gateway."""
     from forebay.gateway.app import serve
+    from forebay.local.checks import check_exposure
     from forebay.runtime import catalog
     from forebay.runtime.telemetry import setup_logging
     from forebay.runtime.tracing import exporting
 
+    check_exposure(settings)
     setup_logging(settings, "gateway")
     with exporting("forebay-gateway"):
         serve(settings, catalog.read(Path(settings.models_file)))

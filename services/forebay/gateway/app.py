@@ -19,7 +19,6 @@ from forebay.contract.prediction import Lane
 from forebay.egress.rules import Rules
 from forebay.gateway.access.allowances import Allowances
 from forebay.gateway.access.door import Door
-from forebay.gateway.access.exposure import check_exposure
 from forebay.gateway.access.keyring import Keyring
 from forebay.gateway.batching import Batching
 from forebay.gateway.caching import Caching
@@ -298,7 +297,6 @@ def serve(settings: Settings, catalog: Catalog, *, listener: socket.socket | Non
     Raises:
         ConfigurationError: an address can't be had, or a setting is wrong.
     """
-    check_exposure(settings)
     app = create_app(settings, catalog)
     if settings.grpc_port and not settings.reuse_port:
         # gRPC opens its own, and can't say well why not. (On a port that is shared this one would

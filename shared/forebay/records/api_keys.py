@@ -151,8 +151,9 @@ class ApiKeys:
 
     async def some(self, ids: Sequence[str]) -> list[ApiKey | None]:
         """Those with these ids, in their order; None where there is none."""
-        found = await self._redis.execute_command("HMGET", self._keys.all, *ids)
-        return [None if one is None else _key.decode(one) for one in cast(list[bytes], found)]
+        read = await self._redis.execute_command("HMGET", self._keys.all, *ids)
+        found = cast(list[bytes | None], read)
+        return [None if one is None else _key.decode(one) for one in found]
 
     async def find(self, id_: str) -> ApiKey:
         """One of them.

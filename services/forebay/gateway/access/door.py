@@ -11,7 +11,7 @@ from forebay.records.api_keys import Token
 from forebay.runtime.clock import Clock
 
 SCHEMES: Final = (b"bearer ", b"token ")
-"""Of `Authorization`: what OpenAI's, Cohere's and Triton's clients send, and what Replicate's does."""
+"""Of `Authorization`: what most clients send, and what Replicate's does."""
 
 BARE: Final = frozenset({b"x-api-key", b"api-key"})
 """Headers that hold a key alone."""

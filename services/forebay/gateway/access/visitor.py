@@ -73,5 +73,5 @@ class TooManyRows(Forbidden):
 
 _WHY_NOT: Final = {
     Lane.REALTIME: "This API key is not for the realtime lane: don't wait for the result.",
-    Lane.BULK: "This API key is not for the bulk lane: ask for the result at once (`Prefer: wait`).",
+    Lane.BULK: "This API key is not for the bulk lane: wait for the result (`Prefer: wait`).",
 }

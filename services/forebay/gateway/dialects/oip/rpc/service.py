@@ -8,7 +8,7 @@ on. Methods for shared memory, traces and logs are left out: gRPC says UNIMPLEME
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any, Final, TypeAlias, TypeVar
 
 import grpc
@@ -311,7 +311,7 @@ class Service:
 
 
 @contextlib.asynccontextmanager
-async def _let_in(door: Door | None, context: Context) -> AsyncIterator[None]:
+async def _let_in(door: Door | None, context: Context) -> AsyncGenerator[None]:
     """Let a request in by the API key of its metadata, until it is answered.
 
     Raises:
