@@ -3,10 +3,12 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import grpc
 import httpx
+import msgspec
 import openai
 import pytest
 import replicate
@@ -14,6 +16,7 @@ import replicate.client
 import replicate.exceptions
 import tritonclient.grpc.aio as triton_grpc
 import tritonclient.http.aio as triton_http
+from redis.asyncio import Redis
 from tritonclient.utils import InferenceServerException
 
 from forebay.contract.prediction import Lane
@@ -21,9 +24,10 @@ from forebay.gateway.access import keyring
 from forebay.gateway.access.keyring import Keyring
 from forebay.gateway.reads import Reads
 from forebay.lanes.keys import Keys
-from forebay.runtime.clock import Clock
+from forebay.local.server import free_port
 from forebay.records.api_keys import ApiKey, ApiKeys, Limits, Scopes
-from forebay.runtime.redis import Commands, Link, connect
+from forebay.runtime.clock import Clock
+from forebay.runtime.redis import Link, connect
 from forebay.runtime.settings import Auth, Settings
 from tests.fixtures.answering import answering
 from tests.fixtures.gateway import MODELS, Gateway, running_gateway
@@ -35,19 +39,19 @@ WAIT = {"Prefer": "wait"}
 
 
 @pytest.fixture
-def settings(redis_url: str, key_prefix: str) -> Settings:
-    return Settings(redis_url=redis_url, key_prefix=key_prefix, auth=Auth.KEYS)
+def settings(redis_url: str, key_prefix: str, tmp_path: Path) -> Settings:
+    return Settings(redis_url=redis_url, key_prefix=key_prefix, auth=Auth.KEYS, home=str(tmp_path))
 
 
 @pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Commands]:
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
     client = connect(redis_url, timeout_s=TIMEOUT_S)
     yield client
     await client.aclose()
 
 
 @pytest.fixture
-def store(redis: Commands, keys: Keys) -> ApiKeys:
+def store(redis: Redis, keys: Keys) -> ApiKeys:
     return ApiKeys(redis, keys)
 
 
@@ -173,6 +177,38 @@ async def test_what_one_key_has_made_is_not_there_for_another(
     assert (await web.get(path[: -len(mine.id)] + own, headers=bearer(theirs))).status_code == 404
 
 
+async def test_what_belongs_to_nobody_takes_an_admins_key(
+    gateway: Gateway, make: Make, web: httpx.AsyncClient
+) -> None:
+    """Files, uploads, batches, and the secret that all webhooks are signed with."""
+    (_, plain), (_, admin) = await make(), await make(admin=True)
+    async with openai_client(gateway, plain) as client:
+        for asked in (
+            client.files.create(file=("a.jsonl", b"{}"), purpose="batch"),
+            client.files.list(),
+            client.files.retrieve("file-1"),
+            client.files.content(f"file-{'0' * 32}"),
+            client.files.delete(f"file-{'0' * 32}"),
+            client.batches.list(),
+            client.batches.retrieve("batch_1"),
+            client.batches.cancel("batch_1"),
+            client.batches.create(
+                input_file_id="file-1", endpoint="/v1/embeddings", completion_window="24h"
+            ),
+            client.uploads.create(
+                bytes=3, filename="a.jsonl", mime_type="text/plain", purpose="batch"
+            ),
+            client.uploads.cancel("upload_1"),
+        ):
+            with pytest.raises(openai.PermissionDeniedError, match="scope `admin`"):
+                await asked
+    for token, status in ((plain, 403), (admin, 200)):
+        path = "/replicate/v1/webhooks/default/secret"
+        assert (await web.get(path, headers=bearer(token))).status_code == status
+    async with openai_client(gateway, admin) as client:
+        assert await client.files.create(file=("a.jsonl", b"{}"), purpose="batch")
+
+
 async def test_names_that_two_keys_give_are_two(web: httpx.AsyncClient, make: Make) -> None:
     (_, first), (_, second) = await make(), await make()
     made = []
@@ -182,8 +218,7 @@ async def test_names_that_two_keys_give_are_two(web: httpx.AsyncClient, make: Ma
     assert made[0] == made[1] != made[2]
     ids = []
     for token in (first, second):
-        sent = {**BODY, "id": "mine"}
-        answer = await web.post("/v1/predictions", json=sent, headers=bearer(token) | WAIT)
+        answer = await web.put("/v1/predictions/mine", json=BODY, headers=bearer(token) | WAIT)
         ids.append(answer.json()["id"])
         got = await web.get("/v1/predictions/mine", headers=bearer(token))
         assert got.status_code == 200
@@ -212,10 +247,6 @@ async def test_replicates_client_uses_its_token(gateway: Gateway, make: Make) ->
 async def test_tritons_clients_send_it_in_their_headers(
     settings: Settings, make: Make, redis_url: str
 ) -> None:
-    import msgspec
-
-    from forebay.local.server import free_port
-
     port = free_port()
     own = msgspec.structs.replace(settings, grpc_port=port)
     _, token = await make(models=("echo",))
@@ -314,7 +345,7 @@ async def test_requests_at_once_hold_at_all_gateways_together(
     gateway: Gateway, other: Gateway, make: Make
 ) -> None:
     _, token = await make(limits=Limits(concurrency=1))
-    # Nobody works for `hasty`'s sibling: the first waits, until its client goes.
+    # Nobody works for that model: the first waits, until its client goes.
     waits = {"version": "narrow", "input": {"text": "a"}}
     headers = bearer(token)
     async with httpx.AsyncClient(timeout=PATIENCE_S, headers=headers) as web:
@@ -323,6 +354,12 @@ async def test_requests_at_once_hold_at_all_gateways_together(
             await web.post(f"{gateway.url}/v1/predictions", json=waits, headers=WAIT)
 
         waiting = asyncio.create_task(ask_in_vain())
+
+        async def waits_on_its_lane() -> bool:
+            told = (await web.get(f"{other.url}/health/ready")).json()["models"]["narrow"]
+            return bool(told["demand"]["realtime"])
+
+        await eventually(waits_on_its_lane, what="the first is let in")
 
         async def refused() -> bool:
             return (await web.get(f"{other.url}/v1/models")).status_code == 429
@@ -342,7 +379,7 @@ async def test_requests_at_once_hold_at_all_gateways_together(
 async def test_no_secret_is_in_redis_or_in_logs(
     gateway: Gateway,
     make: Make,
-    redis: Commands,
+    redis: Redis,
     key_prefix: str,
     web: httpx.AsyncClient,
     caplog: pytest.LogCaptureFixture,
@@ -373,7 +410,7 @@ class Counted(ApiKeys):
         return await super().some(ids)
 
 
-async def test_many_wrong_keys_at_once_are_few_commands(redis: Commands, keys: Keys) -> None:
+async def test_many_wrong_keys_at_once_are_few_commands(redis: Redis, keys: Keys) -> None:
     store = Counted(redis, keys)
     ring = Keyring(store, Reads(Link(redis, Clock())))
     running = asyncio.create_task(ring.run())

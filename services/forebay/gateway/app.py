@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 from forebay.contract.errors import ConfigurationError
 from forebay.contract.prediction import Lane
 from forebay.egress.rules import Rules
+from forebay.gateway.access import visitor
 from forebay.gateway.access.allowances import Allowances
 from forebay.gateway.access.door import Door
 from forebay.gateway.access.keyring import Keyring
@@ -229,6 +230,7 @@ def create_app(
     secrets = SecretStore(lanes.redis, lanes.keys)
 
     async def secret() -> str:
+        visitor.check_admin()  # whoever has it can sign what others receive
         return (await reads.run(secrets.read)).current
 
     open_inference = oip.OpenInference(dispatch, repository, lambda: health.is_ready)

@@ -3,13 +3,15 @@
 A slice is a twentieth of a second's worth of a key's requests a minute, one at least; what is not
 spent within a second goes back. So with several gateways a key is never let more than its limit,
 and at most a slice for each of them is out of the others' reach for a second. Requests at once are
-lent until a time, so that those of a gateway that has died come back.
+lent until a time, so that those of a gateway that has died come back; where there are few, what is
+free goes back at once, so that no gateway has them all.
 
 Below 1,200 requests a minute that is a command a request; a key that is refused is refused here,
 without one, until something is left.
 """
 
 import asyncio
+import contextlib
 import math
 import secrets
 import time
@@ -24,6 +26,12 @@ SLICES_A_MINUTE: Final = 1_200
 RETURN_S: Final = 1.0
 LEASE_MS: Final = 5_000
 KEPT_MS: Final = 120_000
+FEW: Final = 64
+"""Requests at once that are so few that what is free of them goes back at once."""
+
+GATHER_S: Final = 0.02
+"""How soon: several may be free by then."""
+
 BUSY_MS: Final = 1_000
 """When to come again where too much is asked for at once: whoever is before may take any time."""
 
@@ -36,6 +44,10 @@ Header = tuple[bytes, bytes]
 class Allowance:
     """One key's, as this gateway has it.
 
+    Args:
+        key: whose.
+        freed: told where one of few requests at once is free.
+
     Attributes:
         limits: as they were when something was lent last.
         left: requests that were lent and not spent.
@@ -44,8 +56,10 @@ class Allowance:
         running: requests at once.
     """
 
-    def __init__(self, key: ApiKey) -> None:
+    def __init__(self, key: ApiKey, freed: Callable[["Allowance"], None]) -> None:
+        self.key = key
         self.limits = key.limits
+        self._freed = freed
         self.left = 0
         self.elsewhere = 0
         self.slots = 0
@@ -68,6 +82,8 @@ class Allowance:
     def leave(self) -> None:
         """A request has been answered."""
         self.running -= 1
+        if 0 < self.limits.concurrency < FEW:
+            self._freed(self)
 
     def headers(self) -> tuple[Header, ...]:
         """What is left of the requests a minute, as draft-ietf-httpapi-ratelimit-headers has it."""
@@ -98,7 +114,9 @@ class Allowances:
         self._reads = reads
         self._now = now
         self._gateway = secrets.token_hex(8)
-        self._by_key: dict[str, tuple[ApiKey, Allowance]] = {}
+        self._by_key: dict[str, Allowance] = {}
+        self._freed: set[Allowance] = set()
+        self._is_free = asyncio.Event()
 
     async def take(self, key: ApiKey) -> Allowance | None:
         """Spend a request; None if the key has no limit. Who has it calls `leave`.
@@ -110,13 +128,12 @@ class Allowances:
         limits = key.limits
         if not limits.requests_per_minute and not limits.concurrency:
             return None
-        _, allowance = self._by_key.get(key.id) or (key, Allowance(key))
-        if allowance.limits != limits:
-            allowance = Allowance(key)
-        self._by_key[key.id] = (key, allowance)
+        allowance = self._by_key.get(key.id)
+        if allowance is None or allowance.limits != limits:
+            allowance = self._by_key[key.id] = Allowance(key, self._free)
         allowance.touched_at = self._now()
         if not allowance.is_enough:
-            await self._fill(key, allowance)
+            await self._fill(allowance)
         if limits.requests_per_minute:
             allowance.left -= 1
         allowance.running += 1
@@ -125,12 +142,26 @@ class Allowances:
 
     async def run(self) -> None:
         """Give back what is not spent, and hold what is at work, until cancelled."""
+        due = self._now() + RETURN_S
         while True:
-            await asyncio.sleep(RETURN_S)
-            for key, allowance in list(self._by_key.values()):
-                await self._settle(key, allowance)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._is_free.wait(), max(due - self._now(), GATHER_S))
+            await asyncio.sleep(GATHER_S)
+            self._is_free.clear()
+            freed, self._freed = self._freed, set()
+            for allowance in freed:
+                allowance.most_running = allowance.running
+                await self._settle(allowance)
+            if self._now() >= due:
+                for allowance in list(self._by_key.values()):
+                    await self._settle(allowance)
+                due = self._now() + RETURN_S
 
-    async def _fill(self, key: ApiKey, allowance: Allowance) -> None:
+    def _free(self, allowance: Allowance) -> None:
+        self._freed.add(allowance)
+        self._is_free.set()
+
+    async def _fill(self, allowance: Allowance) -> None:
         """Be lent what another request takes."""
         async with allowance.turn:
             if allowance.is_enough:
@@ -140,9 +171,7 @@ class Allowances:
                 limits = allowance.limits
                 short = bool(limits.requests_per_minute) and allowance.left < 1
                 wanted = max(limits.requests_per_minute // SLICES_A_MINUTE, 1) if short else 0
-                lent = await self._lend(
-                    key, allowance, requests=wanted, slots=_more(allowance.running)
-                )
+                lent = await self._lend(allowance, requests=wanted, slots=_more(allowance.running))
                 if not allowance.is_enough:
                     wait_ms = lent.wait_ms if allowance.left < 1 and short else BUSY_MS
                     allowance.refusal_ms = wait_ms
@@ -150,10 +179,10 @@ class Allowances:
             if not allowance.is_enough:
                 raise _refusal(allowance, self._now())
 
-    async def _settle(self, key: ApiKey, allowance: Allowance) -> None:
+    async def _settle(self, allowance: Allowance) -> None:
         idle = self._now() - allowance.touched_at
         if idle * 1000 > KEPT_MS and not allowance.running:
-            del self._by_key[key.id]
+            self._by_key.pop(allowance.key.id, None)
             return
         unspent = allowance.left if idle >= RETURN_S else 0
         if not unspent and not allowance.slots:
@@ -162,17 +191,17 @@ class Allowances:
             unspent = min(unspent, allowance.left)
             allowance.left -= unspent
             try:
-                await self._lend(key, allowance, back=unspent, slots=allowance.most_running)
+                await self._lend(allowance, back=unspent, slots=allowance.most_running)
             except Exception:
                 return
             allowance.most_running = allowance.running
 
     async def _lend(
-        self, key: ApiKey, allowance: Allowance, *, requests: int = 0, back: int = 0, slots: int
+        self, allowance: Allowance, *, requests: int = 0, back: int = 0, slots: int
     ) -> Lent:
         lent = await self._reads.run(
             lambda: self._keys.lend(
-                key,
+                allowance.key,
                 self._gateway,
                 requests=requests,
                 back=back,
