@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 import uvloop
 
-from tests.bench import batches, cold, jobs, queued
+from tests.bench import batches, cold, jobs, queued, traced
 from tests.bench.jobs import FOREBAY, Measured
 from tests.bench.loads import Section, Workload
 from tests.bench.session import Folders, find_artifact
@@ -15,7 +15,7 @@ from tests.bench.stats import Figures
 COLD_STARTS = 3
 """Of each model, in each round."""
 
-BATCH_LINES = 10_000
+BATCH_LINES = 50_000
 JOBS = 5_000
 
 
@@ -43,6 +43,10 @@ def _mixed(folders: Folders, rounds: int) -> Told:
     return Told(asyncio.run(batches.measure(BATCH_LINES)))
 
 
+def _tracing(folders: Folders, rounds: int) -> Told:
+    return Told(traced.measure(folders.root, folders.home / "artifacts", rounds))
+
+
 def _jobs(folders: Folders, rounds: int) -> Told:
     known = jobs.find()
     names = [FOREBAY, *known]
@@ -54,6 +58,7 @@ MEASURES: Mapping[Section, Callable[[Folders, int], Told]] = {
     Section.COLD: _cold,
     Section.QUEUED: _queued,
     Section.MIXED: _mixed,
+    Section.TRACING: _tracing,
     Section.JOBS: _jobs,
 }
 """By section; each is given the folders and how often to measure."""

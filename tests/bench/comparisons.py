@@ -172,14 +172,4 @@ class Bound(msgspec.Struct, frozen=True):
         return low <= value <= high
 
 
-class NotBuilt(msgspec.Struct, frozen=True):
-    """A goal for something that Forebay does not have yet."""
-
-    title: str
-    goal: str
-
-    unit: ClassVar[str] = ""
-    other: ClassVar[str] = ""
-
-
-Comparison = Ratio | Added | Latency | Rate | Bound | NotBuilt
+Comparison = Ratio | Added | Latency | Rate | Bound

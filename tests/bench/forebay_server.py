@@ -5,8 +5,10 @@ import os
 import re
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast
 from urllib import request
 
@@ -18,6 +20,7 @@ from forebay.inference.backends.load import load
 from forebay.inference.backends.onnx import OnnxModel
 from forebay.local.server import free_port
 from forebay.storage.artifacts import ArtifactStore
+from tests.bench import guarded
 from tests.bench.loads import HttpContender, Target, Workload, to_json
 from tests.bench.processes import (
     POLL_S,
@@ -86,22 +89,37 @@ class ForebayServer:
         artifacts: folder of built models, linked into the home so that nothing is built again.
         log: takes its output.
         models: the catalog, if it isn't the shipped one without the model that writes.
+        env: what its environment says besides; see `guarded`.
+
+    Attributes:
+        key: what clients send as their API key, if keys are asked for; see `ask_for_keys`.
     """
 
     def __init__(
-        self, root: Path, *, home: Path, artifacts: Path, log: Path, models: Path | None = None
+        self,
+        root: Path,
+        *,
+        home: Path,
+        artifacts: Path,
+        log: Path,
+        models: Path | None = None,
+        env: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
+        self.key = ""
         home.mkdir(parents=True, exist_ok=True)
         link = home / "artifacts"
         if not link.exists():
             link.unlink(missing_ok=True)
             link.symlink_to(artifacts.resolve())
         self.port = free_port()
-        env = {name: v for name, v in os.environ.items() if not name.startswith("FOREBAY_")}
-        env["FOREBAY_HOME"] = str(home)
-        env["FOREBAY_MODELS_FILE"] = str(models or small_catalog(home))
+        own = {name: v for name, v in os.environ.items() if not name.startswith("FOREBAY_")}
+        own |= {
+            "FOREBAY_HOME": str(home),
+            "FOREBAY_MODELS_FILE": str(models or small_catalog(home)),
+            **env,
+        }
         self._process = Process(
-            [str(program()), "up", "--port", str(self.port)], env=env, cwd=root, log=log
+            [str(program()), "up", "--port", str(self.port)], env=own, cwd=root, log=log
         )
 
     @property
@@ -131,6 +149,22 @@ class ForebayServer:
         raise StartError(
             f"Forebay is not ready after {START_TIMEOUT_S:.0f} s. {self._process.log_end()}"
         )
+
+    def ask_for_keys(self) -> None:
+        """Have a key made that clients are to send; it takes one, and is ready.
+
+        Raises:
+            StartError: there is none to be had.
+        """
+        url = self.redis_url()
+        if url is None:
+            raise StartError("Forebay's Redis is not to be found.")
+        self.key = guarded.make_key(str(program()), url)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What clients send with everything."""
+        return {"Authorization": f"Bearer {self.key}"} if self.key else {}
 
     def replicas(self, model: str) -> int:
         """Workers of a model that are present."""
@@ -201,23 +235,23 @@ def contenders(server: ForebayServer) -> list[HttpContender]:
                     f"{base}/v1/predictions",
                     lambda _: echo,
                     marker='"status":"succeeded"',
-                    headers={"Prefer": "wait"},
+                    headers={"Prefer": "wait", **server.headers},
                 ),
-                Workload.MINILM: _embeddings(base, "float"),
+                Workload.MINILM: _embeddings(base, "float", server.headers),
             },
         ),
         HttpContender(
             BASE64,
             "Forebay, base64",
-            {Workload.MINILM: _embeddings(base, "base64")},
+            {Workload.MINILM: _embeddings(base, "base64", server.headers)},
             extra=EXTRA[BASE64],
         ),
         HttpContender(
             UNCACHED,
             "Forebay, past its cache",
             {
-                Workload.MINILM: msgspec.structs.replace(
-                    _embeddings(base, "float"), headers={"Cache-Control": "no-store"}
+                Workload.MINILM: _embeddings(
+                    base, "float", {"Cache-Control": "no-store", **server.headers}
                 )
             },
             extra=EXTRA[UNCACHED],
@@ -225,12 +259,16 @@ def contenders(server: ForebayServer) -> list[HttpContender]:
     ]
 
 
-def _embeddings(base: str, encoding: str) -> Target:
+def _embeddings(base: str, encoding: str, headers: Mapping[str, str]) -> Target:
     def encode(text: str) -> bytes:
         return to_json({"model": "minilm", "input": text, "encoding_format": encoding})
 
     return Target(
-        f"{base}/v1/embeddings", encode, marker='"object":"embedding"', vector=_read_vector
+        f"{base}/v1/embeddings",
+        encode,
+        marker='"object":"embedding"',
+        headers=headers,
+        vector=_read_vector,
     )
 
 

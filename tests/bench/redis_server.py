@@ -6,7 +6,8 @@ from pathlib import Path
 
 import redis
 
-from forebay.local.server import HOW_TO_GET_IT, MALLOC, find_program, free_port
+from forebay.local import allocator
+from forebay.local.server import HOW_TO_GET_IT, find_program, free_port
 from tests.bench.processes import Process, StartError, wait_for_port
 
 TIMEOUT_S = 10.0
@@ -27,7 +28,7 @@ def serve(*, folder: Path, log: Path) -> Iterator[str]:
     folder.mkdir(parents=True, exist_ok=True)
     command = [program.path, "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
     command += ["--appendonly", "no", "--dir", str(folder)]
-    process = Process(command, env=MALLOC, cwd=folder, log=log)
+    process = Process(command, env=allocator.environment(), cwd=folder, log=log)
     try:
         wait_for_port(port, process, timeout_s=10)
         yield f"redis://127.0.0.1:{port}"

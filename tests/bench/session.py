@@ -14,7 +14,7 @@ from forebay.contract.errors import ArtifactError
 from forebay.contract.model import ModelSpec
 from forebay.runtime import catalog
 from forebay.storage.artifacts import ArtifactStore
-from tests.bench import bare, environments, forebay_server, peer, redis_server
+from tests.bench import bare, environments, forebay_server, guarded, peer, redis_server
 from tests.bench.check import check
 from tests.bench.forebay_server import EXTRA, ForebayServer, ForwardPasses
 from tests.bench.generation import contenders
@@ -203,9 +203,11 @@ def started(
                 artifacts=folders.home / "artifacts",
                 log=logs / "forebay.log",
                 models=models,
+                env={**guarded.ON, **guarded.traced(stack.enter_context(guarded.collector()))},
             )
             stack.callback(forebay.stop)
             forebay.wait_until_ready()
+            forebay.ask_for_keys()
             redis_url = forebay.redis_url()
             ours = [c for c in forebay_server.contenders(forebay) if any(map(c.takes, loads))]
             programs = {contender.name: [forebay.program] for contender in ours}
@@ -263,7 +265,9 @@ def _writing(
     find_artifact(folders, contenders.MODEL, tell=tell)
     spec = catalog.read(folders.root / "models.toml").find(contenders.MODEL)
     subject = open_subject(spec, folders.home)
-    found: list[Contender] = [] if forebay is None else [contenders.ForebayTexts(forebay.port)]
+    found: list[Contender] = (
+        [] if forebay is None else [contenders.ForebayTexts(forebay.port, forebay.key)]
+    )
     tell(f"Loading {contenders.MODEL} into its bare loops …")
     if choice.has_contender(contenders.BARE, extra=False):
         found.append(contenders.bare(subject))

@@ -7,10 +7,11 @@ import msgspec
 import pytest
 
 from forebay.contract.prediction import Lane, Status
-from forebay.lanes import sweeps
+from forebay.lanes import endings, sweeps
 from forebay.lanes.consumer import Consumer, Delivery
 from forebay.lanes.dead import DeadLetters
 from forebay.lanes.depth import depth
+from forebay.lanes.keys import LANE_ENDS
 from forebay.lanes.lane import Submission, caller_of
 from forebay.lanes.scripts import EnqueueOutcome, FinishOutcome, SettleOutcome
 from tests.fixtures.gateway_end import echo_spec
@@ -21,12 +22,14 @@ from tests.fixtures.lanes import (
     hash_of,
     join,
     read,
+    reclaim,
     settlement,
     submission,
     vanish,
     view,
 )
 from tests.fixtures.servers import LaneServer
+from tests.fixtures.waiting import PATIENCE_S, eventually
 
 READY = 16
 """Rows that are ready for one worker, in these tests."""
@@ -37,9 +40,12 @@ A_TURN = 32
 """Rows of a turn, of the smallest: a quantum over what a row costs beyond its bytes."""
 
 
-async def one_worker(server: LaneServer, name: str = "w1") -> Consumer:
-    """A worker that has few rows ready."""
+async def one_worker(server: LaneServer, name: str = "w1", *, ahead: bool = True) -> Consumer:
+    """A worker that has few rows ready. Where it knows of nobody that goes ahead, nobody does."""
     consumer = await join(server, name)
+    if not ahead:
+        for lane in Lane:
+            await server.redis.execute_command("DEL", server.echo.ahead(lane))
     consumer.limits = msgspec.structs.replace(consumer.limits, ready_rows=READY)
     await consumer.beat()
     return consumer
@@ -100,19 +106,133 @@ def by_caller(order: Sequence[Delivery], quiet: Sequence[Submission]) -> list[st
 
 
 @pytest.mark.parametrize("lane", list(Lane))
-async def test_a_quiet_caller_waits_for_what_is_ready_and_one_turn_of_a_noisy_one(
+async def test_a_caller_waits_for_what_is_ready_and_one_turn_of_a_noisy_one(
+    lanes: LaneServer, lane: Lane
+) -> None:
+    """One that asks for more at once than may go ahead."""
+    worker = await one_worker(lanes)
+    await enqueue_many(lanes, 1_000, NOISY, lane=lane)
+    quiet = await enqueue_many(lanes, 2 * READY, QUIET, lane=lane)
+    assert len((await view(lanes)).entries[lane]) == 2 * READY
+    assert await waiting(lanes, lane) == 1_000
+    order = by_caller(await work_off(worker, lane), quiet)
+    assert Counter(order) == {"noisy": 1_000, "quiet": 2 * READY}
+    assert order[:READY] == ["quiet"] * READY
+    last = len(order) - order[::-1].index("quiet")
+    assert last - 2 * READY <= READY + A_TURN
+    await assert_empty(lanes)
+
+
+@pytest.mark.parametrize("lane", list(Lane))
+async def test_who_asks_for_little_goes_ahead_even_of_what_is_ready(
     lanes: LaneServer, lane: Lane
 ) -> None:
     worker = await one_worker(lanes)
-    await enqueue_many(lanes, 1_000, NOISY, lane=lane)
-    quiet = await enqueue_many(lanes, 20, QUIET, lane=lane)
-    assert len((await view(lanes)).entries[lane]) == READY
-    assert await waiting(lanes, lane) == 1_020 - READY
-    order = by_caller(await work_off(worker, lane), quiet)
-    assert Counter(order) == {"noisy": 1_000, "quiet": 20}
-    last = len(order) - order[::-1].index("quiet")
-    assert last - 20 <= READY + A_TURN
+    await enqueue_many(lanes, 2 * READY, NOISY, lane=lane)
+    (quiet,) = await enqueue_many(lanes, 1, QUIET, lane=lane)
+    assert [one.prediction for one in await worker.read(lane, rows=0)] == [quiet.id.text]
+    assert await worker.read(lane, rows=0) == []
+    assert await worker.read(lane, rows=1) != []
+    (again,) = await enqueue_many(lanes, 1, QUIET, lane=lane)
+    first, *_ = await worker.read(lane, rows=1)
+    assert first.prediction == again.id.text
+
+
+async def test_who_has_something_waiting_does_not_go_ahead_of_it(lanes: LaneServer) -> None:
+    worker = await one_worker(lanes)
+    await enqueue_many(lanes, READY + 1, NOISY)
+    # A prediction whose second part costs too much for one turn.
+    large = submission(1, 40, lane=Lane.BULK, caller=QUIET)
+    small = submission(lane=Lane.BULK, caller=QUIET)
+    await enqueue(lanes, large, small)
+    order = [(one.prediction, one.part) for one in await work_off_parts(worker)]
+    theirs = [one for one in order if one[0] in (large.id.text, small.id.text)]
+    assert theirs == [(large.id.text, 0), (large.id.text, 1), (small.id.text, 0)]
+    assert theirs[0] == order[0]
     await assert_empty(lanes)
+
+
+async def test_nobody_goes_ahead_with_more_than_a_turn_in_a_while(lanes: LaneServer) -> None:
+    worker = await one_worker(lanes)
+    await enqueue_many(lanes, 2 * READY, NOISY)
+    # Two of these cost nearly a quantum.
+    await enqueue_many(lanes, 10, QUIET, size=7_000)
+    assert len(await worker.read(Lane.BULK, rows=0)) == 2
+    await enqueue_many(lanes, 1, QUIET)
+    assert await worker.read(Lane.BULK, rows=0) == []
+    spent = f"{lanes.echo.lane(Lane.BULK)}{LANE_ENDS['SPENT']}*"
+
+    async def forgotten() -> bool:
+        return not await lanes.redis.execute_command("KEYS", spent)
+
+    await eventually(forgotten, what="what was spent is forgotten")
+
+
+async def test_what_went_ahead_is_leased_lost_and_taken_over_like_anything(
+    lanes: LaneServer,
+) -> None:
+    lost, peer = await one_worker(lanes, "lost"), await one_worker(lanes, "peer")
+    await enqueue_many(lanes, 3 * READY, NOISY)
+    (quiet,) = await enqueue_many(lanes, 1, QUIET)
+    (held,) = await lost.read(Lane.BULK, rows=0)
+    assert await lost.renew([held]) == set()
+    await vanish(lanes, lost)
+    (taken,) = await reclaim(peer, 1)
+    assert (taken.prediction, taken.attempt) == (quiet.id.text, 2)
+    assert await lost.renew([held]) == {held.lease}
+    assert await lost.settle([settlement(held)]) == [SettleOutcome.STALE]
+    assert await peer.settle([settlement(taken)]) == [SettleOutcome.ENDED]
+    await work_off(peer, Lane.BULK)
+    await assert_empty(lanes)
+
+
+@pytest.mark.parametrize("leased", [False, True])
+async def test_what_went_ahead_can_be_canceled(lanes: LaneServer, leased: bool) -> None:
+    worker = await one_worker(lanes)
+    await enqueue_many(lanes, 2 * READY, NOISY)
+    (quiet,) = await enqueue_many(lanes, 1, QUIET)
+    held = await worker.read(Lane.BULK, rows=0) if leased else []
+    assert await finish(lanes, quiet.id) is FinishOutcome.ENDED
+    assert await worker.read(Lane.BULK, rows=0) == []
+    assert await worker.settle([settlement(one) for one in held]) == [SettleOutcome.LATE] * len(
+        held
+    )
+    await work_off(worker, Lane.BULK)
+    await assert_empty(lanes)
+
+
+async def test_what_went_ahead_in_bulk_moves_to_realtime_for_who_waits(lanes: LaneServer) -> None:
+    worker = await one_worker(lanes)
+    await enqueue_many(lanes, 2 * READY, NOISY)
+    leader = submission(1, 2, lane=Lane.BULK, caller=QUIET, identity=b"same")
+    await enqueue(lanes, leader)
+    follower = submission(1, 2, caller=QUIET, identity=b"same")
+    assert await enqueue(lanes, follower) == [EnqueueOutcome.JOINED]
+    assert await worker.read(Lane.BULK, rows=0) == []
+    assert {one.prediction for one in await read(worker, 2)} == {leader.id.text}
+
+
+async def test_where_no_worker_would_read_it_nothing_goes_ahead(lanes: LaneServer) -> None:
+    """As where all workers are of a release that knows of no such stream."""
+    worker = await one_worker(lanes, ahead=False)
+    await enqueue_many(lanes, 2 * READY, NOISY)
+    await enqueue_many(lanes, 1, QUIET)
+    assert await waiting(lanes) == READY + 1
+    await worker.join()
+    await enqueue_many(lanes, 1, caller_of(b"Bearer other"))
+    assert await waiting(lanes) == READY + 1
+
+
+async def test_workers_are_told_who_went_ahead(lanes: LaneServer) -> None:
+    await one_worker(lanes)
+    await enqueue_many(lanes, 2 * READY, NOISY)
+    async with lanes.client(blocking=True).pubsub() as pubsub:
+        await pubsub.subscribe(lanes.echo.endings)
+        await pubsub.get_message(timeout=PATIENCE_S)
+        await enqueue_many(lanes, 1, QUIET)
+        message = await pubsub.get_message(timeout=PATIENCE_S)
+    assert message is not None
+    assert endings.read(message["data"]) == (set(), {Lane.BULK})
 
 
 async def test_what_costs_more_gets_fewer_turns(lanes: LaneServer) -> None:
@@ -128,7 +248,7 @@ async def test_what_costs_more_gets_fewer_turns(lanes: LaneServer) -> None:
 
 
 async def test_callers_of_equal_cost_share_equally(lanes: LaneServer) -> None:
-    worker = await one_worker(lanes)
+    worker = await one_worker(lanes, ahead=False)
     await enqueue_many(lanes, 400, NOISY)
     quiet = await enqueue_many(lanes, 200, QUIET)
     order = by_caller(await work_off(worker, Lane.BULK, rows=1), quiet)[READY:]
@@ -162,7 +282,7 @@ async def test_the_parts_of_one_prediction_wait_too_and_all_come(lanes: LaneServ
 
 @pytest.mark.parametrize("status", [Status.CANCELED, Status.EXPIRED])
 async def test_what_waits_can_be_ended(lanes: LaneServer, status: Status) -> None:
-    worker = await one_worker(lanes)
+    worker = await one_worker(lanes, ahead=False)
     await enqueue_many(lanes, READY, NOISY)
     ended = submission(1, 2, lane=Lane.BULK, caller=QUIET)
     (kept,) = await enqueue_many(lanes, 1, NOISY)
@@ -285,7 +405,7 @@ async def test_a_worker_that_settles_brings_forward_what_others_may_wait_for(
 
 
 async def test_an_enqueue_brings_forward_what_an_older_worker_has_left(lanes: LaneServer) -> None:
-    worker = await one_worker(lanes)
+    worker = await one_worker(lanes, ahead=False)
     await enqueue_many(lanes, 3 * READY, NOISY)
     held = await worker.wait(Lane.BULK, most=READY, block_ms=1)
     # As a settle of an older release: nothing comes forward.

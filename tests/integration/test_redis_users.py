@@ -28,6 +28,8 @@ steps = ["echo", "echo"]
 """
 
 RUN_BY = {
+    "allow": [GATEWAY],
+    "api_key": [],
     "attempt": [BACKGROUND],
     "attempted": [BACKGROUND],
     "attend": [GATEWAY, BACKGROUND],
@@ -143,6 +145,10 @@ async def test_each_process_does_its_work_as_its_user_and_tries_nothing_it_may_n
         (GATEWAY, ("XREADGROUP", "GROUP", "g", "c", "STREAMS", "P:{echo:0}:lane:bulk", ">")),
         (GATEWAY, ("GET", "P:celery:queue")),
         (GATEWAY, ("DEL", "P:{echo:0}:demand")),
+        (GATEWAY, ("HSET", "P:{keys}:all", "id", "key")),
+        (WORKER, ("HGET", "P:{keys}:all", "id")),
+        (PIPELINE, ("HMGET", "P:{keys}:all", "id")),
+        (BACKGROUND, ("HGETALL", "P:{keys}:all")),
         (WORKER, ("SET", "P:claim:1", "mine")),
         (WORKER, ("HGETALL", "P:{echo:0}:demand")),
         (WORKER, ("LPUSH", "P:celery:queue", "message")),

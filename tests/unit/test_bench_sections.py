@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from tests.bench import usage
-from tests.bench.comparisons import Added, Bound, NotBuilt, Rate
+from tests.bench.comparisons import Added, Bound, Rate
 from tests.bench.efficiency import cost, cpu_us
 from tests.bench.goals import Standing, judge
 from tests.bench.loads import (
@@ -53,7 +53,13 @@ def test_every_load_has_a_name_of_its_own_and_a_section_that_is_run() -> None:
 
 
 def test_a_run_of_everything_has_all_sections_and_a_quick_one_keeps_none() -> None:
-    assert Choice().sections() == [Section.COLD, Section.QUEUED, Section.MIXED, Section.JOBS]
+    assert Choice().sections() == [
+        Section.COLD,
+        Section.QUEUED,
+        Section.MIXED,
+        Section.TRACING,
+        Section.JOBS,
+    ]
     assert Choice().whole() == list(Section)
     assert Choice(quick=True).sections() == []
     assert Choice(quick=True).whole() == []
@@ -121,10 +127,6 @@ def test_a_figure_within_its_bounds_meets_its_goal(value: float, standing: Stand
     verdict = judge(flat, [], {"queued-in": Spread(value, value, value)})
     assert (flat.goal, verdict.standing) == ("≥ 90 %, ≤ 110 %", standing)
     assert judge(flat, []).standing is Standing.NOT_MEASURED
-
-
-def test_what_is_not_built_says_so() -> None:
-    assert judge(NotBuilt("tracing", "≤ 8 µs"), []).standing is Standing.NOT_BUILT
 
 
 @pytest.mark.parametrize(("rate", "standing"), [(99, Standing.NOT_MET), (100, Standing.MET)])

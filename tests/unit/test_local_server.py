@@ -1,12 +1,13 @@
 """Which server `forebay up` starts, and how."""
 
 import stat
+import sys
 from pathlib import Path
 
 import pytest
 
 from forebay.contract.errors import ConfigurationError
-from forebay.local import server
+from forebay.local import allocator, server
 from forebay.local.server import EmbeddedServer, Program, find_program, read_version
 from forebay.runtime.redis.urls import read_url
 from forebay.runtime.settings import Durability
@@ -62,8 +63,22 @@ def test_processes_of_its_machine_reach_it_by_a_socket_where_its_path_is_short(
 
 def test_whoever_starts_it_may_know_better_how_memory_is_had(tmp_path: Path) -> None:
     embedded = EmbeddedServer(tmp_path, durability=Durability.DISK, program=Program("/x", "test"))
-    assert embedded.env({"HOME": "/h"}) == {**server.MALLOC, "HOME": "/h"}
-    assert embedded.env({"GLIBC_TUNABLES": "mine"})["GLIBC_TUNABLES"] == "mine"
+    assert embedded.env({"HOME": "/h"}) == {**allocator.environment(), "HOME": "/h"}
+    theirs = {"GLIBC_TUNABLES": "mine", "LD_PRELOAD": ""}
+    assert embedded.env(theirs) == theirs
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux preloads libraries")
+def test_the_systems_jemalloc_is_put_in_place_of_glibcs_allocator(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    second.mkdir()
+    monkeypatch.setattr(allocator, "folders", lambda: [first, second])
+    assert allocator.environment() == dict(allocator.MORE_AT_HAND)
+    library = second / allocator.JEMALLOC
+    library.touch()
+    assert allocator.environment() == {"LD_PRELOAD": str(library)}
 
 
 def test_without_a_program_the_error_says_how_to_get_one(

@@ -17,6 +17,7 @@ from forebay.cli.batches import batches
 from forebay.cli.cache import cache
 from forebay.cli.celery import celery
 from forebay.cli.dead import dead
+from forebay.cli.keys import keys
 from forebay.cli.models import models
 from forebay.cli.triggers import triggers
 from forebay.cli.webhooks import webhooks
@@ -42,6 +43,7 @@ app.add_typer(batches, name="batches")
 app.add_typer(celery, name="celery")
 app.add_typer(triggers, name="triggers")
 app.add_typer(webhooks, name="webhooks")
+app.add_typer(keys, name="keys")
 
 INTERRUPTED = 130
 SERVICES = frozenset({"gateway", "worker", "background"})
@@ -94,6 +96,8 @@ def forebay(
     "host",
     "port",
     "grpc_port",
+    "auth",
+    "allow_anonymous",
     "gateways",
     "worker_memory_mb",
     "idle_unload_s",
@@ -125,16 +129,20 @@ def up(
     "host",
     "port",
     "grpc_port",
+    "auth",
+    "allow_anonymous",
     "reuse_port",
     "log_level",
 )
 def gateway(settings: Settings) -> None:
     """Run one gateway."""
     from forebay.gateway.app import serve
+    from forebay.local.checks import check_exposure
     from forebay.runtime import catalog
     from forebay.runtime.telemetry import setup_logging
     from forebay.runtime.tracing import exporting
 
+    check_exposure(settings)
     setup_logging(settings, "gateway")
     with exporting("forebay-gateway"):
         serve(settings, catalog.read(Path(settings.models_file)))

@@ -17,6 +17,10 @@ from starlette.types import Receive, Scope, Send
 from forebay.contract.errors import ConfigurationError
 from forebay.contract.prediction import Lane
 from forebay.egress.rules import Rules
+from forebay.gateway.access import visitor
+from forebay.gateway.access.allowances import Allowances
+from forebay.gateway.access.door import Door
+from forebay.gateway.access.keyring import Keyring
 from forebay.gateway.batching import Batching
 from forebay.gateway.caching import Caching
 from forebay.gateway.dialects import cohere, oip, openai, replicate
@@ -46,10 +50,11 @@ from forebay.lanes.prompts import Prompts
 from forebay.lanes.readers import Readers
 from forebay.lanes.shadows import Shadows as Books
 from forebay.lanes.traffic import Traffic
+from forebay.records.api_keys import ApiKeys
 from forebay.records.batches import Batches
 from forebay.records.signing import SecretStore
 from forebay.runtime.catalog import Catalog
-from forebay.runtime.settings import Settings
+from forebay.runtime.settings import Auth, Settings
 from forebay.storage.artifacts import ArtifactStore
 from forebay.storage.file_records import files_of
 
@@ -207,7 +212,10 @@ def create_app(
     files = files_of(settings)
     filing = Filing(files, max_bytes=settings.max_file_bytes)
     fetcher = Fetcher(rules, filing, max_bytes=settings.max_body_bytes)
-    exchange = Exchange(max_body_bytes=settings.max_body_bytes)
+    api_keys = ApiKeys(lanes.redis, lanes.keys)
+    keyring, allowances = Keyring(api_keys, reads), Allowances(api_keys, reads)
+    door = Door(keyring, allowances, lanes.clock) if settings.auth is Auth.KEYS else None
+    exchange = Exchange(max_body_bytes=settings.max_body_bytes, door=door)
     batches = Batches(lanes.redis, lanes.keys, retention_s=settings.file_retention_s)
     batching = Batching(batches, files, reads)
     health = Health(
@@ -222,6 +230,7 @@ def create_app(
     secrets = SecretStore(lanes.redis, lanes.keys)
 
     async def secret() -> str:
+        visitor.check_admin()  # whoever has it can sign what others receive
         return (await reads.run(secrets.read)).current
 
     open_inference = oip.OpenInference(dispatch, repository, lambda: health.is_ready)
@@ -242,6 +251,9 @@ def create_app(
             await stack.enter_async_context(lanes.running())
             await stack.enter_async_context(kept_going("repository", repository.run))
             await stack.enter_async_context(kept_going("readers", readers.run))
+            if door is not None:
+                await stack.enter_async_context(kept_going("keyring", keyring.run))
+                await stack.enter_async_context(kept_going("allowances", allowances.run))
             if split:
                 await split.look()
                 await stack.enter_async_context(kept_going("split", split.run))

@@ -9,6 +9,7 @@ import contextlib
 from forebay.contract.batches import Batch, BatchRequest
 from forebay.contract.errors import InvalidInput, NotFound, Unavailable
 from forebay.contract.files import Purpose
+from forebay.gateway.access import visitor
 from forebay.gateway.reads import Reads
 from forebay.records.batches import Batches, Page, new_id
 from forebay.storage.file_records import Files
@@ -16,6 +17,8 @@ from forebay.storage.file_records import Files
 
 class Batching:
     """Makes batches, tells of them and has them cancelled.
+
+    Nothing tells whose they are, so where API keys are asked for, an admin's.
 
     Args:
         batches: all there are.
@@ -36,6 +39,7 @@ class Batching:
             NotFound: there is no such file.
             Unavailable: Redis or the file store is out of reach.
         """
+        visitor.check_admin()
         request.check()
         id_ = new_id()
         await self._hold(id_, request.input_file_id)
@@ -48,6 +52,7 @@ class Batching:
             NotFound: there is none of that id, or no longer.
             Unavailable: Redis is out of reach.
         """
+        visitor.check_admin()
         return await self._reads.run(lambda: self._batches.get(id_))
 
     async def page(self, *, limit: int, after: str | None) -> Page:
@@ -56,6 +61,7 @@ class Batching:
         Raises:
             Unavailable: Redis is out of reach.
         """
+        visitor.check_admin()
         return await self._reads.run(lambda: self._batches.page(limit=limit, after=after))
 
     async def cancel(self, id_: str) -> Batch:
@@ -66,6 +72,7 @@ class Batching:
             InvalidInput: it is past that.
             Unavailable: Redis is out of reach.
         """
+        visitor.check_admin()
         before = await self._reads.run(lambda: self._batches.cancel(id_))
         if not before.cancellable:
             raise InvalidInput(

@@ -22,6 +22,7 @@ from forebay.contract.model import ModelSpec
 from forebay.contract.notices import Notice
 from forebay.contract.prediction import Lane, Prediction, PredictionId
 from forebay.contract.rows import DEFAULT_OPTIONS, Options, Row
+from forebay.gateway.access import visitor
 from forebay.gateway.bundles import Bundles, may_join
 from forebay.gateway.caching import Caching
 from forebay.gateway.endings import Endings, outcome_of
@@ -163,6 +164,7 @@ class Dispatch:
                 succeeding; `row` is its index.
         """
         lane = lane or self._lane
+        visitor.check(spec.name, lane, len(rows))
         version = self.registry.chosen(spec, sticky, name)
         request = Request(
             model=spec,
@@ -246,6 +248,7 @@ class Dispatch:
             Unavailable: Redis is out of reach.
         """
         lane = lane or (Lane.BULK if wait_s is None and not stream else self._lane)
+        visitor.check(spec.name, lane, len(rows))
         version = self.registry.chosen(spec, sticky, name)
         request = Request(
             model=spec,
@@ -318,11 +321,12 @@ class Dispatch:
             ModelUnloaded: the model is; nothing was enqueued.
             Unavailable: Redis is out of reach.
         """
+        visitor.check(spec.name, Lane.REALTIME, len(rows))
         version = self.registry.chosen(spec, sticky, name)
         request = Request(
             model=spec,
             spec=version,
-            id=PredictionId.new(version.name),
+            id=PredictionId.new(version.name, owner=visitor.owner()),
             rows=rows,
             lane=Lane.REALTIME,
             now_ms=self._clock.now_ms(),
@@ -377,7 +381,7 @@ class Dispatch:
             of=self.registry.named(id_.model),
         )
         if stream is None:
-            raise NotFound(f"There is no prediction {id_.text!r}, or no longer.")
+            raise _none(id_.text)
         return stream
 
     async def prediction(self, text: str) -> Prediction:
@@ -393,7 +397,7 @@ class Dispatch:
         except LookupError:
             prediction = None
         if prediction is None:
-            raise NotFound(f"There is no prediction {text!r}, or no longer.")
+            raise _none(text)
         return msgspec.structs.replace(prediction, id=text)
 
     async def cancel(self, text: str) -> Prediction:
@@ -429,6 +433,9 @@ class Dispatch:
             Unavailable: Redis is out of reach; what was deleted is not known.
         """
         ids = [PredictionId.parse(text) for text in texts]
+        for id_ in ids:
+            if not visitor.may_see(id_):
+                raise _none(id_.text)
         await self._reads.run(lambda: self._records.discard(ids))
 
     @property
@@ -441,11 +448,18 @@ class Dispatch:
         self._waits.abandon()
 
     async def _meant(self, text: str) -> PredictionId:
-        """The prediction that an id means, ours or a client's."""
+        """The prediction that an id means, ours or a client's.
+
+        Raises:
+            NotFound: there is none, or it is another's.
+        """
         try:
-            return PredictionId.parse(text)
+            id_ = PredictionId.parse(text)
         except NotFound:
-            return await self._repeats.resolve(text)
+            id_ = await self._repeats.resolve(text)
+        if not visitor.may_see(id_):
+            raise _none(text)
+        return id_
 
     async def _in_vain(self, request: Request) -> ForebayError:
         """The error of a client that has waited for no reply."""
@@ -462,6 +476,10 @@ class Dispatch:
         )
 
 
+def _none(text: str) -> NotFound:
+    return NotFound(f"There is no prediction {text!r}, or no longer.")
+
+
 def _caller_of(asker: Asker | None) -> str:
     return "" if asker is None else caller_of(asker.behalf())
 
@@ -469,7 +487,7 @@ def _caller_of(asker: Asker | None) -> str:
 def _id_of(version: ModelSpec, name: Name | None) -> PredictionId:
     """The id of a request's prediction; of one whose name is claimed, unless it came before."""
     if name is None or name.claimed:
-        return PredictionId.new(version.name)
+        return PredictionId.new(version.name, owner=visitor.owner())
     return PredictionId.derived(version.name, name.key)
 
 

@@ -10,7 +10,10 @@ ForebayError
         ├── repeats.KeyReused  422
         ├── MethodNotAllowed   405, with Allow
         ├── PayloadTooLarge    413
-        └── RangeNotThere      416, with the size
+        ├── RangeNotThere      416, with the size
+        ├── Unauthenticated    401
+        ├── Forbidden          403
+        └── RateLimited        429, with what is left and when to come again
 
 Dialects render a `Fault` in their own shape; `Problem`, RFC 9457, is the shape of every path that
 belongs to none.
@@ -35,6 +38,9 @@ TABLE: Final = {
     ErrorKind.TOO_LONG: (400, "The input is too long for the model"),
     ErrorKind.NOT_FOUND: (404, "Not found"),
     ErrorKind.CANCELED: (409, "Canceled"),
+    ErrorKind.UNAUTHENTICATED: (401, "No valid API key"),
+    ErrorKind.FORBIDDEN: (403, "Not for this API key"),
+    ErrorKind.RATE_LIMITED: (429, "A limit of the API key is reached"),
     ErrorKind.LANE_FULL: (429, "The queue is full"),
     ErrorKind.BACKEND_FAILED: (500, "The model failed"),
     ErrorKind.STEP_FAILED: (500, "A step of the pipeline failed"),
@@ -124,6 +130,40 @@ class RangeNotThere(RequestFault):
         super().__init__(f"The file has {size:,} bytes, and none of those that Range asks for.")
 
 
+class Unauthenticated(RequestFault):
+    """No API key came with the request, or none that is taken."""
+
+    kind = ErrorKind.UNAUTHENTICATED
+    status = HTTPStatus.UNAUTHORIZED
+
+
+class Forbidden(RequestFault):
+    """The API key is not for this."""
+
+    kind = ErrorKind.FORBIDDEN
+    status = HTTPStatus.FORBIDDEN
+
+
+class RateLimited(RequestFault):
+    """A limit of the API key is reached.
+
+    Args:
+        message: as for all.
+        wait_ms: when to come again.
+        headers: what is left of its limits.
+    """
+
+    kind = ErrorKind.RATE_LIMITED
+    status = HTTPStatus.TOO_MANY_REQUESTS
+
+    def __init__(
+        self, message: str, *, wait_ms: int, headers: tuple[tuple[bytes, bytes], ...] = ()
+    ) -> None:
+        super().__init__(message, retry_after_s=wait_ms / 1000)
+        self.wait_ms = wait_ms
+        self.headers = headers
+
+
 class ClientGone(ForebayError):  # noqa: N818
     """The client went away before it had its answer. Nobody reads this."""
 
@@ -163,6 +203,11 @@ def fault_of(error: ForebayError) -> Fault:
             headers = ((b"allow", error.allow.encode()),)
         elif isinstance(error, RangeNotThere):
             headers = ((b"content-range", b"bytes */%d" % error.size),)
+        elif isinstance(error, Unauthenticated):
+            headers = ((b"www-authenticate", b"Bearer"),)
+        elif isinstance(error, RateLimited):
+            told = (b"retry-after-ms", b"%d" % error.wait_ms)
+            headers = (*_retry_after(error.wait_ms / 1000), told, *error.headers)
     else:
         status, title = TABLE[error.kind]
         if status in _RETRIABLE:

@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from forebay.contract.errors import InvalidInput, NotFound
 from forebay.contract.files import FileRecord, Page, Purpose, Terms, id_in
+from forebay.gateway.access import visitor
 from forebay.gateway.downloads import Download, Span, span_of
 from forebay.gateway.errors import RangeNotThere
 from forebay.gateway.http import Call, Header
@@ -36,7 +37,7 @@ ReadTerms = Callable[[Mapping[str, str], str, str], Terms]
 
 
 class Filing:
-    """Files over HTTP.
+    """Files over HTTP. Nothing tells whose they are, so where API keys are asked for, an admin's.
 
     Args:
         files: the store.
@@ -67,6 +68,7 @@ class Filing:
             Unavailable: the store is out of reach.
             ClientGone: the client went away.
         """
+        visitor.check_admin()
         async with Receiving(
             self._files.begin, self._threads, field=field, max_bytes=self._max_bytes
         ) as received:
@@ -220,6 +222,7 @@ class Filing:
             return file.read()
 
     async def _blocking(self, work: Callable[[], T]) -> T:
+        visitor.check_admin()
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
 

@@ -17,6 +17,8 @@ from starlette.types import Receive, Scope, Send
 
 from forebay.contract.errors import ForebayError
 from forebay.contract.prediction import Timing
+from forebay.gateway.access import visitor
+from forebay.gateway.access.door import Door, Visit
 from forebay.gateway.cache_control import CACHE_STATUS_HEADER
 from forebay.gateway.downloads import Download
 from forebay.gateway.errors import (
@@ -110,8 +112,8 @@ class Call(msgspec.Struct, frozen=True):
         return self.header(b"cache-control").decode("latin-1")
 
     def caller(self) -> bytes:
-        """The API key as the client sends it, with its scheme; empty if it sends none."""
-        return self.header(b"authorization")
+        """The API key's id; where keys are not asked for what the client sends as one, if any."""
+        return visitor.owner().encode() or self.header(b"authorization")
 
     def behalf(self) -> bytes:
         """What it takes its turn as where a lane is full."""
@@ -167,10 +169,12 @@ class Exchange:
 
     Args:
         max_body_bytes: larger bodies are refused.
+        door: asks for API keys, if any are asked for.
     """
 
-    def __init__(self, *, max_body_bytes: int) -> None:
+    def __init__(self, *, max_body_bytes: int, door: Door | None = None) -> None:
         self.max_body_bytes = max_body_bytes
+        self.door = door
         self.tracing = active()
         self.ids = RequestIds()
 
@@ -183,6 +187,7 @@ class Endpoint:
         by_method: makes the answer to each method it takes; GET's answers HEAD as well.
         render: says in the dialect's own way what went wrong.
         reads_body: else that is the handler's own business, who gets `Call.receive` for it.
+        public: it is answered without an API key, too.
     """
 
     def __init__(
@@ -192,8 +197,10 @@ class Endpoint:
         *,
         render: RenderFault,
         reads_body: bool = True,
+        public: bool = False,
     ) -> None:
         self._exchange = exchange
+        self._door = None if public else exchange.door
         self._by_method = dict(by_method)
         if "GET" in by_method:
             self._by_method.setdefault("HEAD", by_method["GET"])
@@ -216,6 +223,29 @@ class Endpoint:
         await self._answer(scope, receive, send, request_id)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+        if self._door is None:
+            await self._handle(scope, receive, send, request_id)
+            return
+        try:
+            visit = await self._door.admit(scope["headers"])
+        except ForebayError as error:
+            await respond(send, self._render(fault_of(error), request_id), request_id)
+        except Exception as error:
+            await respond(send, self._render(unexpected(error, request_id), request_id), request_id)
+        else:
+            try:
+                await self._handle(scope, receive, send, request_id, visit)
+            finally:
+                visit.leave()
+
+    async def _handle(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        request_id: str,
+        visit: Visit | None = None,
+    ) -> None:
         exchange = self._exchange
         try:
             handle = self._by_method.get(scope["method"])
@@ -233,7 +263,11 @@ class Endpoint:
             answer = self._render(fault_of(error), request_id)
         except Exception as error:
             answer = self._render(unexpected(error, request_id), request_id)
+        left = () if visit is None else visit.headers()
         if isinstance(answer, EventStream):
+            if left:
+                headers = answer.headers
+                answer = msgspec.structs.replace(answer, headers=lambda: (*headers(), *left))
             await self._stream(scope, answer, send, request_id)
             return
         if isinstance(answer, Download):
@@ -242,8 +276,9 @@ class Endpoint:
             return
         status = scope.get(CACHE_STATUS)
         if status is not None:
-            headers = (*answer.headers, (CACHE_STATUS_HEADER, status))
-            answer = msgspec.structs.replace(answer, headers=headers)
+            left = (*left, (CACHE_STATUS_HEADER, status))
+        if left:
+            answer = msgspec.structs.replace(answer, headers=(*answer.headers, *left))
         await respond(send, answer, request_id)
 
     async def _stream(self, scope: Scope, answer: EventStream, send: Send, request_id: str) -> None:

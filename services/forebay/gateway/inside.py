@@ -27,7 +27,7 @@ from forebay.gateway.http import BEHALF, KEY, WHEN_GONE, to_json
 from forebay.gateway.names import derived
 from forebay.gateway.versions import Versions
 from forebay.runtime.catalog import Catalog
-from forebay.runtime.settings import Settings
+from forebay.runtime.settings import Auth, Settings
 
 LONGEST_S: Final = 86_400.0
 """What is asked for waits no longer than this, whatever its lane's deadline."""
@@ -77,6 +77,7 @@ class Inside:
     ) -> None:
         own = msgspec.structs.replace(
             settings,
+            auth=Auth.NONE,  # whoever brings the work was asked when he brought it
             grpc_port=0,
             sync_wait_s=max(LONGEST_S, settings.sync_wait_s),
             result_retention_s=min(KEPT_S, settings.result_retention_s),

@@ -15,6 +15,7 @@ import msgspec
 from forebay.contract.errors import InvalidInput, NotFound
 from forebay.contract.messages import UnknownWireVersionError
 from forebay.contract.prediction import Prediction, PredictionId
+from forebay.gateway.access import visitor
 from forebay.gateway.reads import Reads
 from forebay.lanes.listing import Listed, Listing, Spot
 from forebay.lanes.predictions import Records
@@ -186,9 +187,11 @@ class Listings:
         )
 
     async def _read(self, text: str) -> Prediction | None:
-        """A prediction; None if it is gone, its client has deleted it, or it is damaged."""
+        """A prediction; None if it is another's, gone or damaged, or its client has deleted it."""
         try:
             id_ = PredictionId.parse(text)
+            if not visitor.may_see(id_):
+                return None
             prediction = await self._reads.run(lambda: self._records.prediction(id_))
         except (NotFound, LookupError, msgspec.MsgspecError, UnknownWireVersionError):
             return None

@@ -8,6 +8,7 @@ import msgspec
 
 from forebay.contract.errors import InvalidInput, NotFound
 from forebay.contract.prediction import PredictionId
+from forebay.gateway.access import visitor
 
 MAX_KEY: Final = 255
 """Longest Idempotency-Key."""
@@ -57,7 +58,7 @@ def key_of(header: bytes, fingerprint: str) -> Name | None:
             f"Idempotency-Key takes up to {MAX_KEY} printable ASCII characters.",
             param="Idempotency-Key",
         )
-    return Name(f"key:{text}", fingerprint)
+    return Name(f"key:{_whose()}{text}", fingerprint)
 
 
 def own_id(text: str, fingerprint: str) -> Name:
@@ -95,4 +96,10 @@ def _is_ours(text: str) -> bool:
 
 def own_key(text: str) -> str | None:
     """The key of a client's own id; None if it can't be one."""
-    return f"id:{text}" if _OWN_ID.fullmatch(text) else None
+    return f"id:{_whose()}{text}" if _OWN_ID.fullmatch(text) else None
+
+
+def _whose() -> str:
+    """What names of one API key's are told by from those of others."""
+    owner = visitor.owner()
+    return f"{owner}:" if owner else ""

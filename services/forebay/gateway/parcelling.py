@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 from forebay.contract.errors import InvalidInput
 from forebay.contract.files import FileRecord, Terms
 from forebay.contract.parcels import MOST_PART_BYTES, Parcel, Part
+from forebay.gateway.access import visitor
 from forebay.gateway.http import Call
 from forebay.gateway.uploads import Receiving
 from forebay.storage.file_records import Files
@@ -67,6 +68,7 @@ class Parcelling:
             Unavailable: the store is out of reach.
             ClientGone: the client went away.
         """
+        visitor.check_admin()
         async with Receiving(
             lambda: self._parcels.part(parcel_id),
             self._threads,
@@ -104,4 +106,5 @@ class Parcelling:
         return await self._blocking(lambda: self._parcels.cancel(parcel_id))
 
     async def _blocking(self, work: Callable[[], T]) -> T:
+        visitor.check_admin()
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)

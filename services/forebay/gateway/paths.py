@@ -16,6 +16,7 @@ def routes_of(
     *,
     render: RenderFault,
     unread: Collection[str] = (),
+    public: Collection[str] = (),
 ) -> list[Route]:
     """Routes to all of a dialect's paths, to be tried in their order.
 
@@ -25,8 +26,18 @@ def routes_of(
         render: says in the dialect's own way what went wrong.
         unread: paths whose handlers read the body themselves, such as those of files, which are
             not read whole before they are kept.
+        public: paths that are answered without an API key, too.
     """
     return [
-        Route(path, Endpoint(exchange, by_method, render=render, reads_body=path not in unread))
+        Route(
+            path,
+            Endpoint(
+                exchange,
+                by_method,
+                render=render,
+                reads_body=path not in unread,
+                public=path in public,
+            ),
+        )
         for path, by_method in paths.items()
     ]

@@ -6,7 +6,9 @@ import socket
 from typing import TYPE_CHECKING
 
 from forebay.contract.errors import ConfigurationError, ForebayError, Unavailable
+from forebay.egress.rules import is_loopback
 from forebay.runtime.ports import check_shared, share
+from forebay.runtime.settings import Auth, Settings
 
 if TYPE_CHECKING:
     from forebay.runtime.redis import Commands
@@ -125,3 +127,18 @@ async def _version(redis: "Commands") -> str:
     info: bytes = await redis.execute_command("INFO", "server")
     lines = dict(line.split(":", 1) for line in info.decode().splitlines() if ":" in line)
     return lines.get("redis_version", "?")
+
+
+def check_exposure(settings: Settings) -> None:
+    """Refuse to listen where others may come who need no API key.
+
+    Raises:
+        ConfigurationError: what to do instead.
+    """
+    open_to_all = settings.auth is Auth.NONE and not settings.allow_anonymous
+    if open_to_all and not is_loopback(settings.host):
+        raise ConfigurationError(
+            f"{settings.host} can be reached from other machines, and anybody there could use this "
+            "gateway. Ask for API keys (--auth keys, or FOREBAY_AUTH=keys; `forebay keys create` "
+            "makes them), or let anybody in (--allow-anonymous, or FOREBAY_ALLOW_ANONYMOUS=true)."
+        )

@@ -16,7 +16,7 @@ import msgspec
 from forebay.contract.class_source import ClassSource
 from forebay.contract.errors import ArtifactError, ForebayError
 from forebay.contract.model import BackendName, ModelSpec
-from forebay.local import execution
+from forebay.local import allocator, execution
 from forebay.local.checks import BusyError, check_port, check_redis
 from forebay.local.readiness import gateway_ready
 from forebay.local.server import HOW_TO_GET_IT, find_program, read_version
@@ -93,7 +93,20 @@ def _redis(settings: Settings) -> list[Finding]:
     if program is None:
         return [Finding("embedded server", False, "none found", HOW_TO_GET_IT)]
     version = ".".join(map(str, read_version(program.path) or ("?",)))
-    return [Finding("embedded server", True, f"{version} from {program.origin}: {program.path}")]
+    return [
+        Finding("embedded server", True, f"{version} from {program.origin}: {program.path}"),
+        *_jemalloc(),
+    ]
+
+
+def _jemalloc() -> list[Finding]:
+    if not sys.platform.startswith("linux"):
+        return []
+    found = allocator.find_jemalloc()
+    hint = "" if found else allocator.HOW_TO_GET_IT
+    return [
+        Finding("jemalloc", bool(found), str(found or "not found"), hint, required=False),
+    ]
 
 
 def _models(settings: Settings, catalog: Catalog) -> list[Finding]:

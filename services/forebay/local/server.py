@@ -17,6 +17,7 @@ from urllib.parse import quote
 import msgspec
 
 from forebay.contract.errors import ConfigurationError
+from forebay.local import allocator
 from forebay.runtime.settings import Durability
 
 HOW_TO_GET_IT = (
@@ -30,10 +31,6 @@ OLDEST_REDIS = (7, 0)
 
 SHIPPED = Path(__file__).with_name("disk.conf")
 """What a server has to be told; a link to `infra/redis/disk.conf`, which a wheel makes a file."""
-
-MALLOC = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=1000"}
-"""A server that has glibc's allocator rather than one of its own takes a seventh less time for a
-prediction with these, and 10 MB more memory; nothing else reads them (decision 0071)."""
 
 LONGEST_SOCKET = 100
 """Bytes of a socket's path: Linux takes 107, macOS 103."""
@@ -189,7 +186,7 @@ class EmbeddedServer:
 
     def env(self, env: Mapping[str, str]) -> dict[str, str]:
         """The environment to run it with, made of this one, which may know better."""
-        return {**MALLOC, **env}
+        return {**allocator.environment(), **env}
 
     async def until_answers(self) -> None:
         """Wait until it takes commands, however much data it has to load first."""

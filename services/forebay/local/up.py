@@ -17,7 +17,7 @@ import msgspec
 from forebay.contract.errors import ArtifactError, ForebayError
 from forebay.contract.model import ModelSpec
 from forebay.egress.rules import is_loopback
-from forebay.local.checks import check_port, check_redis, hold_port
+from forebay.local.checks import check_exposure, check_port, check_redis, hold_port
 from forebay.local.children import FOREBAY, Stage, Task
 from forebay.local.forks import Forks
 from forebay.local.home import forget_url, hold_home, tell_url, until_left, whole_path
@@ -97,6 +97,7 @@ class Up:
 
     async def _run(self, lock: int, *, stop: asyncio.Event, hurry: asyncio.Event) -> int:
         """Run in a home folder that is ours."""
+        check_exposure(self._settings)
         catalog = catalogs.read(Path(self._settings.models_file))
         check_port(self._settings.host, self._settings.port)
         self._grpc_port = self._choose_grpc_port()

@@ -63,6 +63,7 @@ MAX_PART_BYTES = 262_144
 
 _ID = re.compile(
     r"(?P<model>[a-z0-9][a-z0-9._-]*(?:@[a-z0-9][a-z0-9._-]*)?)-(?P<shard>[0-9]{1,5})-[0-9a-f]{20}"
+    r"(?P<owner>[0-9a-f]{12})?"
 )
 
 
@@ -70,17 +71,19 @@ class PredictionId(msgspec.Struct, frozen=True):
     """A prediction's id, taken apart. Clients treat the text as opaque.
 
     The id carries model and shard, so any gateway finds the record without an index. `model` is
-    what the version is served under: `minilm`, or `minilm@v2`.
+    what the version is served under: `minilm`, or `minilm@v2`. `owner` is the id of the API key
+    that it was made with, and ends the text; empty where none was asked for.
     """
 
     text: str
     model: str
     shard: int
+    owner: str = ""
 
     @classmethod
-    def new(cls, model: str, shard: int = 0) -> "PredictionId":
+    def new(cls, model: str, shard: int = 0, *, owner: str = "") -> "PredictionId":
         """A fresh id with 80 random bits."""
-        return cls(f"{model}-{shard}-{secrets.token_hex(10)}", model, shard)
+        return cls(f"{model}-{shard}-{secrets.token_hex(10)}{owner}", model, shard, owner)
 
     @classmethod
     def derived(cls, model: str, key: str, shard: int = 0) -> "PredictionId":
@@ -97,7 +100,7 @@ class PredictionId(msgspec.Struct, frozen=True):
         match = _ID.fullmatch(text)
         if match is None:
             raise NotFound(f"There is no prediction {text[:80]!r}: that is not a prediction id.")
-        return cls(text, match["model"], int(match["shard"]))
+        return cls(text, match["model"], int(match["shard"]), match["owner"] or "")
 
 
 class Timing(msgspec.Struct, frozen=True):

@@ -135,10 +135,10 @@ class Consumer:
 
     async def join(self) -> None:
         """Make sure that the lanes and their group exist, and say that this worker is present."""
-        for lane in Lane:
+        for stream in self.keys.streams:
             try:
                 await self._redis.execute_command(
-                    "XGROUP", "CREATE", self.keys.lane(lane), GROUP, "0", "MKSTREAM"
+                    "XGROUP", "CREATE", stream, GROUP, "0", "MKSTREAM"
                 )
             except ResponseError as error:
                 if not str(error).startswith("BUSYGROUP"):
@@ -173,7 +173,10 @@ class Consumer:
         return self._now() - self._steady_since >= self.limits.lease_ms / 1000
 
     async def read(self, lane: Lane, *, rows: int) -> list[Delivery]:
-        """Lease entries that are ready now: about so many rows, but at least one entry."""
+        """Lease entries that are ready now: about so many rows, but at least one entry.
+
+        Those that went ahead come first, and besides. For no rows there are none but those.
+        """
         entries = await scripts.read(
             self._reads[lane], self.keys, lane=lane, worker=self.worker, rows=rows
         )
@@ -200,17 +203,23 @@ class Consumer:
         While `steady`, and present itself, also what lapsed, and what a worker holds that is
         absent.
         """
-        taken = await scripts.reclaim(
-            self._redis,
-            self.keys,
-            lane=lane,
-            worker=self.worker,
-            rows=rows,
-            lapse_ms=self.limits.lease_ms,
-            released_ms=RELEASED_IDLE_MS // 2,
-            judge=self.steady,
-            ended=[name for name in await holders(self._redis, self.keys, lane) if is_gone(name)],
-        )
+        ended = [name for name in await holders(self._redis, self.keys, lane) if is_gone(name)]
+        taken = [
+            lease
+            for stream in (self.keys.ahead(lane), self.keys.lane(lane))
+            for lease in await scripts.reclaim(
+                self._redis,
+                self.keys,
+                lane=lane,
+                stream=stream,
+                worker=self.worker,
+                rows=rows,
+                lapse_ms=self.limits.lease_ms,
+                released_ms=RELEASED_IDLE_MS // 2,
+                judge=self.steady,
+                ended=ended,
+            )
+        ]
         now = self._clock.now() * 1000
         return [
             self._delivery(lane, entry, fields, attempt, now, strikes)
@@ -226,15 +235,15 @@ class Consumer:
         await self._set_idle(deliveries, RELEASED_IDLE_MS)
 
     async def _set_idle(self, deliveries: Iterable[Delivery], idle_ms: int) -> set[LeaseId]:
-        lanes: dict[Lane, list[bytes]] = {}
+        streams: dict[tuple[Lane, str], list[bytes]] = {}
         for delivery in deliveries:
-            lanes.setdefault(delivery.lane, []).append(delivery.entry)
+            stream = self.keys.stream(delivery.lane, delivery.entry)
+            streams.setdefault((delivery.lane, stream), []).append(delivery.entry)
         lost: set[LeaseId] = set()
-        for lane, entries in lanes.items():
+        for (lane, stream), entries in streams.items():
             others = await scripts.renew(
                 self._redis,
-                self.keys,
-                lane=lane,
+                stream=stream,
                 worker=self.worker,
                 idle_ms=idle_ms,
                 entries=entries,

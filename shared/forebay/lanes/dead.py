@@ -206,7 +206,7 @@ class DeadLetters:
             )
         except ForebayError as error:
             raise ForebayError(f"{id_.text} can't be replayed: {error.message}") from error
-        new = PredictionId.new(id_.model, id_.shard)
+        new = PredictionId.new(id_.model, id_.shard, owner=id_.owner)
 
         submission = Submission(
             new, lane, parts, at_ms, deadline_ms, retain_ms, input=contents.input

@@ -3,6 +3,9 @@
 Their prediction was canceled, has expired, or has failed in another part. Pub/sub may lose a word,
 and nothing but time is lost with it: what has ended is refused when it settles. After a reconnect
 the worker asks for all of its leases.
+
+On the same channel it is told where a caller has gone ahead of those that wait: a lane alone, for
+the end of whose stream it is worth reading on.
 """
 
 import asyncio
@@ -29,6 +32,7 @@ class Endings:
         redis: made by `connect_blocking`.
         keys: of the model's shard.
         ended: called with leases, some of which may be this worker's.
+        ahead: called with lanes on which somebody has gone ahead.
         missed: called when some may have been missed.
     """
 
@@ -38,11 +42,13 @@ class Endings:
         keys: LaneKeys,
         *,
         ended: Callable[[set[LeaseId]], None],
+        ahead: Callable[[set[Lane]], None],
         missed: Callable[[], Awaitable[None]],
     ) -> None:
         self._redis = redis
         self._channel = keys.endings
         self._ended = ended
+        self._ahead = ahead
         self._missed = missed
 
     async def run(self) -> None:
@@ -59,15 +65,24 @@ class Endings:
             await pubsub.subscribe(self._channel)
             async for message in pubsub.listen():
                 if message["type"] == "message":
-                    self._ended(leases_of(message["data"]))
+                    leases, lanes = read(message["data"])
+                    if leases:
+                        self._ended(leases)
+                    if lanes:
+                        self._ahead(lanes)
                 elif message["type"] == "subscribe":
                     await self._missed()
 
 
-def leases_of(data: bytes) -> set[LeaseId]:
-    """The leases that a message names."""
+def read(data: bytes) -> tuple[set[LeaseId], set[Lane]]:
+    """The leases that a message names, and the lanes that it names alone."""
     leases: set[LeaseId] = set()
+    lanes: set[Lane] = set()
     for name in data.split():
-        lane, _, entry = name.partition(b":")
-        leases.add((Lane(lane.decode()), entry))
-    return leases
+        text, _, entry = name.partition(b":")
+        lane = Lane(text.decode())
+        if entry:
+            leases.add((lane, entry))
+        else:
+            lanes.add(lane)
+    return leases, lanes

@@ -4,6 +4,8 @@
 |--------------------------------|--------|-------------------------|-------------|-----------|
 | `lane:LANE`                    | stream | enqueue; settle, finish, read | workers | for ever |
 | `lane:LANE:caller:CALLER`      | stream | likewise                | likewise    | as long   |
+| `lane:LANE:ahead`              | stream | enqueue; settle, finish | workers     | for ever  |
+| `lane:LANE:spent:TIME`         | hash   | enqueue                 | enqueue     | moments   |
 | `lane:LANE:turns`              | list   | likewise                | likewise    | as long   |
 | `lane:LANE:deficits`           | hash   | likewise                | likewise    | as long   |
 | `record:ID`                    | hash   | enqueue; log; settle, finish; forget | gateways | kept |
@@ -35,7 +37,8 @@
 "As long": as what they are about is under way. "Kept": for the retention. "Moved": until then.
 
 Pub/sub: `P:{model:shard}:endings`, where finish and settle name the leases that ended though their
-worker has not settled them, as `LANE:ENTRY …`; all workers of the shard listen. And
+worker has not settled them, as `LANE:ENTRY …`, and enqueue lanes on which somebody went ahead, as
+`LANE:`; all workers of the shard listen. And
 `P:{model:shard}:wake`, where enqueue says that nobody is there; the autoscaler listens. And
 `P:{model:shard}:outbox`, where those who write to it say so; the relays listen.
 
@@ -121,8 +124,18 @@ GROUP: Final = "workers"
 """The one consumer group of every lane."""
 
 
-LANE_ENDS: Final = {"CALLER": ":caller:", "TURNS": ":turns", "DEFICITS": ":deficits"}
+LANE_ENDS: Final = {
+    "CALLER": ":caller:",
+    "TURNS": ":turns",
+    "DEFICITS": ":deficits",
+    "AHEAD": ":ahead",
+    "SPENT": ":spent:",
+}
 """What scripts put behind a lane's stream: they learn only while they run who waits."""
+
+
+AHEAD_ENTRY: Final = b"1-"
+"""What ids of entries that went ahead begin with; no others do."""
 
 
 class LaneKeys(msgspec.Struct, frozen=True):
@@ -145,6 +158,19 @@ class LaneKeys(msgspec.Struct, frozen=True):
     def deficits(self, lane: Lane) -> str:
         """What callers have left to pay with."""
         return self.lane(lane) + LANE_ENDS["DEFICITS"]
+
+    def ahead(self, lane: Lane) -> str:
+        """What went ahead of those that wait for their turn; `AHEAD_ENTRY` tells its entries."""
+        return self.lane(lane) + LANE_ENDS["AHEAD"]
+
+    def stream(self, lane: Lane, entry: bytes) -> str:
+        """Where an entry is that is ready or leased."""
+        return self.ahead(lane) if entry.startswith(AHEAD_ENTRY) else self.lane(lane)
+
+    @property
+    def streams(self) -> list[str]:
+        """All that workers read."""
+        return [*map(self.lane, Lane), *map(self.ahead, Lane)]
 
     @property
     def records(self) -> str:

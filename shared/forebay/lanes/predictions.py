@@ -203,7 +203,7 @@ class Records:
         for entry in record.entries:
             try:
                 pending = await self._redis.execute_command(
-                    "XPENDING", keys.lane(record.lane), GROUP, entry, entry, 1
+                    "XPENDING", keys.stream(record.lane, entry.encode()), GROUP, entry, entry, 1
                 )
             except ResponseError:
                 return False  # no worker has ever come: there is no group yet

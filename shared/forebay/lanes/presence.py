@@ -53,11 +53,14 @@ async def holders(redis: Commands, keys: LaneKeys, lane: Lane) -> list[str]:
     Raises:
         redis.exceptions.RedisError: Redis is out of reach.
     """
-    try:
-        consumers = await redis.execute_command("XINFO", "CONSUMERS", keys.lane(lane), GROUP)
-    except ResponseError as error:
-        if "no such key" in str(error):
-            return []  # the lanes are gone from Redis, as the next read will tell
-        raise
-    told = [dict(zip(flat[::2], flat[1::2], strict=True)) for flat in consumers]
-    return [about[b"name"].decode() for about in told if about[b"pending"]]
+    held: set[str] = set()
+    for stream in (keys.lane(lane), keys.ahead(lane)):
+        try:
+            consumers = await redis.execute_command("XINFO", "CONSUMERS", stream, GROUP)
+        except ResponseError as error:
+            if "no such key" in str(error):
+                continue  # the lanes are gone from Redis, as the next read will tell
+            raise
+        told = [dict(zip(flat[::2], flat[1::2], strict=True)) for flat in consumers]
+        held |= {about[b"name"].decode() for about in told if about[b"pending"]}
+    return sorted(held)

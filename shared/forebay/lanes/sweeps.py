@@ -10,7 +10,7 @@ from typing import cast
 
 from forebay.contract.errors import ErrorInfo, ErrorKind
 from forebay.contract.messages import Reply, encode
-from forebay.contract.prediction import Lane, Status
+from forebay.contract.prediction import Status
 from forebay.lanes import scripts
 from forebay.lanes.consumer import RELEASED_IDLE_MS
 from forebay.lanes.keys import Keys, LaneKeys
@@ -82,9 +82,9 @@ async def lapse_orphans(redis: Commands, keys: LaneKeys, *, grace_ms: int) -> tu
         Leases released and consumers removed.
     """
     released = removed = 0
-    for lane in Lane:
+    for stream in keys.streams:
         some, gone = await scripts.tidy(
-            redis, keys, lane=lane, grace_ms=grace_ms, idle_ms=RELEASED_IDLE_MS
+            redis, keys, stream=stream, grace_ms=grace_ms, idle_ms=RELEASED_IDLE_MS
         )
         released += some
         removed += gone

@@ -17,6 +17,12 @@ lines, and `P:{batches}:segments:ID`, a list, what its files are to be made of, 
 ended; `P:{batches}:open`, a zset, batches that have not ended by when nobody holds them any more;
 and `P:{batches}:index`, a zset, all ids of batches, for as long as any is kept.
 
+With the tag `{keys}`: `P:{keys}:all`, a hash, API keys by their ids, written by operators and read
+by gateways, for ever; and, written and read by gateways, `P:{keys}:spent:ID`, a hash, what is left
+of a key's allowance (`left`, and `at` as of when, Unix ms), and `P:{keys}:held:ID`, a hash, by
+gateway how many requests at once it may answer for the key, and until when (Unix ms), both until
+nothing was asked of them for minutes.
+
 P is `settings.key_prefix`. An entry of an outbox is told of in `lanes/keys.py`.
 
 A batch's fields: `st` status, `rq` what is asked for (JSON), `ct` created and `ex` expires and
@@ -124,6 +130,25 @@ class WebhookKeys(msgspec.Struct, frozen=True):
         return f"{self.base}:secrets:{url}"
 
 
+class ApiKeyKeys(msgspec.Struct, frozen=True):
+    """Keys of API keys, all in one slot. `base` is `P:{keys}`."""
+
+    base: str
+
+    @property
+    def all(self) -> str:
+        """API keys by their ids."""
+        return f"{self.base}:all"
+
+    def spent(self, id_: str) -> str:
+        """What is left of an API key's allowance."""
+        return f"{self.base}:spent:{id_}"
+
+    def held(self, id_: str) -> str:
+        """Which gateway may answer how many of its requests at once."""
+        return f"{self.base}:held:{id_}"
+
+
 def batch_keys(keys: Keys) -> BatchKeys:
     """Keys of batches."""
     return BatchKeys(keys.room("batches"))
@@ -132,3 +157,8 @@ def batch_keys(keys: Keys) -> BatchKeys:
 def webhook_keys(keys: Keys) -> WebhookKeys:
     """Keys of deliveries."""
     return WebhookKeys(keys.room("webhooks"))
+
+
+def api_key_keys(keys: Keys) -> ApiKeyKeys:
+    """Keys of API keys."""
+    return ApiKeyKeys(keys.room("keys"))

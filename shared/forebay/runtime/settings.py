@@ -36,6 +36,13 @@ class Durability(StrEnum):
     REPLICATED = "replicated"
 
 
+class Auth(StrEnum):
+    """Whom a gateway answers."""
+
+    NONE = "none"
+    KEYS = "keys"
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Every setting, with its default."""
 
@@ -73,6 +80,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             description="Port for gRPC; 0: none, but `forebay up` takes the one after `port`",
         ),
     ] = 0
+    auth: Annotated[
+        Auth, Meta(description="`keys`: whoever asks needs an API key (`forebay keys`); or `none`")
+    ] = Auth.NONE
+    allow_anonymous: Annotated[
+        bool,
+        Meta(description="Without keys, listen on other addresses than this machine's own as well"),
+    ] = False
     gateways: Annotated[
         int,
         Meta(ge=1, le=64, description="Gateways that `forebay up` runs on the one port (Linux)"),

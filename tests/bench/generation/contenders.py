@@ -40,15 +40,17 @@ class ForebayTexts:
 
     Args:
         port: of the gateway.
+        key: API key that it is asked with, if it asks for one.
     """
 
     name = FOREBAY
     title = TITLES[FOREBAY]
     extra = False
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, key: str = "") -> None:
         self._port = port
-        self._client = openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none")
+        self._key = key
+        self._client = openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key=key or "none")
         self._asked = 0
 
     def takes(self, load: Load) -> bool:
@@ -77,7 +79,9 @@ class ForebayTexts:
         return 0
 
     def _chats(self, load: Load) -> list[streams.Read]:
-        asked = streams.chats(self._port, MODEL, streams=load.concurrency, tokens=TOKENS)
+        asked = streams.chats(
+            self._port, MODEL, streams=load.concurrency, tokens=TOKENS, key=self._key
+        )
         return asyncio.run(asked)
 
     def _first_token_s(self) -> float:

@@ -92,6 +92,7 @@ async def read(
     *,
     tokens: int,
     endless: Mapping[str, object] = IGNORE_EOS,
+    key: str = "",
 ) -> Read:
     """Ask for a stream and read it to its end.
 
@@ -101,6 +102,7 @@ async def read(
         body: of the request, but for what makes a stream of so many tokens of it.
         tokens: how long the text is to be, whatever the model would say.
         endless: the fields that make it so.
+        key: API key to send, if one is asked for.
 
     Raises:
         StreamFailedError: it came to nothing.
@@ -113,7 +115,13 @@ async def read(
         sent = time.perf_counter()
         writer.write(
             b"POST %s HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
-            b"content-length: %d\r\n\r\n%s" % (path.encode(), len(content), content)
+            b"%scontent-length: %d\r\n\r\n%s"
+            % (
+                path.encode(),
+                b"authorization: Bearer %s\r\n" % key.encode() if key else b"",
+                len(content),
+                content,
+            )
         )
         head = await reader.readuntil(b"\r\n\r\n")
         if b" 200 " not in head.partition(b"\r\n")[0]:
@@ -142,8 +150,9 @@ async def chats(
     streams: int,
     tokens: int,
     endless: Mapping[str, object] = IGNORE_EOS,
+    key: str = "",
 ) -> list[Read]:
-    """The first questions as chats, all at once.
+    """The first questions as chats, all at once, with an API key if one is given.
 
     Raises:
         StreamFailedError: one came to nothing.
@@ -157,6 +166,7 @@ async def chats(
                     {"model": model, "messages": [{"role": "user", "content": question}]},
                     tokens=tokens,
                     endless=endless,
+                    key=key,
                 )
             )
             for question in questions(streams)

@@ -5,11 +5,15 @@
 Each lane has an intake, a connection and a room of its own, so a flood on the bulk lane takes
 nothing from realtime. No more is leased than about the rows there is room for, and a delivery is
 prepared only when there is: what is not yet prepared at a drain goes back untouched.
+
+Of what went ahead of those that wait for their turn on the lane it takes as much again: that is not
+to wait here for room that others have filled.
 """
 
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from redis.exceptions import RedisError, ResponseError
@@ -23,6 +27,7 @@ from forebay.inference.execution import Execution
 from forebay.inference.ledger import Ledger
 from forebay.inference.trouble import Trouble
 from forebay.lanes.consumer import Consumer, Delivery
+from forebay.lanes.keys import AHEAD_ENTRY
 from forebay.lanes.scripts import READ_BYTES
 
 log = logging.getLogger(__name__)
@@ -103,6 +108,10 @@ class Intake:
         )
         self._draining = False
         self._room = asyncio.Event()
+        self._overtaken = False
+        self._unprepared: deque[Assembly] = deque()
+        self._ahead: deque[Assembly] = deque()
+        self._prepared = 0
 
     def look(self) -> None:
         """There may be room again."""
@@ -113,23 +122,24 @@ class Intake:
         self._draining = True
         self._room.set()
 
+    def read_on(self) -> None:
+        """Somebody has gone ahead: lease that even if there is no room."""
+        self._overtaken = True
+        self._room.set()
+
     async def run(self) -> None:
         """Lease and prepare until drained."""
-        while await self._wait_for_room(self._worth_reading):
-            try:
-                deliveries = await self._lease(self._rows_wanted)
-            except (RedisError, OSError) as error:
-                # Whatever it is, the worker stays and tries again: a server may be full, loading,
-                # a replica, or gone, and what is held is still to be settled.
-                if isinstance(error, ResponseError) and str(error).startswith("NOGROUP"):
-                    log.warning("the lanes are gone from Redis: joining anew")
-                    await self._rejoin()
-                else:
-                    self._trouble.report(error)
-                    await asyncio.sleep(RETRY_S)
+        while not self._draining:
+            if self._ahead and self._rows_wanted > -self._room_rows:
+                await self._prepare_next(self._ahead)
+            elif self._overtaken or self._is_short:
+                await self._take_in()
+            elif self._unprepared and self._rows_wanted > 0:
+                await self._prepare_next(self._unprepared)
             else:
-                self._trouble.over()
-                await self._prepare_all(self._register(deliveries))
+                self._room.clear()
+                await self._room.wait()
+        await self._ledger.give_back([*self._ahead, *self._unprepared])
 
     @property
     def _room_rows(self) -> int:
@@ -139,19 +149,37 @@ class Intake:
         return min(max(some, self._least_room), MOST_TIMES * self._least_room)
 
     @property
-    def _worth_reading(self) -> int:
-        return max(self._room_rows // FEWEST, 1) if self.lane is Lane.BULK else 1
+    def _is_short(self) -> bool:
+        """Whether more is to be leased."""
+        worth = max(self._room_rows // FEWEST, 1) if self.lane is Lane.BULK else 1
+        return not self._unprepared and not self._ahead and self._rows_wanted >= worth
 
     @property
     def _rows_wanted(self) -> int:
         return self._room_rows - self._batcher.held(self.lane)
 
-    async def _wait_for_room(self, rows: int = 1) -> bool:
-        """Wait until the batcher takes so many more of this lane; False once draining."""
-        while not self._draining and self._rows_wanted < rows:
-            self._room.clear()
-            await self._room.wait()
-        return not self._draining
+    async def _take_in(self) -> None:
+        """Lease what there is room for, or what has gone ahead."""
+        overtaken, self._overtaken = self._overtaken, False
+        try:
+            if overtaken:
+                deliveries = await self._consumer.read(self.lane, rows=0)
+            else:
+                deliveries = await self._lease(self._rows_wanted)
+        except (RedisError, OSError) as error:
+            # Whatever it is, the worker stays and tries again: a server may be full, loading,
+            # a replica, or gone, and what is held is still to be settled.
+            if isinstance(error, ResponseError) and str(error).startswith("NOGROUP"):
+                log.warning("the lanes are gone from Redis: joining anew")
+                await self._rejoin()
+            else:
+                self._trouble.report(error)
+                await asyncio.sleep(RETRY_S)
+        else:
+            self._trouble.over()
+            for assembly in self._register(deliveries):
+                went_ahead = assembly.delivery.entry.startswith(AHEAD_ENTRY)
+                (self._ahead if went_ahead else self._unprepared).append(assembly)
 
     async def _lease(self, rows: int) -> list[Delivery]:
         now = time.monotonic()
@@ -205,16 +233,13 @@ class Intake:
                 taken.append(assembly)
         return taken
 
-    async def _prepare_all(self, assemblies: Sequence[Assembly]) -> None:
-        for number, assembly in enumerate(assemblies):
-            if not await self._wait_for_room():
-                await self._ledger.give_back(assemblies[number:])
-                return
-            if assembly.settled:
-                continue  # its lease was lost meanwhile
+    async def _prepare_next(self, assemblies: deque[Assembly]) -> None:
+        assembly = assemblies.popleft()
+        if not assembly.settled:  # else its lease was lost meanwhile
             self._admit(assembly, await self._prepare(assembly))
-            if number % TOGETHER == TOGETHER - 1:
-                await asyncio.sleep(0)  # others have waited long enough
+        self._prepared += 1
+        if self._prepared % TOGETHER == 0:
+            await asyncio.sleep(0)  # others have waited long enough
 
     async def _prepare(self, assembly: Assembly) -> list[PreparedRow | ForebayError]:
         computation = assembly.computation

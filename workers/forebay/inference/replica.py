@@ -166,7 +166,11 @@ class Replica:
             logs=self._logs,
         )
         self._endings = Endings(
-            around.blocking, keys, ended=self._stages.drop, missed=self._catch_up
+            around.blocking,
+            keys,
+            ended=self._stages.drop,
+            ahead=self._stages.read_on,
+            missed=self._catch_up,
         )
         self._reload = Reload(
             settings,

@@ -145,6 +145,12 @@ class Stages:
         """Drop deliveries whose prediction has been ended by authority, so that they don't run."""
         self._ledger.end(leases)
 
+    def read_on(self, lanes: set[Lane]) -> None:
+        """Somebody has gone ahead of those that wait on these lanes."""
+        for intake in self._intakes:
+            if intake.lane in lanes:
+                intake.read_on()
+
     async def let_go(self) -> None:
         """Give back all that is held and has not ended; it runs again elsewhere, or later."""
         await self._ledger.let_go()

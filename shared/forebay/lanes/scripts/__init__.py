@@ -164,6 +164,7 @@ async def enqueue(
             MAX_JOINED,
             wake,
             MAX_WRITTEN,
+            keys.endings,
             len(hits) // 2,
             *hits,
             len(notices) // 2,
@@ -180,10 +181,10 @@ async def enqueue(
 async def read(
     redis: Commands, keys: LaneKeys, *, lane: Lane, worker: str, rows: int
 ) -> list[RawEntry]:
-    """`read.lua`: entries, without blocking."""
+    """`read.lua`: entries, without blocking; for no rows, those that went ahead."""
     reply = await _read.call(
         redis,
-        [keys.lane(lane), keys.demand],
+        [keys.lane(lane), keys.demand, keys.ahead(lane)],
         [GROUP, worker, rows, lane.value, READ_BYTES, keys.records],
     )
     return cast(list[RawEntry], reply)
@@ -262,15 +263,14 @@ async def finish(
 
 async def renew(
     redis: Commands,
-    keys: LaneKeys,
     *,
-    lane: Lane,
+    stream: str,
     worker: str,
     idle_ms: int,
     entries: Sequence[bytes],
 ) -> list[bytes]:
     """`renew.lua`: returns the entries that are no longer the worker's."""
-    reply = await _renew.call(redis, [keys.lane(lane)], [GROUP, worker, idle_ms, *entries])
+    reply = await _renew.call(redis, [stream], [GROUP, worker, idle_ms, *entries])
     return cast(list[bytes], reply)
 
 
@@ -279,6 +279,7 @@ async def reclaim(
     keys: LaneKeys,
     *,
     lane: Lane,
+    stream: str,
     worker: str,
     rows: int,
     lapse_ms: int,
@@ -286,10 +287,13 @@ async def reclaim(
     judge: bool,
     ended: Sequence[str],
 ) -> list[tuple[bytes, int, int, list[bytes]]]:
-    """`reclaim.lua`: entries taken over, each with its new attempt number and its strikes."""
+    """`reclaim.lua`: entries taken over, each with its new attempt number and its strikes.
+
+    `stream` is the lane's, or that of what went ahead on it.
+    """
     reply = await _reclaim.call(
         redis,
-        [keys.lane(lane), keys.demand, keys.workers, keys.running, keys.outbox],
+        [stream, keys.demand, keys.workers, keys.running, keys.outbox],
         [
             GROUP,
             worker,
@@ -336,19 +340,26 @@ async def leave(redis: Commands, keys: LaneKeys, *, worker: str) -> None:
     """`leave.lua`."""
     await _leave.call(
         redis,
-        [*_lanes(keys), keys.workers, keys.running, keys.rates, keys.demand],
+        [
+            *_lanes(keys),
+            keys.workers,
+            keys.running,
+            keys.rates,
+            keys.demand,
+            *map(keys.ahead, Lane),
+        ],
         [GROUP, worker],
     )
 
 
 async def tidy(
-    redis: Commands, keys: LaneKeys, *, lane: Lane, grace_ms: int, idle_ms: int
+    redis: Commands, keys: LaneKeys, *, stream: str, grace_ms: int, idle_ms: int
 ) -> tuple[int, int]:
     """`tidy.lua`: (leases released, consumers removed)."""
-    (other,) = (one for one in Lane if one is not lane)
+    others = [other for other in keys.streams if other != stream]
     reply = await _tidy.call(
         redis,
-        [keys.lane(lane), keys.workers, keys.absences, keys.running, keys.lane(other), keys.rates],
+        [stream, keys.workers, keys.absences, keys.running, keys.rates, *others],
         [GROUP, grace_ms, idle_ms],
     )
     return reply[0], reply[1]

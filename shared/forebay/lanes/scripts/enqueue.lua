@@ -7,7 +7,8 @@
 -- If somebody waits for it and what is under way still waits in bulk, that moves to realtime.
 --
 -- A part goes to the lane's ready stream where nobody waits and there is room; else it waits on its
--- caller's list, see waiting.lua.
+-- caller's list, or goes ahead, see waiting.lua. Of what went ahead the workers are told: one that has
+-- no room does not read by itself.
 --
 -- A prediction without parts was answered by the response cache; its record is made as it ends.
 --
@@ -27,8 +28,8 @@
 --       ''  5 its dead letters, as 'ENTRY ...'  6 group  7 key prefix of prediction records
 --       8 key prefix of lists of those that joined  9 most that join one  10 channel on which to say
 --       that no worker is present, or ''  11 events in the outbox from which on no more is accepted
---       of which somebody is to be told
---       12 how many predictions the cache has answered, in part or whole; then for each of these:
+--       of which somebody is to be told  12 channel that workers listen on
+--       13 how many predictions the cache has answered, in part or whole; then for each of these:
 --       id, what it has answered, which is the reply where there are no parts; then how many have
 --       a notice; then for each of these: id, notice; then for each prediction: id, lane, created
 --       (Unix ms), deadline in ms from then, by how many ms it is later if no worker is present,
@@ -53,6 +54,7 @@ local added = { realtime = 0, bulk = 0 }
 -- Of those, what went to the ready stream; and how much more of that there is room for, once looked.
 local forward = { realtime = 0, bulk = 0 }
 local looked, listed = {}, { realtime = 0, bulk = 0 }
+local ahead = {}
 
 -- Whether the next part of a lane goes to its ready stream. While few rows are on the lane, leased or
 -- not, there is room for sure.
@@ -72,15 +74,18 @@ end
 -- Put a part on its lane; returns its entry.
 local function put(lane, caller, computation, message, deadline, cost, rows)
   rows = tonumber(rows)
-  if not goes_forward(lane) then
+  local place, id = stream[lane], '*'
+  if goes_forward(lane) then
+    forward[lane] = forward[lane] + rows
+  elseif waiting[lane] > 0 and goes_ahead(stream[lane], caller, cost, ready) then
+    ahead[lane] = true
+    place, id = stream[lane] .. AHEAD, '1-*'
+  else
     listed[lane] = listed[lane] + rows
     return put_on_list(stream[lane], caller, computation, message, deadline, cost, rows)
   end
-  forward[lane] = forward[lane] + rows
-  if not deadline then
-    return redis.call('XADD', stream[lane], '*', 'c', computation, 'm', message)
-  end
-  return redis.call('XADD', stream[lane], '*', 'c', computation, 'm', message,
+  if not deadline then return redis.call('XADD', place, id, 'c', computation, 'm', message) end
+  return redis.call('XADD', place, id, 'c', computation, 'm', message,
     'd', string.format('%.0f', deadline))
 end
 
@@ -119,8 +124,8 @@ local function all_wait(lane, entries, caller)
   if redis.call('EXISTS', stream[lane]) == 0 then return true end
   if #redis.call('XINFO', 'GROUPS', stream[lane]) == 0 then return true end
   for entry in string.gmatch(entries, '(%d+%-%d+):%d+') do
-    if not is_waiting(entry)
-      and #redis.call('XPENDING', stream[lane], ARGV[6], entry, entry, 1) > 0 then
+    local place = stream_of(stream[lane], entry, caller)
+    if not is_waiting(entry) and #redis.call('XPENDING', place, ARGV[6], entry, entry, 1) > 0 then
       return false
     end
   end
@@ -156,7 +161,7 @@ local function promote(record, entries, deadline, from, to)
       take_off_list(stream.bulk, from, entry)
       off = off + tonumber(rows)
     else
-      redis.call('XDEL', stream.bulk, entry)
+      redis.call('XDEL', place, entry)
     end
     local new = put('realtime', to, fields[2], fields[4], math.max(deadline, fields[6] or 0), cost,
       rows)
@@ -217,8 +222,8 @@ local function is_outbox_full()
 end
 
 local deadlines, outcomes, joined, asleep = {}, {}, 0, false
-local hits, notices, at = {}, {}, 13
-for _ = 1, tonumber(ARGV[12]) do
+local hits, notices, at = {}, {}, 14
+for _ = 1, tonumber(ARGV[13]) do
   hits[ARGV[at]] = ARGV[at + 1]
   at = at + 2
 end
@@ -361,5 +366,6 @@ for lane, rows in pairs(added) do
 end
 if joined > 0 then redis.call('HINCRBY', KEYS[7], 'joined', joined) end
 wake_relays(KEYS[9])
+for lane in pairs(ahead) do redis.call('PUBLISH', ARGV[12], lane .. ':') end
 if asleep and ARGV[10] ~= '' then redis.call('PUBLISH', ARGV[10], '') end
 return outcomes

@@ -20,14 +20,18 @@ local outcomes, leased, emptier = {}, {}, {}
 local function take_off(record, id)
   local found = redis.call('HMGET', record, 'ln', 'en', 'id', 'by')
   local lane = found[1]
-  local number, rows, unlisted, entries = 0, 0, 0, {}
+  local number, rows, unlisted = 0, 0, 0
   for entry, entry_rows in string.gmatch(found[2], '(%d+%-%d+):(%d+)') do
     if redis.call('HEXISTS', record, 'o' .. number) == 0 then
       if is_waiting(entry) then
         take_off_list(stream[lane], found[4] or '', entry)
         unlisted = unlisted + tonumber(entry_rows)
       else
-        entries[#entries + 1] = entry
+        local place = stream_of(stream[lane], entry)
+        if redis.call('XACK', place, ARGV[1], entry) > 0 then
+          leased[#leased + 1] = lane .. ':' .. entry
+        end
+        redis.call('XDEL', place, entry)
         rows = rows + tonumber(entry_rows)
       end
     end
@@ -37,11 +41,7 @@ local function take_off(record, id)
     redis.call('HINCRBY', KEYS[4], lane, -unlisted)
     redis.call('HINCRBY', KEYS[4], lane .. '_waiting', -unlisted)
   end
-  if #entries > 0 then
-    if redis.call('XACK', stream[lane], ARGV[1], unpack(entries)) > 0 then
-      for _, entry in ipairs(entries) do leased[#leased + 1] = lane .. ':' .. entry end
-    end
-    redis.call('XDEL', stream[lane], unpack(entries))
+  if rows > 0 then
     if redis.call('HINCRBY', KEYS[4], lane, -rows) > 0 then emptier[lane] = true end
   end
   redis.call('PEXPIRE', ARGV[3] .. id, 0)

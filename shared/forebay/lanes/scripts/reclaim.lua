@@ -3,7 +3,7 @@
 -- strike: it may be why that worker is gone; and a line in the logs, as what its code has said
 -- there may be said again. What it had not begun gets none.
 --
--- KEYS  1 lane (stream)  2 demand (hash)  3 workers (zset: worker -> present until, ms)
+-- KEYS  1 lane, or what went ahead on it (stream)  2 demand (hash)  3 workers (zset: worker -> present until, ms)
 --       4 running (hash: worker -> entries it runs, as "LANE:ENTRY ..."; "WORKER why" -> reason)
 --       5 outbox (stream; a channel too)
 -- ARGV  1 group  2 worker  3 rows wanted  4 name of the lane

@@ -1,7 +1,7 @@
 -- Renew leases, but only those that are still the caller's: a plain XCLAIM by a worker that was
 -- paused would take back what a peer has reclaimed meanwhile.
 --
--- KEYS  1 lane (stream)
+-- KEYS  1 lane, or what went ahead on it (stream)
 -- ARGV  1 group  2 worker  3 idle time to set, in ms (0 renews; a large one releases)  4.. entry ids
 -- Returns the entry ids that are no longer the caller's
 local lost, mine = {}, {}

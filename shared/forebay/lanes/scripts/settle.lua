@@ -30,11 +30,18 @@
 local SWEPT_MS = 3600000
 local now = now_ms()
 local stream = { realtime = KEYS[1], bulk = KEYS[2] }
-local released = { realtime = {}, bulk = {} }
+local released = {}
 local rows_done = { realtime = 0, bulk = 0 }
 local unlisted = { realtime = 0, bulk = 0 }
 local ended, outcomes, counted = {}, {}, {}
 local dropped = {}
+
+-- Its lease ends, and it comes off where it is.
+local function release(lane, entry)
+  local place = stream_of(stream[lane], entry)
+  released[place] = released[place] or {}
+  table.insert(released[place], entry)
+end
 
 local function count(what) counted[what] = (counted[what] or 0) + 1 end
 
@@ -258,13 +265,12 @@ while key <= #KEYS do
     'dl', 'o' .. part, 'go', 'fo', 'id', 'no')
   local was = found[1]
   local joined = found[10]
-  local mine = released[lane]
   local outcome
   if not was then
     -- Before the attempt is looked at: that was in the record too, and an entry nobody may settle
     -- would be reclaimed for ever.
     outcome = -2
-    mine[#mine + 1] = entry
+    release(lane, entry)
     count('late')
   elseif (found[5] or '1') ~= attempt or not string.find(found[6], entry .. ':', 1, true) then
     -- Taken over by another worker, or put back on the lane under another entry.
@@ -272,22 +278,22 @@ while key <= #KEYS do
     count('stale')
   elseif was ~= 'starting' and not found[9] then
     outcome = 0
-    mine[#mine + 1] = entry
+    release(lane, entry)
     count('late')
   elseif found[8] then
     outcome = 0
-    mine[#mine + 1] = entry
+    release(lane, entry)
     count('late')
   elseif status == 'expired' and joined and latest_deadline(id) > now
     and run_again(record, lane, entry, id, part, found[6], latest_deadline(id)) then
     outcome = 3
-    mine[#mine + 1] = entry
+    release(lane, entry)
   else
     outcome = 1
     if reason ~= '' then
       bury(record, lane, id, part, attempt, reason, found[6])
     end
-    mine[#mine + 1] = entry
+    release(lane, entry)
     rows_done[lane] = rows_done[lane] + rows_of(found[6], tonumber(part))
     if was == 'starting' then publish_later(found[3], message) end
     local left = tonumber(found[2]) - 1
@@ -303,7 +309,7 @@ while key <= #KEYS do
               take_off_list(stream[lane], redis.call('HGET', record, 'by') or '', other)
               unlisted[lane] = unlisted[lane] + tonumber(others_rows)
             else
-              mine[#mine + 1] = other
+              release(lane, other)
               dropped[#dropped + 1] = lane .. ':' .. other
             end
             rows_done[lane] = rows_done[lane] + tonumber(others_rows)
@@ -354,11 +360,11 @@ if at <= #ARGV then
   keep(ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3]), at + 4)
 end
 if #ended > 0 then redis.call('ZREM', KEYS[3], unpack(ended)) end
-for lane, entries in pairs(released) do
-  if #entries > 0 then
-    redis.call('XACK', stream[lane], ARGV[1], unpack(entries))
-    redis.call('XDEL', stream[lane], unpack(entries))
-  end
+for place, entries in pairs(released) do
+  redis.call('XACK', place, ARGV[1], unpack(entries))
+  redis.call('XDEL', place, unpack(entries))
+end
+for lane in pairs(stream) do
   if unlisted[lane] > 0 then
     redis.call('HINCRBY', KEYS[4], lane .. '_waiting', -unlisted[lane])
   end

@@ -5,10 +5,10 @@
 -- A worker counts as gone once two sweeps, at least the grace apart, found it absent: after a
 -- pause of the server everybody's presence has expired at once.
 --
--- KEYS  1 lane (stream)  2 workers (zset: worker -> present until, ms)
+-- KEYS  1 lane, or what went ahead on it (stream)  2 workers (zset: worker -> present until, ms)
 --       3 absences (hash: worker -> first found absent, ms)
---       4 running (hash: worker -> entries it runs)  5 the other lane (stream)
---       6 rates (hash: worker -> rows a second)
+--       4 running (hash: worker -> entries it runs)  5 rates (hash: worker -> rows a second)
+--       6.. the other such streams
 -- ARGV  1 group  2 grace in ms  3 idle time of what is let go, in ms
 -- Returns { leases let go, consumers removed }
 local now = now_ms()
@@ -16,9 +16,14 @@ if redis.call('EXISTS', KEYS[1]) == 0 then return { 0, 0 } end
 if #redis.call('XINFO', 'GROUPS', KEYS[1]) == 0 then return { 0, 0 } end
 local released, removed = 0, 0
 
-local function holds_there(name)
-  return redis.call('EXISTS', KEYS[5]) == 1 and #redis.call('XINFO', 'GROUPS', KEYS[5]) > 0
-    and #redis.call('XPENDING', KEYS[5], ARGV[1], '-', '+', 1, name) > 0
+local function holds_elsewhere(name)
+  for i = 6, #KEYS do
+    if redis.call('EXISTS', KEYS[i]) == 1 and #redis.call('XINFO', 'GROUPS', KEYS[i]) > 0
+      and #redis.call('XPENDING', KEYS[i], ARGV[1], '-', '+', 1, name) > 0 then
+      return true
+    end
+  end
+  return false
 end
 
 for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
@@ -35,8 +40,8 @@ for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
         redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], name)
         redis.call('HDEL', KEYS[3], name)
         redis.call('ZREM', KEYS[2], name)
-        redis.call('HDEL', KEYS[6], name)
-        if not holds_there(name) then redis.call('HDEL', KEYS[4], name, name .. ' why') end
+        redis.call('HDEL', KEYS[5], name)
+        if not holds_elsewhere(name) then redis.call('HDEL', KEYS[4], name, name .. ' why') end
         removed = removed + 1
       else
         for _, row in ipairs(redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1000, name)) do

@@ -3,8 +3,12 @@
 -- quantum, and what it has pays for its oldest entries; what is left over is kept for its next turn.
 -- A turn that ends for want of room goes on with the next refill.
 --
+-- While others wait, a caller of whom nothing does goes ahead with what a turn is worth, once in a while, as new flows do
+-- in FQ-CoDel (RFC 8290): in a stream of its own beside the lane's, which is read first.
+--
 -- A list is a stream of its own beside the lane's, whose entries are `0-NUMBER`; no entry of a lane
--- is. So a record tells by its entries which of them wait. Its field `by` tells whose list it is.
+-- is; those that went ahead are `1-NUMBER`. So a record tells by its entries which of them wait, and
+-- where. Its field `by` tells whose list it is.
 
 -- Rows that a ready stream takes, at least, and while no worker has told.
 local FEWEST_READY, UNTOLD_READY = 8, 256
@@ -14,6 +18,8 @@ local QUANTUM = 16384
 local MOST_COST = 8 * QUANTUM
 -- Entries that one call brings forward. More would hold the server up.
 local MOST_FORWARD = 1024
+-- In so long a caller goes ahead with no more than a quantum.
+local AHEAD_MS = 250
 
 local function list_of(stream, caller) return stream .. CALLER .. (caller or '') end
 
@@ -26,6 +32,7 @@ end
 -- The stream that an entry of a record is in.
 local function stream_of(stream, entry, caller)
   if is_waiting(entry) then return list_of(stream, caller) end
+  if string.sub(entry, 1, 2) == '1-' then return stream .. AHEAD end
   return stream
 end
 
@@ -40,7 +47,20 @@ local function ready_rows(stream, group, rows)
   -- There is no group before the first worker.
   if not pending.err then leased = tonumber(pending[1]) end
   if leased >= entries then return 0 end
+  rows = rows - redis.call('XLEN', stream .. AHEAD)
   return math.max(rows, entries) * (entries - leased) / entries
+end
+
+-- Whether a caller may go ahead with an entry; if so, that is noted. Where no worker has made the
+-- stream for that, none would read it.
+local function goes_ahead(stream, caller, cost, ready)
+  if redis.call('EXISTS', list_of(stream, caller)) == 1 then return false end
+  local ahead = stream .. AHEAD
+  if redis.call('EXISTS', ahead) == 0 or redis.call('XLEN', ahead) >= ready then return false end
+  local spent = stream .. SPENT .. string.format('%.0f', math.floor(now_ms() / AHEAD_MS))
+  local now = redis.call('HINCRBY', spent, caller, math.ceil(math.min(tonumber(cost), MOST_COST)))
+  redis.call('PEXPIRE', spent, 2 * AHEAD_MS)
+  return now <= QUANTUM
 end
 
 -- Put an entry on its caller's list. Who calls counts its rows.

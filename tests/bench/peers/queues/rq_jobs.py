@@ -20,7 +20,8 @@ from rq import Queue
 from rq.job import Job
 from rq_echo import echo
 
-queue = Queue(connection=Redis.from_url(URL))
+# A result may take longer than the client waits for any answer of the server.
+queue = Queue(connection=Redis.from_url(URL, socket_timeout=None))
 
 
 def enqueue(count: int) -> list[Job]:

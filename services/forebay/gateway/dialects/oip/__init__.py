@@ -80,7 +80,9 @@ class OpenInference:
                 f"grpc_port is set, and {error.name} is not installed: pip install "
                 "'forebay[grpc]', or set FOREBAY_GRPC_PORT to 0."
             ) from error
-        service = Service(self.inference, self.description, self.statistics, exchange.ids)
+        service = Service(
+            self.inference, self.description, self.statistics, exchange.ids, exchange.door
+        )
         return RpcServer(
             service,
             host=host,
@@ -122,4 +124,5 @@ class OpenInference:
                 f"{path}/stats": {"GET": rest.stats},
             }
         mounted = {f"{MOUNT}{path}": by_method for path, by_method in paths.items()}
-        return routes_of(exchange, mounted, render=render_fault)
+        public = {f"{MOUNT}/health/{word}" for word in ("live", "ready")}
+        return routes_of(exchange, mounted, render=render_fault, public=public)

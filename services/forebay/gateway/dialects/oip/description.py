@@ -16,6 +16,7 @@ from forebay.contract.model import ModelSpec
 from forebay.contract.tensors import TensorSpec
 from forebay.contract.versions import model_of
 from forebay.contract.workers import ModelState
+from forebay.gateway.access import visitor
 from forebay.gateway.dialects.oip.faults import NotSupported
 from forebay.gateway.dialects.oip.tasks import Signature, signature_of
 from forebay.gateway.dispatch import Dispatch
@@ -193,7 +194,9 @@ class Description:
             NotFound: there is no such model.
             NotSupported: it would.
             ForebayError: it can't be loaded.
+            Forbidden: the client's API key is not an admin's.
         """
+        visitor.check_admin()
         self._known(model)
         if parameters:
             raise NotSupported(
@@ -209,7 +212,9 @@ class Description:
             NotFound: there is no such model.
             NotSupported: a worker is there for it alone, or none at all.
             ForebayError: a worker could not unload it.
+            Forbidden: the client's API key is not an admin's.
         """
+        visitor.check_admin()
         self._known(model)
         if not await self._repository.unload(model):
             raise NotSupported(

@@ -1,12 +1,21 @@
 """What a call's metadata says of its client, under the names that HTTP's headers have."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import grpc
 
+from forebay.gateway.access import visitor
 from forebay.gateway.cache_control import CACHE_STATUS_HEADER
 from forebay.gateway.http import Header
 from forebay.gateway.split import STICKY_HEADER
+
+
+def headers_of(context: "grpc.aio.ServicerContext[Any, Any]") -> Iterator[Header]:
+    """A call's metadata, as HTTP's headers are."""
+    for key, value in context.invocation_metadata() or ():
+        text = value if isinstance(value, bytes) else value.encode("latin-1", "replace")
+        yield key.encode("latin-1", "replace"), text
 
 
 class Client:
@@ -32,8 +41,8 @@ class Client:
         return self._said("cache-control")
 
     def caller(self) -> bytes:
-        """Its API key as it sends it, with its scheme; empty if it sends none."""
-        return self._said("authorization").encode("latin-1", "replace")
+        """Its API key's id; where keys are not asked for what it sends as one, if anything."""
+        return visitor.owner().encode() or self._said("authorization").encode("latin-1", "replace")
 
     def behalf(self) -> bytes:
         """What it takes its turn as where a lane is full."""

@@ -8,6 +8,8 @@ from forebay.gateway.errors import Fault
 
 CODES: Final = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
+    401: grpc.StatusCode.UNAUTHENTICATED,
+    403: grpc.StatusCode.PERMISSION_DENIED,
     404: grpc.StatusCode.NOT_FOUND,
     409: grpc.StatusCode.CANCELLED,
     413: grpc.StatusCode.RESOURCE_EXHAUSTED,

@@ -6,8 +6,9 @@ on. Methods for shared memory, traces and logs are left out: gRPC says UNIMPLEME
 """
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any, Final, TypeAlias, TypeVar
 
 import grpc
@@ -17,12 +18,13 @@ from google.protobuf.message import Message
 from forebay.contract.errors import ForebayError, NotFound
 from forebay.contract.model import ModelSpec
 from forebay.contract.versions import model_of
+from forebay.gateway.access.door import Door
 from forebay.gateway.dialects.oip import parameters as parameters_
 from forebay.gateway.dialects.oip.description import Description
 from forebay.gateway.dialects.oip.inference import Answered, Inference
 from forebay.gateway.dialects.oip.parameters import MICROSECONDS, Parameters
 from forebay.gateway.dialects.oip.rpc import messages
-from forebay.gateway.dialects.oip.rpc.client import Client
+from forebay.gateway.dialects.oip.rpc.client import Client, headers_of
 from forebay.gateway.dialects.oip.rpc.faults import code_of, metadata_of
 from forebay.gateway.dialects.oip.rpc.tensors import (
     inputs_of,
@@ -61,6 +63,7 @@ class Service:
         description: says what there is.
         statistics: says what came of inferences.
         ids: of requests.
+        door: asks for API keys, if any are asked for.
     """
 
     def __init__(
@@ -69,7 +72,9 @@ class Service:
         description: Description,
         statistics: Statistics,
         ids: RequestIds,
+        door: Door | None = None,
     ) -> None:
+        self._door = door
         self._inference = inference
         self._description = description
         self._statistics = statistics
@@ -79,8 +84,8 @@ class Service:
     def handler(self) -> grpc.GenericRpcHandler:
         """What a server needs to serve it."""
         methods: dict[str, Method] = {
-            "ServerLive": self._unary(pb.ServerLiveRequest, self._server_live),
-            "ServerReady": self._unary(pb.ServerReadyRequest, self._server_ready),
+            "ServerLive": self._unary(pb.ServerLiveRequest, self._server_live, public=True),
+            "ServerReady": self._unary(pb.ServerReadyRequest, self._server_ready, public=True),
             "ModelReady": self._unary(pb.ModelReadyRequest, self._model_ready),
             "ServerMetadata": self._unary(pb.ServerMetadataRequest, self._server_metadata),
             "ModelMetadata": self._unary(pb.ModelMetadataRequest, self._model_metadata),
@@ -102,14 +107,18 @@ class Service:
         self,
         request_type: type[Request],
         answer: Callable[[Request, Context, str], Awaitable[Response]],
+        *,
+        public: bool = False,
     ) -> Method:
-        """A method with one request and one answer."""
+        """A method with one request and one answer; a public one takes no API key."""
+        door = None if public else self._door
 
         async def answered(request: Request, context: Context) -> Response:
             request_id = self._ids.next()
             context.set_trailing_metadata(metadata_of((), request_id))
             try:
-                return await answer(request, context, request_id)
+                async with _let_in(door, context):
+                    return await answer(request, context, request_id)
             except Exception as error:
                 fault = _fault(error, request_id)
             # It raises, as its type says.
@@ -231,7 +240,8 @@ class Service:
     ) -> pb.ModelStreamInferResponse:
         """The answer to one request of a stream, an error included."""
         try:
-            response, _ = await self._answer(request, context, Client(context))
+            async with _let_in(self._door, context):
+                response, _ = await self._answer(request, context, Client(context))
         except Exception as error:
             fault = _fault(error, self._ids.next())
             failed = pb.ModelInferResponse(id=request.id)  # so that the client knows which
@@ -298,6 +308,23 @@ class Service:
         self._left.discard(task)
         if not task.cancelled():
             task.exception()
+
+
+@contextlib.asynccontextmanager
+async def _let_in(door: Door | None, context: Context) -> AsyncGenerator[None]:
+    """Let a request in by the API key of its metadata, until it is answered.
+
+    Raises:
+        ForebayError: why not.
+    """
+    if door is None:
+        yield
+        return
+    visit = await door.admit(headers_of(context))
+    try:
+        yield
+    finally:
+        visit.leave()
 
 
 def _fault(error: Exception, request_id: str) -> Fault:
