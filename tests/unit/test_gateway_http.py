@@ -122,6 +122,7 @@ def endpoint(handle: Callable[[Call], Awaitable[Answer]], *methods: str) -> Endp
         Exchange(max_body_bytes=100),
         dict.fromkeys(methods or ("POST",), handle),
         render=render_problem,
+        dialect="none",
     )
 
 
@@ -133,7 +134,9 @@ async def test_an_endpoint_answers_each_method_by_its_own_handler() -> None:
         return Answer(b"gone")
 
     exchange = Exchange(max_body_bytes=100)
-    (route,) = routes_of(exchange, {"/it": {"GET": shown, "DELETE": gone}}, render=render_problem)
+    (route,) = routes_of(
+        exchange, {"/it": {"GET": shown, "DELETE": gone}}, render=render_problem, dialect="none"
+    )
     answers = {}
     for method in ("GET", "HEAD", "DELETE", "PUT"):
         sent = Sent()
@@ -155,7 +158,9 @@ async def test_only_paths_that_say_so_leave_the_body_to_their_handler() -> None:
     exchange = Exchange(max_body_bytes=100)
     paths = {"/files": {"POST": length}, "/texts": {"POST": length}}
     found = []
-    for route in routes_of(exchange, paths, render=render_problem, unread={"/files"}):
+    for route in routes_of(
+        exchange, paths, render=render_problem, dialect="none", unread={"/files"}
+    ):
         sent = Sent()
         await route.app(scope(method="POST"), receiving(b"a"), sent)
         found.append((route.path, sent.body))

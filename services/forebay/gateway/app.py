@@ -31,6 +31,8 @@ from forebay.gateway.filing import Filing
 from forebay.gateway.health import Health
 from forebay.gateway.http import Exchange, render_problem, respond
 from forebay.gateway.listings import Listings
+from forebay.gateway.metered import Meter
+from forebay.gateway.metrics import metrics_routes
 from forebay.gateway.reads import Reads
 from forebay.gateway.registry import Registry
 from forebay.gateway.repeats import Repeats
@@ -188,6 +190,7 @@ def create_app(
         clock=lanes.clock,
     )
     readers = Readers(lanes.redis, lanes.keys, lanes.link, lease_s=settings.lease_s)
+    meter = Meter()
     dispatch = Dispatch(
         settings=settings,
         registry=Registry(catalog, versions, split),
@@ -205,6 +208,7 @@ def create_app(
         semantic=semantic,
         repository=repository,
         lane=lane,
+        meter=meter,
     )
     semantic.embeds_by(dispatch.run)
     listings = Listings(Listing(lanes.redis, lanes.keys), lanes.records, reads, catalog.served)
@@ -215,7 +219,7 @@ def create_app(
     api_keys = ApiKeys(lanes.redis, lanes.keys)
     keyring, allowances = Keyring(api_keys, reads), Allowances(api_keys, reads)
     door = Door(keyring, allowances, lanes.clock) if settings.auth is Auth.KEYS else None
-    exchange = Exchange(max_body_bytes=settings.max_body_bytes, door=door)
+    exchange = Exchange(max_body_bytes=settings.max_body_bytes, door=door, meter=meter)
     batches = Batches(lanes.redis, lanes.keys, retention_s=settings.file_retention_s)
     batching = Batching(batches, files, reads)
     health = Health(
@@ -279,6 +283,7 @@ def create_app(
             *replicate.routes(dispatch, exchange, fetcher, listings, filing, rules, secret),
             *open_inference.routes(exchange),
             *health.routes(exchange),
+            *metrics_routes(exchange, meter),
         ],
         missing=Missing(exchange),
         lifespan=lifespan,

@@ -27,6 +27,7 @@ from forebay.gateway.bundles import Bundles, may_join
 from forebay.gateway.caching import Caching
 from forebay.gateway.endings import Endings, outcome_of
 from forebay.gateway.errors import DEFAULT_RETRY_S
+from forebay.gateway.metered import Meter, Predicting
 from forebay.gateway.names import Name
 from forebay.gateway.patience import Patience
 from forebay.gateway.reads import Reads
@@ -72,6 +73,7 @@ class Dispatch:
         semantic: knows which prompts are alike.
         repository: knows what is unloaded.
         lane: where requests queue that don't say.
+        meter: counts predictions, if anybody does.
     """
 
     def __init__(
@@ -93,8 +95,10 @@ class Dispatch:
         semantic: Semantic,
         repository: Repository,
         lane: Lane = Lane.REALTIME,
+        meter: Meter | None = None,
     ) -> None:
         self._lane = lane
+        self._meter = meter
         # Where somebody waits, nobody waits for others.
         self._bundles = Bundles(self._run) if lane is Lane.BULK else None
         self.max_inputs = settings.max_inputs
@@ -182,9 +186,10 @@ class Dispatch:
             caller=_caller_of(asker),
             trace=current.get(),
         )
-        if self._bundles is not None and may_join(request):
-            return await self._bundles.run(request, when_gone)
-        return await self._run(request, when_gone)
+        with Predicting(self._meter, spec.name, lane):
+            if self._bundles is not None and may_join(request):
+                return await self._bundles.run(request, when_gone)
+            return await self._run(request, when_gone)
 
     async def _run(self, request: Request, when_gone: WhenGone | None) -> Outcome:
         name, spec = request.name, request.model
@@ -281,8 +286,11 @@ class Dispatch:
             earlier = await self._submitter.claim(request, name, request.patience.wait_s)
             if earlier is not None:
                 return _shown(earlier, name)
-        replies = await self._submitter.submit(request, when_gone)
-        return _shown(await self._endings.prediction(request, replies), name)
+        with Predicting(self._meter, spec.name, lane) as predicting:
+            replies = await self._submitter.submit(request, when_gone)
+            prediction = await self._endings.prediction(request, replies)
+            predicting.outcome = prediction.status.value
+        return _shown(prediction, name)
 
     async def stream(
         self,

@@ -92,7 +92,7 @@ class Health:
             "/health/live": {"GET": self.live},
             "/health/ready": {"GET": self.ready},
         }
-        return routes_of(exchange, paths, render=render_problem, public=paths)
+        return routes_of(exchange, paths, render=render_problem, dialect="none", public=paths)
 
     @property
     def is_ready(self) -> bool:

@@ -9,7 +9,9 @@ and the handler (decision 0003).
 import itertools
 import logging
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
@@ -29,6 +31,7 @@ from forebay.gateway.errors import (
     problem,
     unexpected,
 )
+from forebay.gateway.metered import Meter
 from forebay.gateway.names import Name, derived, fingerprint, key_of
 from forebay.gateway.split import STICKY_HEADER, VERSION_HEADER
 from forebay.gateway.sse import EVENTS, EventStream, Streaming
@@ -42,6 +45,9 @@ Header = tuple[bytes, bytes]
 JSON: Final[Header] = (b"content-type", b"application/json")
 PROBLEM: Final[Header] = (b"content-type", b"application/problem+json")
 
+
+CLIENT_GONE: Final = 499
+"""What a request is counted as whose client went away before it had an answer, as nginx has it."""
 
 WHEN_GONE: Final = "forebay.when_gone"
 """Key in the ASGI scope: what the connection calls when it is lost before the answer is sent."""
@@ -170,9 +176,13 @@ class Exchange:
     Args:
         max_body_bytes: larger bodies are refused.
         door: asks for API keys, if any are asked for.
+        meter: counts requests, if anybody does.
     """
 
-    def __init__(self, *, max_body_bytes: int, door: Door | None = None) -> None:
+    def __init__(
+        self, *, max_body_bytes: int, door: Door | None = None, meter: Meter | None = None
+    ) -> None:
+        self.meter = meter
         self.max_body_bytes = max_body_bytes
         self.door = door
         self.tracing = active()
@@ -186,6 +196,7 @@ class Endpoint:
         exchange: what endpoints share.
         by_method: makes the answer to each method it takes; GET's answers HEAD as well.
         render: says in the dialect's own way what went wrong.
+        dialect: what it is counted as.
         reads_body: else that is the handler's own business, who gets `Call.receive` for it.
         public: it is answered without an API key, too.
     """
@@ -196,11 +207,14 @@ class Endpoint:
         by_method: Mapping[str, Handler],
         *,
         render: RenderFault,
+        dialect: str,
         reads_body: bool = True,
         public: bool = False,
     ) -> None:
         self._exchange = exchange
         self._door = None if public else exchange.door
+        self._dialect = dialect
+        self._active = None if exchange.meter is None else exchange.meter.active(dialect)
         self._by_method = dict(by_method)
         if "GET" in by_method:
             self._by_method.setdefault("HEAD", by_method["GET"])
@@ -209,6 +223,20 @@ class Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        meter, active = self._exchange.meter, self._active
+        if meter is None or active is None:
+            await self._traced(scope, receive, send)
+            return
+        began = time.perf_counter()
+        active.inc()
+        status = CLIENT_GONE
+        try:
+            status = await self._traced(scope, receive, send)
+        finally:
+            active.dec()
+            meter.answered(self._dialect, status, began)
+
+    async def _traced(self, scope: Scope, receive: Receive, send: Send) -> int:
         request_id = self._exchange.ids.next()
         tracing = self._exchange.tracing
         if tracing is not None:
@@ -216,27 +244,28 @@ class Endpoint:
             if sampled is not False:
                 span = ServerSpan(tracing, scope, request_id, sampled)
                 try:
-                    await self._answer(scope, receive, span.sending(send), request_id)
+                    return await self._answer(scope, receive, span.sending(send), request_id)
                 finally:
                     span.end()
-                return
-        await self._answer(scope, receive, send, request_id)
+        return await self._answer(scope, receive, send, request_id)
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> int:
+        """Answer a request that may come in; returns the status."""
         if self._door is None:
-            await self._handle(scope, receive, send, request_id)
-            return
+            return await self._handle(scope, receive, send, request_id)
         try:
             visit = await self._door.admit(scope["headers"])
         except ForebayError as error:
-            await respond(send, self._render(fault_of(error), request_id), request_id)
+            fault = fault_of(error)
         except Exception as error:
-            await respond(send, self._render(unexpected(error, request_id), request_id), request_id)
+            fault = unexpected(error, request_id)
         else:
             try:
-                await self._handle(scope, receive, send, request_id, visit)
+                return await self._handle(scope, receive, send, request_id, visit)
             finally:
                 visit.leave()
+        await respond(send, self._render(fault, request_id), request_id)
+        return fault.status
 
     async def _handle(
         self,
@@ -245,7 +274,7 @@ class Endpoint:
         send: Send,
         request_id: str,
         visit: Visit | None = None,
-    ) -> None:
+    ) -> int:
         exchange = self._exchange
         try:
             handle = self._by_method.get(scope["method"])
@@ -254,7 +283,7 @@ class Endpoint:
             if self._reads_body:
                 body = await read_body(scope, receive, exchange.max_body_bytes)
                 if body is None:
-                    return  # the client is gone
+                    return CLIENT_GONE
                 call = Call(scope, body, request_id)
             else:
                 call = Call(scope, b"", request_id, receive)
@@ -268,28 +297,32 @@ class Endpoint:
             if left:
                 headers = answer.headers
                 answer = msgspec.structs.replace(answer, headers=lambda: (*headers(), *left))
-            await self._stream(scope, answer, send, request_id)
-            return
+            return await self._stream(scope, answer, send, request_id)
         if isinstance(answer, Download):
             head = scope["method"] == "HEAD"
             await answer.run(send, request_id, when_gone=_teller(scope), head=head)
-            return
+            return answer.status
         status = scope.get(CACHE_STATUS)
         if status is not None:
             left = (*left, (CACHE_STATUS_HEADER, status))
         if left:
             answer = msgspec.structs.replace(answer, headers=(*answer.headers, *left))
         await respond(send, answer, request_id)
+        return answer.status
 
-    async def _stream(self, scope: Scope, answer: EventStream, send: Send, request_id: str) -> None:
+    async def _stream(self, scope: Scope, answer: EventStream, send: Send, request_id: str) -> int:
         if scope["method"] == "HEAD":
             await respond(send, Answer(b"", content_type=EVENTS), request_id)
-            return
+            return HTTPStatus.OK
+        status: int = HTTPStatus.OK
 
         async def refuse(fault: Fault) -> None:
+            nonlocal status
+            status = fault.status
             await respond(send, self._render(fault, request_id), request_id)
 
         await Streaming(answer, send, request_id, refuse=refuse).run(_teller(scope))
+        return status
 
 
 def _teller(scope: Scope) -> Callable[[Callable[[], None]], None]:

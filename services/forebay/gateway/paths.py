@@ -15,6 +15,7 @@ def routes_of(
     paths: Mapping[str, ByMethod],
     *,
     render: RenderFault,
+    dialect: str,
     unread: Collection[str] = (),
     public: Collection[str] = (),
 ) -> list[Route]:
@@ -24,6 +25,7 @@ def routes_of(
         exchange: what endpoints share.
         paths: what answers at each.
         render: says in the dialect's own way what went wrong.
+        dialect: what it is counted as.
         unread: paths whose handlers read the body themselves, such as those of files, which are
             not read whole before they are kept.
         public: paths that are answered without an API key, too.
@@ -35,6 +37,7 @@ def routes_of(
                 exchange,
                 by_method,
                 render=render,
+                dialect=dialect,
                 reads_body=path not in unread,
                 public=path in public,
             ),

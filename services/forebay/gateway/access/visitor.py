@@ -67,6 +67,17 @@ def check_admin() -> None:
         raise Forbidden("This takes an API key with the scope `admin`.")
 
 
+def check_watching() -> None:
+    """Refuse what tells of everybody's traffic.
+
+    Raises:
+        Forbidden: the key has neither the scope `dashboard` nor `admin`.
+    """
+    key = current.get()
+    if key is not None and not (key.scopes.dashboard or key.scopes.admin):
+        raise Forbidden("This takes an API key with the scope `dashboard` or `admin`.")
+
+
 class TooManyRows(Forbidden):
     """More rows than the key may ask for at once."""
 

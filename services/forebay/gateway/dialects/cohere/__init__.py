@@ -24,4 +24,6 @@ PATHS = ("/v1/rerank", "/v2/rerank", "/rerank")
 def routes(dispatch: Dispatch, exchange: Exchange) -> list[Route]:
     """The dialect's routes."""
     create = Reranks(dispatch).create
-    return routes_of(exchange, {path: {"POST": create} for path in PATHS}, render=render_fault)
+    return routes_of(
+        exchange, {path: {"POST": create} for path in PATHS}, render=render_fault, dialect="cohere"
+    )

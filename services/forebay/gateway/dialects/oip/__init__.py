@@ -125,4 +125,4 @@ class OpenInference:
             }
         mounted = {f"{MOUNT}{path}": by_method for path, by_method in paths.items()}
         public = {f"{MOUNT}/health/{word}" for word in ("live", "ready")}
-        return routes_of(exchange, mounted, render=render_fault, public=public)
+        return routes_of(exchange, mounted, render=render_fault, dialect="oip", public=public)

@@ -71,4 +71,4 @@ def routes(
         "/v1/uploads/{id}/complete": {"POST": uploads.complete},
         "/v1/uploads/{id}/cancel": {"POST": uploads.cancel},
     }
-    return routes_of(exchange, paths, render=render_fault, unread={FILES, PARTS})
+    return routes_of(exchange, paths, render=render_fault, dialect="openai", unread={FILES, PARTS})

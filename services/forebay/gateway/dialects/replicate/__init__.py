@@ -114,4 +114,6 @@ def routes(
             f"{mount.path}/webhooks/default/secret": {"GET": Webhooks(secret).secret},
         }
     paths |= {f"{HOSTED.path}{path}": by_method for path, by_method in found.items()}
-    return routes_of(exchange, paths, render=render_fault, unread={f"{HOSTED.path}{FILES}"})
+    return routes_of(
+        exchange, paths, render=render_fault, dialect="replicate", unread={f"{HOSTED.path}{FILES}"}
+    )
