@@ -34,6 +34,23 @@ UNEXPECTED: Final = "internal"
 LEFT: Final = "client_gone"
 
 
+class Active:
+    """Requests of a dialect that are being answered. Read when somebody asks.
+
+    Attributes:
+        count: how many.
+    """
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def read(self) -> float:
+        """How many."""
+        return float(self.count)
+
+
 class Meter:
     """One gateway process's counts."""
 
@@ -61,14 +78,15 @@ class Meter:
             registry=self.registry,
         )
         self._by_status: dict[tuple[str, int], Histogram] = {}
-        self._by_dialect: dict[str, Gauge] = {}
+        self._by_dialect: dict[str, Active] = {}
         self._by_outcome: dict[tuple[str, str, str], Histogram] = {}
 
-    def active(self, dialect: str) -> Gauge:
+    def active(self, dialect: str) -> Active:
         """What counts requests of a dialect while they are answered."""
         found = self._by_dialect.get(dialect)
         if found is None:
-            found = self._by_dialect[dialect] = self._active.labels(dialect)
+            found = self._by_dialect[dialect] = Active()
+            self._active.labels(dialect).set_function(found.read)
         return found
 
     def answered(self, dialect: str, status: int, began: float) -> None:
