@@ -21,6 +21,8 @@ BUILT: dict[str, Callable[[LaneKeys], str]] = {
     "lane:realtime": lambda keys: keys.lane(Lane.REALTIME),
     "lane:bulk": lambda keys: keys.lane(Lane.BULK),
     "lane:bulk:caller:0123456789abcdef": lambda keys: keys.waiting(Lane.BULK, "0123456789abcdef"),
+    "lane:bulk:ahead": lambda keys: keys.ahead(Lane.BULK),
+    "lane:realtime:spent:7": lambda keys: f"{keys.spent(Lane.REALTIME)}7",
     "lane:bulk:turns": lambda keys: keys.turns(Lane.BULK),
     "lane:realtime:deficits": lambda keys: keys.deficits(Lane.REALTIME),
     f"record:{ID}": lambda keys: keys.record(ID),
@@ -63,7 +65,8 @@ def pattern_of(name: str) -> str:
     """A built key as the table writes it."""
     kind, *rest = name.split(":")
     if kind == "lane" and rest[1:]:
-        return ":".join([kind, "LANE", rest[1], *(["CALLER"] if rest[2:] else [])])
+        of = {"caller": "CALLER", "spent": "TIME"}
+        return ":".join([kind, "LANE", rest[1], *([of[rest[1]]] if rest[2:] else [])])
     variables = {
         "lane": ["LANE"],
         "record": ["ID"],
@@ -98,7 +101,8 @@ def test_every_builder_of_keys_is_tried_here() -> None:
     tried = {
         name for build in BUILT.values() for name in build.__code__.co_names if name in builders
     }
-    assert builders - {"endings", "wake"} == tried
+    # Channels, and what gives keys of other builders.
+    assert builders - {"endings", "wake", "stream", "streams"} == tried
 
 
 def test_the_channels_of_a_shard_carry_its_tag_and_are_told_below_the_table() -> None:

@@ -40,6 +40,7 @@ class Background:
         self.url = url
         self.keys = Keys(prefix)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._beats = 0
         self._folder = folder
         self.serve("echo")
         self.env = {
@@ -63,6 +64,7 @@ class Background:
         """Start these."""
         for name in names:
             beat = ["--beat"] if name == "beat" else []
+            self._beats += len(beat)
             with self._log(name).open("ab") as log:
                 self.processes[name] = subprocess.Popen(
                     [sys.executable, "-m", "forebay.cli", "background", *beat],
@@ -83,7 +85,11 @@ class Background:
         )
 
     def stop(self) -> dict[str, int]:
-        """Ask both to end; their exit codes."""
+        """Ask both to end, the beat not before it can hear of it; their exit codes."""
+        if "beat" in self.processes:
+            eventually_sync(
+                lambda: self.said("beat").count("scheduling ") >= self._beats, what="the beat runs"
+            )
         for process in self.processes.values():
             process.terminate()
         return {name: process.wait(PATIENCE_S) for name, process in self.processes.items()}

@@ -11,7 +11,6 @@ from forebay.lanes import endings, sweeps
 from forebay.lanes.consumer import Consumer, Delivery
 from forebay.lanes.dead import DeadLetters
 from forebay.lanes.depth import depth
-from forebay.lanes.keys import LANE_ENDS
 from forebay.lanes.lane import Submission, caller_of
 from forebay.lanes.scripts import EnqueueOutcome, FinishOutcome, SettleOutcome
 from tests.fixtures.gateway_end import echo_spec
@@ -160,7 +159,7 @@ async def test_nobody_goes_ahead_with_more_than_a_turn_in_a_while(lanes: LaneSer
     assert len(await worker.read(Lane.BULK, rows=0)) == 2
     await enqueue_many(lanes, 1, QUIET)
     assert await worker.read(Lane.BULK, rows=0) == []
-    spent = f"{lanes.echo.lane(Lane.BULK)}{LANE_ENDS['SPENT']}*"
+    spent = f"{lanes.echo.spent(Lane.BULK)}*"
 
     async def forgotten() -> bool:
         return not await lanes.redis.execute_command("KEYS", spent)

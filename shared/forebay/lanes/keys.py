@@ -163,6 +163,10 @@ class LaneKeys(msgspec.Struct, frozen=True):
         """What went ahead of those that wait for their turn; `AHEAD_ENTRY` tells its entries."""
         return self.lane(lane) + LANE_ENDS["AHEAD"]
 
+    def spent(self, lane: Lane) -> str:
+        """What a key begins with of what going ahead has cost callers; a time follows."""
+        return self.lane(lane) + LANE_ENDS["SPENT"]
+
     def stream(self, lane: Lane, entry: bytes) -> str:
         """Where an entry is that is ready or leased."""
         return self.ahead(lane) if entry.startswith(AHEAD_ENTRY) else self.lane(lane)
