@@ -254,7 +254,7 @@ async def test_a_text_that_has_begun_survives_an_absence_of_redis_and_others_are
             await waits
         # What is missing can't be read now, and is no reason to give up.
         stream.missed()
-        await eventually(lambda: dispatch._reads._link.down_s > OUTAGE_GRACE_S)
+        await eventually(lambda: dispatch.kept._reads._link.down_s > OUTAGE_GRACE_S)
         private_server.resume()
         chunks = [first, *await reading]
     assert text_of(chunks) == PROMPT

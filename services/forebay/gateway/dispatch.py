@@ -27,6 +27,7 @@ from forebay.gateway.bundles import Bundles, may_join
 from forebay.gateway.caching import Caching
 from forebay.gateway.endings import Endings, outcome_of
 from forebay.gateway.errors import DEFAULT_RETRY_S
+from forebay.gateway.kept import Kept, none_such
 from forebay.gateway.metered import Meter, Predicting
 from forebay.gateway.names import Name
 from forebay.gateway.patience import Patience
@@ -74,6 +75,9 @@ class Dispatch:
         repository: knows what is unloaded.
         lane: where requests queue that don't say.
         meter: counts predictions, if anybody does.
+
+    Attributes:
+        kept: predictions that were made, by their ids.
     """
 
     def __init__(
@@ -105,10 +109,8 @@ class Dispatch:
         self.sync_wait_s = settings.sync_wait_s
         self.registry = registry
         self._waits = Waits(writer, inbox, canceler)
-        self._records = records
         self._canceler = canceler
-        self._repeats = repeats
-        self._reads = reads
+        self.kept = Kept(records, canceler, repeats, reads)
         self._clock = clock
         self._repository = repository
         self._endings = Endings(records, reads, caching)
@@ -378,7 +380,7 @@ class Dispatch:
             NotFound: there is no such prediction, or its retention is over.
             Unavailable: Redis is out of reach.
         """
-        return await self._resumed(await self._meant(text), after=after)
+        return await self._resumed(await self.kept.meant(text), after=after)
 
     async def _resumed(self, id_: PredictionId, *, after: int) -> Stream:
         spec = self.registry.served(id_.model)
@@ -389,62 +391,8 @@ class Dispatch:
             of=self.registry.named(id_.model),
         )
         if stream is None:
-            raise _none(id_.text)
+            raise none_such(id_.text)
         return stream
-
-    async def prediction(self, text: str) -> Prediction:
-        """A prediction by its id.
-
-        Raises:
-            NotFound: there is none, or its retention is over.
-            Unavailable: Redis is out of reach.
-        """
-        id_ = await self._meant(text)
-        try:
-            prediction = await self._reads.run(lambda: self._records.prediction(id_))
-        except LookupError:
-            prediction = None
-        if prediction is None:
-            raise _none(text)
-        return msgspec.structs.replace(prediction, id=text)
-
-    async def cancel(self, text: str) -> Prediction:
-        """Cancel a prediction; one that has ended already stays as it is.
-
-        Returns:
-            The prediction as it is then.
-
-        Raises:
-            NotFound: there is none, or its retention is over.
-            Unavailable: Redis is out of reach; nothing is known to have been canceled.
-        """
-        id_ = await self._meant(text)
-        await self._reads.run(lambda: self._canceler.cancel(id_))
-        return await self.prediction(text)
-
-    async def forget(self, text: str) -> None:
-        """Delete a prediction; what it is doing is canceled.
-
-        Raises:
-            NotFound: it has never been.
-            Unavailable: Redis is out of reach; what was deleted is not known.
-        """
-        id_ = await self._meant(text)
-        await self._reads.run(lambda: self._canceler.cancel(id_))
-        await self._reads.run(lambda: self._records.forget(id_))
-
-    async def discard(self, texts: Sequence[str]) -> None:
-        """Delete predictions that have ended; others stay.
-
-        Raises:
-            NotFound: a text is no id; nothing was deleted.
-            Unavailable: Redis is out of reach; what was deleted is not known.
-        """
-        ids = [PredictionId.parse(text) for text in texts]
-        for id_ in ids:
-            if not visitor.may_see(id_):
-                raise _none(id_.text)
-        await self._reads.run(lambda: self._records.discard(ids))
 
     @property
     def abandoned(self) -> bool:
@@ -454,20 +402,6 @@ class Dispatch:
     def abandon(self) -> None:
         """End all waits: this gateway stops, and is out of time. What has an id goes on."""
         self._waits.abandon()
-
-    async def _meant(self, text: str) -> PredictionId:
-        """The prediction that an id means, ours or a client's.
-
-        Raises:
-            NotFound: there is none, or it is another's.
-        """
-        try:
-            id_ = PredictionId.parse(text)
-        except NotFound:
-            id_ = await self._repeats.resolve(text)
-        if not visitor.may_see(id_):
-            raise _none(text)
-        return id_
 
     async def _in_vain(self, request: Request) -> ForebayError:
         """The error of a client that has waited for no reply."""
@@ -482,10 +416,6 @@ class Dispatch:
         return DeadlineExceeded(
             f"The prediction was not done within {request.patience.wait_s:g} s. {why}".strip()
         )
-
-
-def _none(text: str) -> NotFound:
-    return NotFound(f"There is no prediction {text!r}, or no longer.")
 
 
 def _caller_of(asker: Asker | None) -> str:

@@ -174,7 +174,7 @@ class Inside:
             if dispatch.abandoned:
                 raise _stopping()
             # Its time is over, and nothing was told; the record knows, or will.
-            prediction = await dispatch.cancel(prediction.id)
+            prediction = await dispatch.kept.cancel(prediction.id)
         output = b"null"
         if prediction.status is Status.SUCCEEDED:
             told = replicate.output_of(prediction.outputs, raw, single=asked.single)
@@ -189,11 +189,11 @@ class Inside:
         spec = dispatch.registry.meant(model, param="model")
         for version in dispatch.registry.versions_of(spec):
             with contextlib.suppress(NotFound):
-                await dispatch.cancel(PredictionId.derived(version.name, key).text)
+                await dispatch.kept.cancel(PredictionId.derived(version.name, key).text)
 
     async def forget(self, *ids: str) -> None:
         """Delete predictions that have ended; see `Asking.forget`."""
-        await self._app.dispatch.discard(ids)
+        await self._app.dispatch.kept.discard(ids)
 
 
 def _stopping() -> Unavailable:

@@ -250,7 +250,7 @@ class _Streamed:
         """When the prediction was made, Unix time in seconds: the same for all who read it."""
         at_ms = stream.created_at_ms
         if at_ms is None:
-            at_ms = (await self._dispatch.prediction(stream.id.text)).created_at_ms
+            at_ms = (await self._dispatch.kept.prediction(stream.id.text)).created_at_ms
         return at_ms // 1000
 
     def headers(self) -> tuple[Header, ...]:

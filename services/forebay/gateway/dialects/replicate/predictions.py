@@ -171,7 +171,7 @@ class Predictions:
             NotFound: there is none, or its retention is over.
             Unavailable: Redis is out of reach.
         """
-        return self._shown(call, await self._dispatch.prediction(call.path_param("id")))
+        return self._shown(call, await self._dispatch.kept.prediction(call.path_param("id")))
 
     async def cancel(self, call: Call) -> Answer:
         """Cancel one, and show it; one that has ended already stays as it is.
@@ -180,7 +180,7 @@ class Predictions:
             NotFound: there is none, or its retention is over.
             Unavailable: Redis is out of reach.
         """
-        return self._shown(call, await self._dispatch.cancel(call.path_param("id")))
+        return self._shown(call, await self._dispatch.kept.cancel(call.path_param("id")))
 
     async def list(self, call: Call) -> Answer:
         """A page of those that have an id, the newest first.

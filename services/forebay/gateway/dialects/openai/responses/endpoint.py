@@ -159,7 +159,7 @@ class Responses:
                 "Only responses created with `background: true` can be cancelled. Any other ends "
                 "when its client goes; DELETE ends and deletes it."
             )
-        return self._shown(await self._dispatch.cancel(prediction.id), kept.response)
+        return self._shown(await self._dispatch.kept.cancel(prediction.id), kept.response)
 
     async def delete(self, call: Call) -> Answer:
         """Delete one. What it is doing is canceled.
@@ -169,7 +169,7 @@ class Responses:
             Unavailable: Redis is out of reach.
         """
         prediction, _ = await self._stored(call)
-        await self._dispatch.forget(prediction.id)
+        await self._dispatch.kept.forget(prediction.id)
         return Answer(to_json(Deleted(f"{PREFIX}{prediction.id}")))
 
     async def input_items(self, call: Call) -> Answer:
@@ -242,7 +242,7 @@ class Responses:
         )
         if not prediction.status.terminal and name is None:
             # Its client has never heard its id: nobody could come back for it.
-            prediction = await self._dispatch.cancel(prediction.id)
+            prediction = await self._dispatch.kept.cancel(prediction.id)
         if not prediction.status.terminal or prediction.status is Status.CANCELED:
             raise DeadlineExceeded("The response was not done in time. Send it again.")
         if prediction.status is not Status.SUCCEEDED:
@@ -294,7 +294,7 @@ class Responses:
         """A response's prediction, and what is kept of its request."""
         if text.startswith(PREFIX):
             try:
-                prediction = await self._dispatch.prediction(text.removeprefix(PREFIX))
+                prediction = await self._dispatch.kept.prediction(text.removeprefix(PREFIX))
             except NotFound:
                 raise no_response(text, param) from None
             if (kept := kept_of(prediction.input)) is not None:

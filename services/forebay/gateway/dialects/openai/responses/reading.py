@@ -78,7 +78,7 @@ class Reading:
             stream = self._stream = await self._opened(open_)
             with contextlib.closing(stream):
                 first = await anext(stream, None)
-                prediction = await self._dispatch.prediction(stream.id.text)
+                prediction = await self._dispatch.kept.prediction(stream.id.text)
                 telling = self._telling = Telling(prediction, self._terms, after=self._after)
                 events = telling.begin() + (b"" if first is None else telling.chunk(first))
                 if events:
@@ -117,11 +117,11 @@ class Reading:
                 if events := telling.chunk(chunk):
                     yield events
         except ForebayError:
-            ended = await self._dispatch.prediction(stream.id.text)
+            ended = await self._dispatch.kept.prediction(stream.id.text)
             if not ended.status.terminal:
                 raise  # it is the reading that has ended
         else:
-            ended = await self._dispatch.prediction(stream.id.text)
+            ended = await self._dispatch.kept.prediction(stream.id.text)
         if events := telling.end(ended):
             yield events
         if telling.overshot:
