@@ -20,6 +20,7 @@ pytest_plugins = [
     "tests.fixtures.calling",
     "tests.fixtures.replicating",
     "tests.fixtures.engines",
+    "tests.fixtures.verbs",
 ]
 
 settings.register_profile("quick", max_examples=100, deadline=None, print_blob=True)

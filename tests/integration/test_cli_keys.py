@@ -1,34 +1,20 @@
 """`forebay keys`: made, shown, rotated and revoked; what is kept of a secret, and what is not."""
 
+import functools
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import redis as redis_sync
 
-from forebay.cli.main import app
 from forebay.contract.errors import ForebayError
-
-Cli = Callable[..., str]
+from tests.fixtures.verbs import Cli
 
 
 @pytest.fixture
-def cli(
-    redis_url: str,
-    key_prefix: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Cli:
-    """Runs `forebay keys …`; returns what it prints."""
-    monkeypatch.setenv("FOREBAY_REDIS_URL", redis_url)
-    monkeypatch.setenv("FOREBAY_KEY_PREFIX", key_prefix)
-
-    def run(*words: str) -> str:
-        app(["keys", *words], standalone_mode=False)
-        return capsys.readouterr().out
-
-    return run
+def cli(forebay: Cli) -> Cli:
+    """Runs `forebay keys …`."""
+    return functools.partial(forebay, "keys")
 
 
 def shown(cli: Cli, id_: str) -> dict[str, Any]:

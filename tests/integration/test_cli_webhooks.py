@@ -1,32 +1,18 @@
 """`forebay webhooks` by itself, in this process: what an operator gets wrong, and what is kept."""
 
+import functools
 import json
-from collections.abc import Callable
 
 import pytest
 
-from forebay.cli.main import app
 from forebay.contract.errors import ForebayError
-
-Cli = Callable[..., str]
+from tests.fixtures.verbs import Cli
 
 
 @pytest.fixture
-def cli(
-    redis_url: str,
-    key_prefix: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Cli:
-    """Runs `forebay webhooks …`; returns what it prints."""
-    monkeypatch.setenv("FOREBAY_REDIS_URL", redis_url)
-    monkeypatch.setenv("FOREBAY_KEY_PREFIX", key_prefix)
-
-    def run(*words: str) -> str:
-        app(["webhooks", *words], standalone_mode=False)
-        return capsys.readouterr().out
-
-    return run
+def cli(forebay: Cli) -> Cli:
+    """Runs `forebay webhooks …`."""
+    return functools.partial(forebay, "webhooks")
 
 
 @pytest.mark.parametrize(
