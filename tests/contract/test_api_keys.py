@@ -411,6 +411,27 @@ class Counted(ApiKeys):
         return await super().some(ids)
 
 
+async def test_a_key_is_known_for_less_than_two_seconds(
+    redis: Redis, keys: Keys, make: Make, store: ApiKeys
+) -> None:
+    """By its own clock, which here stands still unless it is told to go on."""
+    now = [100.0]
+    ring = Keyring(store, Reads(Link(redis, Clock())), now=lambda: now[0])
+    running = asyncio.create_task(ring.run())
+    key, _ = await make()
+    assert await ring.find(key.id) == key
+    running.cancel()  # nobody reads it again
+    await asyncio.wait([running])
+    now[0] += 1.7
+    assert await ring.find(key.id) == key
+    gone = await store.revoke(key.id)
+    now[0] += 0.2
+    running = asyncio.create_task(ring.run())
+    assert await ring.find(key.id) == gone
+    running.cancel()
+    await asyncio.wait([running])
+
+
 async def test_many_wrong_keys_at_once_are_few_commands(redis: Redis, keys: Keys) -> None:
     store = Counted(redis, keys)
     ring = Keyring(store, Reads(Link(redis, Clock())))

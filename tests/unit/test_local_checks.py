@@ -7,8 +7,9 @@ import pytest
 
 from forebay.contract.errors import ConfigurationError, ForebayError, Unavailable
 from forebay.gateway.serving import listen
-from forebay.local.checks import BusyError, check_port, check_redis, hold_port
+from forebay.local.checks import BusyError, check_exposure, check_port, check_redis, hold_port
 from forebay.local.server import free_port
+from forebay.runtime.settings import Auth, Settings
 
 
 def test_a_free_port_is_fine_and_a_busy_one_is_named() -> None:
@@ -60,3 +61,16 @@ async def test_an_absent_redis_is_named_without_its_password() -> None:
 async def test_a_redis_url_that_makes_no_sense_is_refused() -> None:
     with pytest.raises(ForebayError, match="can't be understood"):
         await check_redis("http://host", timeout_s=1)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "10.0.0.1", "gateway.example"])
+def test_what_others_reach_asks_for_keys_or_was_told_not_to(host: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"--auth keys.*--allow-anonymous"):
+        check_exposure(Settings(host=host))
+    check_exposure(Settings(host=host, auth=Auth.KEYS))
+    check_exposure(Settings(host=host, allow_anonymous=True))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.5", "::1", "localhost"])
+def test_what_this_machine_alone_reaches_needs_no_keys(host: str) -> None:
+    check_exposure(Settings(host=host))
