@@ -1,7 +1,8 @@
 """Before anything is timed: do all contenders give the same embeddings?"""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from tests.bench.bare import BareProcess, Order
@@ -20,8 +21,20 @@ class WrongAnswerError(RuntimeError):
     """A contender's embedding is not the model's; the message says whose."""
 
 
-def check(contenders: Sequence[HttpContender], bare: BareProcess, folder: Path) -> None:
+def check(
+    contenders: Sequence[HttpContender],
+    bare: BareProcess,
+    folder: Path,
+    *,
+    awake: Callable[[str], AbstractContextManager[None]],
+) -> None:
     """Ask each contender for some embeddings, all at once, and compare with the model's own.
+
+    Args:
+        contenders: who is asked.
+        bare: the model itself.
+        folder: for the texts.
+        awake: lets a contender's programs go on, by its name, while it is asked.
 
     Raises:
         WrongAnswerError: the first contender that differs.
@@ -35,7 +48,7 @@ def check(contenders: Sequence[HttpContender], bare: BareProcess, folder: Path) 
         target = contender.targets.get(Workload.MINILM)
         if target is None:
             continue
-        with ThreadPoolExecutor(TEXTS) as pool:
+        with awake(contender.name), ThreadPoolExecutor(TEXTS) as pool:
             found = list(pool.map(lambda text, to=target: _ask(to, text), texts))
         lowest = min(cosine(a, b) for a, b in zip(found, expected, strict=True))
         if lowest < (target.least_cosine or LEAST_COSINE):

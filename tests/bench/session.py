@@ -233,6 +233,9 @@ def started(
                     each, settings, workloads, bin_folder=found, logs=logs, stack=stack
                 )
                 theirs.append(contender)
+                # Some take a core while nobody asks them anything, and others would not come up.
+                for program in programs[each.name]:
+                    program.pause()
         bares: list[bare.BareLoop] = []
         if Workload.MINILM in workloads:
             process = bare.BareProcess(
@@ -242,7 +245,10 @@ def started(
             stack.callback(process.stop)
             bares = [bare.BareLoop(loop, process) for loop in bare.LOOPS]
             tell("Comparing everybody's embeddings with the bare model's …")
-            check([*ours, *theirs], process, bodies)
+            paused = {each.name: programs[each.name] for each in peers}
+            check(
+                [*ours, *theirs], process, bodies, awake=lambda name: _awake(paused.get(name, ()))
+            )
         writing: list[Contender] = []
         if Workload.SMOLLM2 in workloads:
             writing = _writing(choice, folders, forebay, bodies, tell=tell)
@@ -251,6 +257,18 @@ def started(
         taking_part = [c for c in ordered if choice.has_contender(c.name, extra=c.extra)]
         pausing = [each.name for each in peers]
         yield Session(taking_part, forebay, passes, redis_url, programs, pausing)
+
+
+@contextmanager
+def _awake(programs: Sequence[Process]) -> Iterator[None]:
+    """Let programs go on until the block ends."""
+    for program in reversed(programs):
+        program.resume()
+    try:
+        yield
+    finally:
+        for program in programs:
+            program.pause()
 
 
 def _writing(

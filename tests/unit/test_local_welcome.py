@@ -62,3 +62,14 @@ def test_the_message_says_where_grpc_is_spoken() -> None:
     grpc = Address("0.0.0.0", 81)
     message = text(Ready(Address("0.0.0.0", 80), (ECHO,), 1.0, grpc=grpc))
     assert "gRPC (Open Inference Protocol): 127.0.0.1:81" in message
+
+
+def test_where_keys_are_asked_for_the_commands_send_one_and_say_where_from() -> None:
+    ready = Ready(Address("127.0.0.1", 80), (EMBEDDER,), 1.0, asks_for_keys=True)
+    curl, predict, openai = commands(ready)
+    assert "Authorization: Bearer $FOREBAY_API_KEY" in shlex.split(curl)
+    assert "KEY" not in predict  # it reads the variable
+    code = shlex.split(openai)[-1]
+    compile(code, "snippet", "exec")
+    assert "api_key=os.environ['FOREBAY_API_KEY']" in code
+    assert "export FOREBAY_API_KEY=$(forebay keys create)" in text(ready)

@@ -5,6 +5,7 @@ import contextlib
 import http.client
 import json
 import math
+import os
 import time
 from collections.abc import Generator
 from pathlib import Path
@@ -13,6 +14,7 @@ from urllib import error, parse, request
 
 from forebay.contract.errors import ForebayError, InvalidInput, Unavailable
 from forebay.contract.rows import Task
+from forebay.local.welcome import API_KEY
 from forebay.runtime import catalog
 
 POLL_S = 0.25
@@ -23,6 +25,7 @@ MARGIN_S = 5.0
 """What an answer may take beyond the time it was told to wait."""
 
 LEAST_WAIT_S = 0.1
+
 
 TERMINAL = frozenset({"succeeded", "failed", "canceled"})
 
@@ -192,6 +195,8 @@ def answered(
     """
     data = None if body is None else _encode(body)
     head = {"Content-Type": "application/json", "Accept": "application/json", **(headers or {})}
+    if key := os.environ.get(API_KEY):
+        head["Authorization"] = f"Bearer {key}"
     try:
         with request.urlopen(  # noqa: S310 - the scheme has been checked
             request.Request(url, data=data, headers=head),  # noqa: S310

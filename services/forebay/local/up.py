@@ -27,7 +27,7 @@ from forebay.local.welcome import Address, Ready
 from forebay.local.workers import Workers, imported, worker_task
 from forebay.runtime import catalog as catalogs
 from forebay.runtime.catalog import Catalog
-from forebay.runtime.settings import Configuration
+from forebay.runtime.settings import Auth, Configuration
 
 log = logging.getLogger(__name__)
 
@@ -268,6 +268,7 @@ class Up:
             time.monotonic() - self._began,
             grpc=Address(settings.host, self._grpc_port) if self._grpc_port else None,
             unserved=tuple(unserved.values()),
+            asks_for_keys=settings.auth is Auth.KEYS,
         )
 
     def _env(self, redis_url: str) -> dict[str, str]:

@@ -17,6 +17,14 @@ from forebay.contract.rows import Task
 EXAMPLE = "Water finds its level."
 
 
+API_KEY = "FOREBAY_API_KEY"
+"""Variable that `forebay predict` takes its key from: on a command line others could read it."""
+
+HOW_TO_GET_A_KEY = (
+    f"Requests take an API key. To have one: export {API_KEY}=$(forebay keys create)\n"
+)
+
+
 class Address(msgspec.Struct, frozen=True):
     """Where the gateway listens."""
 
@@ -47,6 +55,7 @@ class Ready(msgspec.Struct, frozen=True):
         seconds: what the whole start took.
         grpc: where gRPC is spoken, if it is.
         unserved: of each model that is too big for its worker, a sentence that says so.
+        asks_for_keys: whether a request takes an API key.
     """
 
     address: Address
@@ -54,6 +63,7 @@ class Ready(msgspec.Struct, frozen=True):
     seconds: float
     grpc: Address | None = None
     unserved: tuple[str, ...] = ()
+    asks_for_keys: bool = False
 
 
 def commands(ready: Ready) -> list[str]:
@@ -72,16 +82,22 @@ def commands(ready: Ready) -> list[str]:
         path = "/v1/predictions"
         body = json.dumps({"version": echo.name if echo else "", "input": {"value": EXAMPLE}})
         shown = "models.list().data"
-    post = f"{url}{path} -H 'Content-Type: application/json' -d {shlex.quote(body)}"
+    bearer = f'-H "Authorization: Bearer ${API_KEY}" ' if ready.asks_for_keys else ""
+    post = f"{bearer}{url}{path} -H 'Content-Type: application/json' -d {shlex.quote(body)}"
     wait = "" if embedder is not None else "-H 'Prefer: wait' "
     python = _program("python", Path(sys.executable))
+    key = f"os.environ['{API_KEY}']" if ready.asks_for_keys else "'none'"
     snippet = (
-        f"from openai import OpenAI; print(OpenAI(base_url='{url}/v1', api_key='none').{shown})"
+        f"{'import os; ' if ready.asks_for_keys else ''}from openai import OpenAI; "
+        f"print(OpenAI(base_url='{url}/v1', api_key={key}).{shown})"
     )
     install = "" if importlib.util.find_spec("openai") else f"{python} -m pip install -q openai && "
     if asked is None:
         # What a python model takes is its own: `check` tells.
-        first, second = f"curl {url}/v1/models", f"{forebay} models check {ready.models[0].name}"
+        first, second = (
+            f"curl {bearer}{url}/v1/models",
+            f"{forebay} models check {ready.models[0].name}",
+        )
     else:
         first = f"curl {wait}{post}"
         second = f"{forebay} predict --url {url} {asked.name} {shlex.quote(EXAMPLE)}"
@@ -102,6 +118,7 @@ def text(ready: Ready) -> str:
         f"Models: {models}",
         *(f"Not served: {why}" for why in ready.unserved),
         "",
+        *([HOW_TO_GET_A_KEY] if ready.asks_for_keys else []),
         "Try:",
         *(f"  {command}" for command in commands(ready)),
         "",
