@@ -49,7 +49,7 @@ def run(choice: Choice, folders: Folders, pace: rounds.Pace, artifact: Path | No
         LoadFailedError: wrk could not run.
     """
     here = machine.describe()
-    neighbours = Neighbours()
+    shares: list[float] = []
     spec = catalog.read(folders.root / "models.toml").find(MODEL)
     built = artifact or find_artifact(folders, tell=console.print)
     found = Found()
@@ -57,9 +57,10 @@ def run(choice: Choice, folders: Folders, pace: rounds.Pace, artifact: Path | No
     for together in TOGETHER:
         loads = [load for load in choice.loads() if load.section in together]
         if loads:
-            watch, since = Neighbours(), _now()
-            _run_loads(choice, folders, loads, pace, built, spec, found)
-            _note(found, choice, together, pace, since, watch.share())
+            since = _now()
+            share = _run_loads(choice, folders, loads, pace, built, spec, found)
+            shares += [] if share is None else [share]
+            _note(found, choice, together, pace, since, share)
     for section in choice.sections():
         console.print(f"Section {section} …")
         watch, since = Neighbours(), _now()
@@ -67,8 +68,10 @@ def run(choice: Choice, folders: Folders, pace: rounds.Pace, artifact: Path | No
         if section is Section.JOBS:
             found.jobs = told.jobs
         found.figures |= told.figures
-        _note(found, choice, (section,), pace, since, watch.share())
-    others = neighbours.share()
+        share = watch.share()
+        shares += [] if share is None else [share]
+        _note(found, choice, (section,), pace, since, share)
+    others = max(shares, default=None)
     return Results(
         started_at=begun,
         command=command(),
@@ -100,8 +103,12 @@ def _run_loads(
     built: Path,
     spec: ModelSpec,
     found: Found,
-) -> None:
-    """Bring up who takes these loads, and take all steps."""
+) -> float | None:
+    """Bring up who takes these loads, and take all steps; gives what somebody else used meanwhile.
+
+    That is asked while all still run: of what was killed with its parent nobody knows what it used.
+    """
+    watch = Neighbours()
     with tempfile.TemporaryDirectory(prefix="forebay-bench-") as scratch:
         bodies = Path(scratch)
         with started(
@@ -118,6 +125,7 @@ def _run_loads(
                     found.figures |= _given("worker-rss", [peak / 1e6 for peak in peaks])
             found.passes = found.passes or session.passes
             found.titles |= {c.name: c.title for c in session.contenders}
+            return watch.share()
 
 
 def _take_steps(
