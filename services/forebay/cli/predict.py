@@ -26,7 +26,6 @@ MARGIN_S = 5.0
 
 LEAST_WAIT_S = 0.1
 
-
 TERMINAL = frozenset({"succeeded", "failed", "canceled"})
 
 

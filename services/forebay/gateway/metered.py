@@ -28,7 +28,8 @@ SECONDS: Final = (
 )
 """Bounds of buckets: from a lone request on the path alone to the longest that a gateway waits."""
 
-disable_created_metrics()  # type: ignore[no-untyped-call]  # a gauge beside each of the others, for when it began
+# They are a gauge beside each of the others, for when it began.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 UNEXPECTED: Final = "internal"
 LEFT: Final = "client_gone"

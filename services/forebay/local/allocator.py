@@ -6,7 +6,7 @@ system has it, it is put in glibc's place.
 """
 
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -32,15 +32,11 @@ def folders() -> list[Path]:
     ]
 
 
-def find_jemalloc(among: Iterable[Path] | None = None) -> Path | None:
-    """The system's jemalloc; None where it has none, or is not Linux.
-
-    Args:
-        among: folders to look in, if not those of `folders`.
-    """
+def find_jemalloc() -> Path | None:
+    """The system's jemalloc; None where it has none, or is not Linux."""
     if platform.system() != "Linux":
         return None
-    found = (folder / JEMALLOC for folder in (folders() if among is None else among))
+    found = (folder / JEMALLOC for folder in folders())
     return next((path for path in found if path.is_file()), None)
 
 

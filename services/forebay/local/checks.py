@@ -137,8 +137,9 @@ def check_exposure(settings: Settings) -> None:
     """
     open_to_all = settings.auth is Auth.NONE and not settings.allow_anonymous
     if open_to_all and not is_loopback(settings.host):
+        where = settings.host or "Every address"
         raise ConfigurationError(
-            f"{settings.host} can be reached from other machines, and anybody there could use this "
+            f"{where} can be reached from other machines, and anybody there could use this "
             "gateway. Ask for API keys (--auth keys, or FOREBAY_AUTH=keys; `forebay keys create` "
             "makes them), or let anybody in (--allow-anonymous, or FOREBAY_ALLOW_ANONYMOUS=true)."
         )

@@ -123,16 +123,17 @@ class Intake:
         self._room.set()
 
     def read_on(self) -> None:
-        """Somebody has gone ahead: lease that even if there is no room."""
+        """Somebody has gone ahead: lease that even if there is no room for what has not."""
         self._overtaken = True
         self._room.set()
 
     async def run(self) -> None:
         """Lease and prepare until drained."""
         while not self._draining:
-            if self._ahead and self._rows_wanted > -self._room_rows:
+            room_again = self._rows_wanted > -self._room_rows
+            if self._ahead and room_again:
                 await self._prepare_next(self._ahead)
-            elif self._overtaken or self._is_short:
+            elif (self._overtaken and room_again) or self._is_short:
                 await self._take_in()
             elif self._unprepared and self._rows_wanted > 0:
                 await self._prepare_next(self._unprepared)

@@ -66,7 +66,6 @@ class Allowance:
         self.running = 0
         self.most_running = 0
         self.touched_at = 0.0
-        self.lent_at = 0.0
         self.refused_until = 0.0
         self.refusal_ms = 0
         self.turn = asyncio.Lock()
