@@ -17,6 +17,7 @@ from forebay.inference import intake
 from forebay.inference.backends.base import PreparedRow
 from forebay.lanes.depth import depth
 from forebay.lanes.keys import Keys
+from forebay.lanes.lane import caller_of
 from forebay.runtime.redis import Commands, connect
 from tests.fixtures.gateway_end import GatewayEnd, gateway_end, values
 from tests.fixtures.servers import TIMEOUT_S, Server
@@ -88,6 +89,36 @@ async def test_rows_are_prepared_and_others_are_answered_while_a_batch_runs(
         assert not second.future.done()
         backend.turns.release()
         await asyncio.wait_for(second.future, PATIENCE_S)
+
+
+async def test_a_full_worker_runs_next_who_went_ahead_and_holds_no_more_of_them_than_it_has_room(
+    redis_url: str, keys: Keys, gateway: GatewayEnd
+) -> None:
+    backend, room = OneByOne(), 4
+    noisy, quiet = caller_of(b"Bearer noisy"), caller_of(b"Bearer quiet")
+    limits = BatchLimits(max_rows=1, prefetch_rows=room)
+    async with stages(redis_url, keys, backend, limits=limits) as working:
+        try:
+            parts = [values(*[b'"noisy"'] * 64) for _ in range(10)]
+            noise = [gateway.send(*parts, caller=noisy) for _ in range(2)]
+            await eventually(lambda: len(backend.batches) == 1, what="the worker is busy, and full")
+            await eventually(lambda: all(one.enqueued for one in noise), what="more waits")
+            asked = [gateway.send(values(b'"quiet %d"' % n), caller=quiet) for n in range(3 * room)]
+            await eventually(lambda: backend.prepared.count(b'"quiet 0"'), what="one has come in")
+            await eventually(lambda: all(one.enqueued for one in asked), what="all wait")
+            for _ in range(4):  # what runs, and what stands ready behind it
+                backend.turns.release()
+            await eventually(
+                lambda: any(b'"quiet' in one[0] for one in backend.batches), what="it runs"
+            )
+            assert len(backend.batches) <= 5
+            held = [one for one in backend.prepared if b"quiet" in one]
+            ended = sum(b"quiet" in one[0] for one in backend.batches)
+            assert len(held) <= room + ended + 1
+        finally:
+            working.drain()
+            for _ in range(2_000):
+                backend.turns.release()
 
 
 @pytest.mark.parametrize("target_ms", [None, 1e-6])

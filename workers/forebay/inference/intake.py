@@ -111,6 +111,7 @@ class Intake:
         self._overtaken = False
         self._unprepared: deque[Assembly] = deque()
         self._ahead: deque[Assembly] = deque()
+        self._guests: list[Assembly] = []
         self._prepared = 0
 
     def look(self) -> None:
@@ -130,10 +131,11 @@ class Intake:
     async def run(self) -> None:
         """Lease and prepare until drained."""
         while not self._draining:
-            room_again = self._rows_wanted > -self._room_rows
-            if self._ahead and room_again:
+            room_ahead = self._is_room_ahead()
+            if self._ahead and room_ahead:
+                self._guests.append(self._ahead[0])
                 await self._prepare_next(self._ahead)
-            elif (self._overtaken and room_again) or self._is_short:
+            elif (self._overtaken and room_ahead) or self._is_short:
                 await self._take_in()
             elif self._unprepared and self._rows_wanted > 0:
                 await self._prepare_next(self._unprepared)
@@ -158,6 +160,13 @@ class Intake:
     @property
     def _rows_wanted(self) -> int:
         return self._room_rows - self._batcher.held(self.lane)
+
+    def _is_room_ahead(self) -> bool:
+        """Whether more is to be held of what went ahead."""
+        if not self._guests:
+            return True
+        self._guests = [one for one in self._guests if not one.settled]
+        return sum(one.rows for one in self._guests) < self._room_rows
 
     async def _take_in(self) -> None:
         """Lease what there is room for, or what has gone ahead."""
