@@ -5,12 +5,25 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from opentelemetry.exporter.otlp.proto.common import trace_encoder
+from opentelemetry.exporter.otlp.proto.grpc import trace_exporter as grpc_exporter
+from opentelemetry.exporter.otlp.proto.http import trace_exporter as http_exporter
 from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter
 
 from forebay.contract.errors import ConfigurationError
-from forebay.runtime.tracing import Trace, TracingOptions, decode, read_options, unpack
-from forebay.runtime.tracing.spans import Tracing
+from forebay.runtime.tracing import (
+    Trace,
+    TracingOptions,
+    decode,
+    encoding,
+    read_options,
+    unpack,
+)
+from forebay.runtime.tracing.spans import Ended, SpanKind, Tracing
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 TRACE_ID, SPAN_ID = 0x0AF7651916CD43DD8448EB211C80319C, 0xB7AD6B7169203331
@@ -75,6 +88,58 @@ def test_without_the_parent_the_traces_id_decides_for_all_processes_alike() -> N
     half = tracing(ratio=0.5, by_parent=False)
     assert isinstance(half.sampled(low), Trace)
     assert half.sampled(high) is False
+
+
+VALUES = (
+    st.text() | st.booleans() | st.integers(-(1 << 63), (1 << 63) - 1) | st.floats(allow_nan=False)
+)
+TRACES = st.builds(
+    Trace,
+    st.integers(1, (1 << 128) - 1),
+    st.integers(1, (1 << 64) - 1),
+    st.booleans(),
+    st.sampled_from(["", "vendor=some", "a=b,c=d"]),
+)
+ENDED = st.builds(
+    Ended,
+    TRACES,
+    st.none() | TRACES,
+    st.text(),
+    st.sampled_from(SpanKind),
+    st.dictionaries(st.text(min_size=1), VALUES, max_size=9),
+    st.integers(0, 1 << 62),
+    st.integers(0, 1 << 62),
+    st.lists(TRACES, max_size=3),
+    st.lists(st.tuples(st.text(), st.integers(0, 1 << 62)), max_size=2),
+    st.sampled_from(["", "failed"]),
+)
+
+
+class _Kept(SpanProcessor):
+    def __init__(self) -> None:
+        self.spans: list[ReadableSpan] = []
+
+    def on_end(self, span: ReadableSpan) -> None:
+        self.spans.append(span)
+
+
+@settings(deadline=None)
+@given(st.lists(ENDED, min_size=1, max_size=4))
+def test_spans_are_encoded_as_the_exporters_own_encoder_has_them(ended: list[Ended]) -> None:
+    kept = _Kept()
+    made = Tracing(kept, Resource({"service.name": "some"}), TracingOptions())
+    for one in ended:
+        made.emit(one)
+    known = trace_encoder.encode_spans(kept.spans)
+    assert encoding.encode_spans(kept.spans).SerializeToString(
+        deterministic=True
+    ) == known.SerializeToString(deterministic=True)
+
+
+def test_exporters_encode_by_it() -> None:
+    for module in (grpc_exporter, http_exporter):
+        encoding.quicken(module)
+        assert vars(module)["encode_spans"] is encoding.encode_spans
 
 
 def test_nothing_is_exported_unless_the_environment_says_where() -> None:

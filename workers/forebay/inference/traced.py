@@ -126,12 +126,7 @@ def settled(tracing: "Tracing", own: ProcessSpan, delivery: Delivery, reply: Rep
         attributes[names.GEN_AI_MODEL] = model
         attributes[names.GEN_AI_INPUT] = sum(text.prompt_tokens for text in texts)
         attributes[names.GEN_AI_OUTPUT] = sum(text.tokens for text in texts)
-    events: list[tuple[str, int]] = []
-    if delivery.attempt > 1:
-        events.append(("retry", own.began_ns))
-    if timing is not None and reply.started_at_ms is not None:
-        began = own.began_ns + int(timing.batch_ms * 1e6)
-        events += [("compute", began), ("computed", began + int(timing.compute_ms * 1e6))]
+    events = [("retry", own.began_ns)] if delivery.attempt > 1 else []
     error = ""
     if reply.status is not Status.SUCCEEDED:
         error = reply.status.value

@@ -15,7 +15,7 @@ from forebay.runtime.tracing.options import TracingOptions
 
 try:
     from opentelemetry.sdk.resources import Resource
-    from opentelemetry.sdk.trace import Event, ReadableSpan
+    from opentelemetry.sdk.trace import Event, ReadableSpan, SpanProcessor
     from opentelemetry.sdk.trace.export import (
         BatchSpanProcessor,
         ConsoleSpanExporter,
@@ -94,7 +94,7 @@ class Tracing:
     """
 
     def __init__(
-        self, processor: BatchSpanProcessor, resource: Resource, options: TracingOptions
+        self, processor: SpanProcessor, resource: Resource, options: TracingOptions
     ) -> None:
         self._processor = processor
         self._resource = resource
@@ -182,12 +182,16 @@ def _exporter(options: TracingOptions) -> SpanExporter:
     if options.exporter == "console":
         return ConsoleSpanExporter()
     try:
+        from forebay.runtime.tracing.encoding import quicken
+
         if options.protocol == "grpc":
             from opentelemetry.exporter.otlp.proto.grpc import trace_exporter as grpc
 
+            quicken(grpc)
             return grpc.OTLPSpanExporter()
         from opentelemetry.exporter.otlp.proto.http import trace_exporter as http
 
+        quicken(http)
         return http.OTLPSpanExporter()
     except ImportError as error:
         raise ConfigurationError(
