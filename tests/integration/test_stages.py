@@ -15,6 +15,7 @@ from forebay.contract.prediction import Lane, PredictionId, Status
 from forebay.contract.rows import DEFAULT_OPTIONS, Options, Output, Row, Value, ValueRow
 from forebay.inference import intake
 from forebay.inference.backends.base import PreparedRow
+from forebay.inference.lone import AFTER
 from forebay.lanes.depth import depth
 from forebay.lanes.keys import Keys
 from forebay.lanes.lane import caller_of
@@ -119,6 +120,99 @@ async def test_a_full_worker_runs_next_who_went_ahead_and_holds_no_more_of_them_
             working.drain()
             for _ in range(2_000):
                 backend.turns.release()
+
+
+DEVICE, LOOP = "device_0", threading.main_thread().name
+
+
+TRIES = 4 * AFTER
+"""Clocks are told apart to some ms: a row may seem to have waited though it has not."""
+
+
+async def test_a_short_row_that_comes_by_itself_runs_on_the_event_loop(
+    redis_url: str, keys: Keys, gateway: GatewayEnd
+) -> None:
+    backend = Shout()
+    async with stages(redis_url, keys, backend, brief=True):
+        for _ in range(TRIES):
+            (reply,) = await gateway.ask(values(b'"one"'))
+            assert reply.outputs == (Value(b'"ONE"'),)
+            assert reply.timing is not None
+            assert reply.timing.compute_ms >= 0
+            if backend.threads[-1] == LOOP:
+                break
+        assert backend.threads[0] == DEVICE  # what it takes was not known
+        assert backend.threads[-1] == LOOP
+        await gateway.ask(values(b'"one"', b'"another"'))
+        assert backend.threads[-1] == DEVICE
+
+
+async def test_where_rows_may_not_run_on_the_event_loop_none_does(
+    redis_url: str, keys: Keys, gateway: GatewayEnd
+) -> None:
+    backend = Shout()
+    async with stages(redis_url, keys, backend):
+        for _ in range(5):
+            await gateway.ask(values(b'"one"'))
+    assert set(backend.threads) == {DEVICE}
+
+
+async def test_rows_that_come_together_run_on_threads_and_those_after_them_for_a_while(
+    redis_url: str, keys: Keys, gateway: GatewayEnd
+) -> None:
+    backend = Shout()
+    async with stages(redis_url, keys, backend, brief=True):
+        await gateway.ask(values(b'"one"'))
+        await gateway.ask(*(values(b'"%d"' % number) for number in range(5)))
+        run = len(backend.batches)
+        await gateway.ask(values(b'"one"'))
+        assert backend.threads[run:] == [DEVICE]
+
+
+async def test_a_row_is_no_lone_one_while_another_runs(
+    redis_url: str, keys: Keys, gateway: GatewayEnd
+) -> None:
+    backend = Shout()
+    async with stages(redis_url, keys, backend, brief=True, limits=BatchLimits(max_rows=1)):
+        await gateway.ask(values(b'"one"'))
+        backend.free.clear()
+        long = gateway.send(values(b'"%s"' % (b"x" * 2_000), b'"another"'))
+        await eventually(lambda: len(backend.batches) == 2)
+        # The event loop is free: else nobody could be told that this has come.
+        short = gateway.send(values(b'"one"'))
+        await eventually(lambda: short.enqueued)
+        backend.free.set()
+        await asyncio.wait_for(long.future, PATIENCE_S)
+        await asyncio.wait_for(short.future, PATIENCE_S)
+    assert set(backend.threads) == {DEVICE}
+
+
+async def test_where_rows_wait_for_company_they_run_on_threads(
+    redis_url: str, keys: Keys, gateway: GatewayEnd
+) -> None:
+    backend = Shout()
+    limits = BatchLimits(max_wait_ms=1)
+    async with stages(redis_url, keys, backend, brief=True, limits=limits):
+        for _ in range(3):
+            await gateway.ask(values(b'"one"'))
+    assert set(backend.threads) == {DEVICE}
+
+
+async def test_what_fails_on_the_event_loop_fails_as_on_a_thread(
+    redis_url: str, keys: Keys, gateway: GatewayEnd
+) -> None:
+    backend = Shout()
+    async with stages(redis_url, keys, backend, brief=True):
+        for _ in range(TRIES):
+            (reply,) = await gateway.ask(values(b'"poison"'))
+            if backend.threads[-1] == LOOP:
+                break
+        assert reply.status is Status.FAILED
+        assert reply.error is not None
+        assert "secret" not in reply.error.message
+        assert backend.threads[-1] == LOOP
+        (reply,) = await gateway.ask(values(b'"one"'))
+        assert reply.status is Status.SUCCEEDED
 
 
 @pytest.mark.parametrize("target_ms", [None, 1e-6])

@@ -47,6 +47,7 @@ class Room:
 
     Attributes:
         free: has a permit for each place that is free.
+        running: batches that were begun and have not ended.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Room:
         self.suspects_from = suspects_from
         self.interrupted = interrupted
         self.free = asyncio.Semaphore(places)
+        self.running = 0
 
 
 class Execution(Protocol):

@@ -108,10 +108,14 @@ class Executor:
 
     def submit(self, rows: Sequence[RowRef]) -> "asyncio.Future[Run]":
         """Queue a batch for the device."""
-        deliveries = [assembly.delivery for assembly in dict.fromkeys(row.assembly for row in rows)]
+        deliveries = _deliveries(rows)
         urgent = any(one.lane is Lane.REALTIME for one in deliveries)
         devices = self._devices if urgent else self._bulk
         return devices.submit(partial(self._run, rows, deliveries), urgent=urgent)
+
+    def run_here(self, rows: Sequence[RowRef]) -> Run:
+        """Run a batch on the thread that calls, which waits for it."""
+        return self._run(rows, _deliveries(rows))
 
     def stop(self, assembly: Assembly) -> None:
         """Let it run: no thread can be stopped from outside."""
@@ -161,3 +165,7 @@ class Executor:
                 f"backend gave {len(outputs)} outputs for {len(rows)} rows"
             )  # a broken backend: nothing it says can be trusted
         return outputs
+
+
+def _deliveries(rows: Sequence[RowRef]) -> list[Delivery]:
+    return [assembly.delivery for assembly in dict.fromkeys(row.assembly for row in rows)]

@@ -30,6 +30,11 @@ class Gate:
         self._stretches = 0
         self._barred = False
 
+    @property
+    def is_open(self) -> bool:
+        """Whether a batch may begin now."""
+        return not self._shut
+
     async def enter(self) -> None:
         """Begin a batch among others; `leave` when it is done."""
         if self._shut:

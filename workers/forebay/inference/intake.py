@@ -65,7 +65,8 @@ class Intake:
         executor: has the thread for what takes longer.
         batcher: where rows go.
         ledger: takes leases in, refusals and dead letters.
-        ready: called when there are new rows to run.
+        came: called when there are new rows to run: of what, and whether nothing else has come with
+            it.
         room_rows: rows of this lane that the batcher holds, but for one computation; of bulk more,
             where rows are quick.
         max_strikes: a delivery with as many becomes a dead letter.
@@ -81,7 +82,7 @@ class Intake:
         executor: Execution,
         batcher: Batcher[RowRef],
         ledger: Ledger,
-        ready: Callable[[], None],
+        came: Callable[[Assembly, bool], None],
         room_rows: int,
         max_strikes: int,
         reclaim_s: float,
@@ -92,7 +93,7 @@ class Intake:
         self._executor = executor
         self._batcher = batcher
         self._ledger = ledger
-        self._ready = ready
+        self._came = came
         self._least_room = room_rows
         self._max_strikes = max_strikes
         self._reclaim_s = reclaim_s
@@ -292,7 +293,7 @@ class Intake:
                         caller=assembly.computation.caller,
                     )
                 )
-        self._ready()
+        self._came(assembly, not self._unprepared and not self._ahead)
 
 
 def _rows_of(delivery: Delivery) -> int:

@@ -9,6 +9,7 @@ samples.
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable, Sequence
 
 import msgspec
 from redis.asyncio import Redis
@@ -17,9 +18,10 @@ from redis.exceptions import RedisError
 from forebay.contract.model import ModelSpec
 from forebay.contract.prediction import Lane
 from forebay.contract.rows import Task
+from forebay.inference.assembly import RowRef
 from forebay.inference.backends.base import Backend, Model
-from forebay.inference.backends.load import interruptible
-from forebay.inference.execution import Execution
+from forebay.inference.backends.load import brief, interruptible
+from forebay.inference.execution import Execution, Run
 from forebay.inference.executor import Executor
 from forebay.inference.gate import Gate
 from forebay.inference.generation.flow import Generation
@@ -107,6 +109,7 @@ class Replica:
         channels = [settles]
         executor: Execution
         model: Model
+        here: Callable[[Sequence[RowRef]], Run] | None = None
         if isinstance(backend, PipelineModel):
             executor = self._flows = Flows(
                 backend,
@@ -129,10 +132,11 @@ class Replica:
         else:
             watching = watched(spec, backend)
             take = self._logs.take if spec.task is Task.PYTHON else None
-            model, executor = (
-                watching,
-                Executor(watching, self._running, take=take, interruptible=interruptible(spec)),
+            threads = Executor(
+                watching, self._running, take=take, interruptible=interruptible(spec)
             )
+            model, executor = watching, threads
+            here = threads.run_here if brief(spec) else None
         self._telling = Telling(model, around.redis, keys, around.clock, spec.drift)
         reads = {
             lane: Channel(around.blocking, timeout_s=BLOCK_MS / 1000 + timeout_s) for lane in Lane
@@ -164,6 +168,7 @@ class Replica:
             reclaim_s=settings.presence_s / BEATS_A_PRESENCE,
             gate=around.gate,
             logs=self._logs,
+            here=here,
         )
         self._endings = Endings(
             around.blocking,

@@ -3,12 +3,15 @@
     lanes ──▶ intake of each ──▶ batcher ──▶ device threads ──▶ ledger ──▶ lanes
               (next rows)                     (these batches)    (last ones)
 
+A short row of realtime that has come by itself runs on the event loop (`lone`).
+
 An intake holds about `prefetch_rows` beyond what runs: enough to sort by length, little enough
 that another replica is not starved. Nothing waits for company: a free device takes what is there.
 """
 
 import asyncio
 import time
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from forebay.contract.errors import Canceled, DeadlineExceeded, ForebayError
@@ -22,6 +25,7 @@ from forebay.inference.gate import Gate
 from forebay.inference.intake import Intake
 from forebay.inference.ledger import Ledger
 from forebay.inference.log_sender import LogSender
+from forebay.inference.lone import Lone
 from forebay.inference.pace import Pace
 from forebay.inference.traced import batch_ran
 from forebay.lanes.consumer import Consumer, Delivery, LeaseId
@@ -45,6 +49,7 @@ class Stages:
         reclaim_s: how often lapsed leases are looked for.
         gate: of this process; stages that have it to themselves need none.
         logs: has what was said of predictions, where their code may say something.
+        here: runs a batch on the event loop, if a short one may run there.
     """
 
     def __init__(
@@ -59,13 +64,16 @@ class Stages:
         reclaim_s: float,
         gate: Gate | None = None,
         logs: LogSender | None = None,
+        here: Callable[[Sequence[RowRef]], Run] | None = None,
     ) -> None:
         self._limits = limits
         self._gate = gate or Gate()
         self._clock = clock
         self._pace = Pace(limits)
+        self._lone = Lone()
         self._batcher: Batcher[RowRef] = Batcher(limits, self._pace.cost)
         self._executor = executor
+        self._here = here
         self._ledger = Ledger(
             consumer,
             self._batcher,
@@ -85,7 +93,7 @@ class Stages:
                 executor=self._executor,
                 batcher=self._batcher,
                 ledger=self._ledger,
-                ready=self._hurry if lane is Lane.REALTIME else self._work.set,
+                came=self._hurry if lane is Lane.REALTIME else self._wait,
                 room_rows=limits.prefetch_rows,
                 max_strikes=max_strikes,
                 reclaim_s=reclaim_s,
@@ -155,9 +163,34 @@ class Stages:
         """Give back all that is held and has not ended; it runs again elsewhere, or later."""
         await self._ledger.let_go()
 
-    def _hurry(self) -> None:
+    def _hurry(self, assembly: Assembly, by_itself: bool) -> None:
         """Rows of realtime have come."""
         self._pace.came()
+        self._lone.came(assembly.computation.enqueued_at_ms, by_themselves=by_itself)
+        if self._here is None or not by_itself or not self._is_lone(assembly):
+            self._work.set()
+            return
+        batch = self._batcher.next(self._clock.now_ms(), lanes=(Lane.REALTIME,))
+        for row in batch.expired:
+            self._expire(row.item.assembly)
+        if batch.rows:
+            run = self._here([row.item for row in batch.rows])
+            self._lone.ran(self._clock.now() * 1000)
+            self._take_in(batch, run)
+
+    def _is_lone(self, assembly: Assembly) -> bool:
+        """Whether nothing else is here than a row that may run on the event loop."""
+        if len(assembly.pending) != 1 or self._batcher.held(Lane.REALTIME) != 1:
+            return False
+        if any(room.running for room in self._executor.rooms if not room.interrupted):
+            return False
+        if self._limits.max_wait_ms or not self._gate.is_open:
+            return False
+        (row,) = assembly.pending
+        return row.alone is None and self._lone.may(self._pace.cost.seconds(1, row.length))
+
+    def _wait(self, assembly: Assembly, by_itself: bool) -> None:
+        """Rows of bulk have come: threads run them."""
         self._work.set()
 
     def _look(self) -> None:
@@ -175,6 +208,7 @@ class Stages:
                 if room.isolates:
                     await self._gate.enter()
                 future = self._submit(batch)
+                room.running += 1
                 self._group.create_task(self._collect(batch, future, room), name="collect")
 
     async def _run_alone(self, batch: MicroBatch[RowRef], room: Room) -> None:
@@ -220,6 +254,7 @@ class Stages:
             run = await future
         finally:
             room.free.release()
+            room.running -= 1
             if room.isolates:
                 self._gate.leave()
         self._take_in(batch, run)

@@ -130,6 +130,17 @@ def interruptible(spec: ModelSpec) -> bool:
     return on_cpu and room(spec)[0] == 1
 
 
+def brief(spec: ModelSpec) -> bool:
+    """Whether a forward pass is computation on a CPU whose time goes by its rows' lengths.
+
+    It waits for nothing and nobody, and has an end.
+    """
+    if spec.backend is BackendName.ECHO:
+        return True
+    own = spec.task is Task.TENSORS  # a graph of the user's may have loops
+    return spec.backend is BackendName.ONNX and spec.onnx.providers == (CPU,) and not own
+
+
 def import_libraries(specs: Iterable[ModelSpec]) -> None:
     """Import what backends of these take, so that it counts for none of them in particular."""
     for backend, task in {(spec.backend, spec.task) for spec in specs}:
