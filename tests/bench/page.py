@@ -8,7 +8,8 @@ from tests.bench.check import LEAST_COSINE
 from tests.bench.efficiency import PRICE
 from tests.bench.loads import LEAD_S
 from tests.bench.plots import Drawn
-from tests.bench.report import tables
+from tests.bench.reasons import missed
+from tests.bench.report import tables, verdicts
 from tests.bench.results import Results
 from tests.bench.table import Table
 from tests.bench.texts import LONGEST_WORDS, MEAN_WORDS, SHORTEST_WORDS, ZIPF_TEXTS
@@ -91,6 +92,8 @@ def render(results: Results, price: float = PRICE, drawn: Sequence[Drawn] = ()) 
         parts += ["About this run:\n", "".join(f"- {note}\n" for note in results.notes)]
     goals, *others = tables(results, price)
     parts += [f"## {goals.title}\n", goals.markdown() + "\n"]
+    if why := missed(verdicts(results)):
+        parts += ["What is not met, and why:\n", "\n".join(map(_bullet, why)) + "\n"]
     if drawn:
         parts.append("## In pictures\n")
         parts += [f"{one.title}:\n\n![{one.title}](images/{one.file})\n" for one in drawn]

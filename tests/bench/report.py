@@ -2,7 +2,7 @@
 
 from tests.bench import jobs
 from tests.bench.efficiency import PRICE, cost_table, memory_table, process_table
-from tests.bench.goals import COMPARED, GOALS, judge
+from tests.bench.goals import COMPARED, GOALS, Verdict, judge
 from tests.bench.loads import FIXED_64, LOADS, Load, Section, Workload
 from tests.bench.plots import closed_loads
 from tests.bench.queued import curve
@@ -23,9 +23,9 @@ def tables(results: Results, price: float = PRICE) -> list[Table]:
         results: of a run, or all that is kept.
         price: of a core for an hour.
     """
-    samples, figures = results.samples, results.figures
+    samples = results.samples
     found = [
-        goals_table([judge(goal, samples, figures) for goal in GOALS]),
+        goals_table(verdicts(results)),
         throughput_table("The path alone (null model)", results, closed_loads(Workload.NULL)),
         throughput_table("MiniLM, texts of mixed length", results, closed_loads(Workload.MINILM)),
         throughput_table("MiniLM, texts of 17 words each", results, [FIXED_64]),
@@ -41,6 +41,11 @@ def tables(results: Results, price: float = PRICE) -> list[Table]:
         footprint_table(results),
     ]
     return [table for table in found if table.rows]
+
+
+def verdicts(results: Results) -> list[Verdict]:
+    """How each goal stands."""
+    return [judge(goal, results.samples, results.figures) for goal in GOALS]
 
 
 def queued_table(results: Results) -> Table:

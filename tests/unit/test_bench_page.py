@@ -12,6 +12,7 @@ from tests.bench.forebay_server import ForwardPasses, WorkerMemory
 from tests.bench.goals import COMPARED, GOALS, Standing, judge
 from tests.bench.loads import MINILM_1, MINILM_64, NULL_64, SMOLLM2_1
 from tests.bench.page import render
+from tests.bench.reasons import REASONS
 from tests.bench.report import tables
 from tests.bench.session import contender_names
 from tests.bench.stats import Spread
@@ -47,6 +48,19 @@ def test_a_goal_is_met_when_the_median_of_the_rounds_reaches_it() -> None:
     verdict = judge(TWICE, [*ours, *theirs])
     assert verdict.value == Spread(3.0, 1.0, 99.0)
     assert verdict.standing is Standing.MET
+
+
+def test_what_is_missed_is_told_with_its_reason() -> None:
+    titles = {goal.title for goal in GOALS}
+    assert titles >= REASONS.keys()
+    for place in re.findall(r"\]\(([^)]+)\)", " ".join(REASONS.values())):
+        assert (DOCS / place).is_file()
+    goal = goal_against("mosec-server", "null")
+    found = [sample("forebay", NULL_64, 0, 1), sample("mosec-server", NULL_64, 0, 100)]
+    page = render(run_of(found))
+    assert prose(f"- {goal.title}: {REASONS[goal.title]}.") in prose(page)
+    better = [sample("forebay", NULL_64, 0, 20_000), sample("mosec-server", NULL_64, 0, 1)]
+    assert "What is not met" not in render(run_of(better))
 
 
 def test_a_goal_just_missed_is_not_met() -> None:

@@ -10,7 +10,7 @@ import itertools
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -305,9 +305,7 @@ class Endpoint:
         status = scope.get(CACHE_STATUS)
         if status is not None:
             left = (*left, (CACHE_STATUS_HEADER, status))
-        if left:
-            answer = msgspec.structs.replace(answer, headers=(*answer.headers, *left))
-        await respond(send, answer, request_id)
+        await respond(send, answer, request_id, left)
         return answer.status
 
     async def _stream(self, scope: Scope, answer: EventStream, send: Send, request_id: str) -> int:
@@ -332,8 +330,17 @@ def _teller(scope: Scope) -> Callable[[Callable[[], None]], None]:
     return when_gone
 
 
-async def respond(send: Send, answer: Answer, request_id: str) -> None:
-    """Send an answer."""
+async def respond(
+    send: Send, answer: Answer, request_id: str, more: Sequence[tuple[bytes, bytes]] = ()
+) -> None:
+    """Send an answer.
+
+    Args:
+        send: of the request.
+        answer: to it.
+        request_id: told to the client.
+        more: headers besides the answer's own.
+    """
     body = answer.body
     await send(
         {
@@ -344,6 +351,7 @@ async def respond(send: Send, answer: Answer, request_id: str) -> None:
                 (b"content-length", b"%d" % len(body)),
                 (b"x-request-id", request_id.encode()),
                 *answer.headers,
+                *more,
             ],
         }
     )

@@ -59,6 +59,8 @@ class Allowance:
     def __init__(self, key: ApiKey, freed: Callable[["Allowance"], None]) -> None:
         self.key = key
         self.limits = key.limits
+        policy = b'"minute";q=%d;w=60' % key.limits.requests_per_minute
+        self._policy: Header = (b"ratelimit-policy", policy)
         self._freed = freed
         self.left = 0
         self.elsewhere = 0
@@ -91,10 +93,7 @@ class Allowance:
             return ()
         left = min(self.left + self.elsewhere, most)
         until_full = math.ceil((most - left) * 60 / most)
-        return (
-            (b"ratelimit-policy", b'"minute";q=%d;w=60' % most),
-            (b"ratelimit", b'"minute";r=%d;t=%d' % (left, until_full)),
-        )
+        return (self._policy, (b"ratelimit", b'"minute";r=%d;t=%d' % (left, until_full)))
 
 
 class Allowances:

@@ -41,6 +41,10 @@ SUSPECTS_FROM: Final = 2
 was generating, and one text alone keeps all others waiting for as long as it grows: it takes a
 second loss to tell the one at fault from its company."""
 
+CROWDED_S: Final = 0.02
+"""Where all slots are taken, texts are told of no oftener: a step quicker than that is told with
+the next. Nobody reads so fast, and each telling takes time of the cores that all grow on."""
+
 _UNWANTED: Final = "The row was not wanted any more."
 
 
@@ -54,7 +58,8 @@ class Generation:
     """
 
     def __init__(self, model: Generator, speaker: Speaker, running: Running) -> None:
-        slots = model.engine.slots
+        slots = self._slots = model.engine.slots
+        self._told_at = float("-inf")
         self.rooms = (
             Room(slots + AHEAD, lanes=(Lane.REALTIME,), suspects_from=SUSPECTS_FROM),
             Room(slots, lanes=(Lane.BULK,), suspects_from=SUSPECTS_FROM),
@@ -187,7 +192,7 @@ class Generation:
 
     def _hear(self, deltas: Sequence[Delta]) -> None:
         """The engine has made a step."""
-        told = False
+        told = at_once = False
         for delta in deltas:
             growing = self._growing.get(delta.id)
             if growing is None or growing.result.done():
@@ -196,11 +201,24 @@ class Generation:
                 growing.end(delta.error)
                 continue
             tell = self._speaker.tells(growing)
+            at_once = at_once or not growing.begun or delta.finish is not None
             growing.take(delta, tell=tell)
             told = told or tell
             if not tell:
                 growing.end()  # if it has a finish
         if told:
+            self._tell(at_once=at_once)
+
+    def _tell(self, *, at_once: bool) -> None:
+        """Have it told, now or with the next step.
+
+        Args:
+            at_once: something begins or ends with this step.
+        """
+        now = time.monotonic()
+        crowded = len(self._growing) >= self._slots
+        if at_once or not crowded or now - self._told_at >= CROWDED_S:
+            self._told_at = now
             self._speaker.look()
 
     def _break(self, error: Exception) -> None:

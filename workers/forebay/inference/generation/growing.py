@@ -77,6 +77,11 @@ class Growing:
         return self.ref.assembly.computation.options.sampling or DEFAULT_SAMPLING
 
     @property
+    def begun(self) -> bool:
+        """Whether it has a token."""
+        return bool(self._tokens)
+
+    @property
     def tokens(self) -> tuple[int, ...]:
         """Tokens that it has so far."""
         return tuple(self._tokens)

@@ -1,0 +1,54 @@
+"""Why a goal is missed, where it is: in one or two sentences, and where its profile is."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from tests.bench.goals import Standing, Verdict
+
+_NULL: Final = (
+    "a request takes 200 µs of the two cores, wrk's part included, so 10,000 a second is all that "
+    "there is: where they go is in [decision 24](decisions/0024-what-the-null-path-costs.md)"
+)
+_DURABLE: Final = (
+    "a request passes two processes beside the gateway and is written down twice before it is "
+    "answered; one that stays in memory does neither "
+    "([decision 24](decisions/0024-what-the-null-path-costs.md))"
+)
+_LONE: Final = (
+    "the path by itself takes what the goal allows, and the model is slower by as much again when "
+    "it is called once in a while, its weights out of the cache, than back to back; step by step "
+    "in [decision 11](decisions/0011-what-a-lone-request-costs.md) and "
+    "[decision 78](decisions/0078-lone-rows.md)"
+)
+
+REASONS: Final[Mapping[str, str]] = {
+    "null path, c=64, one gateway": _NULL,
+    "null path, c=64, against LitServe": _NULL,
+    "null path, c=64, against FastAPI + Celery": (
+        "twenty times what it does would be more than the two cores have for a request that is "
+        "written down; "
+        "[decision 24](decisions/0024-what-the-null-path-costs.md) says what they are taken by"
+    ),
+    "null path, c=64, against mosec": _DURABLE,
+    "added to the bare model called back to back, c=1, p50": _LONE,
+    "added to the bare model, c=1, p99": _LONE,
+    "MiniLM, c=64, against mosec": (
+        "both are at what the cores do with this artifact in batches that are padded little; what "
+        "is left is the path's ([decision 68](decisions/0068-batches-by-what-they-take.md))"
+    ),
+    "8 streams of SmolLM2, against the bare decode loop": (
+        "the bare loop has both cores to itself; here the server, the gateway and the client that "
+        "reads eight streams run on them, too ([decision 50](decisions/0050-what-a-step-costs.md))"
+    ),
+}
+"""By the title of the goal."""
+
+
+def missed(verdicts: Sequence[Verdict]) -> list[str]:
+    """For each goal that was measured and not met, why; in the order of the goals."""
+    return [
+        f"{verdict.comparison.title}: "
+        f"{REASONS.get(verdict.comparison.title, 'not looked into yet')}."
+        for verdict in verdicts
+        if verdict.standing is Standing.NOT_MET
+    ]
