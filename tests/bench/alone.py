@@ -10,7 +10,7 @@ from tests.bench import batches, cold, jobs, queued, traced
 from tests.bench.jobs import FOREBAY, Measured
 from tests.bench.loads import Section, Workload
 from tests.bench.session import Folders, find_artifact
-from tests.bench.stats import Figures
+from tests.bench.stats import Figures, over
 
 COLD_STARTS = 3
 """Of each model, in each round."""
@@ -40,7 +40,7 @@ def _queued(folders: Folders, rounds: int) -> Told:
 
 
 def _mixed(folders: Folders, rounds: int) -> Told:
-    return Told(asyncio.run(batches.measure(BATCH_LINES)))
+    return Told(over([asyncio.run(batches.measure(BATCH_LINES)) for _ in range(rounds)]))
 
 
 def _tracing(folders: Folders, rounds: int) -> Told:

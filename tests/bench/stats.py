@@ -1,6 +1,7 @@
 """Figures from repeated measurements: medians with their spread, and ratios paired by round."""
 
-from collections.abc import Iterable, Mapping
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 
 import msgspec
@@ -64,6 +65,16 @@ def spread(values: Iterable[float]) -> Spread | None:
     """Median, lowest and highest; None of nothing."""
     known = list(values)
     return Spread(median(known), min(known), max(known)) if known else None
+
+
+def over(rounds: Sequence[Figures]) -> Figures:
+    """What several rounds have found, each a figure's median, with the spread of those."""
+    found: Figures = {}
+    for name in dict.fromkeys(itertools.chain.from_iterable(rounds)):
+        value = spread(told[name].median for told in rounds if name in told)
+        if value is not None:
+            found[name] = value
+    return found
 
 
 def select(samples: Iterable[Sample], contender: str, load: str) -> list[Sample]:

@@ -9,7 +9,7 @@ import pytest
 from tests.bench.goals import redis_calls_per_request
 from tests.bench.loads import NULL_64, Texts
 from tests.bench.redis_server import called_between
-from tests.bench.stats import Measurement, Spread, differences, percentile, ratios, spread
+from tests.bench.stats import Measurement, Spread, differences, over, percentile, ratios, spread
 from tests.bench.texts import LONGEST_WORDS, SHORTEST_WORDS, make_texts
 from tests.bench.vectors import cosine
 from tests.bench.wrk import LoadFailedError, read_tally
@@ -27,6 +27,12 @@ def test_a_spread_is_the_median_with_the_lowest_and_the_highest() -> None:
 
 def test_nothing_has_no_spread() -> None:
     assert spread([]) is None
+
+
+def test_figures_of_several_rounds_have_their_spread() -> None:
+    one, two = Spread(1.0, 1.0, 1.0), Spread(4.0, 4.0, 4.0)
+    told = over([{"a": one, "b": one}, {"a": two}, {"a": one}])
+    assert told == {"a": Spread(1.0, 1.0, 4.0), "b": one}
 
 
 def test_ratios_are_taken_round_by_round_and_not_between_medians() -> None:
