@@ -59,7 +59,8 @@ async def test_what_is_wanted_follows_what_is_to_be_done_and_who_starts_it_is_to
     answer = await client.post("/v1/predictions", json=RESTS)
     place = f"/v1/predictions/{answer.json()['id']}"
     await eventually(lambda: replicas(desired=1, ready=0), what=lambda: f"{told} {running.said}")
-    assert told["demand"] == {"rows": 1, "realtime": 1, "bulk": 0}
+    # Nobody waits for it: it is bulk.
+    assert told["demand"] == {"rows": 1, "realtime": 0, "bulk": 1}
     assert told["why"] == "there is work"
 
     worker = running.start("worker", "rests")

@@ -4,11 +4,9 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import typer
 
 from forebay.cli import flags
-from forebay.cli.show import print_table
 from forebay.contract.errors import InvalidInput
 from forebay.runtime.settings import Configuration, Settings
 
@@ -72,6 +70,9 @@ def simulate(
     tried, and the cheapest that is as quick as Forebay's policy is told, or else its quickest.
     Queue time is from a row's coming until it is done.
     """
+    import msgspec
+
+    from forebay.cli.show import print_table
     from forebay.cli.simulating import Asked, found_traces, lines_of, simulated
 
     asked = Asked.of(

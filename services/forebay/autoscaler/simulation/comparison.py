@@ -67,7 +67,7 @@ def compare(trace: Trace, model: Model, goals: Goals, tell: Callable[[str], None
     bar = ours.wait_s(0.99) * QUICK_ENOUGH
     found = [_line(ours, bar)]
     for scalers in _others(model, goals):
-        tried = []
+        tried: list[Line] = []
         for scaler in scalers:
             tell(f"{trace.name}: {scaler.name}")
             tried.append(_line(replay(trace, model, scaler), bar))
