@@ -19,12 +19,18 @@ from tests.fixtures.waiting import PATIENCE_S, eventually
 
 GATEWAY, WORKER, BACKGROUND = "forebay-gateway", "forebay-worker", "forebay-background"
 PIPELINE = "forebay-pipeline"
+AUTOSCALER = "forebay-autoscaler"
 
 CHAIN = """
 [models.chain]
 task = "pipeline"
 backend = "pipeline"
 steps = ["echo", "echo"]
+
+[models.rests]
+task = "echo"
+backend = "echo"
+replicas = { min = 0 }
 """
 
 RUN_BY = {
@@ -87,9 +93,11 @@ async def test_each_process_does_its_work_as_its_user_and_tries_nothing_it_may_n
             (("worker", "chain"), PIPELINE),
             (("background",), BACKGROUND),
             (("background", "--beat"), BACKGROUND),
+            (("autoscale", "run"), AUTOSCALER),
         ):
             running.start(*verb, redis_url=guarded_server.url_for(user))
         await running.ready("echo", "chain")
+        await eventually(lambda: "telling how many replicas" in running.said)
         async with httpx.AsyncClient(base_url=running.url, timeout=PATIENCE_S) as client:
             body = {"version": "echo", "input": {"value": 1}}
             answer = await client.post("/v1/predictions", json=body, headers={"Prefer": "wait"})
@@ -134,7 +142,16 @@ async def test_each_process_does_its_work_as_its_user_and_tries_nothing_it_may_n
             assert asked.status_code == 200
             listed = (await client.get("/v1/predictions")).json()["results"]
             assert listed[0]["id"] == answer.json()["id"]
-        assert running.stop() == [0, 0, 0, 0, 0]
+            told: dict[str, Any] = {}
+
+            async def wanted() -> bool:
+                told.update((await client.get("/autoscale/rests")).json())
+                return bool(told.get("replicas", {}).get("desired") == 1)
+
+            rests = {**body, "version": "rests"}
+            assert (await client.post("/v1/predictions", json=rests)).status_code == 201
+            await eventually(wanted, what=lambda: f"{told}: {running.said}")
+        assert running.stop() == [0, 0, 0, 0, 0, 0]
         assert "NOPERM" not in running.said
     assert guarded_server.operator.acl_log() == []
 
@@ -154,9 +171,11 @@ async def test_each_process_does_its_work_as_its_user_and_tries_nothing_it_may_n
         (WORKER, ("LPUSH", "P:celery:queue", "message")),
         (BACKGROUND, ("XREADGROUP", "GROUP", "g", "c", "STREAMS", "P:{echo:0}:lane:bulk", ">")),
         (BACKGROUND, ("RPUSH", "P:orders:worker", "unload")),
+        (AUTOSCALER, ("SET", "P:{echo:0}:demand", "1")),
+        (AUTOSCALER, ("XRANGE", "P:{echo:0}:lane:bulk", "-", "+")),
         *(
             (user, command)
-            for user in (GATEWAY, WORKER, PIPELINE, BACKGROUND)
+            for user in (GATEWAY, WORKER, PIPELINE, BACKGROUND, AUTOSCALER)
             for command in (
                 ("SET", "another:key", "1"),
                 ("PUBLISH", "another:channel", "1"),

@@ -92,12 +92,12 @@ A, B, C = "worker:m", "worker:m#2", "worker:m#3"
 
 async def test_as_many_are_started_as_are_wanted_and_the_least_are_vital(scene: Scene) -> None:
     scene.target.scale("m", 3, ())
-    assert scene.target.started("m") == 3
+    assert scene.target.started("m", []) == 3
     assert scene.running == {A, B, C}
     assert scene.crew.vital == {A: True, B: False, C: False}
     scene.target.scale("m", 3, ())
     assert scene.running == {A, B, C}
-    assert scene.target.started("another") == 0
+    assert scene.target.started("another", []) == 0
 
 
 async def test_those_who_are_busy_stay_and_the_last_to_come_go_first(scene: Scene) -> None:
@@ -105,11 +105,11 @@ async def test_those_who_are_busy_stay_and_the_last_to_come_go_first(scene: Scen
     present = await scene.crew.present(A, B, C, busy=[C])
     assert scene.target.busy("m", present) == 1
     scene.target.scale("m", 2, present)
-    assert scene.target.started("m") == 2
+    assert scene.target.started("m", []) == 2
     await eventually(lambda: scene.running == {A, C})
     present = await scene.crew.present(A, C, busy=[A, C])
     scene.target.scale("m", 0, present)
-    assert scene.target.started("m") == 2
+    assert scene.target.started("m", []) == 2
     present = await scene.crew.present(A, C, busy=[C])
     scene.target.scale("m", 0, present)
     await eventually(lambda: scene.running == {C})
@@ -128,7 +128,7 @@ async def test_who_leaves_is_asked_first_and_others_come_meanwhile(scene: Scene)
     scene.target.scale("m", 1, ())
     present = await scene.crew.present(A)
     scene.target.scale("m", 0, present)
-    assert scene.target.started("m") == 0
+    assert scene.target.started("m", []) == 0
     await eventually(lambda: scene.asked == [present[0].worker])
     # It is there until it has finished, and counts no more.
     assert scene.running == {A}
@@ -161,19 +161,19 @@ async def test_one_that_can_not_start_is_left_alone_for_a_while(
         scene.target.scale("m", 1, ())
         await eventually(lambda: not scene.running)
         scene.target.scale("m", 1, ())
-        assert scene.target.started("m") == 0
+        assert scene.target.started("m", []) == 0
         assert "worker:m ended with exit code 1 3 times in a row" in caplog.text
         assert "no model here" in caplog.text
         assert "m is not started again for 5 s" in caplog.text
         # Nothing else is the worse for it.
         scene.target.scale("other", 1, ())
-        assert scene.target.started("other") == 1
+        assert scene.target.started("other", []) == 1
 
         monkeypatch.setattr("forebay.autoscaler.targets.process.FIRST_PAUSE_S", 0.0)
         scene.target._failures["m"].until = 0.0
         scene.crew.code = WORKER
         scene.target.scale("m", 1, ())
-        assert scene.target.started("m") == 1
+        assert scene.target.started("m", []) == 1
         assert await scene.crew.present(A)
     finally:
         await scene.crew.supervisor.drain()

@@ -102,7 +102,7 @@ class Autoscaler:
     async def _look(self, model: str) -> None:
         seen = await self._sampler.look(model)
         scaled = self._models[model]
-        before = self._target.started(model)
+        before = self._target.started(model, seen.present)
         sample = Sample(
             time.monotonic(),
             realtime=seen.depth.realtime,
@@ -114,7 +114,7 @@ class Autoscaler:
         )
         decision = scaled.policy.decide(sample)
         self._target.scale(model, decision.replicas, seen.present)
-        started = self._target.started(model)
+        started = self._target.started(model, seen.present)
         if started != before:
             log.info(
                 "%s: from %d to %d replicas, for %d rows on its lanes: %s",

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from forebay.cli import flags
+from forebay.cli.autoscale import autoscale
 from forebay.cli.batches import batches
 from forebay.cli.cache import cache
 from forebay.cli.celery import celery
@@ -38,6 +39,7 @@ app = typer.Typer(
 app.add_typer(models, name="models")
 app.add_typer(dead, name="dead")
 app.add_typer(workers, name="workers")
+app.add_typer(autoscale, name="autoscale")
 app.add_typer(cache, name="cache")
 app.add_typer(batches, name="batches")
 app.add_typer(celery, name="celery")
@@ -46,7 +48,7 @@ app.add_typer(webhooks, name="webhooks")
 app.add_typer(keys, name="keys")
 
 INTERRUPTED = 130
-SERVICES = frozenset({"gateway", "worker", "background"})
+SERVICES = frozenset({"gateway", "worker", "background", "autoscale run"})
 HOPELESS = frozenset({ErrorKind.CONFIGURATION, ErrorKind.ARTIFACT, ErrorKind.NOT_FOUND})
 
 
@@ -66,7 +68,8 @@ def main() -> None:
 
 def _exit_code(error: ForebayError) -> int:
     """1, or for a service what tells its supervisor that no other start would help."""
-    serves = next((word for word in sys.argv[1:] if not word.startswith("-")), "") in SERVICES
+    words = [word for word in sys.argv[1:] if not word.startswith("-")]
+    serves = any(" ".join(words[:count]) in SERVICES for count in (1, 2))
     hopeless = error.kind in HOPELESS
     return EXIT_HOPELESS if serves and hopeless else 1
 

@@ -21,6 +21,7 @@ from forebay.gateway.access import visitor
 from forebay.gateway.access.allowances import Allowances
 from forebay.gateway.access.door import Door
 from forebay.gateway.access.keyring import Keyring
+from forebay.gateway.autoscaling import autoscale_routes
 from forebay.gateway.batching import Batching
 from forebay.gateway.caching import Caching
 from forebay.gateway.dialects import cohere, oip, openai, replicate
@@ -284,6 +285,9 @@ def create_app(
             *open_inference.routes(exchange),
             *health.routes(exchange),
             *metrics_routes(exchange, meter),
+            *autoscale_routes(
+                exchange, catalog, lanes.redis, lanes.keys, reads=reads, clock=lanes.clock
+            ),
         ],
         missing=Missing(exchange),
         lifespan=lifespan,

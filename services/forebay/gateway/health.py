@@ -143,6 +143,7 @@ class Health:
                         "GET /v2",
                         "GET /v2/models/{model}",
                         "POST /v2/models/{model}/infer",
+                        "GET /autoscale/{model}",
                         "GET /health/live",
                         "GET /health/ready",
                     ],

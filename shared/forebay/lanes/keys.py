@@ -29,7 +29,7 @@
 | `reloads`                      | hash   | operators, workers      | workers     | a minute  |
 | `copies`                       | list   | gateways, background    | background  | bounded   |
 | `disagreement`                 | hash   | gateways, background    | operators   | for ever  |
-| `scaling`                      | string | autoscaler              | operators   | seconds   |
+| `scaling`                      | string | autoscaler              | gateways    | seconds   |
 | `cache`                        | hash   | settle                  | gateways    | its TTL   |
 | `cached`                       | zset   | settle                  | settle      | likewise  |
 | `prompts`                      | stream | gateways                | gateways    | likewise  |

@@ -1,9 +1,9 @@
 """A picture of a tuning: what accuracy costs in rows a second, and how latency grows with load."""
 
-from forebay.tune import svg
+from forebay.runtime import svg
+from forebay.runtime.svg import Axis, Panel
 from forebay.tune.goals import Goals
 from forebay.tune.outcome import Found, Outcome
-from forebay.tune.svg import Axis, Panel
 
 WIDTH, HEIGHT = 960, 460
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 class Target(Protocol):
     """Starts and ends replicas of models."""
 
-    def started(self, model: str) -> int:
+    def started(self, model: str, present: "Sequence[Present]") -> int:
         """Replicas of a model that have been started and are not leaving, ready or not."""
         ...
 

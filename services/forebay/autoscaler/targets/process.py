@@ -77,7 +77,7 @@ class ProcessTarget:
         self._leaving: dict[str, asyncio.Task[None]] = {}
         self._failures: dict[str, _Failure] = {}
 
-    def started(self, model: str) -> int:
+    def started(self, model: str, present: "Sequence[Present]") -> int:
         """As in `Target`."""
         return len(self._staying(model))
 
