@@ -1,7 +1,6 @@
 """The chart's manifests: valid to Kubernetes and KEDA, and true of the programs that they start."""
 
 import json
-import math
 import re
 import tomllib
 from pathlib import Path
@@ -171,8 +170,24 @@ def test_workers_are_those_that_the_catalog_wants(models: str, tmp_path: Path) -
             assert "replicas" not in deployment["spec"]  # or every upgrade would set it anew
             assert scaler["spec"]["minReplicaCount"] == replicas.min
             assert scaler["spec"]["maxReplicaCount"] == replicas.most
-            assert scaler["spec"]["cooldownPeriod"] == math.ceil(replicas.idle_s)
+            # The policy has waited for `idle_s` by then.
+            assert scaler["spec"]["cooldownPeriod"] == 0
     assert len(scaled) == sum(not spec.replicas.is_fixed for spec in wanted.values())
+
+
+@pytest.mark.parametrize(
+    ("models", "keda", "there"), [(RESTING, True, True), (RESTING, False, False), ("", True, False)]
+)
+def test_who_says_how_many_workers_there_should_be_is_there_where_it_is_asked(
+    models: str, keda: bool, there: bool
+) -> None:
+    given = {"models": models} if models else {}
+    asked = {"keda": {"enabled": keda}, "gateway": {"keySecret": {"name": "key"}}}
+    found = of_kind(render(given | asked), "Deployment")
+    assert ("demo-autoscaler" in found) is there
+    if there:
+        (container,) = pod(found["demo-autoscaler"])["containers"]
+        assert container["command"] == ["forebay", "autoscale", "run"]
 
 
 def test_the_catalog_comes_to_the_pods_as_it_was_given() -> None:
@@ -291,6 +306,7 @@ def test_each_process_has_the_redis_user_that_is_its_own() -> None:
         "demo-gateway": "gateway-url",
         "demo-background": "background-url",
         "demo-beat": "background-url",
+        "demo-autoscaler": "autoscaler-url",
         **dict.fromkeys(workers(manifests), "worker-url"),
         "two.models": "pipeline-url",
     }

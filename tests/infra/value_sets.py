@@ -95,6 +95,7 @@ SECRETS: Values = {
     "worker": "worker-url",
     "pipeline": "pipeline-url",
     "background": "background-url",
+    "autoscaler": "autoscaler-url",
     "broker": "broker-url",
 }
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from forebay.contract.model import BackendName, BatchLimits, ModelSpec
 from forebay.contract.model_rules import checked
 from forebay.contract.rows import Task
-from forebay.tune import halving, rates, space, svg
+from forebay.runtime import svg
+from forebay.tune import halving, rates, space
 from forebay.tune.pareto import dominates, fronts
 from forebay.tune.rates import FRACTIONS, Climb
 from forebay.tune.space import Lengths

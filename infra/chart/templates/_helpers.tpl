@@ -121,6 +121,18 @@ requests or copies. {"list": [{"name": "minilm@v2", "slug": "minilm-v2-1a2b3c4d"
 {{- toJson (dict "list" $found) -}}
 {{- end -}}
 
+{{/* Whether there is a model whose workers come and go. */}}
+{{- define "forebay.elastic" -}}
+{{- if .Values.keda.enabled }}
+{{- range $served := (include "forebay.served" . | fromJson).list }}
+{{- $replicas := $served.spec.replicas | default dict }}
+{{- $min := 1 }}
+{{- if hasKey $replicas "min" }}{{ $min = int $replicas.min }}{{ end }}
+{{- if ne $min (int ($replicas.max | default (max $min 1))) }}true{{ end }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
 {{/* How many GPUs a worker of this model has. Takes root, served and told (of workers.models). */}}
 {{- define "forebay.gpus" -}}
 {{- $spec := .served.spec -}}
