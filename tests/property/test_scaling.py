@@ -16,14 +16,15 @@ from forebay.contract.rows import Task
 TICK_S = 1.0
 
 goals = st.builds(
-    lambda least, more, idle_s, drain_s, at_once: Goals(
-        least, max(least, 1) + more, idle_s, drain_s, 100 * drain_s, at_once
+    lambda least, more, idle_s, drain_s, at_once, stable_s: Goals(
+        least, max(least, 1) + more, idle_s, drain_s, 100 * drain_s, at_once, stable_s
     ),
     st.integers(0, 3),
     st.integers(0, 5),
     st.floats(0.5, 60),
     st.floats(0.1, 10),
     st.integers(1, 64),
+    st.floats(0.5, 90),
 )
 
 
@@ -80,19 +81,20 @@ def test_whatever_it_sees_it_keeps_its_bounds_and_ends_nobody_who_is_busy(
 
 
 @given(goals, st.lists(seen, min_size=2, max_size=40))
-def test_what_was_wanted_stays_for_as_long_as_an_idle_one_does(
+def test_what_was_wanted_stays_for_the_stable_window_and_the_last_for_as_long_as_idle(
     asked: Goals, history: list[Seen]
 ) -> None:
     told = follow(asked, history)
     for (before, wanted), (after, then) in itertools.pairwise(told):
         if then < wanted:
-            # Whatever made it so many lies further back than what is idle may stay.
+            # Whatever made it so many lies further back than what is not needed may stay.
+            window_s = asked.idle_s if not then else min(asked.stable_s, asked.idle_s)
             recent = [
                 one.replicas
                 for one, _ in told
-                if after.now - asked.idle_s < one.now <= before.now and one.replicas < wanted
+                if after.now - window_s < one.now <= before.now and one.replicas < wanted
             ]
-            assert not recent, "it went up, and down again within idle_s"
+            assert not recent, "it went up, and down again within its window"
 
 
 @given(goals, st.lists(seen, max_size=20), st.floats(0.1, 0.99 * STALE_S))
@@ -283,3 +285,12 @@ def test_goals_are_those_of_the_models_table() -> None:
     assert (goals.least, goals.most, goals.idle_s) == (0, 3, 7)
     assert goals.drain_s == pytest.approx(DRAIN_SHARE * 30)
     assert goals.bulk_drain_s == pytest.approx(DRAIN_SHARE * 86_400)
+
+
+def test_of_several_those_go_that_were_not_needed_of_late_and_the_last_once_it_is_idle() -> None:
+    policy = Policy(Goals(0, 8, 60.0, 3.0, 300.0, 1, stable_s=10.0))
+    assert policy.decide(sample(0, 300, replicas=1, entered=300)).replicas == 8
+    told = [policy.decide(sample(tick, replicas=8, entered=300)).replicas for tick in range(1, 100)]
+    assert told[:10] == [8] * 10
+    assert told[10:59] == [1] * 49
+    assert set(told[61:]) == {0}

@@ -52,6 +52,7 @@ def test_a_model_without_the_table_always_has_one() -> None:
         ("min = 1001", "line 5: models.echo.replicas.min: must be from 0 to 1,000."),
         ("max = 0", "models.echo.replicas.max: must be at least 1, at least `min`"),
         ("min = 3\nmax = 2", "line 6: models.echo.replicas.max: must be at least 1, at least"),
+        ("stable_s = 0", "models.echo.replicas.stable_s: must be more than 0, and finite."),
         ("idle_s = 0", "line 5: models.echo.replicas.idle_s: must be more than 0, and finite."),
         ("idle_s = inf", "models.echo.replicas.idle_s: must be more than 0, and finite."),
         ("start_s = -1", "models.echo.replicas.start_s: must be more than 0, and finite."),

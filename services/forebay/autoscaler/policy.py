@@ -3,14 +3,16 @@
     up    from none   at once, one, as soon as anything waits
           in panic    at once, if what waits takes twice the replicas there are, or more
           otherwise   if it took more of them over the last `UP_S`, on average
-    down  to the most that was needed at any time in the last `idle_s`, so to none only after that
+    down  to the most that was needed at any time in the last `stable_s`
+          to none once none was needed for `idle_s`
 
 Needed are as many as work off what is on the lanes within a share of its deadline, as fast as one
 replica was measured to be; and, of those that are there, as many as rows come in for. So a burst is
-answered within a tick or two and nothing that has been of use for the last `idle_s` goes: replicas
-follow demand, and don't flap. Two windows, a short one for up and a long one for down, are what
-Knative's autoscaler has (its panic and stable windows); unlike there, the demand is what waits and
-runs, not what is under way in a proxy, and the target is a time, not a number of requests.
+answered within a tick or two, and nothing that has been of use of late goes: replicas follow
+demand, and don't flap. Two windows, a short one for up and a long one for down, are what Knative's
+autoscaler has (its panic and stable windows); unlike there, the demand is what waits and runs, not
+what is under way in a proxy, and the target is a time, not a number of requests. The last replica
+is kept for longer than those beside it: without it somebody waits for a start.
 """
 
 import math
@@ -60,10 +62,11 @@ class Goals(msgspec.Struct, frozen=True):
     Attributes:
         least: replicas there always are.
         most: replicas there may be.
-        idle_s: what has not been needed for so long goes.
+        idle_s: the last one goes if none was needed for so long.
         drain_s: within how long the realtime lane is to be worked off.
         bulk_drain_s: likewise, the bulk lane.
         at_once: rows that one replica may take in one go.
+        stable_s: of several, what has not been needed for so long goes; no longer than `idle_s`.
     """
 
     least: int
@@ -72,6 +75,7 @@ class Goals(msgspec.Struct, frozen=True):
     drain_s: float
     bulk_drain_s: float
     at_once: int = 1
+    stable_s: float = math.inf
 
     @classmethod
     def of(cls, spec: ModelSpec) -> "Goals":
@@ -83,6 +87,7 @@ class Goals(msgspec.Struct, frozen=True):
             DRAIN_SHARE * spec.realtime.deadline_s,
             DRAIN_SHARE * spec.bulk.deadline_s,
             spec.batch.max_rows,
+            spec.replicas.stable_s,
         )
 
 
@@ -126,6 +131,32 @@ class _Need(msgspec.Struct, frozen=True):
     why: Why
 
 
+class _Greatest:
+    """The greatest need of a window: those that no later one exceeds are kept, so the first is it.
+
+    Args:
+        window_s: how far back it reaches.
+    """
+
+    def __init__(self, window_s: float) -> None:
+        self._window_s = window_s
+        self._needs: deque[_Need] = deque()
+
+    def begin(self, need: _Need) -> None:
+        """Forget all others."""
+        self._needs.clear()
+        self._needs.append(need)
+
+    def of(self, need: _Need) -> _Need:
+        """Note one; the greatest, it included."""
+        while self._needs and self._needs[-1].replicas <= need.replicas:
+            self._needs.pop()
+        self._needs.append(need)
+        while self._needs[0].at < need.at - self._window_s:
+            self._needs.popleft()
+        return self._needs[0]
+
+
 class Policy:
     """Decides for one model, sample after sample.
 
@@ -138,8 +169,8 @@ class Policy:
         self._rate = 0.0
         self._samples: deque[Sample] = deque()
         self._loads: deque[tuple[float, float]] = deque()
-        # The needs of the last `idle_s` that no later one exceeds: the first is the greatest.
-        self._needs: deque[_Need] = deque()
+        self._lately = _Greatest(min(goals.stable_s, goals.idle_s))
+        self._any = _Greatest(goals.idle_s)
         self._unmeasured_since: float | None = None
 
     def decide(self, sample: Sample) -> Decision:
@@ -152,8 +183,8 @@ class Policy:
             self._begin(sample)
         self._rate = sample.rate or self._rate
         need = self._need(sample)
-        self._remember(sample, need)
-        greatest = self._needs[0]
+        self._remember(sample)
+        greatest = max(self._lately.of(need), self._any.of(_one_of(need)), key=_needed)
         why = need.why if greatest.replicas == need.replicas else Why.LATELY
         goals = self._goals
         wanted, why = max((greatest.replicas, why), (goals.least, Why.LEAST), key=_replicas)
@@ -166,8 +197,9 @@ class Policy:
         """Nothing is known of the time before: what is there may have been needed."""
         self._samples.clear()
         self._loads.clear()
-        self._needs.clear()
-        self._needs.append(_Need(sample.now, sample.replicas, Why.LATELY))
+        there = _Need(sample.now, sample.replicas, Why.LATELY)
+        self._lately.begin(there)
+        self._any.begin(_one_of(there))
         self._unmeasured_since = None
 
     def _need(self, sample: Sample) -> _Need:
@@ -223,15 +255,19 @@ class Policy:
             return 0.0
         return (sample.entered - oldest.entered) / elapsed / (self._rate * BUSY_SHARE)
 
-    def _remember(self, sample: Sample, need: _Need) -> None:
+    def _remember(self, sample: Sample) -> None:
         self._samples.append(sample)
         while self._samples[0].now < sample.now - PACE_S:
             self._samples.popleft()
-        while self._needs and self._needs[-1].replicas <= need.replicas:
-            self._needs.pop()
-        self._needs.append(need)
-        while self._needs[0].at < sample.now - self._goals.idle_s:
-            self._needs.popleft()
+
+
+def _one_of(need: _Need) -> _Need:
+    """Whether any is needed."""
+    return _Need(need.at, min(need.replicas, 1), need.why)
+
+
+def _needed(need: _Need) -> int:
+    return need.replicas
 
 
 def _replicas(told: tuple[int, Why]) -> int:

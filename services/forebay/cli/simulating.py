@@ -49,7 +49,7 @@ class Asked(msgspec.Struct, frozen=True):
             UnknownModel: there is no such model.
             InvalidInput: there would be fewer replicas at most than at least.
         """
-        goals = Goals(0, MOST, 60.0, 3.0, 300.0, 32)
+        goals = Goals(0, MOST, 60.0, 3.0, 300.0, 32, 15.0)
         if name:
             goals = Goals.of(catalog.read(Path(settings.models_file)).find(name))
         goals = msgspec.structs.replace(

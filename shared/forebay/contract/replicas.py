@@ -17,13 +17,15 @@ class Replicas(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         min: replicas that are there even if nothing is to be done. With 0 the first request
             starts one.
         max: most replicas. If not given, as many as `min`, and at least 1.
-        idle_s: a replica that has not been needed for so long goes.
+        stable_s: replicas that were not all needed for so long become as many as were.
+        idle_s: the last one goes where none was needed for so long; at least the former.
         start_s: how long a replica may take to start. What somebody waits for and finds none
             there has so much more time.
     """
 
     min: int = 1
     max: int | None = None
+    stable_s: float = 15.0
     idle_s: float = 60.0
     start_s: float = 60.0
 
@@ -63,6 +65,7 @@ class Replicas(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 self.max is None or max(self.min, 1) <= self.max <= MOST,
                 f"at least 1, at least `min`, and at most {MOST:,}",
             ),
+            ("stable_s", 0 < self.stable_s < math.inf, "more than 0, and finite"),
             ("idle_s", 0 < self.idle_s < math.inf, "more than 0, and finite"),
             ("start_s", 0 < self.start_s < math.inf, "more than 0, and finite"),
         ):
