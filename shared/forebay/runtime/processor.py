@@ -1,9 +1,10 @@
-"""What this machine's processor can't do, where results depend on it."""
+"""What this machine's processor can't do, where results depend on it; how many cores there are."""
 
 import os
 import platform
 import re
 from pathlib import Path
+from typing import Final
 
 
 def saturates(machine: str = platform.machine(), *, cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
@@ -25,11 +26,42 @@ def saturates(machine: str = platform.machine(), *, cpuinfo: Path = Path("/proc/
         return True
 
 
-def cores() -> int:
-    """Cores this process may use, which a container can make fewer than the machine's."""
+CGROUPS: Final = Path("/sys/fs/cgroup")
+"""Where Linux tells of this process's control group, as a container sees its own."""
+
+
+def cores(cgroups: Path = CGROUPS) -> int:
+    """Cores this process may use, which a container can make fewer than the machine's.
+
+    A limit of CPU time counts as so many cores, rounded down: threads beyond that would stand
+    still for part of the time.
+
+    Args:
+        cgroups: where its control group is told of.
+    """
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        there = len(os.sched_getaffinity(0))
+    else:
+        there = os.cpu_count() or 1
+    limit = _limit(cgroups)
+    return min(there, max(int(limit), 1)) if limit else there
+
+
+def _limit(cgroups: Path) -> float:
+    """Cores' worth of time that the group may take; 0 without a limit, or where none is told."""
+    try:
+        quota, period = (cgroups / "cpu.max").read_text("ascii").split()
+    except (OSError, ValueError):
+        try:  # the first version of cgroups
+            folder = cgroups / "cpu"
+            quota = (folder / "cpu.cfs_quota_us").read_text("ascii")
+            period = (folder / "cpu.cfs_period_us").read_text("ascii")
+        except (OSError, ValueError):
+            return 0.0
+    try:
+        return max(int(quota) / int(period), 0.0)
+    except (ValueError, ZeroDivisionError):
+        return 0.0  # "max": no limit
 
 
 def describe(machine: str = platform.machine(), *, cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
