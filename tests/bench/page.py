@@ -18,10 +18,11 @@ INTRODUCTION = """\
 <!-- Written by `make bench`. Edit tests/bench/page.py instead. -->
 # Benchmarks
 
-Forebay beside other systems and beside the bare model, all in one interleaved run on one machine:
-in every round each system is warmed up and measured, one after the other, and ratios are taken
-round by round. Figures are medians over the rounds, with the lowest and the highest. Compare
-figures within this page only: another machine, or the same one on another day, gives others.
+Forebay beside other systems and beside the bare model, on one machine. In every round of a section
+each system is warmed up and measured, one after the other, and ratios are taken round by round;
+sections are run one after another. Figures are medians over the rounds, with the lowest and the
+highest. Compare figures within a section only: another machine, or the same one at another time,
+gives others.
 What is measured and why is in [decision 0007](decisions/0007-how-we-benchmark.md).
 """
 
@@ -51,13 +52,19 @@ CAVEATS = (
     "which favours them. mosec holds requests in its own memory.",
     "Peers run as their documentation shows, with Forebay's artifact and its limit of rows in "
     "a batch (mosec's null model takes 64 rows, the most there are to take: it would wait for "
-    'more), and with one forward pass on all cores. "At its best" is mosec with a process a '
-    "core, one thread each, and its user's own code for sorting. FastAPI + Celery have not "
-    "been looked at for better settings.",
+    'more), and with one forward pass on all cores. "At its best" is with the settings found to be '
+    "best for MiniLM, mostly a process a core with one thread; of mosec with its user's own code "
+    "for sorting, too. They can be worse for the null model. FastAPI + Celery have not been looked at "
+    "for better settings.",
+    "BentoML goes by how long its last 50 batches have waited. At c=1 it is asked after c=64, and "
+    "waits for others then: in the first round, before that, it did 1,181 requests a second alone.",
+    "Of bare jobs Forebay runs its `echo`, in batches and with 2,048 under way; the others run a "
+    "Python function for each job. That is what their queues can do, not what your code takes.",
     "Of SmolLM2 a load of `c` is as many chats at once, streamed; counted are the tokens while all "
     "of them are written, as in the bare loop, which has read its prompts before. Latency at c=1 "
     "is the time to the first token of a prompt that was not asked before, at c=8 the wait from "
-    "one token to the next. transformers generates a static batch of the same prompts in FP32.",
+    "one event to the next; at c=8 and 32, where all slots are taken, an event of Forebay's has "
+    "two tokens. transformers generates a static batch of the same prompts in FP32.",
     "At c=32 Forebay writes 8 of the chats at a time, as it has slots, and so does the bare loop, "
     "which does not read the prompts of those that come after; Forebay's time for that counts.",
     "A load of `c` is `c` connections; latencies are over all answers, those of the warm-up too.",

@@ -154,13 +154,15 @@ async def compare(empty: Side, filled: Side, rounds: int, *, lengths: tuple[int,
             used = await filled.used_bytes() - before
             found |= _figure("queued-bytes", [used / length])
         rates: dict[str, list[float]] = {"in": [], "out": [], "in-share": [], "out-share": []}
-        for _ in range(rounds):
-            bare_in, there_in = await empty.enter(ROWS), await filled.enter(ROWS)
-            bare_out, there_out = await empty.leave(ROWS), await filled.leave(ROWS)
-            rates["in"].append(there_in)
-            rates["out"].append(there_out)
-            rates["in-share"].append(100 * there_in / bare_in)
-            rates["out-share"].append(100 * there_out / bare_out)
+        for number in range(rounds):
+            # Who goes first takes turns, too: the second finds caches warm, or cold.
+            sides = (empty, filled) if number % 2 == 0 else (filled, empty)
+            entered = {side: await side.enter(ROWS) for side in sides}
+            left = {side: await side.leave(ROWS) for side in sides}
+            rates["in"].append(entered[filled])
+            rates["out"].append(left[filled])
+            rates["in-share"].append(100 * entered[filled] / entered[empty])
+            rates["out-share"].append(100 * left[filled] / left[empty])
         for name, values in rates.items():
             found |= _figure(f"queued-{name}-at-{length}", values)
         for way in ("in", "out"):

@@ -16,9 +16,10 @@ _DURABLE: Final = (
     "([decision 24](decisions/0024-what-the-null-path-costs.md))"
 )
 _LONE: Final = (
-    "the path by itself takes what the goal allows, and the model is slower by as much again when "
-    "it is called once in a while, its weights out of the cache, than back to back; step by step "
-    "in [decision 11](decisions/0011-what-a-lone-request-costs.md) and "
+    "the path by itself takes what the goal allows. The rest is the model, called once in a while "
+    "instead of back to back, on one thread where the bare loop has two, and what the path has "
+    "more to do for it: tokens, 384 numbers as JSON, caches that the model has emptied. More in "
+    "[decision 11](decisions/0011-what-a-lone-request-costs.md) and "
     "[decision 78](decisions/0078-lone-rows.md)"
 )
 

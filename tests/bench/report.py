@@ -2,6 +2,7 @@
 
 from tests.bench import jobs
 from tests.bench.efficiency import PRICE, cost_table, memory_table, process_table
+from tests.bench.forebay_server import NAME
 from tests.bench.goals import COMPARED, GOALS, Verdict, judge
 from tests.bench.loads import FIXED_64, LOADS, Load, Section, Workload
 from tests.bench.plots import closed_loads
@@ -9,6 +10,7 @@ from tests.bench.queued import curve
 from tests.bench.results import Results
 from tests.bench.table import Table, figure
 from tests.bench.tables import (
+    behind_table,
     footprint_table,
     goals_table,
     ratios_table,
@@ -32,6 +34,7 @@ def tables(results: Results, price: float = PRICE) -> list[Table]:
         throughput_table("MiniLM, texts that come again", results, _of(Section.REPEATED), _name),
         throughput_table("Open loops", results, _of(Section.OPEN), _name),
         throughput_table("SmolLM2, tokens of streams", results, closed_loads(Workload.SMOLLM2)),
+        behind_table(results, NAME, LOADS),
         ratios_table([judge(goal, samples) for goal in COMPARED]),
         queued_table(results),
         *([jobs.table(results.jobs)] if results.jobs else []),

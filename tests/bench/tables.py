@@ -63,6 +63,30 @@ def throughput_table(
     return Table(title, ("", "c", "per s", "spread", "p50 ms", "p99 ms", "failed"), tuple(rows))
 
 
+def behind_table(results: Results, ours: str, loads: Sequence[Load]) -> Table:
+    """Where somebody else does more than Forebay does, bare loops left out.
+
+    Args:
+        results: of the run.
+        ours: Forebay's name.
+        loads: which, in the order of the table.
+    """
+    rows = []
+    for load in loads:
+        own = spread(rates(select(results.samples, ours, load.name)).values())
+        for name, its_title in results.titles.items():
+            if own is None or name.startswith((ours, "bare")) or load.open_share is not None:
+                continue
+            theirs = spread(rates(select(results.samples, name, load.name)).values())
+            if theirs is not None and theirs.median > own.median:
+                times = f"{theirs.median / own.median:.2f}×"
+                rows.append(
+                    (load.name, its_title, figure(theirs.median), figure(own.median), times)
+                )
+    heads = ("load", "who", "per s", "Forebay", "")
+    return Table("Where we lose", heads, tuple(rows))
+
+
 def footprint_table(results: Results) -> Table:
     """Memory of the workers, and what one request costs Redis."""
     rows = []

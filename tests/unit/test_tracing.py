@@ -11,7 +11,7 @@ from opentelemetry.exporter.otlp.proto.common import trace_encoder
 from opentelemetry.exporter.otlp.proto.grpc import trace_exporter as grpc_exporter
 from opentelemetry.exporter.otlp.proto.http import trace_exporter as http_exporter
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter
 
 from forebay.contract.errors import ConfigurationError
@@ -134,6 +134,21 @@ def test_spans_are_encoded_as_the_exporters_own_encoder_has_them(ended: list[End
     assert encoding.encode_spans(kept.spans).SerializeToString(
         deterministic=True
     ) == known.SerializeToString(deterministic=True)
+
+
+def test_spans_of_somebody_elses_code_are_left_to_the_exporters_own_encoder() -> None:
+    kept = _Kept()
+    Tracing(kept, Resource({}), TracingOptions()).emit(
+        Ended(Trace(1, 2), None, "ours", SpanKind.SERVER, {"a": 1}, 1, 2)
+    )
+    theirs = TracerProvider()
+    theirs.add_span_processor(kept)
+    with theirs.get_tracer("somebody's").start_as_current_span("theirs") as span:
+        span.set_attribute("several", ["a", "b"])
+        span.record_exception(ValueError("why"))
+    known = trace_encoder.encode_spans(kept.spans)
+    assert encoding.encode_spans(kept.spans) == known
+    assert len(known.resource_spans) == 2
 
 
 def test_exporters_encode_by_it() -> None:

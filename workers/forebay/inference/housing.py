@@ -96,7 +96,7 @@ class Housing:
 
     async def serve(self, slot: Slot, loaded: Loaded) -> None:
         """Join the lanes with a model that is loaded; its task works until it is drained."""
-        replica = Replica(self._around, slot.spec, loaded.backend)
+        replica = Replica(self._around, slot.spec, loaded.backend, is_only=slot.is_only)
         if not await replica.join(self._stop):
             await replica.aclose()
             del replica

@@ -84,6 +84,7 @@ class Replica:
         around: what it shares with others.
         spec: the model.
         backend: loaded and warm, or what generates its texts.
+        is_only: whether the process has no other model, whom a row on the event loop would hold up.
     """
 
     def __init__(
@@ -91,6 +92,8 @@ class Replica:
         around: Surroundings,
         spec: ModelSpec,
         backend: Backend | PipelineModel | Generator,
+        *,
+        is_only: bool,
     ) -> None:
         settings = around.settings
         self.backend = backend
@@ -136,7 +139,7 @@ class Replica:
                 watching, self._running, take=take, interruptible=interruptible(spec)
             )
             model, executor = watching, threads
-            here = threads.run_here if brief(spec) else None
+            here = threads.run_here if is_only and brief(spec) else None
         self._telling = Telling(model, around.redis, keys, around.clock, spec.drift)
         reads = {
             lane: Channel(around.blocking, timeout_s=BLOCK_MS / 1000 + timeout_s) for lane in Lane

@@ -15,6 +15,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, SpanFlags
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanContext, SpanKind
 
+from forebay.runtime.tracing.spans import SCOPE
+
 _KINDS: Final = {kind: Span.SpanKind.Value(f"SPAN_KIND_{kind.name}") for kind in SpanKind}
 _FIELDS: Final[dict[type, str]] = {
     str: "string_value",
@@ -37,12 +39,14 @@ def quicken(exporter: ModuleType) -> None:
 
 
 def encode_spans(spans: Sequence[ReadableSpan]) -> ExportTraceServiceRequest:
-    """What the exporters' own encoder makes of spans of one process.
+    """What the exporters' own encoder makes of them.
 
     Args:
-        spans: at least one, all of one resource and scope; values of attributes are str, bool, int
-            or float, and events and links have no attributes.
+        spans: at least one. If any is not Forebay's, but of somebody's own code in this process,
+            all are left to the exporters' own encoder: those may hold anything.
     """
+    if any(span.instrumentation_scope is not SCOPE for span in spans):
+        return encode_any(spans)
     request = encode_any(spans[:1])
     encoded = request.resource_spans[0].scope_spans[0].spans
     for span in spans[1:]:

@@ -52,8 +52,11 @@ FLUSH_S: Final = 3.0
 _LOW: Final = (1 << 64) - 1
 _SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
 _UNSAMPLED: Final = TraceFlags(TraceFlags.DEFAULT)
+SCOPE: Final = InstrumentationScope("forebay")
+"""Of Forebay's own spans: in a process they have one resource; attributes that are str, bool, int
+or float; events and links without any."""
+
 _UNSET: Final = Status(StatusCode.UNSET)
-_SCOPE: Final = InstrumentationScope("forebay")
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -133,7 +136,7 @@ class Tracing:
                 status=Status(StatusCode.ERROR, ended.error) if ended.error else _UNSET,
                 start_time=ended.began_ns,
                 end_time=ended.ended_ns,
-                instrumentation_scope=_SCOPE,
+                instrumentation_scope=SCOPE,
             )
         )
 

@@ -42,8 +42,9 @@ was generating, and one text alone keeps all others waiting for as long as it gr
 second loss to tell the one at fault from its company."""
 
 CROWDED_S: Final = 0.02
-"""Where all slots are taken, texts are told of no oftener: a step quicker than that is told with
-the next. Nobody reads so fast, and each telling takes time of the cores that all grow on."""
+"""Where all of several slots are taken, texts are told of no oftener: a step quicker than that
+waits for the next one, for so long again at most. Nobody reads so fast, and each telling takes time
+of the cores that all grow on."""
 
 _UNWANTED: Final = "The row was not wanted any more."
 
@@ -60,6 +61,7 @@ class Generation:
     def __init__(self, model: Generator, speaker: Speaker, running: Running) -> None:
         slots = self._slots = model.engine.slots
         self._told_at = float("-inf")
+        self._withheld: asyncio.TimerHandle | None = None
         self.rooms = (
             Room(slots + AHEAD, lanes=(Lane.REALTIME,), suspects_from=SUSPECTS_FROM),
             Room(slots, lanes=(Lane.BULK,), suspects_from=SUSPECTS_FROM),
@@ -199,6 +201,7 @@ class Generation:
                 continue
             if delta.error is not None:
                 growing.end(delta.error)
+                told = at_once = True
                 continue
             tell = self._speaker.tells(growing)
             at_once = at_once or not growing.begun or delta.finish is not None
@@ -215,11 +218,19 @@ class Generation:
         Args:
             at_once: something begins or ends with this step.
         """
-        now = time.monotonic()
-        crowded = len(self._growing) >= self._slots
-        if at_once or not crowded or now - self._told_at >= CROWDED_S:
-            self._told_at = now
-            self._speaker.look()
+        crowded = len(self._growing) >= max(self._slots, 2)
+        if at_once or not crowded or time.monotonic() - self._told_at >= CROWDED_S:
+            self._look()
+        elif self._withheld is None:
+            self._withheld = asyncio.get_running_loop().call_later(CROWDED_S, self._look)
+
+    def _look(self) -> None:
+        """Have told what there is."""
+        if self._withheld is not None:
+            self._withheld.cancel()
+            self._withheld = None
+        self._told_at = time.monotonic()
+        self._speaker.look()
 
     def _break(self, error: Exception) -> None:
         """The engine is of no use any more: nor is this worker."""
