@@ -31,6 +31,10 @@ from forebay.lanes.predictions import combined_timing
 from forebay.lanes.readers import Readers
 from forebay.lanes.replies import Waiter
 
+RETRY_S: Final = 0.05
+BACK_S: Final = 5.0
+"""Once Redis is back for one connection it is for all within so long: so long is looked again."""
+
 MAX_BUFFER: Final = 256
 """Chunks that wait here for a slow reader; what comes beyond is read again later."""
 
@@ -108,6 +112,7 @@ class Stream:
         self._gap = False
         self._whole = False
         self._finished = 0
+        self._retries = 0
         self._news = asyncio.Event()
         self._waiter: Waiter | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -205,10 +210,13 @@ class Stream:
             chunks = await self._streams.after(self.id, self._tail)
         except Unavailable:
             self._gap = True
-            if not self.begun or waiter.future.done():
+            if not self.begun or (waiter.future.done() and not self._look_again(waiter)):
                 raise
-            # The inbox says when to look again, or that Redis was away for too long.
-            await self._news.wait()
+            if waiter.future.done():
+                await asyncio.sleep(RETRY_S)
+            else:
+                # The inbox says when to look again, or that Redis was away for too long.
+                await self._news.wait()
             return
         except BaseException:
             self._gap = True
@@ -223,6 +231,13 @@ class Stream:
                 self._append(chunk)
         if len(chunks) == PAGE:
             self._gap = True
+
+    def _look_again(self, waiter: Waiter) -> bool:
+        """Whether Redis is only about to be back: the end of the text has just come from it."""
+        if waiter.future.exception() is not None or not waiter.future.result():
+            return False
+        self._retries += 1
+        return self._retries * RETRY_S <= BACK_S
 
     async def _end(self, waiter: Waiter) -> None:
         if self.outcome is not None:

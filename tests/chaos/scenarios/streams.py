@@ -57,7 +57,7 @@ async def cut(short: bool) -> Outcome:
         readers = Readers(
             [gateway.http for gateway in gateways],
             WRITER,
-            cut=lambda: chance.randrange(1, 40 * tokens),
+            cut=lambda: chance.randrange(1, 15 * tokens),
         )
         async with asyncio.TaskGroup() as clients:
             for number in range(count):
