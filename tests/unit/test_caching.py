@@ -153,6 +153,10 @@ def test_the_shelf_knows_its_bytes_and_refuses_what_is_larger_than_itself() -> N
         ('max-age="5" , no-cache="x, no-store"', Directives(no_cache=True, max_age_ms=5_000)),
         ("max-age=soon", Directives(max_age_ms=0)),
         ("max-age", Directives(max_age_ms=0)),
+        ("max-age=" + "9" * 5_000, Directives(max_age_ms=2**31 * 1000)),
+        ("max-age=9999999999", Directives(max_age_ms=2**31 * 1000)),
+        ("max-age=00000000000007", Directives(max_age_ms=7_000)),
+        ('ext="a\\", no-store, b", max-age=1', Directives(max_age_ms=1_000)),
         ("max-stale=5, min-fresh=2, unheard-of", Directives()),
     ],
 )

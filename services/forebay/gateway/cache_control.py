@@ -10,7 +10,9 @@ CACHE_NAME: Final = "forebay"
 
 CACHE_STATUS_HEADER: Final = b"cache-status"
 
-_DIRECTIVE = re.compile(r"""\s*([^\s=,"]+)\s*(?:=\s*(?:"([^"]*)"|([^\s,]*)))?\s*""")
+_DIRECTIVE = re.compile(r"""\s*([^\s=,"]+)\s*(?:=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,]*)))?\s*""")
+_LONGEST_S: Final = 2**31
+"""What a longer `max-age` counts as (RFC 9111, section 1.2.2)."""
 
 
 class Directives(msgspec.Struct, frozen=True):
@@ -82,4 +84,7 @@ def not_cached() -> str:
 
 
 def _seconds(text: str) -> int:
-    return int(text) if re.fullmatch("[0-9]{1,10}", text) else 0
+    if not re.fullmatch("[0-9]+", text):
+        return 0
+    digits = text.lstrip("0")
+    return _LONGEST_S if len(digits) > len(str(_LONGEST_S)) else min(int(digits or 0), _LONGEST_S)
