@@ -65,8 +65,18 @@ class Choice(msgspec.Struct, frozen=True):
         return any(self.has_contender(name, extra=extra) for name, extra in EXTRA.items())
 
     def loads(self) -> list[Load]:
-        """The loads of the run, in order."""
+        """The loads of the run, in order.
+
+        With an open loop comes the closed one whose throughput it is a share of.
+        """
         named = [only for only in self.only if only in _LOAD_NAMES]
+        named += [
+            of.name
+            for load in LOADS
+            if load.name in named and load.open_share is not None
+            for of in LOADS
+            if of.workload is load.workload and of.open_share == 1
+        ]
         return [
             load
             for load in LOADS

@@ -72,6 +72,11 @@ def test_a_section_that_is_named_is_run_alone_and_kept() -> None:
     assert opened.whole() == [Section.OPEN, Section.QUEUED]
 
 
+def test_with_an_open_loop_comes_the_closed_one_that_it_is_a_share_of() -> None:
+    found = Choice(only=("minilm-open-80",)).loads()
+    assert [load.name for load in found] == ["minilm-open-100", "minilm-open-80"]
+
+
 @pytest.mark.parametrize("only", ["forebay", "minilm-c64", "minilm"])
 def test_a_part_of_a_section_is_not_kept(only: str) -> None:
     assert Choice(only=("closed", only)).whole() == []
