@@ -15,6 +15,7 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter
 
 from forebay.contract.errors import ConfigurationError
+from forebay.contract.prediction import Lane
 from forebay.runtime.tracing import (
     Trace,
     TracingOptions,
@@ -149,6 +150,14 @@ def test_spans_of_somebody_elses_code_are_left_to_the_exporters_own_encoder() ->
     known = trace_encoder.encode_spans(kept.spans)
     assert encoding.encode_spans(kept.spans) == known
     assert len(known.resource_spans) == 2
+
+
+def test_a_value_of_another_type_costs_no_other_span() -> None:
+    kept = _Kept()
+    made = Tracing(kept, Resource({}), TracingOptions())
+    for value in ("plain", Lane.BULK):
+        made.emit(Ended(Trace(1, 2), None, "one", SpanKind.SERVER, {"a": value}, 1, 2))
+    assert encoding.encode_spans(kept.spans) == trace_encoder.encode_spans(kept.spans)
 
 
 def test_exporters_encode_by_it() -> None:

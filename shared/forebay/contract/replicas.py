@@ -17,8 +17,9 @@ class Replicas(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         min: replicas that are there even if nothing is to be done. With 0 the first request
             starts one.
         max: most replicas. If not given, as many as `min`, and at least 1.
-        stable_s: replicas that were not all needed for so long become as many as were.
-        idle_s: the last one goes where none was needed for so long; at least the former.
+        stable_s: replicas that were not all needed for so long become as many as were; `idle_s` if
+            that is less.
+        idle_s: the last one goes where none was needed for so long.
         start_s: how long a replica may take to start. What somebody waits for and finds none
             there has so much more time.
     """

@@ -166,8 +166,11 @@ class Stages:
     def _hurry(self, assembly: Assembly, by_itself: bool) -> None:
         """Rows of realtime have come."""
         self._pace.came()
+        if self._here is None:
+            self._work.set()
+            return
         self._lone.came(assembly.computation.enqueued_at_ms, by_themselves=by_itself)
-        if self._here is None or not by_itself or not self._is_lone(assembly):
+        if not by_itself or not self._is_lone(assembly):
             self._work.set()
             return
         batch = self._batcher.next(self._clock.now_ms(), lanes=(Lane.REALTIME,))

@@ -60,7 +60,8 @@ def compare(trace: Trace, model: Model, goals: Goals, tell: Callable[[str], None
     Args:
         trace: the load.
         model: what is scaled.
-        goals: of Forebay's policy; the others get its `idle_s` where they have such a time.
+        goals: of Forebay's policy; a KEDA that is told to be quick has its `idle_s` for windows,
+            and the others the times of their documentation.
         tell: is told what is being tried.
     """
     ours = replay(trace, model, Forebay(goals))

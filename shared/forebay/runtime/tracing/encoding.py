@@ -49,8 +49,11 @@ def encode_spans(spans: Sequence[ReadableSpan]) -> ExportTraceServiceRequest:
         return encode_any(spans)
     request = encode_any(spans[:1])
     encoded = request.resource_spans[0].scope_spans[0].spans
-    for span in spans[1:]:
-        encoded.add(**_message(span))
+    try:
+        for span in spans[1:]:
+            encoded.add(**_message(span))
+    except KeyError:  # a value of another type, such as an enum's: no reason to lose the others
+        return encode_any(spans)
     return request
 
 
