@@ -18,7 +18,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import httpx
 import msgspec
 import openai
 import psutil
@@ -31,8 +30,9 @@ from forebay.storage.artifacts import ArtifactStore
 from tests.bench.bare import BareProcess, Order
 from tests.bench.forebay_server import ForebayServer, ForwardPasses, forward_passes
 from tests.bench.processes import command_line, descendants
-from tests.bench.stats import Figures, Spread, percentile
+from tests.bench.stats import Figures, Spread
 from tests.bench.texts import make_texts
+from tests.bench.waiting import Waiting
 
 ROOT = Path(__file__).parents[2]
 MODEL = "minilm"
@@ -44,7 +44,6 @@ REALTIME_A_S = 20.0
 LEAD_S = 5.0
 LOOK_S = 0.5
 RSS_EVERY_S = 10.0
-TIMEOUT_S = 60.0
 
 
 class Ran(msgspec.Struct, frozen=True):
@@ -57,50 +56,6 @@ class Ran(msgspec.Struct, frozen=True):
 
     rows_s: float
     rss_mb: list[float]
-
-
-class Waiting:
-    """Somebody who sends single texts at a steady pace, whatever becomes of those before.
-
-    Args:
-        url: of the gateway.
-        texts: no two alike.
-    """
-
-    def __init__(self, url: str, texts: Sequence[str]) -> None:
-        self._url = f"{url}/v1/embeddings"
-        self._texts = iter(texts)
-        self.took_ms: list[float] = []
-        self.failed = 0
-
-    async def run(self, until: asyncio.Event) -> None:
-        """Send until told to end, then wait for what is under way."""
-        begun = time.perf_counter()
-        sent = 0
-        async with httpx.AsyncClient(timeout=TIMEOUT_S) as client, asyncio.TaskGroup() as group:
-            while not until.is_set():
-                group.create_task(self._ask(client, next(self._texts)))
-                sent += 1
-                await asyncio.sleep(begun + sent / REALTIME_A_S - time.perf_counter())
-
-    async def for_s(self, seconds: float) -> None:
-        """Send for so long."""
-        end = asyncio.Event()
-        asyncio.get_running_loop().call_later(seconds, end.set)
-        await self.run(end)
-
-    @property
-    def p99_ms(self) -> float:
-        """Of what was answered."""
-        return percentile(sorted(self.took_ms), 0.99)
-
-    async def _ask(self, client: httpx.AsyncClient, text: str) -> None:
-        begun = time.perf_counter()
-        answer = await client.post(self._url, json={"model": MODEL, "input": text})
-        if answer.status_code == httpx.codes.OK:
-            self.took_ms.append((time.perf_counter() - begun) * 1e3)
-        else:
-            self.failed += 1
 
 
 def bare_rate(process: BareProcess, texts: Path, passes: ForwardPasses) -> float:
@@ -214,9 +169,9 @@ async def _measure(
         print(f"bare model: {rate:.0f} rows/s", flush=True)
         return rate
 
-    alone = Waiting(url, others[:half])
+    alone = Waiting(url, MODEL, others[:half], a_s=REALTIME_A_S)
     await alone.for_s(min(ALONE_S, half / REALTIME_A_S))
-    print(f"realtime alone: p99 {alone.p99_ms:.1f} ms, {alone.failed} failed", flush=True)
+    print(f"realtime alone: p99 {alone.ms(0.99):.1f} ms, {alone.failed} failed", flush=True)
 
     before = await bare_now()
     quiet = await run_batch(server, server.pid, first)
@@ -224,7 +179,7 @@ async def _measure(
     share = quiet.rows_s / statistics.mean((before, between))
     print(f"batch alone: {quiet.rows_s:.0f} rows/s, {share:.0%} of the bare model's", flush=True)
 
-    beside = Waiting(url, others[half:])
+    beside = Waiting(url, MODEL, others[half:], a_s=REALTIME_A_S)
     over = asyncio.Event()
     waiting = asyncio.create_task(beside.run(over))
     shared = await run_batch(server, server.pid, second)
@@ -238,8 +193,8 @@ async def _measure(
         f"model's; all together {together:.0f}, {together / rate:.0%}"
     )
     print(
-        f"realtime with the batch: p99 {beside.p99_ms:.1f} ms, {beside.failed} failed; "
-        f"{beside.p99_ms / alone.p99_ms:.2f} of that alone"
+        f"realtime with the batch: p99 {beside.ms(0.99):.1f} ms, {beside.failed} failed; "
+        f"{beside.ms(0.99) / alone.ms(0.99):.2f} of that alone"
     )
     for title, ran in (("alone", quiet), ("with realtime", shared)):
         told = ", ".join(f"{mb:.0f}" for mb in ran.rss_mb)
@@ -247,7 +202,7 @@ async def _measure(
     found = {
         "mixed-alone": 100 * share,
         "mixed-rows": 100 * together / rate,
-        "mixed-p99": beside.p99_ms / alone.p99_ms,
+        "mixed-p99": beside.ms(0.99) / alone.ms(0.99),
     }
     return {name: Spread(value, value, value) for name, value in found.items()}
 

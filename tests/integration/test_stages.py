@@ -15,6 +15,7 @@ from forebay.contract.prediction import Lane, PredictionId, Status
 from forebay.contract.rows import DEFAULT_OPTIONS, Options, Output, Row, Value, ValueRow
 from forebay.inference import intake
 from forebay.inference.backends.base import PreparedRow
+from forebay.inference.devices import INTERRUPTS
 from forebay.inference.lone import AFTER
 from forebay.lanes.depth import depth
 from forebay.lanes.keys import Keys
@@ -120,6 +121,29 @@ async def test_a_full_worker_runs_next_who_went_ahead_and_holds_no_more_of_them_
             working.drain()
             for _ in range(2_000):
                 backend.turns.release()
+
+
+@pytest.mark.skipif(not INTERRUPTS, reason="threads stand back together")
+async def test_who_went_ahead_waits_for_no_batch_of_others_where_those_can_be_interrupted(
+    redis_url: str, keys: Keys, gateway: GatewayEnd
+) -> None:
+    backend = Shout()
+    backend.held_by = b'"noisy"'
+    backend.free.clear()
+    noisy, quiet = caller_of(b"Bearer noisy"), caller_of(b"Bearer quiet")
+    limits = BatchLimits(max_rows=1, prefetch_rows=4)
+    async with stages(redis_url, keys, backend, limits=limits, interruptible=True):
+        parts = [values(*[b'"noisy"'] * 64) for _ in range(10)]
+        noise = [gateway.send(*parts, caller=noisy) for _ in range(2)]
+        await eventually(lambda: backend.batches, what="the worker is busy")
+        await eventually(lambda: all(one.enqueued for one in noise), what="more waits")
+        asked = gateway.send(values(b'"quiet"'), caller=quiet)
+        await asyncio.wait_for(asked.future, PATIENCE_S)
+        assert backend.batches == [[b'"noisy"'], [b'"quiet"']]
+        assert backend.threads == [DEVICE, "ahead_0"]
+        backend.free.set()
+        for one in noise:
+            await asyncio.wait_for(one.future, PATIENCE_S)
 
 
 DEVICE, LOOP = "device_0", threading.main_thread().name

@@ -5,16 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.contract.model import BatchLimits
-from forebay.contract.prediction import Lane
 from forebay.inference.batcher import Batcher, MicroBatch
 from forebay.inference.buckets import Bound
 from forebay.inference.cost import Cost
+from forebay.inference.urgency import Urgency
 
 NOW = 1_000
 
 rows = st.lists(
     st.tuples(
-        st.sampled_from(list(Lane)),
+        st.sampled_from(list(Urgency)),
         st.integers(1, 600),
         st.sampled_from([NOW - 1, NOW, NOW + 5_000]),
     ),
@@ -41,11 +41,11 @@ some_cost = st.sampled_from([Cost(), taking(0.001, 5e-5), taking(0.02, 1e-6), ta
 
 
 def filled(
-    added: list[tuple[Lane, int, int]], bounds: BatchLimits, cost: Cost | None = None
+    added: list[tuple[Urgency, int, int]], bounds: BatchLimits, cost: Cost | None = None
 ) -> Batcher[int]:
     batcher: Batcher[int] = Batcher(bounds, cost)
-    for number, (lane, length, deadline) in enumerate(added):
-        batcher.add(lane, number, length=length, deadline_at_ms=deadline)
+    for number, (urgency, length, deadline) in enumerate(added):
+        batcher.add(urgency, number, length=length, deadline_at_ms=deadline)
     return batcher
 
 
@@ -59,7 +59,7 @@ def drained(batcher: Batcher[int]) -> list[MicroBatch[int]]:
 
 @given(rows, limits, some_cost)
 def test_every_row_leaves_exactly_once_to_run_or_as_expired(
-    added: list[tuple[Lane, int, int]], bounds: BatchLimits, cost: Cost
+    added: list[tuple[Urgency, int, int]], bounds: BatchLimits, cost: Cost
 ) -> None:
     batches = drained(filled(added, bounds, cost))
 
@@ -72,7 +72,7 @@ def test_every_row_leaves_exactly_once_to_run_or_as_expired(
 
 @given(rows, limits, some_cost)
 def test_no_batch_is_over_a_limit_unless_a_single_row_is(
-    added: list[tuple[Lane, int, int]], bounds: BatchLimits, cost: Cost
+    added: list[tuple[Urgency, int, int]], bounds: BatchLimits, cost: Cost
 ) -> None:
     for batch in drained(filled(added, bounds, cost)):
         assert len(batch.rows) <= bounds.max_rows
@@ -83,8 +83,8 @@ def test_no_batch_is_over_a_limit_unless_a_single_row_is(
 
 
 @given(rows, limits, some_cost)
-def test_each_batch_holds_the_oldest_row_of_the_most_urgent_lane(
-    added: list[tuple[Lane, int, int]], bounds: BatchLimits, cost: Cost
+def test_each_batch_holds_the_oldest_row_of_the_most_urgent_kind(
+    added: list[tuple[Urgency, int, int]], bounds: BatchLimits, cost: Cost
 ) -> None:
     batcher = filled(added, bounds, cost)
     waiting = [n for n, (_, _, deadline) in enumerate(added) if deadline >= NOW]
@@ -92,24 +92,24 @@ def test_each_batch_holds_the_oldest_row_of_the_most_urgent_lane(
         batch = batcher.next(NOW)
         gone = {row.item for row in batch.rows}
         if waiting:
-            urgent = [n for n in waiting if added[n][0] is Lane.REALTIME]
-            assert (urgent or waiting)[0] in gone
+            most = min(added[n][0] for n in waiting)
+            assert next(n for n in waiting if added[n][0] is most) in gone
         waiting = [n for n in waiting if n not in gone]
 
 
 @given(rows, limits, st.data())
 def test_a_discarded_row_never_runs(
-    added: list[tuple[Lane, int, int]], bounds: BatchLimits, data: st.DataObject
+    added: list[tuple[Urgency, int, int]], bounds: BatchLimits, data: st.DataObject
 ) -> None:
     batcher: Batcher[int] = Batcher(bounds)
     held = [
-        batcher.add(lane, n, length=length, deadline_at_ms=deadline)
-        for n, (lane, length, deadline) in enumerate(added)
+        batcher.add(urgency, n, length=length, deadline_at_ms=deadline)
+        for n, (urgency, length, deadline) in enumerate(added)
     ]
     dropped = data.draw(st.sets(st.integers(0, len(added) - 1))) if added else set()
     for number in dropped:
-        batcher.discard(added[number][0], held[number])
-        batcher.discard(added[number][0], held[number])
+        batcher.discard(held[number])
+        batcher.discard(held[number])
 
     left = {row.item for batch in drained(batcher) for row in batch.rows + batch.expired}
 
@@ -119,7 +119,7 @@ def test_a_discarded_row_never_runs(
 def test_rows_of_like_length_share_a_batch_and_a_long_one_stays_out() -> None:
     batcher: Batcher[str] = Batcher(BatchLimits(max_rows=8, max_padding=0.2))
     for length in (10, 100, 11, 9, 10):
-        batcher.add(Lane.REALTIME, f"row of {length}", length=length, deadline_at_ms=NOW)
+        batcher.add(Urgency.REALTIME, f"row of {length}", length=length, deadline_at_ms=NOW)
 
     first, second = batcher.next(NOW), batcher.next(NOW)
 
@@ -129,11 +129,11 @@ def test_rows_of_like_length_share_a_batch_and_a_long_one_stays_out() -> None:
 
 @given(rows, limits, some_cost)
 def test_batches_are_predicted_to_end_by_the_target_and_each_rows_deadline(
-    added: list[tuple[Lane, int, int]], bounds: BatchLimits, cost: Cost
+    added: list[tuple[Urgency, int, int]], bounds: BatchLimits, cost: Cost
 ) -> None:
     soon = [
-        (lane, length, deadline + 2 * number)
-        for number, (lane, length, deadline) in enumerate(added)
+        (urgency, length, deadline + 2 * number)
+        for number, (urgency, length, deadline) in enumerate(added)
     ]
     for batch in drained(filled(soon, bounds, cost)):
         if len(batch.rows) > 1:
@@ -152,15 +152,15 @@ def test_a_target_makes_batches_smaller_and_a_row_that_is_over_it_runs_alone(
     for target_ms, rows in ((None, 8), (5.0, 4), (0.5, 1)):
         batcher: Batcher[int] = Batcher(BatchLimits(target_ms=target_ms), taking(0.001, 9e-5))
         for number, length in enumerate(lengths):
-            batcher.add(Lane.REALTIME, number, length=length, deadline_at_ms=NOW + 5_000)
+            batcher.add(Urgency.REALTIME, number, length=length, deadline_at_ms=NOW + 5_000)
         assert len(batcher.next(NOW).rows) == rows
 
 
 def test_a_row_in_a_hurry_is_not_kept_by_company() -> None:
     batcher: Batcher[str] = Batcher(BatchLimits(), taking(0.001, 9e-5))
-    batcher.add(Lane.REALTIME, "in a hurry", length=10, deadline_at_ms=NOW + 4)
+    batcher.add(Urgency.REALTIME, "in a hurry", length=10, deadline_at_ms=NOW + 4)
     for number in range(8):
-        batcher.add(Lane.REALTIME, f"{number}", length=10, deadline_at_ms=NOW + 5_000)
+        batcher.add(Urgency.REALTIME, f"{number}", length=10, deadline_at_ms=NOW + 5_000)
 
     assert [row.item for row in batcher.next(NOW).rows] == ["in a hurry", "0", "1"]
     assert len(batcher.next(NOW).rows) == 6
@@ -169,7 +169,7 @@ def test_a_row_in_a_hurry_is_not_kept_by_company() -> None:
 def test_bulk_has_a_bound_of_its_own() -> None:
     batcher: Batcher[int] = Batcher(BatchLimits(), taking(0.001, 1e-4))
     for number in range(8):
-        batcher.add(Lane.BULK, number, length=10, deadline_at_ms=NOW + 5_000)
+        batcher.add(Urgency.BULK, number, length=10, deadline_at_ms=NOW + 5_000)
 
     assert len(batcher.next(NOW, bulk=Bound(32, 50, 0.15)).rows) == 5
     assert len(batcher.next(NOW, bulk=Bound(32, 1_000, 0.15, 0.0031)).rows) == 2
@@ -179,15 +179,15 @@ def test_where_any_batch_takes_long_more_padding_is_worth_it() -> None:
     for cost, first in ((taking(0.1, 1e-6), [10, 12, 14, 16]), (taking(1e-6, 1e-3), [10])):
         batcher: Batcher[int] = Batcher(BatchLimits(max_padding=0.5), cost)
         for number, length in enumerate((10, 12, 14, 16)):
-            batcher.add(Lane.REALTIME, number, length=length, deadline_at_ms=NOW + 5_000)
+            batcher.add(Urgency.REALTIME, number, length=length, deadline_at_ms=NOW + 5_000)
         assert [row.length for row in batcher.next(NOW).rows] == first
 
 
 def test_bulk_rows_fill_what_realtime_leaves_free() -> None:
     batcher: Batcher[str] = Batcher(BatchLimits(max_rows=3))
     for name in ("bulk a", "bulk b", "bulk c"):
-        batcher.add(Lane.BULK, name, length=10, deadline_at_ms=NOW)
-    batcher.add(Lane.REALTIME, "urgent", length=10, deadline_at_ms=NOW)
+        batcher.add(Urgency.BULK, name, length=10, deadline_at_ms=NOW)
+    batcher.add(Urgency.REALTIME, "urgent", length=10, deadline_at_ms=NOW)
 
     batch = batcher.next(NOW)
 
@@ -198,20 +198,20 @@ def test_bulk_rows_fill_what_realtime_leaves_free() -> None:
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from(list(Lane)), st.integers(1, 600), st.sampled_from([None, "a", "b"])
+            st.sampled_from(list(Urgency)), st.integers(1, 600), st.sampled_from([None, "a", "b"])
         ),
         max_size=40,
     ),
     limits,
 )
 def test_rows_under_suspicion_share_a_batch_with_their_own_kind_only(
-    added: list[tuple[Lane, int, str | None]], bounds: BatchLimits
+    added: list[tuple[Urgency, int, str | None]], bounds: BatchLimits
 ) -> None:
     batcher: Batcher[int] = Batcher(bounds)
     kinds = {"a": object(), "b": object(), None: None}
-    for number, (lane, length, kind) in enumerate(added):
-        batcher.add(lane, number, length=length, deadline_at_ms=NOW, alone=kinds[kind])
-    assert sum(batcher.held(lane) for lane in Lane) == len(batcher) == len(added)
+    for number, (urgency, length, kind) in enumerate(added):
+        batcher.add(urgency, number, length=length, deadline_at_ms=NOW, alone=kinds[kind])
+    assert sum(batcher.held(urgency) for urgency in Urgency) == len(batcher) == len(added)
 
     batches = drained(batcher)
 

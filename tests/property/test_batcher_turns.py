@@ -4,11 +4,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.contract.model import BatchLimits
-from forebay.contract.prediction import Lane
 from forebay.inference.batcher import Batcher
+from forebay.inference.urgency import Urgency
 
 FAR_MS = 10**12
 NOISY, QUIET = 7, 8
+REALTIME = Urgency.REALTIME
 
 
 def batcher_of(rows: list[tuple[int, int]], *, most: int = 4) -> Batcher[int]:
@@ -20,7 +21,7 @@ def batcher_of(rows: list[tuple[int, int]], *, most: int = 4) -> Batcher[int]:
 
 
 def add(batcher: Batcher[int], caller: int, length: int = 10) -> None:
-    batcher.add(Lane.REALTIME, caller, length=length, deadline_at_ms=FAR_MS, caller=caller)
+    batcher.add(REALTIME, caller, length=length, deadline_at_ms=FAR_MS, caller=caller)
 
 
 def callers(batcher: Batcher[int]) -> list[int]:
@@ -59,7 +60,9 @@ def test_who_was_away_owes_nothing_and_is_owed_nothing() -> None:
 def test_one_caller_has_its_rows_by_age() -> None:
     batcher: Batcher[int] = Batcher(BatchLimits(max_rows=1))
     for number in range(6):
-        batcher.add(Lane.REALTIME, number, length=10 - number, deadline_at_ms=FAR_MS, caller=NOISY)
+        batcher.add(
+            Urgency.REALTIME, number, length=10 - number, deadline_at_ms=FAR_MS, caller=NOISY
+        )
     assert [row.item for _ in range(6) for row in batcher.next(0).rows] == list(range(6))
 
 
@@ -76,11 +79,13 @@ def test_all_rows_leave_once_whatever_comes_between(
     for comes in steps:
         if comes and left:
             number, (caller, length) = left.pop(0)
-            batcher.add(Lane.REALTIME, number, length=length, deadline_at_ms=FAR_MS, caller=caller)
+            batcher.add(
+                Urgency.REALTIME, number, length=length, deadline_at_ms=FAR_MS, caller=caller
+            )
         else:
             out += [row.item for row in batcher.next(0).rows]
     for number, (caller, length) in left:
-        batcher.add(Lane.REALTIME, number, length=length, deadline_at_ms=FAR_MS, caller=caller)
+        batcher.add(REALTIME, number, length=length, deadline_at_ms=FAR_MS, caller=caller)
     while batch := batcher.next(0).rows:
         out += [row.item for row in batch]
     assert sorted(out) == list(range(len(made)))
@@ -98,7 +103,7 @@ def test_callers_that_always_have_rows_get_as_much_of_the_machine(
             # Lengths of callers differ, so that they share no batch.
             of = 2 * length + (caller == QUIET)
             item = (caller, of)
-            batcher.add(Lane.REALTIME, item, length=of, deadline_at_ms=FAR_MS, caller=caller)
+            batcher.add(REALTIME, item, length=of, deadline_at_ms=FAR_MS, caller=caller)
         del number
     given = {NOISY: 0, QUIET: 0}
     bound = 2 * most * 81

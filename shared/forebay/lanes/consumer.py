@@ -16,7 +16,7 @@ from forebay.contract.messages import Computation, Reply, decode_computation, en
 from forebay.contract.messages import UnknownWireVersionError as UnknownWireVersion
 from forebay.contract.prediction import Lane
 from forebay.lanes import scripts
-from forebay.lanes.keys import GROUP, LaneKeys
+from forebay.lanes.keys import AHEAD_ENTRY, GROUP, LaneKeys
 from forebay.lanes.presence import holders
 from forebay.lanes.scripts import SettleOutcome
 from forebay.runtime.clock import Clock
@@ -62,6 +62,11 @@ class Delivery(msgspec.Struct, frozen=True):
     def lease(self) -> LeaseId:
         """What tells it from all others of this worker."""
         return self.lane, self.entry
+
+    @property
+    def went_ahead(self) -> bool:
+        """Whether it went ahead of those that wait for their turn on the lane."""
+        return self.entry.startswith(AHEAD_ENTRY)
 
 
 class Settlement(msgspec.Struct, frozen=True):

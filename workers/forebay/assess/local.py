@@ -18,13 +18,13 @@ import msgspec
 from forebay.assess.forms.base import Example
 from forebay.contract.errors import ForebayError
 from forebay.contract.model import ModelSpec
-from forebay.contract.prediction import Lane
 from forebay.contract.rows import Output
 from forebay.gateway.dialects.replicate.inputs import rows_of
 from forebay.gateway.dialects.replicate.outputs import output_of
 from forebay.inference.backends.base import Backend, OfTensors, PreparedRow
 from forebay.inference.batcher import Batcher, MicroBatch
 from forebay.inference.bisect import bisect
+from forebay.inference.urgency import Urgency
 
 log = logging.getLogger(__name__)
 
@@ -161,7 +161,7 @@ class Local:
         for index, row in enumerate(prepared):
             if isinstance(row, PreparedRow):
                 ref = _Ref(opened, index, row)
-                batcher.add(Lane.REALTIME, ref, length=row.length, deadline_at_ms=0)
+                batcher.add(Urgency.REALTIME, ref, length=row.length, deadline_at_ms=0)
         return opened
 
     def _outputs(self, rows: Sequence[PreparedRow]) -> Sequence[Output] | None:

@@ -1,7 +1,7 @@
 """Which rows go into the next micro-batch. Pure: no clock, no thread, no I/O.
 
 Padding is the enemy: a batch costs rows x the longest row, so rows of like length belong
-together. The oldest row of the most urgent lane always goes first, so nothing starves; where
+together. The oldest of the most urgent rows always goes first, so nothing starves; where
 several callers have rows there, the oldest of whoever was given least (`turns`). Its company, once
 it is known what batches take, are the neighbours with which time is best spent (`buckets`); before,
 whoever pads the batch least. Rows under suspicion share a batch with nobody but their own kind.
@@ -17,10 +17,10 @@ from typing import Final, Generic, TypeVar
 import msgspec
 
 from forebay.contract.model import BatchLimits
-from forebay.contract.prediction import Lane
 from forebay.inference.buckets import Bound, alike, bound_of, bucket
 from forebay.inference.cost import Cost
 from forebay.inference.turns import Turns
+from forebay.inference.urgency import Urgency
 
 T = TypeVar("T")
 
@@ -29,6 +29,7 @@ class Pending(msgspec.Struct, Generic[T], eq=False):
     """A row waiting for its batch.
 
     Attributes:
+        urgency: of the row.
         length: tokens, or whatever the backend pads.
         order: position in arrival order.
         deadline_at_ms: not worth running after this.
@@ -38,6 +39,7 @@ class Pending(msgspec.Struct, Generic[T], eq=False):
         taken: set once the row has left the batcher.
     """
 
+    urgency: Urgency
     length: int
     order: int
     deadline_at_ms: int
@@ -75,7 +77,7 @@ _LENGTH: Final = attrgetter("length")
 
 
 class _Pool(Generic[T]):
-    """Rows of one lane: all by age, and by length those that may share a batch."""
+    """Rows of one urgency: all by age, and by length those that may share a batch."""
 
     def __init__(self) -> None:
         self.by_age: Turns[Pending[T]] = Turns()
@@ -128,20 +130,20 @@ class Batcher(Generic[T]):
     def __init__(self, limits: BatchLimits, cost: Cost | None = None) -> None:
         self._cost = cost or Cost()
         self._bound = bound_of(limits)
-        self._pools: dict[Lane, _Pool[T]] = {lane: _Pool() for lane in Lane}
+        self._pools: dict[Urgency, _Pool[T]] = {urgency: _Pool() for urgency in Urgency}
         self._order = itertools.count()
 
     def __len__(self) -> int:
         """Rows held."""
         return sum(map(len, self._pools.values()))
 
-    def held(self, lane: Lane) -> int:
-        """Rows of one lane held."""
-        return len(self._pools[lane])
+    def held(self, urgency: Urgency) -> int:
+        """Rows of one urgency held."""
+        return len(self._pools[urgency])
 
     def add(
         self,
-        lane: Lane,
+        urgency: Urgency,
         item: T,
         *,
         length: int,
@@ -152,40 +154,41 @@ class Batcher(Generic[T]):
         """Hold a row until its batch comes.
 
         Args:
-            lane: it came by.
+            urgency: its.
             item: what `next` gives back.
             length: tokens, or whatever the backend pads.
             deadline_at_ms: not worth running after this.
             alone: if not None, it shares a batch only with rows that have the same object here.
             caller: whose it is; 0 if nobody in particular's.
         """
-        row = Pending(length, next(self._order), deadline_at_ms, item, caller, alone)
-        self._pools[lane].add(row)
+        order = next(self._order)
+        row = Pending(urgency, length, order, deadline_at_ms, item, caller, alone)
+        self._pools[urgency].add(row)
         return row
 
-    def discard(self, lane: Lane, row: Pending[T]) -> None:
+    def discard(self, row: Pending[T]) -> None:
         """Forget a row that nobody wants any more; no matter if it has left already."""
         if not row.taken:
-            self._pools[lane].remove(row)
+            self._pools[row.urgency].remove(row)
 
     def next(
         self,
         now_ms: int,
         *,
-        lanes: Iterable[Lane] = tuple(Lane),
+        urgencies: Iterable[Urgency] = tuple(Urgency),
         bulk: Bound | None = None,
     ) -> MicroBatch[T]:
         """Take the next micro-batch; empty when nothing is held.
 
         Args:
             now_ms: rows whose deadline lies before this are set aside.
-            lanes: it is made of, the most urgent first.
+            urgencies: of the rows that it is made of, the most urgent first.
             bulk: bound of a batch that rows of bulk join; as of any if not given.
         """
         window = _Window[T](self._bound, self._cost, now_ms)
-        for lane in lanes:
-            pool = self._pools[lane]
-            if lane is Lane.BULK and bulk is not None:
+        for urgency in urgencies:
+            pool = self._pools[urgency]
+            if urgency is Urgency.BULK and bulk is not None:
                 window.bound = bulk
             while (seed := pool.by_age.next()) is not None:
                 if seed.deadline_at_ms >= now_ms:

@@ -4,7 +4,8 @@ A batch stands ready behind those that run, so that no thread waits for the even
 of bulk; one of realtime that comes meanwhile goes before it.
 
 Where a forward pass is one thread on a CPU, bulk has threads of its own, which stand back further:
-then the system interrupts a batch of bulk that runs for one of realtime that comes.
+then the system interrupts a batch of bulk that runs for one of realtime that comes. And rows that
+went ahead of a full lane have some that don't stand back, for which it interrupts both.
 """
 
 import asyncio
@@ -25,6 +26,10 @@ BULK_SHARE: Final = 0.1
 
 NICE: Final = 5
 """How far the threads stand back behind the event loop, and processes beside this one."""
+
+AHEAD_NICE: Final = 0
+"""And those of rows that went ahead. They don't wait for a batch of somebody who asks for much, and
+can't keep everything from him: threads of `NICE` get a quarter of a core beside them."""
 
 BULK_NICE: Final = 15
 """And those of bulk alone: by Linux's table of weights they get a tenth of a core beside threads of

@@ -10,10 +10,11 @@ from typing import Protocol
 import msgspec
 
 from forebay.contract.errors import ForebayError, InvalidInput
-from forebay.contract.prediction import Lane, StepTime
+from forebay.contract.prediction import StepTime
 from forebay.contract.rows import Options, Output, Row
 from forebay.inference.assembly import Assembly, RowRef
 from forebay.inference.backends.base import PreparedRow
+from forebay.inference.urgency import Urgency
 from forebay.lanes.consumer import Delivery
 
 
@@ -34,11 +35,11 @@ class Run(msgspec.Struct, frozen=True):
 
 
 class Room:
-    """Where batches of some lanes run, so many at once.
+    """Where batches of some urgencies run, so many at once.
 
     Args:
         places: for so many.
-        lanes: whose batches, the most urgent first.
+        urgencies: of the rows that run there, the most urgent first.
         isolates: whether its batches pass the process's gate, where one under suspicion runs alone.
             Where batches wait for others they don't: those may have to pass it themselves.
         suspects_from: strikes from which on a row is under suspicion.
@@ -54,13 +55,13 @@ class Room:
         self,
         places: int,
         *,
-        lanes: Sequence[Lane] = tuple(Lane),
+        urgencies: Sequence[Urgency],
         isolates: bool = True,
         suspects_from: int = 1,
         interrupted: bool = False,
     ) -> None:
         self.places = places
-        self.lanes = lanes
+        self.urgencies = urgencies
         self.isolates = isolates
         self.suspects_from = suspects_from
         self.interrupted = interrupted
@@ -73,7 +74,7 @@ class Execution(Protocol):
 
     @property
     def rooms(self) -> Sequence[Room]:
-        """Where they run; each lane has one."""
+        """Where they run; each urgency has one at most, `REALTIME` and `BULK` have."""
         ...
 
     def longer_than(self, seconds: float) -> list[str]:

@@ -1,6 +1,6 @@
 """The named threads on which model code runs: one for each stream of the backend.
 
-Where the system can have a batch of realtime interrupt one of bulk (`devices`), bulk has as many.
+Where the system can have a batch interrupt a less urgent one (`devices`), each urgency has as many.
 
 Of a batch that fails the row at fault is looked for, and its neighbours succeed (`bisect`).
 """
@@ -14,14 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from forebay.contract.errors import ForebayError, InvalidInput
-from forebay.contract.prediction import Lane
 from forebay.contract.rows import Options, Output, Row
 from forebay.inference.assembly import Assembly, RowRef
 from forebay.inference.backends.base import Backend, Model, PreparedRow
 from forebay.inference.bisect import bisect
-from forebay.inference.devices import BULK_NICE, INTERRUPTS, Devices
+from forebay.inference.devices import AHEAD_NICE, BULK_NICE, INTERRUPTS, Devices
 from forebay.inference.execution import Room, Run
 from forebay.inference.logs import Take, said_of
+from forebay.inference.urgency import Urgency, urgency_of
 from forebay.lanes.consumer import Delivery
 from forebay.lanes.running import Running
 
@@ -84,21 +84,22 @@ class Executor:
         self._backend = backend
         self._running = running
         self._take = take
-        self._devices: Devices[Run] = Devices(backend.streams, name="device")
-        self._bulk = self._devices
-        if interruptible and INTERRUPTS:
-            self._bulk = Devices(backend.streams, name="bulk", nice=BULK_NICE)
+        streams = backend.streams
+        own: Devices[Run] = Devices(streams, name="device")
+        self._devices = dict.fromkeys(Urgency, own)
+        interrupts = interruptible and INTERRUPTS
+        if interrupts:
+            self._devices[Urgency.AHEAD] = Devices(streams, name="ahead", nice=AHEAD_NICE)
+            self._devices[Urgency.BULK] = Devices(streams, name="bulk", nice=BULK_NICE)
         self._preparer = Preparer(backend, running)
         self._began: dict[str, float] = {}
         # One of realtime stands ready behind those that run; of bulk one behind each of them.
-        self.rooms = (
-            Room(backend.streams + 1, lanes=(Lane.REALTIME,)),
-            Room(
-                2 * backend.streams,
-                lanes=(Lane.BULK,),
-                interrupted=self._bulk is not self._devices,
-            ),
+        self.rooms: tuple[Room, ...] = (
+            Room(streams + 1, urgencies=(Urgency.REALTIME,)),
+            Room(2 * streams, urgencies=(Urgency.BULK,), interrupted=interrupts),
         )
+        if interrupts:
+            self.rooms = (Room(streams + 1, urgencies=(Urgency.AHEAD,)), *self.rooms)
 
     def prepare(
         self, delivery: Delivery, rows: Sequence[Row], *, truncate: bool, options: Options
@@ -109,9 +110,9 @@ class Executor:
     def submit(self, rows: Sequence[RowRef]) -> "asyncio.Future[Run]":
         """Queue a batch for the device."""
         deliveries = _deliveries(rows)
-        urgent = any(one.lane is Lane.REALTIME for one in deliveries)
-        devices = self._devices if urgent else self._bulk
-        return devices.submit(partial(self._run, rows, deliveries), urgent=urgent)
+        urgency = min(map(urgency_of, deliveries))
+        run = partial(self._run, rows, deliveries)
+        return self._devices[urgency].submit(run, urgent=urgency is not Urgency.BULK)
 
     def run_here(self, rows: Sequence[RowRef]) -> Run:
         """Run a batch on the thread that calls, which waits for it."""
@@ -131,9 +132,8 @@ class Executor:
 
     def close(self) -> None:
         """Wait for what runs, then end the threads."""
-        self._devices.close()
-        if self._bulk is not self._devices:
-            self._bulk.close()
+        for devices in set(self._devices.values()):
+            devices.close()
         self._preparer.close()
 
     def _run(self, rows: Sequence[RowRef], deliveries: Sequence[Delivery]) -> Run:

@@ -26,8 +26,8 @@ from forebay.inference.batcher import Batcher
 from forebay.inference.execution import Execution
 from forebay.inference.ledger import Ledger
 from forebay.inference.trouble import Trouble
+from forebay.inference.urgency import Urgency, urgency_of
 from forebay.lanes.consumer import Consumer, Delivery
-from forebay.lanes.keys import AHEAD_ENTRY
 from forebay.lanes.scripts import READ_BYTES
 
 log = logging.getLogger(__name__)
@@ -97,6 +97,8 @@ class Intake:
         self._least_room = room_rows
         self._max_strikes = max_strikes
         self._reclaim_s = reclaim_s
+        self._urgency = Urgency.REALTIME if lane is Lane.REALTIME else Urgency.BULK
+        self._urgencies = {urgency for room in executor.rooms for urgency in room.urgencies}
         self._next_reclaim = 0.0
         self._taken_over = 0
         # What a blocking read may bring is not known: on bulk, take the worst for granted.
@@ -104,9 +106,8 @@ class Intake:
         self._bytes_per_entry = 1.0
         self._backlog = True
         self._trouble = Trouble(log, f"reading the {lane.value} lane")
-        self._suspects_from = next(
-            room.suspects_from for room in executor.rooms if lane in room.lanes
-        )
+        room = next(room for room in executor.rooms if self._urgency in room.urgencies)
+        self._suspects_from = room.suspects_from
         self._draining = False
         self._room = asyncio.Event()
         self._overtaken = False
@@ -160,7 +161,7 @@ class Intake:
 
     @property
     def _rows_wanted(self) -> int:
-        return self._room_rows - self._batcher.held(self.lane)
+        return self._room_rows - self._batcher.held(self._urgency)
 
     def _is_room_ahead(self) -> bool:
         """Whether more is to be held of what went ahead."""
@@ -189,8 +190,8 @@ class Intake:
         else:
             self._trouble.over()
             for assembly in self._register(deliveries):
-                went_ahead = assembly.delivery.entry.startswith(AHEAD_ENTRY)
-                (self._ahead if went_ahead else self._unprepared).append(assembly)
+                ahead = assembly.delivery.went_ahead
+                (self._ahead if ahead else self._unprepared).append(assembly)
 
     async def _lease(self, rows: int) -> list[Delivery]:
         now = time.monotonic()
@@ -280,12 +281,15 @@ class Intake:
         deadline = assembly.computation.deadline_at_ms
         suspected = assembly.delivery.strikes >= self._suspects_from
         alone = assembly if suspected else None
+        urgency = urgency_of(assembly.delivery)
+        if urgency not in self._urgencies:  # then callers take turns within the lane's
+            urgency = self._urgency
         for index, row in enumerate(prepared):
             if isinstance(row, PreparedRow):
                 ref = RowRef(assembly, index, row)
                 assembly.pending.append(
                     self._batcher.add(
-                        self.lane,
+                        urgency,
                         ref,
                         length=row.length,
                         deadline_at_ms=deadline,

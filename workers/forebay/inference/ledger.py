@@ -240,7 +240,7 @@ class Ledger:
         """Nothing more of it runs."""
         assembly.settled = True
         for row in assembly.pending:
-            self._batcher.discard(assembly.delivery.lane, row)
+            self._batcher.discard(row)
         self._executor.stop(assembly)
         self._freed()
 

@@ -28,6 +28,7 @@ from forebay.inference.log_sender import LogSender
 from forebay.inference.lone import Lone
 from forebay.inference.pace import Pace
 from forebay.inference.traced import batch_ran
+from forebay.inference.urgency import Urgency
 from forebay.lanes.consumer import Consumer, Delivery, LeaseId
 from forebay.runtime.clock import Clock
 from forebay.runtime.tracing import active
@@ -173,7 +174,7 @@ class Stages:
         if not by_itself or not self._is_lone(assembly):
             self._work.set()
             return
-        batch = self._batcher.next(self._clock.now_ms(), lanes=(Lane.REALTIME,))
+        batch = self._batcher.next(self._clock.now_ms(), urgencies=(Urgency.REALTIME,))
         for row in batch.expired:
             self._expire(row.item.assembly)
         if batch.rows:
@@ -183,14 +184,16 @@ class Stages:
 
     def _is_lone(self, assembly: Assembly) -> bool:
         """Whether nothing else is here than a row that may run on the event loop."""
-        if len(assembly.pending) != 1 or self._batcher.held(Lane.REALTIME) != 1:
+        if len(assembly.pending) != 1 or self._batcher.held(Urgency.REALTIME) != 1:
             return False
         if any(room.running for room in self._executor.rooms if not room.interrupted):
             return False
         if self._limits.max_wait_ms or not self._gate.is_open:
             return False
         (row,) = assembly.pending
-        return row.alone is None and self._lone.may(self._pace.cost.seconds(1, row.length))
+        if row.alone is not None or row.urgency is not Urgency.REALTIME:
+            return False
+        return self._lone.may(self._pace.cost.seconds(1, row.length))
 
     def _wait(self, assembly: Assembly, by_itself: bool) -> None:
         """Rows of bulk have come: threads run them."""
@@ -227,7 +230,7 @@ class Stages:
 
     async def _next_batch(self, room: Room) -> MicroBatch[RowRef]:
         while True:
-            if not any(map(self._batcher.held, room.lanes)):
+            if not any(map(self._batcher.held, room.urgencies)):
                 self._work.clear()
                 await self._work.wait()
                 continue
@@ -235,7 +238,7 @@ class Stages:
                 await asyncio.sleep(self._limits.max_wait_ms / 1000)
             batch = self._batcher.next(
                 self._clock.now_ms(),
-                lanes=room.lanes,
+                urgencies=room.urgencies,
                 bulk=self._pace.bulk(interrupted=room.interrupted),
             )
             self._look()

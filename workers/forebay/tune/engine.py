@@ -16,12 +16,12 @@ import msgspec
 
 from forebay.contract.errors import BackendFailed, ForebayError, InvalidInput
 from forebay.contract.model import BatchLimits
-from forebay.contract.prediction import Lane
 from forebay.contract.rows import Row, row_bytes
 from forebay.inference.backends.base import Backend, PreparedRow
 from forebay.inference.batcher import Batcher, Pending
 from forebay.inference.cost import Cost
 from forebay.inference.intake import INLINE_BYTES
+from forebay.inference.urgency import Urgency
 from forebay.tune.orders import Arrive, Saturate
 
 PASSES_A_STREAM = 4
@@ -227,14 +227,17 @@ class _Work:
 
     async def _take_in(self) -> None:
         while True:
-            while self._batcher.held(Lane.REALTIME) < self._limits.prefetch_rows:
+            while self._batcher.held(Urgency.REALTIME) < self._limits.prefetch_rows:
                 taken = self._supply.take()
                 if taken is None:
                     break
                 at, row = taken
                 prepared = await self._prepared(row)
                 self._batcher.add(
-                    Lane.REALTIME, (at, prepared), length=prepared.length, deadline_at_ms=_NEVER_MS
+                    Urgency.REALTIME,
+                    (at, prepared),
+                    length=prepared.length,
+                    deadline_at_ms=_NEVER_MS,
                 )
                 self._held.set()
             self._room.clear()

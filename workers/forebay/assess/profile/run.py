@@ -14,10 +14,10 @@ from forebay.assess.profile.by_calls import Calls
 from forebay.assess.profile.trace import Call
 from forebay.contract.errors import InvalidInput
 from forebay.contract.model import BatchLimits
-from forebay.contract.prediction import Lane
 from forebay.contract.rows import PairRow, Row, TextRow
 from forebay.inference.backends.base import Backend, PreparedRow, Traced
 from forebay.inference.batcher import Batcher
+from forebay.inference.urgency import Urgency
 
 LEAST_BATCHES = 20
 """Batches that are profiled at least: a few rows go round again."""
@@ -183,7 +183,7 @@ def _batches(
     batcher: Batcher[PreparedRow] = Batcher(limits)
     for start in range(0, len(rows), limits.prefetch_rows):
         for row in rows[start : start + limits.prefetch_rows]:
-            batcher.add(Lane.REALTIME, row, length=row.length, deadline_at_ms=0)
+            batcher.add(Urgency.REALTIME, row, length=row.length, deadline_at_ms=0)
         while len(batcher):
             batches.append([one.item for one in batcher.next(0).rows])
     return batches

@@ -27,6 +27,7 @@ from forebay.inference.generation.growing import Growing
 from forebay.inference.generation.protocol import Delta, Generator, Wanted
 from forebay.inference.generation.speaker import RETRY_S, Leave, Speaker
 from forebay.inference.generation.thread import NAME, EngineThread
+from forebay.inference.urgency import Urgency
 from forebay.lanes.consumer import Delivery
 from forebay.lanes.producer import kept_going
 from forebay.lanes.running import Running
@@ -63,8 +64,8 @@ class Generation:
         self._told_at = float("-inf")
         self._withheld: asyncio.TimerHandle | None = None
         self.rooms = (
-            Room(slots + AHEAD, lanes=(Lane.REALTIME,), suspects_from=SUSPECTS_FROM),
-            Room(slots, lanes=(Lane.BULK,), suspects_from=SUSPECTS_FROM),
+            Room(slots + AHEAD, urgencies=(Urgency.REALTIME,), suspects_from=SUSPECTS_FROM),
+            Room(slots, urgencies=(Urgency.BULK,), suspects_from=SUSPECTS_FROM),
         )
         self._version = model.version
         self._speaker = speaker

@@ -20,7 +20,6 @@ from forebay.contract.errors import (
     Unavailable,
 )
 from forebay.contract.model import ModelSpec
-from forebay.contract.prediction import Lane
 from forebay.contract.rows import Options, Output, Row
 from forebay.inference.assembly import Assembly, RowRef
 from forebay.inference.backends.base import PreparedRow
@@ -33,6 +32,7 @@ from forebay.inference.steps.calls import Calls, Origin
 from forebay.inference.steps.model import PipelineModel
 from forebay.inference.steps.models import Models
 from forebay.inference.steps.thread import SLOT, CodeThread
+from forebay.inference.urgency import Urgency
 from forebay.lanes.consumer import Delivery
 from forebay.lanes.producer import Producer, kept_going
 from forebay.lanes.running import Running
@@ -91,7 +91,10 @@ class Flows:
         retain_ms: int,
         take: Take,
     ) -> None:
-        self.rooms = tuple(Room(places, lanes=(lane,), isolates=False) for lane in Lane)
+        self.rooms = tuple(
+            Room(places, urgencies=(urgency,), isolates=False)
+            for urgency in (Urgency.REALTIME, Urgency.BULK)
+        )
         self._model = model
         self._producer = producer
         self._clock = producer.clock

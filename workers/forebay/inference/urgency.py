@@ -1,0 +1,29 @@
+"""How urgent rows are, which says before whose they run and on which threads."""
+
+from enum import IntEnum
+from typing import Final
+
+from forebay.contract.prediction import Lane
+from forebay.lanes.consumer import Delivery
+
+
+class Urgency(IntEnum):
+    """How urgent a row is, the most urgent first.
+
+    One of a caller who asks for little, and went ahead of those that wait on the lane of realtime;
+    another of realtime; one of bulk, for which nobody waits.
+    """
+
+    AHEAD = 0
+    REALTIME = 1
+    BULK = 2
+
+
+_OF_LANE: Final = {Lane.REALTIME: Urgency.REALTIME, Lane.BULK: Urgency.BULK}
+
+
+def urgency_of(delivery: Delivery) -> Urgency:
+    """That of its rows. Of bulk nothing is urgent, whoever went ahead."""
+    if delivery.went_ahead and delivery.lane is Lane.REALTIME:
+        return Urgency.AHEAD
+    return _OF_LANE[delivery.lane]
