@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 import uvloop
 
-from tests.bench import batches, cold, jobs, queued, traced
+from tests.bench import batches, cold, fair, jobs, queued, traced
 from tests.bench.jobs import FOREBAY, Measured
 from tests.bench.loads import Section, Workload
 from tests.bench.session import Folders, find_artifact
@@ -43,6 +43,11 @@ def _mixed(folders: Folders, rounds: int) -> Told:
     return Told(over([asyncio.run(batches.measure(BATCH_LINES)) for _ in range(rounds)]))
 
 
+def _fair(folders: Folders, rounds: int) -> Told:
+    find_artifact(folders, Workload.MINILM, tell=print)
+    return Told(asyncio.run(fair.measure(folders.home / "artifacts", rounds)))
+
+
 def _tracing(folders: Folders, rounds: int) -> Told:
     return Told(traced.measure(folders.root, folders.home / "artifacts", rounds))
 
@@ -58,6 +63,7 @@ MEASURES: Mapping[Section, Callable[[Folders, int], Told]] = {
     Section.COLD: _cold,
     Section.QUEUED: _queued,
     Section.MIXED: _mixed,
+    Section.FAIR: _fair,
     Section.TRACING: _tracing,
     Section.JOBS: _jobs,
 }

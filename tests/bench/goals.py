@@ -94,6 +94,16 @@ GOALS: tuple[Comparison, ...] = (
     Bound("tracing at 5 %, CPU of a request", "tracing-us", most=8, unit=" µs"),
     Bound("a batch and realtime together, of the bare rate", "mixed-rows", 90, unit=PERCENT),
     Bound("realtime beside a batch, p99, of its p99 alone", "mixed-p99", most=2, unit="×"),
+    Bound(
+        "a quiet key beside another's 16 lists of 64 texts, p99, of its p99 alone",
+        "fair-lists-p99", most=2, unit="×",
+    ),
+    Bound(
+        "a quiet key beside another's 64 texts at a time, p99, of its p99 alone",
+        "fair-texts-p99", most=2, unit="×",
+    ),
+    Bound("both keys' rows, of those of the lists alone", "fair-lists-rows", 90, unit=PERCENT),
+    Bound("both keys' rows, of those of the texts alone", "fair-texts-rows", 90, unit=PERCENT),
     Bound("enqueueing at 1,000,000 queued rows, of that at none", "queued-in", 90, 110, PERCENT),
     Bound("dequeueing at 1,000,000 queued rows, of that at few", "queued-out", 90, 110, PERCENT),
     Bound("Redis memory of a queued row", "queued-bytes", unit=" bytes"),

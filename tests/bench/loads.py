@@ -35,8 +35,8 @@ class Section(StrEnum):
     `closed`: everybody, so many connections with one request each. `open`: requests come when they
     come. `growth`: few contenders at many concurrencies. `repeated`: texts that were asked before,
     and a cache. `generation`: streams of text. The rest are about Forebay alone: `cold` starts,
-    a long `queued` line, a batch and realtime `mixed`, what `tracing` costs; and `jobs`, the bare
-    rate of queues.
+    a long `queued` line, a batch and realtime `mixed`, how `fair` a noisy key leaves a quiet one's
+    wait, what `tracing` costs; and `jobs`, the bare rate of queues.
     """
 
     CLOSED = "closed"
@@ -47,6 +47,7 @@ class Section(StrEnum):
     COLD = "cold"
     QUEUED = "queued"
     MIXED = "mixed"
+    FAIR = "fair"
     TRACING = "tracing"
     JOBS = "jobs"
 

@@ -46,7 +46,8 @@ CAVEATS = (
     "What a request costs in money is the whole machine's price for as long as a million of them "
     "take at c=64: the load generator's share is in it.",
     "Forebay asks everybody for an API key with limits, counts what it answers, and records traces "
-    "of 5 % of requests, but in `cold`, `queued`, `mixed` and `jobs`. No peer does any of that.",
+    "of 5 % of requests, but in `cold`, `queued`, `mixed` and `jobs`; in `fair` it asks for keys "
+    "without limits. No peer does any of that.",
     "Forebay answers a request only after it was stored in Redis, as `forebay up` sets that "
     "up (an append-only file). FastAPI + Celery have a Redis that keeps nothing on disk, "
     "which favours them. mosec holds requests in its own memory.",

@@ -17,6 +17,7 @@ from forebay.inference import intake
 from forebay.inference.backends.base import PreparedRow
 from forebay.inference.devices import INTERRUPTS
 from forebay.inference.lone import AFTER
+from forebay.lanes.consumer import Delivery
 from forebay.lanes.depth import depth
 from forebay.lanes.keys import Keys
 from forebay.lanes.lane import caller_of
@@ -144,6 +145,33 @@ async def test_who_went_ahead_waits_for_no_batch_of_others_where_those_can_be_in
         backend.free.set()
         for one in noise:
             await asyncio.wait_for(one.future, PATIENCE_S)
+
+
+@pytest.mark.skipif(not INTERRUPTS, reason="threads stand back together")
+async def test_who_asks_for_little_goes_ahead_of_what_another_has_heaped_up_in_the_worker(
+    redis_url: str, keys: Keys, gateway: GatewayEnd
+) -> None:
+    backend = Shout()
+    backend.held_by = b'"noisy"'
+    backend.free.clear()
+    noisy, quiet = caller_of(b"Bearer noisy"), caller_of(b"Bearer quiet")
+    async with stages(
+        redis_url, keys, backend, limits=BatchLimits(max_rows=1), interruptible=True
+    ) as working:
+        noise = gateway.send(values(*[b'"noisy"'] * 20), caller=noisy)
+        await eventually(lambda: backend.batches, what="the worker is busy")
+        asked = gateway.send(values(b'"quiet"'), caller=quiet)
+        await asyncio.wait_for(asked.future, PATIENCE_S)
+        assert backend.threads == [DEVICE, "ahead_0"]
+        much = gateway.send(values(*[b'"quiet"'] * 10), caller=quiet)
+        await eventually(lambda: sum(map(_rows, working.held)) == 30, what="it waits its turn")
+        backend.free.set()
+        await asyncio.wait_for(asyncio.gather(noise.future, much.future), PATIENCE_S)
+        assert backend.threads.count("ahead_0") == 1
+
+
+def _rows(delivery: Delivery) -> int:
+    return len(delivery.computation.rows) if delivery.computation else 0
 
 
 DEVICE, LOOP = "device_0", threading.main_thread().name

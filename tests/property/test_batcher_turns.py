@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.contract.model import BatchLimits
-from forebay.inference.batcher import Batcher
+from forebay.inference.batcher import HEAP, Batcher
 from forebay.inference.urgency import Urgency
 
 FAR_MS = 10**12
@@ -115,3 +115,39 @@ def test_callers_that_always_have_rows_get_as_much_of_the_machine(
         if not batch or min(given.values()) >= 2 * sum(lengths):
             break
         assert abs(given[NOISY] - given[QUIET]) <= bound
+
+
+def test_who_has_heaped_up_rows_lets_go_ahead_who_asks_for_little_and_nobody_else() -> None:
+    batcher = batcher_of([(NOISY, 10)] * HEAP)
+    assert batcher.asks_for_little(QUIET, 10)
+    assert not batcher.asks_for_little(QUIET, 11)
+    assert not batcher.asks_for_little(NOISY, 1)
+    batcher.add(Urgency.AHEAD, QUIET, length=10, deadline_at_ms=FAR_MS, caller=QUIET)
+    assert not batcher.asks_for_little(QUIET, 10)
+    while callers(batcher):
+        pass
+    assert not batcher.asks_for_little(QUIET, 1)
+
+
+@given(rows, st.lists(st.booleans(), max_size=80), st.integers(0, 40))
+def test_what_waits_is_counted_until_it_has_left(
+    made: list[tuple[int, int]], steps: list[bool], dropped: int
+) -> None:
+    batcher: Batcher[int] = Batcher(BatchLimits(max_rows=3))
+    held = [
+        batcher.add(Urgency.REALTIME, caller, length=length, deadline_at_ms=at % 3, caller=caller)
+        for at, (caller, length) in enumerate(made)
+    ]
+    for row in held[:dropped:2]:
+        batcher.discard(row)
+    for _ in steps:
+        batcher.next(1)
+        waits = dict.fromkeys(range(4), 0)
+        for row in held:
+            waits[row.caller] += 0 if row.taken else row.length
+        for caller in range(4):
+            most = max(length for one, length in waits.items() if one != caller)
+            fits = most // HEAP - waits[caller]
+            assert not batcher.asks_for_little(caller, max(fits, 0) + 1)
+            if fits > 0:
+                assert batcher.asks_for_little(caller, fits)

@@ -24,6 +24,9 @@ from forebay.inference.urgency import Urgency
 
 T = TypeVar("T")
 
+HEAP: Final = 8
+"""Who has so many times as much waiting as another is asked to let him go ahead."""
+
 
 class Pending(msgspec.Struct, Generic[T], eq=False):
     """A row waiting for its batch.
@@ -113,6 +116,7 @@ class _Pool(Generic[T]):
 
     def remove(self, row: Pending[T]) -> None:
         row.taken = True
+        self.by_age.left((row,))
         if row.alone is None:
             del self.by_length[self.position(row)]
         else:
@@ -140,6 +144,21 @@ class Batcher(Generic[T]):
     def held(self, urgency: Urgency) -> int:
         """Rows of one urgency held."""
         return len(self._pools[urgency])
+
+    def asks_for_little(self, caller: int, length: int) -> bool:
+        """Whether rows of a caller may go ahead of others of realtime that wait here.
+
+        They may where somebody else has heaped up so much that they hold him up by little.
+
+        Args:
+            caller: whose they are.
+            length: of all of them.
+        """
+        realtime, ahead = self._pools[Urgency.REALTIME].by_age, self._pools[Urgency.AHEAD].by_age
+        crowd = realtime.crowd(caller)
+        if crowd < HEAP * length:
+            return False
+        return crowd >= HEAP * (length + realtime.waits(caller) + ahead.waits(caller))
 
     def add(
         self,
@@ -201,9 +220,10 @@ class Batcher(Generic[T]):
                 window.take_alone(pool, seed)
                 pool.by_age.took(window.rows)
                 return MicroBatch(window.rows, window.expired, alone=True)
-            had = len(window.rows)
+            had, expired = len(window.rows), len(window.expired)
             window.grow(pool, seed)
             pool.by_age.took(window.rows[had:])
+            pool.by_age.left((*window.rows[had:], *window.expired[expired:]))
         window.rows.sort(key=_LENGTH)
         return MicroBatch(window.rows, window.expired)
 

@@ -87,8 +87,8 @@ class Execution(Protocol):
         """Tokenize rows of a delivery, or check them, while others run."""
         ...
 
-    def submit(self, rows: Sequence[RowRef]) -> "asyncio.Future[Run]":
-        """Run a batch, whose place in its room is taken already."""
+    def submit(self, rows: Sequence[RowRef], urgency: Urgency) -> "asyncio.Future[Run]":
+        """Run a batch, whose place in its room is taken already; all its rows are as urgent."""
         ...
 
     def stop(self, assembly: Assembly) -> None:

@@ -21,7 +21,7 @@ from forebay.inference.bisect import bisect
 from forebay.inference.devices import AHEAD_NICE, BULK_NICE, INTERRUPTS, Devices
 from forebay.inference.execution import Room, Run
 from forebay.inference.logs import Take, said_of
-from forebay.inference.urgency import Urgency, urgency_of
+from forebay.inference.urgency import Urgency
 from forebay.lanes.consumer import Delivery
 from forebay.lanes.running import Running
 
@@ -107,11 +107,9 @@ class Executor:
         """Tokenize rows of a delivery while the device is busy."""
         return self._preparer.prepare(delivery, rows, truncate=truncate, options=options)
 
-    def submit(self, rows: Sequence[RowRef]) -> "asyncio.Future[Run]":
+    def submit(self, rows: Sequence[RowRef], urgency: Urgency) -> "asyncio.Future[Run]":
         """Queue a batch for the device."""
-        deliveries = _deliveries(rows)
-        urgency = min(map(urgency_of, deliveries))
-        run = partial(self._run, rows, deliveries)
+        run = partial(self._run, rows, _deliveries(rows))
         return self._devices[urgency].submit(run, urgent=urgency is not Urgency.BULK)
 
     def run_here(self, rows: Sequence[RowRef]) -> Run:

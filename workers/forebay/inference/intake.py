@@ -281,9 +281,7 @@ class Intake:
         deadline = assembly.computation.deadline_at_ms
         suspected = assembly.delivery.strikes >= self._suspects_from
         alone = assembly if suspected else None
-        urgency = urgency_of(assembly.delivery)
-        if urgency not in self._urgencies:  # then callers take turns within the lane's
-            urgency = self._urgency
+        urgency = self._urgency_of(assembly, prepared)
         for index, row in enumerate(prepared):
             if isinstance(row, PreparedRow):
                 ref = RowRef(assembly, index, row)
@@ -298,6 +296,18 @@ class Intake:
                     )
                 )
         self._came(assembly, not self._unprepared and not self._ahead)
+
+    def _urgency_of(
+        self, assembly: Assembly, prepared: Sequence[PreparedRow | ForebayError]
+    ) -> Urgency:
+        if Urgency.AHEAD not in self._urgencies:
+            return self._urgency  # callers take turns among all of the lane's
+        urgency = urgency_of(assembly.delivery)
+        if urgency is Urgency.REALTIME:
+            length = sum(row.length for row in prepared if isinstance(row, PreparedRow))
+            if self._batcher.asks_for_little(assembly.computation.caller, length):
+                return Urgency.AHEAD
+        return urgency
 
 
 def _rows_of(delivery: Delivery) -> int:

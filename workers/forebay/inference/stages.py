@@ -226,7 +226,7 @@ class Stages:
             room.free.release()
 
     def _submit(self, batch: MicroBatch[RowRef]) -> "asyncio.Future[Run]":
-        return self._executor.submit([row.item for row in batch.rows])
+        return self._executor.submit([row.item for row in batch.rows], batch.rows[0].urgency)
 
     async def _next_batch(self, room: Room) -> MicroBatch[RowRef]:
         while True:

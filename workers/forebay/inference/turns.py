@@ -27,6 +27,7 @@ class Turns(Generic[T]):
     def __init__(self) -> None:
         self._queues: dict[int, deque[T]] = {}
         self._given: dict[int, float] = {}
+        self._waiting: dict[int, int] = {}
         self._now = 0.0
 
     def add(self, row: T) -> None:
@@ -36,6 +37,7 @@ class Turns(Generic[T]):
             queue = self._queues[row.caller] = deque()
             self._given[row.caller] = max(self._given.get(row.caller, 0.0), self._now)
         queue.append(row)
+        self._waiting[row.caller] = self._waiting.get(row.caller, 0) + row.length
 
     def next(self) -> T | None:
         """The row whose turn it is; it stays. None if there is none."""
@@ -59,6 +61,24 @@ class Turns(Generic[T]):
         """Rows that were taken to be run."""
         for row in rows:
             self._given[row.caller] += row.length
+
+    def left(self, rows: Iterable[T]) -> None:
+        """Rows that were taken, to be run or not."""
+        for row in rows:
+            waits = self._waiting.get(row.caller, 0) - row.length
+            if waits > 0:
+                self._waiting[row.caller] = waits
+            else:
+                self._waiting.pop(row.caller, None)
+
+    def waits(self, caller: int) -> int:
+        """Length of all rows of a caller that wait."""
+        return self._waiting.get(caller, 0)
+
+    def crowd(self, caller: int) -> int:
+        """Length of all rows that wait of whoever has most of them besides this caller."""
+        others = (length for one, length in self._waiting.items() if one != caller)
+        return max(others, default=0)
 
     def _forget(self) -> None:
         """Let go of callers that have nothing here and owe nothing."""

@@ -10,8 +10,8 @@ from forebay.lanes.consumer import Delivery
 class Urgency(IntEnum):
     """How urgent a row is, the most urgent first.
 
-    One of a caller who asks for little, and went ahead of those that wait on the lane of realtime;
-    another of realtime; one of bulk, for which nobody waits.
+    One of a caller who asks for little while another has heaped up much, on the lane of realtime or
+    in the worker; another of realtime; one of bulk, for which nobody waits.
     """
 
     AHEAD = 0
@@ -23,7 +23,7 @@ _OF_LANE: Final = {Lane.REALTIME: Urgency.REALTIME, Lane.BULK: Urgency.BULK}
 
 
 def urgency_of(delivery: Delivery) -> Urgency:
-    """That of its rows. Of bulk nothing is urgent, whoever went ahead."""
+    """What the lane says of its rows. Of bulk nothing is urgent, whoever went ahead."""
     if delivery.went_ahead and delivery.lane is Lane.REALTIME:
         return Urgency.AHEAD
     return _OF_LANE[delivery.lane]

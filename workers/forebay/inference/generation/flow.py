@@ -100,7 +100,7 @@ class Generation:
         """Render and tokenize rows of a delivery while others grow."""
         return self._preparer.prepare(delivery, rows, truncate=truncate, options=options)
 
-    def submit(self, rows: Sequence[RowRef]) -> "asyncio.Future[Run]":
+    def submit(self, rows: Sequence[RowRef], urgency: Urgency) -> "asyncio.Future[Run]":
         """Let a row grow."""
         (ref,) = rows
         growing = Growing(next(self._ids), ref)

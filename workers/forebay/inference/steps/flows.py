@@ -117,7 +117,7 @@ class Flows:
         """Check rows of a delivery while others run."""
         return self._preparer.prepare(delivery, rows, truncate=truncate, options=options)
 
-    def submit(self, rows: Sequence[RowRef]) -> "asyncio.Future[Run]":
+    def submit(self, rows: Sequence[RowRef], urgency: Urgency) -> "asyncio.Future[Run]":
         """Start a row."""
         (ref,) = rows
         flow = self._flow(ref)
