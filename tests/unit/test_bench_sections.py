@@ -57,6 +57,7 @@ def test_a_run_of_everything_has_all_sections_and_a_quick_one_keeps_none() -> No
         Section.COLD,
         Section.QUEUED,
         Section.MIXED,
+        Section.FAIR,
         Section.TRACING,
         Section.JOBS,
     ]
