@@ -16,7 +16,7 @@ _DURABLE: Final = (
     "([decision 24](decisions/0024-what-the-null-path-costs.md))"
 )
 _LONE: Final = (
-    "the path without a model takes 0.7 to 0.8 ms, as much as the goal allows. As much again is the "
+    "the path without a model takes 0.7 ms, a little more than the goal allows. More yet is the "
     "model itself, called once in a while instead of back to back, on one thread where the bare "
     "loop has two; and 0.3 ms is what the path has more to do for it: a text, 384 numbers as JSON, "
     "caches that the model has emptied. `python -m tests.bench.lone` measures each; more in "
