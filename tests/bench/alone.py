@@ -16,6 +16,7 @@ COLD_STARTS = 3
 """Of each model, in each round."""
 
 BATCH_LINES = 50_000
+QUICK_LINES = 15_000
 JOBS = 5_000
 
 
@@ -26,7 +27,7 @@ class Told(msgspec.Struct, frozen=True):
     jobs: list[Measured] = []
 
 
-def _cold(folders: Folders, rounds: int) -> Told:
+def _cold(folders: Folders, rounds: int, quick: bool) -> Told:
     found: Figures = {}
     for model in (Workload.MINILM, Workload.SMOLLM2):
         find_artifact(folders, model, tell=print)
@@ -35,31 +36,32 @@ def _cold(folders: Folders, rounds: int) -> Told:
     return Told(found)
 
 
-def _queued(folders: Folders, rounds: int) -> Told:
+def _queued(folders: Folders, rounds: int, quick: bool) -> Told:
     return Told(uvloop.run(queued.measure(folders.root, rounds)))
 
 
-def _mixed(folders: Folders, rounds: int) -> Told:
-    return Told(over([asyncio.run(batches.measure(BATCH_LINES)) for _ in range(rounds)]))
+def _mixed(folders: Folders, rounds: int, quick: bool) -> Told:
+    lines, times = (QUICK_LINES, 1) if quick else (BATCH_LINES, rounds)
+    return Told(over([asyncio.run(batches.measure(lines)) for _ in range(times)]))
 
 
-def _fair(folders: Folders, rounds: int) -> Told:
+def _fair(folders: Folders, rounds: int, quick: bool) -> Told:
     find_artifact(folders, Workload.MINILM, tell=print)
-    return Told(asyncio.run(fair.measure(folders.home / "artifacts", rounds)))
+    return Told(asyncio.run(fair.measure(folders.home / "artifacts", 1 if quick else rounds)))
 
 
-def _tracing(folders: Folders, rounds: int) -> Told:
+def _tracing(folders: Folders, rounds: int, quick: bool) -> Told:
     return Told(traced.measure(folders.root, folders.home / "artifacts", rounds))
 
 
-def _jobs(folders: Folders, rounds: int) -> Told:
+def _jobs(folders: Folders, rounds: int, quick: bool) -> Told:
     known = jobs.find()
     names = [FOREBAY, *known]
     with jobs.clients([known.get(name) for name in names], folders.output / "logs") as started:
         return Told(jobs=jobs.measure(started, names, known, rounds=rounds, jobs=JOBS))
 
 
-MEASURES: Mapping[Section, Callable[[Folders, int], Told]] = {
+MEASURES: Mapping[Section, Callable[[Folders, int, bool], Told]] = {
     Section.COLD: _cold,
     Section.QUEUED: _queued,
     Section.MIXED: _mixed,
@@ -67,4 +69,5 @@ MEASURES: Mapping[Section, Callable[[Folders, int], Told]] = {
     Section.TRACING: _tracing,
     Section.JOBS: _jobs,
 }
-"""By section; each is given the folders and how often to measure."""
+"""By section; each is given the folders, how often to measure, and whether to be quick: those that
+take minutes are measured once then."""

@@ -18,6 +18,7 @@ from tests.bench.stats import (
 )
 
 PERCENT = " %"
+TIMES = "×"
 
 
 class Ratio(msgspec.Struct, frozen=True):
@@ -33,7 +34,7 @@ class Ratio(msgspec.Struct, frozen=True):
     load: Load
     other: str
     least: float | None = None
-    unit: str = "×"
+    unit: str = TIMES
 
     @property
     def goal(self) -> str:

@@ -9,6 +9,7 @@ from tests.bench import forebay_server
 from tests.bench.bare import PAUSE_S
 from tests.bench.comparisons import (
     PERCENT,
+    TIMES,
     Added,
     Bound,
     Comparison,
@@ -93,14 +94,14 @@ GOALS: tuple[Comparison, ...] = (
     Bound("from no worker to the first result, SmolLM2", "cold-smollm2", most=0.8, unit=" s"),
     Bound("tracing at 5 %, CPU of a request", "tracing-us", most=8, unit=" µs"),
     Bound("a batch and realtime together, of the bare rate", "mixed-rows", 90, unit=PERCENT),
-    Bound("realtime beside a batch, p99, of its p99 alone", "mixed-p99", most=2, unit="×"),
+    Bound("realtime beside a batch, p99, of its p99 alone", "mixed-p99", most=2, unit=TIMES),
     Bound(
         "a quiet key beside another's 16 lists of 64 texts, p99, of its p99 alone",
-        "fair-lists-p99", most=2, unit="×",
+        "fair-lists-p99", most=2, unit=TIMES,
     ),
     Bound(
         "a quiet key beside another's 64 texts at a time, p99, of its p99 alone",
-        "fair-texts-p99", most=2, unit="×",
+        "fair-texts-p99", most=2, unit=TIMES,
     ),
     Bound("both keys' rows, of those of the lists alone", "fair-lists-rows", 90, unit=PERCENT),
     Bound("both keys' rows, of those of the texts alone", "fair-texts-rows", 90, unit=PERCENT),

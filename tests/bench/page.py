@@ -7,6 +7,7 @@ from tests.bench.bare import BUCKET_ROWS, PAUSE_S, READ_ROWS
 from tests.bench.check import LEAST_COSINE
 from tests.bench.efficiency import PRICE
 from tests.bench.loads import LEAD_S
+from tests.bench.notes import notes
 from tests.bench.plots import Drawn
 from tests.bench.reasons import missed
 from tests.bench.report import tables, verdicts
@@ -96,8 +97,8 @@ def render(results: Results, price: float = PRICE, drawn: Sequence[Drawn] = ()) 
         drawn: pictures, in the folder `images` beside the page.
     """
     parts = [INTRODUCTION]
-    if results.notes:
-        parts += ["About this run:\n", "".join(f"- {note}\n" for note in results.notes)]
+    if told := notes(results):
+        parts += ["About these runs:\n", "\n".join(map(_bullet, told)) + "\n"]
     goals, *others = tables(results, price)
     parts += [f"## {goals.title}\n", goals.markdown() + "\n"]
     if why := missed(verdicts(results)):

@@ -1,14 +1,18 @@
-"""Has Forebay become slower beside the others? Ratios of a run against those that are kept."""
+"""Has Forebay become slower beside the others? Ratios of a run against those that are kept.
+
+What is compared are ratios and shares, never times: machines differ.
+"""
 
 from collections.abc import Sequence
 from enum import StrEnum
+from typing import TypeGuard
 
 import msgspec
 
 from tests.bench import forebay_server
-from tests.bench.comparisons import Comparison, Ratio
+from tests.bench.comparisons import PERCENT, TIMES, Bound, Comparison, Ratio
 from tests.bench.goals import COMPARED, GOALS, judge
-from tests.bench.stats import Sample, Spread
+from tests.bench.stats import Figures, Sample, Spread
 from tests.bench.table import MISSING, Table, figure
 
 TOLERANCE = 0.1
@@ -21,56 +25,79 @@ class Change(StrEnum):
     SAME = "as before"
     BETTER = "better"
     WORSE = "**worse**"
-    NOT_MEASURED = "not measured"
+    NOT_CHECKED = "not checked: `make bench` measures it"
 
 
 class Compared(msgspec.Struct, frozen=True):
-    """A ratio as it is kept, and as it was measured now; both in its unit.
+    """A ratio or share as it is kept, and as it was measured now; both in its unit.
 
     Attributes:
+        of: what is compared.
         failed: requests that failed in this run, of both contenders.
     """
 
-    ratio: Ratio
+    of: Ratio | Bound
     kept: Spread
     now: Spread | None
     failed: int = 0
 
     @property
     def change(self) -> Change:
-        """Worse or better only if the medians are far apart and the spreads do not touch."""
+        """Worse or better only if the medians are far apart and the spreads do not touch.
+
+        What has no other beside it varies more: it is worse only if it misses its goal, too.
+        """
         if self.now is None:
-            return Change.NOT_MEASURED
-        low, high = 1 - TOLERANCE, 1 + TOLERANCE
+            return Change.NOT_CHECKED
         if self.failed:
             return Change.WORSE
-        if self.now.median < low * self.kept.median and self.now.high < self.kept.low:
-            return Change.WORSE
-        if self.now.median > high * self.kept.median and self.now.low > self.kept.high:
-            return Change.BETTER
-        return Change.SAME
+        lower, higher = _is_below(self.now, self.kept), _is_below(self.kept, self.now)
+        if isinstance(self.of, Ratio):
+            worse, better = lower, higher
+        else:
+            missed = not self.of.reached_by(self.now.median)
+            less_is_better = self.of.least is None
+            worse = missed and (higher if less_is_better else lower)
+            better = lower if less_is_better else higher
+        return Change.WORSE if worse else Change.BETTER if better else Change.SAME
+
+
+def _is_below(one: Spread, other: Spread) -> bool:
+    return one.median < (1 - TOLERANCE) * other.median and one.high < other.low
 
 
 def compare(
     kept: Sequence[Sample],
     now: Sequence[Sample],
     comparisons: Sequence[Comparison] = (*GOALS, *COMPARED),
+    *,
+    kept_figures: Figures | None = None,
+    now_figures: Figures | None = None,
 ) -> list[Compared]:
-    """Every ratio that is kept, beside what it is now. Times are passed over: machines differ."""
+    """Every ratio and share that is kept, beside what it is now."""
     found = []
     for comparison in comparisons:
-        if not isinstance(comparison, Ratio):
+        if not _is_compared(comparison):
             continue
-        before, after = judge(comparison, kept), judge(comparison, now)
+        before = judge(comparison, kept, kept_figures)
+        after = judge(comparison, now, now_figures)
         if before.value is not None:
-            names = {forebay_server.NAME, comparison.other}
-            failed = sum(
-                s.measured.failed
-                for s in now
-                if s.contender in names and s.load == comparison.load.name
-            )
+            failed = _failed(now, comparison) if isinstance(comparison, Ratio) else 0
             found.append(Compared(comparison, before.value, after.value, failed))
     return found
+
+
+def _is_compared(comparison: Comparison) -> TypeGuard[Ratio | Bound]:
+    if isinstance(comparison, Bound):
+        return bool(comparison.goal) and comparison.unit in (PERCENT, TIMES)
+    return isinstance(comparison, Ratio)
+
+
+def _failed(samples: Sequence[Sample], ratio: Ratio) -> int:
+    names = {forebay_server.NAME, ratio.other}
+    return sum(
+        s.measured.failed for s in samples if s.contender in names and s.load == ratio.load.name
+    )
 
 
 def has_worse(compared: Sequence[Compared]) -> bool:
@@ -83,11 +110,11 @@ def changes_table(compared: Sequence[Compared]) -> Table:
     rows = []
     for one in sorted(compared, key=lambda one: one.change is not Change.WORSE):
         note = f"{one.change} ({one.failed:,} requests failed)" if one.failed else str(one.change)
-        rows.append((one.ratio.title, _told(one.kept, one), _told(one.now, one), note))
+        rows.append((one.of.title, _told(one.kept, one), _told(one.now, one), note))
     return Table("Against the ratios that are kept", ("", "kept", "now", ""), tuple(rows))
 
 
 def _told(value: Spread | None, one: Compared) -> str:
     if value is None:
         return MISSING
-    return f"{figure(value.median)}{one.ratio.unit} ({figure(value.low)}–{figure(value.high)})"
+    return f"{figure(value.median)}{one.of.unit} ({figure(value.low)}–{figure(value.high)})"

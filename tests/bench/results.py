@@ -42,7 +42,6 @@ class Results(msgspec.Struct, frozen=True):
             otherwise in their titles.
         passes: how Forebay's worker runs the model; None if Forebay took no part.
         max_rows: rows in one batch, for every system that batches.
-        notes: what the reader has to know about this run.
         figures: what is no load's.
         processes: memory of Forebay's processes at the end, by section.
         jobs: bare rates of queues.
@@ -63,7 +62,6 @@ class Results(msgspec.Struct, frozen=True):
     samples: list[Sample]
     memory: list[WorkerMemory] = []
     neighbours: float | None = None
-    notes: list[str] = []
     figures: Figures = {}
     processes: dict[str, list[Memory]] = {}
     jobs: list[Measured] = []
@@ -91,7 +89,6 @@ def merged(kept: Results, found: Results) -> Results:
         memory=found.memory if closed or not kept.memory else kept.memory,
         titles={**kept.titles, **found.titles},
         samples=[*filter(is_kept, kept.samples), *found.samples],
-        notes=list(dict.fromkeys([*kept.notes, *found.notes])) if not closed else found.notes,
         figures={**kept.figures, **found.figures},
         processes={**kept.processes, **found.processes},
         jobs=found.jobs or kept.jobs,

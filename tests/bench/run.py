@@ -14,7 +14,8 @@ from forebay.runtime import settings
 from tests.bench import page, plots, regress, results, rounds, sections, wrk
 from tests.bench.check import WrongAnswerError
 from tests.bench.efficiency import PRICE
-from tests.bench.loads import Section
+from tests.bench.loads import MINILM_1, MINILM_64, NULL_1, NULL_64, SMOLLM2_8, ZIPF_64, Section
+from tests.bench.notes import notes
 from tests.bench.processes import StartError
 from tests.bench.report import tables
 from tests.bench.results import Results
@@ -28,6 +29,13 @@ IMAGES = ROOT / "docs" / "images"
 QUICK = rounds.Pace(rounds=2, seconds=1)
 CHECK = rounds.Pace(rounds=3, seconds=1)
 FULL = rounds.Pace(rounds=5, seconds=2)
+CHECKED = (
+    *(load.name for load in (NULL_1, NULL_64, MINILM_1, MINILM_64, ZIPF_64, SMOLLM2_8)),
+    Section.MIXED,
+    Section.FAIR,
+)
+"""What `--check` runs, if nothing else is named: where a change for the worse would show."""
+
 GOT_WORSE = 1
 CANT_RUN = 2
 
@@ -64,8 +72,9 @@ def bench(
         bool,
         typer.Option(
             "--check",
-            help="A quick run; its ratios against those in docs/benchmarks.json. Ends with 1 if "
-            "one got worse.",
+            help="A short run of the main loads, of a batch beside realtime and of keys beside one "
+            "another; its ratios against those in docs/benchmarks.json. Ends with 1 if one got "
+            "worse.",
         ),
     ] = False,
     price: Annotated[
@@ -97,7 +106,7 @@ def bench(
         if check and not KEPT.exists():
             stop(f"There is no {KEPT.name} to compare with: a whole `make bench` writes it.")
         kept = results.read(KEPT) if check else None
-        choice = Choice(tuple(only or ()), quick or check)
+        choice = Choice(tuple(only or (CHECKED if check else ())), quick or check)
         unknown = choice.unknown(contender_names())
         if unknown:
             stop(f"Nothing here is called {unknown[0]!r}: see --help for the names.")
@@ -120,7 +129,7 @@ def tell(found: Results, latest: Path, price: float) -> None:
     for table in tables(found, price):
         console.print()
         console.print(table.rich())
-    for note in found.notes:
+    for note in notes(found):
         console.print(note, style="yellow", highlight=False)
     console.print(f"\nRaw results: {latest}")
     if found.partial:
@@ -134,12 +143,14 @@ def tell(found: Results, latest: Path, price: float) -> None:
 
 
 def judge_by(kept: Results, found: Results) -> None:
-    """Print each kept ratio beside this run's, and end with `GOT_WORSE` if one got worse.
+    """Print each kept ratio or share beside this run's, and end with `GOT_WORSE` if one got worse.
 
     Raises:
         typer.Exit: something got worse, or nothing could be compared.
     """
-    compared = regress.compare(kept.samples, found.samples)
+    compared = regress.compare(
+        kept.samples, found.samples, kept_figures=kept.figures, now_figures=found.figures
+    )
     if all(one.now is None for one in compared):
         stop(f"Nothing of this run is kept in {KEPT.name}.")
     console.print()

@@ -22,8 +22,6 @@ from tests.bench.session import MODEL, TOGETHER, Choice, Folders, Session, find_
 from tests.bench.stats import Figures, Sample, spread
 from tests.bench.usage import Memory
 
-BUSY_NEIGHBOURS = 0.05
-
 console = Console(soft_wrap=True, stderr=True)
 
 
@@ -64,7 +62,7 @@ def run(choice: Choice, folders: Folders, pace: rounds.Pace, artifact: Path | No
     for section in choice.sections():
         console.print(f"Section {section} …")
         watch, since = Neighbours(), _now()
-        told = alone.MEASURES[section](folders, pace.rounds)
+        told = alone.MEASURES[section](folders, pace.rounds, choice.quick)
         if section is Section.JOBS:
             found.jobs = told.jobs
         found.figures |= told.figures
@@ -87,7 +85,6 @@ def run(choice: Choice, folders: Folders, pace: rounds.Pace, artifact: Path | No
         samples=found.samples,
         memory=found.memory,
         neighbours=others,
-        notes=notes(here, others, found.samples, found.titles),
         figures=found.figures,
         processes=found.processes,
         jobs=found.jobs,
@@ -187,23 +184,3 @@ def command() -> str:
     """What reproduces this run."""
     arguments = sys.argv[1:]
     return f"python -m tests.bench {shlex.join(arguments)}" if arguments else "make bench"
-
-
-def notes(
-    here: machine.Machine,
-    neighbours: float | None,
-    samples: list[Sample],
-    titles: dict[str, str],
-) -> list[str]:
-    """What a reader has to know about a run: a busy machine, unequal libraries, failures."""
-    told = [f"{difference}." for difference in machine.differing(here)]
-    if neighbours is not None and neighbours > BUSY_NEIGHBOURS:
-        told.append(
-            f"The machine was busy with something else: {neighbours:.0%} of its cores' time, so "
-            "these figures are lower and vary more than they should."
-        )
-    for name, title in titles.items():
-        failed = sum(s.measured.failed for s in samples if s.contender == name)
-        if failed:
-            told.append(f"{title}: {failed:,} requests failed.")
-    return told

@@ -58,7 +58,8 @@ class Choice(msgspec.Struct, frozen=True):
         named = [only for only in self.only if only not in _LOAD_NAMES]
         if named and not any(name == only or name.startswith(f"{only}-") for only in named):
             return False
-        return name in named or not (extra and self.quick)
+        asked = any(load.name in self.only and name in (load.among or ()) for load in LOADS)
+        return asked or name in named or not (extra and self.quick)
 
     def has_forebay(self) -> bool:
         """Whether Forebay takes part, asked in one way or another."""

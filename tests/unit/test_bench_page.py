@@ -10,10 +10,11 @@ from tests.bench import results
 from tests.bench.comparisons import PERCENT, Added, Comparison, Latency, Ratio
 from tests.bench.forebay_server import ForwardPasses, WorkerMemory
 from tests.bench.goals import COMPARED, GOALS, Standing, judge
-from tests.bench.loads import MINILM_1, MINILM_64, NULL_64, SMOLLM2_1
+from tests.bench.loads import MINILM_1, MINILM_64, NULL_64, SMOLLM2_1, Section
 from tests.bench.page import render
 from tests.bench.reasons import REASONS
 from tests.bench.report import tables
+from tests.bench.results import Ran
 from tests.bench.session import contender_names
 from tests.bench.stats import Spread
 from tests.bench.table import Table, figure
@@ -164,14 +165,21 @@ def test_the_page_tells_goals_missed_as_plainly_as_goals_met() -> None:
         sample("mosec-server", MINILM_64, 0, 100),
     ]
     memory = [WorkerMemory("minilm", 201_000_000), WorkerMemory("echo", 50_000_000)]
-    page = render(run_of(samples, memory=memory, notes=["It rained."]))
+    page = render(run_of(samples, memory=memory))
     assert row_of(page, "celery-fastapi") == "≥ 20× | 30.0× | 30.0–30.0 | met |"
     assert row_of(page, "mosec-server", "MiniLM").endswith(
         " | 1.50× | 1.50–1.50 | **not met** (2 requests failed) |"
     )
     assert row_of(page, "bare-row").endswith(" | – | – | not measured |")
     assert "| peak memory of the worker, minilm | 201 MB | goal ≤ 200 MB: **not met** |" in page
-    assert "- It rained." in page
+    assert "- Forebay: 2 requests failed." in page
+
+
+def test_the_page_tells_which_sections_were_measured_on_a_busy_machine() -> None:
+    quiet, busy = Ran(Section.COLD, "", "", 1, 1, 0.04), Ran(Section.JOBS, "", "", 1, 1, 0.06)
+    page = render(run_of([], sections=[quiet, busy]))
+    assert "- `jobs`: the machine was busy with something else meanwhile, 6% of its" in page
+    assert "About these runs" not in render(run_of([], sections=[quiet]))
 
 
 def test_the_page_tells_what_it_takes_to_have_it_again() -> None:

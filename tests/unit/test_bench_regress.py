@@ -2,10 +2,13 @@
 
 import pytest
 
-from tests.bench.comparisons import Added, Ratio
-from tests.bench.loads import NULL_64
+from tests.bench.comparisons import PERCENT, TIMES, Added, Bound, Ratio
+from tests.bench.forebay_server import UNCACHED
+from tests.bench.loads import NULL_64, Section
 from tests.bench.regress import Change, changes_table, compare, has_worse
-from tests.bench.stats import Sample
+from tests.bench.run import CHECKED
+from tests.bench.session import Choice
+from tests.bench.stats import Sample, Spread
 from tests.unit.bench_samples import sample
 
 RATIO = Ratio("against another", NULL_64, "other")
@@ -58,13 +61,54 @@ def test_failures_are_worse_however_fast_they_are() -> None:
 def test_what_was_not_measured_is_told_and_not_called_worse() -> None:
     (found,) = compare(run((200, 200)), [], [RATIO])
 
-    assert found.change is Change.NOT_MEASURED
+    assert found.change is Change.NOT_CHECKED
     assert not has_worse([found])
 
 
 def test_times_and_what_is_not_kept_are_passed_over() -> None:
     assert compare(run((200,)), run((100,)), [Added("p50", NULL_64, "other", 1)]) == []
     assert compare([], run((100,)), [RATIO]) == []
+
+
+@pytest.mark.parametrize(
+    ("now", "change"),
+    [
+        ((1.6, 1.7), Change.SAME),
+        ((1.85, 1.95), Change.SAME),  # more than is kept, but within the goal
+        ((2.3, 2.4), Change.WORSE),
+        ((1.9, 2.4), Change.WORSE),
+        ((1.2, 1.3), Change.BETTER),
+    ],
+)
+def test_a_share_is_worse_once_it_is_far_from_what_is_kept_and_misses_its_goal(
+    now: tuple[float, float], change: Change
+) -> None:
+    bound = Bound("p99 of that alone", "mixed-p99", most=2, unit=TIMES)
+    low, high = now
+    (found,) = compare(
+        [], [], [bound],
+        kept_figures={"mixed-p99": Spread(1.7, 1.6, 1.8)},
+        now_figures={"mixed-p99": Spread((low + high) / 2, low, high)},
+    )  # fmt: skip
+    assert found.change is change
+
+
+def test_of_figures_only_shares_with_a_goal_are_compared() -> None:
+    figures = {"cold-minilm": Spread(0.3, 0.3, 0.3), "mixed-rows": Spread(95, 94, 96)}
+    rows = Bound("rows", "mixed-rows", 90, unit=PERCENT)
+    seconds = Bound("cold", "cold-minilm", most=0.4, unit=" s")
+    aimless = Bound("rows", "mixed-rows", unit=PERCENT)
+    found = compare([], [], [seconds, rows, aimless], kept_figures=figures, now_figures={})
+    assert [(one.of, one.change) for one in found] == [(rows, Change.NOT_CHECKED)]
+
+
+def test_a_check_runs_what_it_names_and_those_that_its_loads_are_for() -> None:
+    choice = Choice(CHECKED, quick=True)
+    assert {load.name for load in choice.loads()} == {*CHECKED} - {Section.MIXED, Section.FAIR}
+    assert choice.sections() == [Section.MIXED, Section.FAIR]
+    assert choice.has_contender(UNCACHED, extra=True)
+    assert not choice.has_contender("mosec-sorted", extra=True)
+    assert choice.whole() == []
 
 
 def test_what_got_worse_comes_first() -> None:
