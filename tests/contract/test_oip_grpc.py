@@ -577,6 +577,14 @@ async def test_metadata_says_what_the_cache_does(
         assert await told(("cache-control", "no-store")) == "forebay; fwd=bypass"
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await told(("cache-control", "only-if-cached, no-cache"))
+
+        async def streamed(*said: tuple[str, str]) -> list[str]:
+            answers = stub.ModelStreamInfer(iter([request, request]), metadata=said)
+            return [answer.error_message async for answer in answers]
+
+        assert await streamed(("cache-control", "only-if-cached")) == ["", ""]
+        none = await streamed(("cache-control", "only-if-cached, no-cache"))
+        assert all("only-if-cached" in message for message in none)
     assert refused.value.code() is Code.DEADLINE_EXCEEDED
     assert "only-if-cached" in str(refused.value.details())
     assert len(delivered) == 2

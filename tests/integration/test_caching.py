@@ -16,6 +16,7 @@ from forebay.contract.versions import Version
 from forebay.gateway import caching
 from forebay.gateway.versions import Serving
 from forebay.lanes.cache import Cache
+from forebay.lanes.depth import counters, depth
 from forebay.lanes.keys import Keys
 from forebay.lanes.traffic import Traffic, Why
 from forebay.runtime.catalog import Catalog
@@ -45,6 +46,7 @@ CATALOG = Catalog(
         "small": like("small", cache=CacheOptions(enabled=True, max_entry_bytes=31)),
         "labels": like("labels", task=Task.CLASSIFICATION),
         "ranks": like("ranks", task=Task.RERANKING),
+        "values": ModelSpec(Task.ECHO, BackendName.ECHO, name="values", cache=CACHE),
         "split": like("split", versions={"v2": Version(), "mute": Version(shadow=True)}),
     },
     {f"split@{version}": like(f"split@{version}", version=version) for version in ("v2", "mute")},
@@ -273,6 +275,115 @@ async def test_what_the_client_says_of_caching_holds(
     assert missing.json()["error"]["param"] == "cache-control"
     assert "only-if-cached" in missing.json()["error"]["message"]
     assert missing.headers["cache-status"] == 'forebay; detail="only-if-cached"'
+
+
+async def on_lane(commands: Commands, keys: Keys, model: str, *, rows: int, joined: int) -> None:
+    """Wait until so many rows are on a model's lanes, and so many requests have joined others."""
+
+    async def there() -> bool:
+        told = await depth(commands, keys.of(model), now_ms=0)
+        have = (await counters(commands, keys.of(model))).get("joined", 0)
+        return (told.realtime + told.bulk, have) == (rows, joined)
+
+    await eventually(there, what=lambda: f"{rows} rows are there, {joined} have joined")
+
+
+@pytest.mark.parametrize("model", [MINILM, "bare"])
+@pytest.mark.parametrize("directive", ["no-cache", "no-store", "max-age=5, No-Store"])
+async def test_who_wants_a_run_of_its_own_shares_none(
+    client: httpx.AsyncClient,
+    redis_url: str,
+    keys: Keys,
+    commands: Commands,
+    model: str,
+    directive: str,
+) -> None:
+    asked: list[asyncio.Task[httpx.Response]] = []
+    # What is under way before is not what it wants, and others don't get what it is given.
+    own = {"cache_control": directive}
+    told: tuple[dict[str, str], ...] = ({}, own, {}, own)
+    for headers, rows, joined in zip(told, (1, 2, 2, 3), (0, 0, 1, 1), strict=True):
+        asked.append(asyncio.create_task(embed(client, "a", model=model, **headers)))
+        await on_lane(commands, keys, model, rows=rows, joined=joined)
+    async with answering(redis_url, keys, model) as delivered:
+        answers = [await one for one in asked]
+    assert len({answer.text for answer in answers}) == 1
+    assert len(delivered) == 3
+
+
+async def test_nobody_joins_what_is_not_to_be_stored(
+    client: httpx.AsyncClient, redis_url: str, keys: Keys, commands: Commands
+) -> None:
+    secret = asyncio.create_task(embed(client, "a", cache_control="no-store"))
+    await on_lane(commands, keys, MINILM, rows=1, joined=0)
+    other = asyncio.create_task(embed(client, "a"))
+    await on_lane(commands, keys, MINILM, rows=2, joined=0)
+    async with answering(redis_url, keys, MINILM) as delivered:
+        assert status(await secret) == "forebay; fwd=bypass"
+        assert status(await other) == "forebay; fwd=miss; stored"
+    assert len(delivered) == 2
+
+
+async def test_who_joins_is_told_so_and_not_that_anything_is_stored(
+    settings: Settings,
+    client: httpx.AsyncClient,
+    redis_url: str,
+    keys: Keys,
+    commands: Commands,
+) -> None:
+    unknown = Versions()
+    unknown.digest = None
+    async with (
+        running_gateway(settings, catalog=CATALOG, versions=unknown) as gateway,
+        httpx.AsyncClient(base_url=gateway.url, timeout=PATIENCE_S) as other,
+    ):
+        # It doesn't know which version serves, and so keeps nothing.
+        first = asyncio.create_task(embed(other, "a", model="far"))
+        await on_lane(commands, keys, "far", rows=1, joined=0)
+        second = asyncio.create_task(embed(client, "a", model="far"))
+        await on_lane(commands, keys, "far", rows=1, joined=1)
+        third = await predict(client, "a", model="far")
+        assert status(third) == "forebay; fwd=miss; collapsed"
+        async with answering(redis_url, keys, "far"):
+            assert "fwd=bypass" in status(await first)
+            assert status(await second) == "forebay; fwd=miss; collapsed"
+            assert status(await embed(client, "a", model="far")) == "forebay; fwd=miss; stored"
+            assert status(await embed(client, "a", model="far")).startswith("forebay; hit")
+
+
+async def test_rows_that_join_beside_others_that_are_cached(
+    client: httpx.AsyncClient, redis_url: str, keys: Keys, commands: Commands
+) -> None:
+    async with answering(redis_url, keys, MINILM):
+        await embed(client, "a")
+    first = asyncio.create_task(embed(client, "b"))
+    await on_lane(commands, keys, MINILM, rows=1, joined=0)
+    second = asyncio.create_task(embed(client, "a", "b"))
+    await on_lane(commands, keys, MINILM, rows=1, joined=1)
+    async with answering(redis_url, keys, MINILM):
+        assert status(await first) == "forebay; fwd=miss; stored"
+        told = 'forebay; fwd=partial; collapsed; detail="1 of 2 cached"'
+        assert status(await second) == told
+
+
+async def test_a_value_is_found_however_it_is_written(
+    client: httpx.AsyncClient, redis_url: str, keys: Keys
+) -> None:
+    ways = ('{"a": 1, "b": ["\\u00e9", 1.50]}', '{ "b":["é",1.50],"\\u0061":1 }', '{"a":1}')
+    async with answering(redis_url, keys, "values") as delivered:
+        told = [
+            status(
+                await client.post(
+                    "/v1/predictions",
+                    content=f'{{"version": "values", "input": {{"value": {way}}}}}',
+                    headers=WAIT,
+                )
+            )
+            for way in ways
+        ]
+    assert told[1].startswith("forebay; hit")
+    assert (told[0], told[2]) == ("forebay; fwd=miss; stored",) * 2
+    assert len(delivered) == 2
 
 
 async def test_a_prediction_that_is_not_cached_can_be_asked_for_again(

@@ -30,6 +30,14 @@ class Directives(msgspec.Struct, frozen=True):
     only_if_cached: bool = False
     max_age_ms: float | None = None
 
+    @property
+    def alone(self) -> bool:
+        """Whether it shares no run with others.
+
+        `no-cache` wants one that begins after it was asked for, `no-store` an answer of its own.
+        """
+        return self.no_cache or self.no_store
+
 
 NONE: Final = Directives()
 
@@ -64,15 +72,18 @@ def hit(ttl_ms: float, *, detail: str = "") -> str:
     return f'{told}; detail="{detail}"' if detail else told
 
 
-def forwarded(why: str, *, stored: bool = False, detail: str = "") -> str:
+def forwarded(why: str, *, stored: bool = False, collapsed: bool = False, detail: str = "") -> str:
     """It was run, all or a part of it.
 
     Args:
         why: a reason that RFC 9211 has: `bypass`, `request`, `miss`, `stale` or `partial`.
         stored: whether the answer is in the cache now.
+        collapsed: whether it has joined what another has under way.
         detail: more of it, in ASCII.
     """
     told = f"{CACHE_NAME}; fwd={why}"
+    if collapsed:
+        told += "; collapsed"
     if stored:
         told += "; stored"
     return f'{told}; detail="{detail}"' if detail else told

@@ -98,6 +98,7 @@ class Caching:
         now_ms: int,
         truncate: bool,
         options: Options,
+        wants: Directives,
         asker: Asker | None,
     ) -> Recall:
         """What the cache has for a request.
@@ -109,12 +110,12 @@ class Caching:
             now_ms: when it was made: a prediction that is answered whole ends then.
             truncate: whether over-long rows are cut.
             options: what is asked of the outputs.
-            asker: the client; None asks for nothing in particular.
+            wants: what the client does.
+            asker: the client, to be told what was done; None doesn't listen.
 
         Raises:
             NotCached: the client wants it cached or not at all, and it isn't.
         """
-        wants = cache_control.NONE if asker is None else cache_control.read(asker.cache_control())
         scope = _scope_of(spec, asker)
         serving = self._versions.serving(spec)
         if scope is None or serving is None or wants.no_store or _draws(spec, rows, options):
@@ -159,7 +160,7 @@ class Caching:
         recalled, spec, asker = request.recalled, request.spec, request.asker
         if recalled is None or recalled.keys is None:
             return
-        wants = cache_control.NONE if asker is None else cache_control.read(asker.cache_control())
+        wants = request.wants
         count = self._kept[spec.name].count
         for one in near:
             (entry,), _ = await self._found(
@@ -185,7 +186,13 @@ class Caching:
             raise not_cached(asker)
 
     def learn(
-        self, spec: ModelSpec, recalled: Recall, version: str | None, outputs: Sequence[Output]
+        self,
+        spec: ModelSpec,
+        recalled: Recall,
+        version: str | None,
+        outputs: Sequence[Output],
+        *,
+        joined: bool,
     ) -> Sequence[Output]:
         """Keep what came of the rows that ran; returns the outputs of all, in order.
 
@@ -195,6 +202,8 @@ class Caching:
             version: which one answered. Where it is another than was asked for, as while workers
                 change to a new artifact, its outputs are not kept.
             outputs: of the rows that ran, in order; of all where none did.
+            joined: they ran for another, who alone knows whether they are stored; that the client
+                was told already.
         """
         keys = recalled.keys
         if keys is not None and keys.version == version:
@@ -202,7 +211,8 @@ class Caching:
             fits = [output_bytes(output) <= spec.cache.max_entry_bytes for output in outputs]
             for key, output in zip(compress(keys.keys, fits), compress(outputs, fits), strict=True):
                 shelf.put(key, Entry(now_ms, output))
-            recalled.tell(stored=all(fits))
+            if not joined:
+                recalled.tell(stored=all(fits))
         return outputs if recalled.hits is None else recalled.hits.merged(outputs)
 
     async def run(self) -> None:

@@ -323,9 +323,11 @@ class Dispatch:
             name: what the client calls the request, if it may come again; it is kept then. Who
                 comes again reads the prediction of the first, after what it has.
             sticky: tells what the client gives for its requests to stay with one version.
-            asker: says whose turn this is on a full lane. The cache is not asked.
+            asker: says whose turn this is on a full lane, and whether it may be generated: the
+                cache is not asked.
 
         Raises:
+            NotCached: the client wants it cached or not at all.
             InvalidInput: there are more rows than one worker takes.
             NotFound: there is nothing to go on with after `after`.
             ModelUnloaded: the model is; nothing was enqueued.
@@ -346,6 +348,7 @@ class Dispatch:
             input_json=input_json,
             name=name,
             stream=True,
+            asker=asker,
             caller=_caller_of(asker),
             trace=current.get(),
         )

@@ -123,7 +123,9 @@ class Endings:
         """Outputs of all rows; the cache learns those of the rows that ran."""
         if request.recalled is None:
             return ran
-        return self._caching.learn(request.spec, request.recalled, first.version, ran)
+        return self._caching.learn(
+            request.spec, request.recalled, first.version, ran, joined=request.joined
+        )
 
 
 def outcome_of(prediction: Prediction, waited_s: float, of: str | None) -> Outcome:

@@ -294,21 +294,24 @@ class Endpoint:
             answer = self._render(unexpected(error, request_id), request_id)
         left = () if visit is None else visit.headers()
         if isinstance(answer, EventStream):
-            if left:
-                headers = answer.headers
-                answer = msgspec.structs.replace(answer, headers=lambda: (*headers(), *left))
-            return await self._stream(scope, answer, send, request_id)
+            return await self._stream(scope, answer, send, request_id, left)
         if isinstance(answer, Download):
             head = scope["method"] == "HEAD"
             await answer.run(send, request_id, when_gone=_teller(scope), head=head)
             return answer.status
-        status = scope.get(CACHE_STATUS)
-        if status is not None:
-            left = (*left, (CACHE_STATUS_HEADER, status))
+        if CACHE_STATUS in scope:
+            left = (*left, *_cached(scope))
         await respond(send, answer, request_id, left)
         return answer.status
 
-    async def _stream(self, scope: Scope, answer: EventStream, send: Send, request_id: str) -> int:
+    async def _stream(
+        self,
+        scope: Scope,
+        answer: EventStream,
+        send: Send,
+        request_id: str,
+        left: tuple[Header, ...],
+    ) -> int:
         if scope["method"] == "HEAD":
             await respond(send, Answer(b"", content_type=EVENTS), request_id)
             return HTTPStatus.OK
@@ -317,10 +320,21 @@ class Endpoint:
         async def refuse(fault: Fault) -> None:
             nonlocal status
             status = fault.status
-            await respond(send, self._render(fault, request_id), request_id)
+            rendered = self._render(fault, request_id)
+            await respond(send, rendered, request_id, (*left, *_cached(scope)))
 
+        headers = answer.headers
+        answer = msgspec.structs.replace(
+            answer, headers=lambda: (*headers(), *left, *_cached(scope))
+        )
         await Streaming(answer, send, request_id, refuse=refuse).run(_teller(scope))
         return status
+
+
+def _cached(scope: Scope) -> tuple[Header, ...]:
+    """What the cache has done, by `Cache-Status`."""
+    status = scope.get(CACHE_STATUS)
+    return () if status is None else ((CACHE_STATUS_HEADER, status),)
 
 
 def _teller(scope: Scope) -> Callable[[Callable[[], None]], None]:

@@ -41,10 +41,9 @@ class NotCached(RequestFault):
     kind = ErrorKind.NOT_FOUND
     status = HTTPStatus.GATEWAY_TIMEOUT
 
-    def __init__(self) -> None:
+    def __init__(self, why: str) -> None:
         super().__init__(
-            "Not all of this is in the cache, and `Cache-Control: only-if-cached` says not to run "
-            "it: send it without.",
+            f"{why}, and `Cache-Control: only-if-cached` says not to run it: send it without.",
             param="cache-control",
         )
 
@@ -92,17 +91,24 @@ class Recall(msgspec.Struct, frozen=True):
             placed = self.hits.placed(error.info())
             error.row, error.message = placed.row, placed.message
 
-    def tell(self, *, stored: bool = False) -> None:
-        """Tell the client that rows were run, and whether their outputs are cached now."""
+    def tell(self, *, stored: bool = False, collapsed: bool = False) -> None:
+        """Tell the client that rows were run; see `cache_control.forwarded`."""
         if self.asker is None:
             return
         hits = self.hits
         detail = "" if hits is None else f"{len(hits.at)} of {hits.rows} cached"
-        self.asker.tell_cache(cache_control.forwarded(self.why, stored=stored, detail=detail))
+        self.asker.tell_cache(
+            cache_control.forwarded(self.why, stored=stored, collapsed=collapsed, detail=detail)
+        )
 
 
-def not_cached(asker: Asker | None) -> NotCached:
-    """The error for a client that wants a cached answer or none."""
+def not_cached(asker: Asker | None, why: str = "Not all of this is in the cache") -> NotCached:
+    """The error for a client that wants a cached answer or none.
+
+    Args:
+        asker: the client; it is told.
+        why: there is none, without an end.
+    """
     if asker is not None:
         asker.tell_cache(cache_control.not_cached())
-    return NotCached()
+    return NotCached(why)

@@ -6,7 +6,8 @@
 A request that is refused gives its name back: it may come again as if for the first time.
 """
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -14,8 +15,10 @@ import msgspec
 from forebay.contract.errors import ForebayError, InvalidInput, LaneFull
 from forebay.contract.messages import Reply
 from forebay.contract.prediction import Prediction, Status
+from forebay.gateway import cache_control
 from forebay.gateway.caching import Caching
 from forebay.gateway.names import Name
+from forebay.gateway.recall import not_cached
 from forebay.gateway.registry import Registry
 from forebay.gateway.repeats import Repeats
 from forebay.gateway.repository import ModelUnloaded, Repository
@@ -24,7 +27,7 @@ from forebay.gateway.shadows import Shadows
 from forebay.gateway.traced import SendSpan
 from forebay.gateway.waits import Waits, WhenGone
 from forebay.gateway.work import Request, work_of
-from forebay.lanes.lane import LaneWriter, Submission
+from forebay.lanes.lane import JOINED, LaneWriter, Submission
 from forebay.runtime.settings import Settings
 from forebay.runtime.tracing import active
 
@@ -131,6 +134,7 @@ class Submitter:
                     now_ms=request.now_ms,
                     truncate=request.truncate,
                     options=request.options,
+                    wants=request.wants,
                     asker=request.asker,
                 )
                 if request.answered is None and request.spec.cache.semantic is not None:
@@ -168,10 +172,18 @@ class Submitter:
             request: likewise. The cache is not asked: it has nothing to tell bit by bit.
 
         Raises:
+            NotCached: the client wants it cached or not at all.
             InvalidInput: it has more rows than one worker takes.
             ModelUnloaded: the model is.
         """
         try:
+            if request.spec.cache.enabled:
+                if request.wants.only_if_cached:
+                    raise not_cached(request.asker, "A stream is always generated")
+                if request.asker is not None:
+                    request.asker.tell_cache(
+                        cache_control.forwarded("bypass", detail="a stream is always generated")
+                    )
             submission = self._submission(request)
             self._repository.check(request.spec.name)
         except REFUSALS:
@@ -185,6 +197,8 @@ class Submitter:
         if request.trace is not None and tracing is not None:
             span = SendSpan(tracing, request, request.trace)
             request.traceparent, sent = span.trace.packed, span.sent
+        if request.recalled is not None and request.recalled.keys is not None:
+            sent = functools.partial(_tell_if_joined, request, sent)
         identity, request.parts = work_of(request)
         kept, recalled, patience = request.kept, request.recalled, request.patience
         notice = request.notice
@@ -207,6 +221,27 @@ class Submitter:
             caller=request.caller,
             sent=sent,
         )
+
+
+def _tell_if_joined(
+    request: Request,
+    also: Callable[[Submission, str], None] | None,
+    submission: Submission,
+    how: str,
+) -> None:
+    """Tell the client of a request that rows which are not cached run for another already.
+
+    Args:
+        request: that was submitted.
+        also: follows it as well.
+        submission: of it.
+        how: it was taken in, as `Submission.sent` is told.
+    """
+    if how == JOINED and request.recalled is not None:
+        request.joined = True
+        request.recalled.tell(collapsed=True)
+    if also is not None:
+        also(submission, how)
 
 
 def _succeeded(replies: Sequence[Reply]) -> bool:

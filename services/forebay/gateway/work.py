@@ -10,6 +10,8 @@ from forebay.contract.model import ModelSpec
 from forebay.contract.notices import Notice
 from forebay.contract.prediction import MAX_PART_BYTES, MAX_PART_ROWS, Lane, PredictionId
 from forebay.contract.rows import Options, Row, Task
+from forebay.gateway import cache_control
+from forebay.gateway.cache_control import Directives
 from forebay.gateway.names import Name
 from forebay.gateway.patience import Patience
 from forebay.gateway.recall import Asker, Recall
@@ -37,7 +39,9 @@ class Request(msgspec.Struct, kw_only=True):
         name: what the client calls it, if it may come again.
         asker: says what the client wants of the cache.
         stream: somebody reads what is generated while it is; then one worker runs all of it.
+        said: as `wants`, once that was read.
         recalled: what the cache has for it; None while, or where, it was not asked.
+        joined: whether it has joined what another has under way.
         parts: what runs of it, once that is known.
         notice: whom to tell of it, if anybody.
         caller: whose it is, see `Submission`.
@@ -60,12 +64,24 @@ class Request(msgspec.Struct, kw_only=True):
     name: Name | None = None
     asker: Asker | None = None
     stream: bool = False
+    said: Directives | None = None
     recalled: Recall | None = None
+    joined: bool = False
     parts: tuple[Part, ...] = ()
     notice: Notice | None = None
     caller: str = ""
     trace: Trace | None = None
     traceparent: str | None = None
+
+    @property
+    def wants(self) -> Directives:
+        """What its client wants of the cache, and of joining others."""
+        if self.said is None:
+            asker = self.asker
+            self.said = (
+                cache_control.NONE if asker is None else cache_control.read(asker.cache_control())
+            )
+        return self.said
 
     @property
     def answered(self) -> Reply | None:
@@ -97,7 +113,12 @@ def work_of(request: Request) -> tuple[bytes, tuple[Part, ...]]:
         if not rows:
             return b"", ()
     identity = b""
-    if _joins(request.spec, options) and scope is not None and not request.stream:
+    if (
+        _joins(request.spec, options)
+        and scope is not None
+        and not request.stream
+        and not request.wants.alone
+    ):
         identity = identity_of(rows, truncate=truncate, options=options, scope=scope)
     parts = parts_of(
         rows,

@@ -13,7 +13,15 @@ from enum import StrEnum
 
 import msgspec
 
-from forebay.contract.rows import Options, Output, Row, encode_options, encode_rows, output_bytes
+from forebay.contract.rows import (
+    Options,
+    Output,
+    Row,
+    alike,
+    encode_options,
+    encode_rows,
+    output_bytes,
+)
 
 MAX_PROMPTS = 5_000
 """Prompts that a semantic cache remembers: each takes 1.5 kB in a gateway (of 384 numbers), and is
@@ -137,10 +145,10 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
 def row_keys(
     rows: Sequence[Row], *, version: str, truncate: bool, options: Options, scope: bytes = b""
 ) -> tuple[bytes, ...]:
-    """Keys of rows: digests of all that their outputs follow from.
+    """Keys of rows: digests of all that their outputs follow from, see `rows.alike`.
 
     Args:
-        rows: as the client sent them.
+        rows: as the client sent them, at least one.
         version: short digest of the artifact that answers.
         truncate: whether an over-long row is cut.
         options: what is asked of the outputs.
@@ -151,7 +159,7 @@ def row_keys(
     head = b"%s:%d:%d:" % (version.encode(), truncate, len(told)) + told
     base = hashlib.blake2b(head, digest_size=KEY_BYTES, person=scope)
     keys: list[bytes] = []
-    for row in rows:
+    for row in alike(rows):
         digest = base.copy()
         digest.update(encode_rows((row,)))
         keys.append(digest.digest())

@@ -5,7 +5,7 @@ import functools
 import hashlib
 import logging
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -54,6 +54,10 @@ ROW_COST = 512
 
 TOKEN_COST = 32
 """What a token costs that is to be generated, likewise."""
+
+
+JOINED: Final = EnqueueOutcome.JOINED.name.lower()
+"""What `Submission.sent` is told of one that has joined another."""
 
 
 class Part(msgspec.Struct, frozen=True):

@@ -14,6 +14,7 @@ from forebay.contract.rows import (
     PairRow,
     Row,
     TextRow,
+    alike,
     encode_options,
     encode_rows,
     row_bytes,
@@ -97,7 +98,7 @@ def identity_of(
         options: likewise. The bytes of rows tell where they end, so what follows is the options.
         scope: digest of who may have them in common, 16 bytes at most; empty for everybody.
     """
-    told = encode_rows(rows) + encode_options(options)
+    told = encode_rows(alike(rows)) + encode_options(options)
     return hashlib.blake2b(told, digest_size=20, salt=b"cut" * truncate, person=scope).digest()
 
 
