@@ -63,7 +63,9 @@ class Embed(litserve.LitAPI):
         return {"embedding": output.tolist()}
 
 
-def serve(*, embed: type[Embed] = Embed, processes: int = 1, **options: Any) -> None:
+def serve(
+    *, embed: type[Embed] = Embed, processes: int = 1, fronts: int = 1, **options: Any
+) -> None:
     if os.environ["BENCH_APP"] == "null":
         api: litserve.LitAPI = Null(max_batch_size=NULL_ROWS)
     else:
@@ -73,7 +75,7 @@ def serve(*, embed: type[Embed] = Embed, processes: int = 1, **options: Any) -> 
     )
     server.run(
         host="127.0.0.1", port=int(sys.argv[1]), log_level="warning",
-        generate_client_file=False, access_log=False, num_api_servers=1,
+        generate_client_file=False, access_log=False, num_api_servers=fronts,
     )  # fmt: skip
 
 
