@@ -56,8 +56,8 @@ CAVEATS = (
     "a batch (mosec's null model takes 64 rows, the most there are to take: it would wait for "
     'more), and with one forward pass on all cores. "At its best" is with the settings found to be '
     "best for MiniLM, mostly a process a core with one thread; of mosec with its user's own code "
-    "for sorting, too. They can be worse for the null model. Which were tried is in [decision "
-    "0007](decisions/0007-how-we-benchmark.md).",
+    "for sorting, too. They can be worse for the null model. "
+    "[Decision 0007](decisions/0007-how-we-benchmark.md) says which were tried.",
     "BentoML goes by how long its last 50 batches have waited. At c=1 it is asked after c=64, and "
     "waits for others then: in the first round, before that, it did 1,181 requests a second alone.",
     "Of bare jobs Forebay runs its `echo`, in batches and with 2,048 under way; the others run a "

@@ -19,7 +19,7 @@
 Written as the two documentations show: a plain `def` endpoint, which FastAPI runs in its thread
 pool, `send_task(...).get()`, a prefork worker, Redis as broker and result backend. For the null
 app the worker has a process a core, Celery's default. For the model it has one, whose session has
-as many threads as the other peers'. Celery has no batching. `celery_best` is this with other settings.
+as many threads as the other peers'. Celery has no batching. `celery_best` has other settings.
 """
 
 import os

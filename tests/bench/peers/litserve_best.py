@@ -11,7 +11,7 @@
 # environment = "serving"
 # commands = ["python litserve_best.py {port}"]
 # ///
-"""LitServe at the best settings found: `fast_queue`, two API servers, a process a core, and sorting.
+"""LitServe at the best settings found: `fast_queue`, two API servers, a process a core, sorting.
 
 `fast_queue` has ZeroMQ carry requests to the workers. Each worker runs one thread; the user's code
 sorts each batch by length and runs it in eights.
