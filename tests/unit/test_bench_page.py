@@ -222,7 +222,7 @@ def test_the_page_tells_how_everybody_runs_forward_passes_in_this_very_run(
 def test_no_link_of_the_page_is_broken_in_two() -> None:
     page = render(run_of([], passes=ForwardPasses(2, 1, 256)))
     links = re.findall(r"\]\(([^)]*)\)", page)
-    assert len(links) == 3
+    assert len(links) == 4
     assert [link for link in links if not (DOCS / link).is_file()] == []
 
 
