@@ -1,8 +1,12 @@
-"""`forebay workers`: who works here, and which models they have."""
+"""`forebay workers`: who works here, and which models they have; and those of a machine."""
 
+import asyncio
+import contextlib
 import json
+import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -19,7 +23,7 @@ if TYPE_CHECKING:
     from forebay.runtime.redis import Commands
 
 workers = typer.Typer(
-    help="See who works, and have workers load or unload models.",
+    help="See who works, have workers load or unload models, and run those of a machine.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -75,6 +79,33 @@ def replicas(
         print(json.dumps(msgspec.to_builtins(found), indent=2, ensure_ascii=False))
     else:
         print_standings(found)
+
+
+@workers.command("run")
+@flags.service(*_SETTINGS, "models_file", "worker_memory_mb", "idle_unload_s", "log_level")
+def run(
+    settings: Settings,
+    models: Annotated[
+        list[str] | None, typer.Argument(help="Models, or MODEL@VERSION; all if none is named.")
+    ] = None,
+) -> None:
+    """Run workers of models on this machine, as many of each as there is work for.
+
+    Gateways, the background and Redis are elsewhere. `forebay up` does this by itself.
+    """
+    from forebay.local.pool import Pool
+    from forebay.local.terminal import own_foreground
+    from forebay.runtime import catalog
+    from forebay.runtime.telemetry import setup_logging
+
+    setup_logging(settings, "workers")
+    pool = Pool(settings, catalog.read(Path(settings.models_file)), models or (), show=_show)
+    with contextlib.suppress(KeyboardInterrupt), own_foreground():
+        asyncio.run(pool.run())
+
+
+def _show(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 @workers.command("load")

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
-from enum import IntEnum
+from enum import Enum, IntEnum
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -18,6 +18,15 @@ log = logging.getLogger(__name__)
 
 FOREBAY: Final = (sys.executable, "-m", "forebay.cli")
 """What `forebay` is, as a command of this environment."""
+
+
+def environment(settings: Mapping[str, object]) -> dict[str, str]:
+    """Ours, with these settings; what is logged is not held back."""
+    named = {
+        f"FOREBAY_{name.upper()}": str(value.value if isinstance(value, Enum) else value)
+        for name, value in settings.items()
+    }
+    return {**os.environ, **named, "PYTHONUNBUFFERED": "1"}
 
 
 class Stage(IntEnum):

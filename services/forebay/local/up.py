@@ -2,15 +2,13 @@
 
 import asyncio
 import contextlib
-import enum
 import importlib.util
 import logging
 import os
-import signal
 import time
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final
 
 import msgspec
 
@@ -18,11 +16,12 @@ from forebay.contract.errors import ArtifactError, ForebayError
 from forebay.contract.model import ModelSpec
 from forebay.egress.rules import is_loopback
 from forebay.local.checks import check_exposure, check_port, check_redis, hold_port
-from forebay.local.children import FOREBAY, Stage, Task
+from forebay.local.children import FOREBAY, Stage, Task, environment
 from forebay.local.forks import Forks
 from forebay.local.home import forget_url, hold_home, tell_url, until_left, whole_path
 from forebay.local.processes import Supervisor
 from forebay.local.server import EmbeddedServer
+from forebay.local.stopping import StopError, Stopping
 from forebay.local.welcome import Address, Ready
 from forebay.local.workers import Workers, imported, worker_task
 from forebay.runtime import catalog as catalogs
@@ -31,13 +30,7 @@ from forebay.runtime.settings import Auth, Configuration
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
 MAX_PORT: Final = 65_535
-
-
-class _StopError(Exception):
-    """We were asked to stop."""
 
 
 class Up:
@@ -81,35 +74,26 @@ class Up:
             ForebayError: something is in the way of starting, or a process could not be kept
                 running. Whatever had been started has been stopped.
         """
-        stop, hurry = asyncio.Event(), asyncio.Event()
-
-        def on_signal() -> None:
-            (hurry if stop.is_set() else stop).set()
-
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(number, on_signal)
-        with contextlib.suppress(_StopError):
-            await _unless(stop, until_left(self._home, say=log.info))
+        stopping = Stopping()
+        with contextlib.suppress(StopError):
+            await stopping.unless(until_left(self._home, say=log.info))
             with hold_home(self._home) as lock:
-                return await self._run(lock, stop=stop, hurry=hurry)
+                return await self._run(lock, stopping)
         return 0
 
-    async def _run(self, lock: int, *, stop: asyncio.Event, hurry: asyncio.Event) -> int:
+    async def _run(self, lock: int, stopping: Stopping) -> int:
         """Run in a home folder that is ours."""
         check_exposure(self._settings)
         catalog = catalogs.read(Path(self._settings.models_file))
         check_port(self._settings.host, self._settings.port)
         self._grpc_port = self._choose_grpc_port()
         with self._held_ports():
-            return await self._run_on_ports(catalog, lock, stop=stop, hurry=hurry)
+            return await self._run_on_ports(catalog, lock, stopping)
 
-    async def _run_on_ports(
-        self, catalog: Catalog, lock: int, *, stop: asyncio.Event, hurry: asyncio.Event
-    ) -> int:
-        server = await self._choose_server(stop)
+    async def _run_on_ports(self, catalog: Catalog, lock: int, stopping: Stopping) -> int:
+        server = await self._choose_server(stopping)
         for spec in missing_artifacts(self._home, catalog):
-            if code := await _unless(stop, self._build(spec)):
+            if code := await stopping.unless(self._build(spec)):
                 return code
         modules = imported(catalog.wanted)
         supervisor = Supervisor(
@@ -120,12 +104,12 @@ class Up:
         )
         await supervisor.open()
         try:
-            await _unless(stop, self._serve(supervisor, catalog, server))
+            await stopping.unless(self._serve(supervisor, catalog, server))
         finally:
             log.info("draining")
             if self._workers is not None:
                 await self._workers.aclose()
-            await supervisor.drain(hurry=hurry)
+            await supervisor.drain(hurry=stopping.hurry)
             forget_url(self._home)
         return 0
 
@@ -162,12 +146,12 @@ class Up:
             return 0
         return port
 
-    async def _choose_server(self, stop: asyncio.Event) -> EmbeddedServer | None:
+    async def _choose_server(self, stopping: Stopping) -> EmbeddedServer | None:
         """The server to start; None if a Redis was given, which has been seen to answer."""
         settings = self._settings
         if not settings.redis_url:
             return EmbeddedServer(self._home, durability=settings.durability)
-        await _unless(stop, check_redis(settings.redis_url, timeout_s=settings.redis_timeout_s))
+        await stopping.unless(check_redis(settings.redis_url, timeout_s=settings.redis_timeout_s))
         return None
 
     async def _build(self, spec: ModelSpec) -> int:
@@ -283,11 +267,7 @@ class Up:
             "grpc_port": self._grpc_port,
             "reuse_port": self._settings.gateways > 1,
         }
-        named = {
-            f"FOREBAY_{name.upper()}": str(value.value if isinstance(value, enum.Enum) else value)
-            for name, value in settings.items()
-        }
-        return {**os.environ, **named, "PYTHONUNBUFFERED": "1"}
+        return environment(settings)
 
 
 def missing_artifacts(home: Path, catalog: Catalog) -> list[ModelSpec]:
@@ -313,22 +293,3 @@ def missing_artifacts(home: Path, catalog: Catalog) -> list[ModelSpec]:
 
 def _verb(*words: str) -> tuple[str, ...]:
     return (*FOREBAY, *words)
-
-
-async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:
-    """Do the work, unless or until we are asked to stop.
-
-    Raises:
-        _StopError: we were; the work has been cancelled.
-    """
-    task = asyncio.ensure_future(work)
-    stopped = asyncio.ensure_future(stop.wait())
-    try:
-        await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        if stopped.done():
-            raise _StopError
-        return task.result()
-    finally:
-        for future in (task, stopped):
-            future.cancel()
-        await asyncio.gather(task, stopped, return_exceptions=True)
