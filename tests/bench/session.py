@@ -2,6 +2,7 @@
 
 import filecmp
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -208,9 +209,12 @@ def started(
             if any(load.section is Section.REPEATED for load in loads):
                 models = forebay_server.cached_catalog(bodies)
             tell("Starting Forebay …")
+            home = folders.output / "home"
+            # Not with what runs before this have left: predictions that are kept for a day.
+            shutil.rmtree(home, ignore_errors=True)
             forebay = ForebayServer(
                 folders.root,
-                home=folders.output / "home",
+                home=home,
                 artifacts=folders.home / "artifacts",
                 log=logs / "forebay.log",
                 models=models,

@@ -33,7 +33,7 @@ from tests.fixtures.charts import (
 )
 from tests.infra.value_sets import ON_GPUS, RESTING, SETS
 
-NOT_OF_A_CLUSTER = {"gateways", "reuse_port"}
+NOT_OF_A_CLUSTER = {"gateways", "reuse_port", "counts_dir"}
 """Settings of several gateways on one port of one machine."""
 
 

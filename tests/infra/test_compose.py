@@ -49,10 +49,7 @@ def containers(tmp_path: Path) -> Iterator[Containers]:
 
 def test_it_is_a_compose_file_and_what_it_refers_to_is_there() -> None:
     compose = PyCompose.from_dict(
-        {
-            **msgspec.yaml.decode(filled(FILE.read_text("utf-8"), passwords())),
-            "services": services(passwords()),
-        }
+        msgspec.yaml.decode(filled(FILE.read_text("utf-8"), passwords()))
     )
     compose.validate()
     names = set(compose.service_names())

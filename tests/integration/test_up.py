@@ -506,9 +506,18 @@ def test_several_gateways_share_the_ports_and_one_that_is_killed_leaves_the_othe
                 continue  # it was the one that is gone: asked again, by another connection
             assert reply.json()["output"] == sent
             sent += 1
+        # Those that live tell what the other has counted, too.
+        told = client.get("/metrics").text
+    labels = 'forebay_dialect="replicate",http_response_status_code="201"'
+    made = f"http_server_request_duration_seconds_count{{{labels}}}"
+    (count,) = [line.split()[1] for line in told.splitlines() if line.startswith(made)]
+    assert float(count) >= 300
+    counts = Path(psutil.Process(min(pids - {killed})).environ()["FOREBAY_COUNTS_DIR"])
+    assert len(list(counts.iterdir())) <= 4
     eventually_sync(
         lambda: len({answering() for _ in range(24)} - pids - {0}) == 1,
         what="its successor answers",
     )
     one.process.send_signal(signal.SIGTERM)
     assert one.process.wait(PATIENCE_S) == 0, one.err
+    assert not counts.exists()

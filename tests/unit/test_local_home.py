@@ -12,7 +12,7 @@ import pytest
 from forebay.contract.errors import ConfigurationError
 from forebay.local import home as home_module
 from forebay.local.checks import BusyError
-from forebay.local.home import hold_home, until_left, whole_path
+from forebay.local.home import counting_folder, hold_home, until_left, whole_path
 from tests.fixtures.waiting import PATIENCE_S, eventually
 
 
@@ -45,6 +45,22 @@ def test_a_home_that_can_not_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigurationError, match="--home"), hold_home(tmp_path / "file" / "home"):
         pass
+
+
+@pytest.mark.parametrize("memory", [True, False])
+def test_gateways_count_in_memory_where_there_is_some_in_a_folder_that_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: bool
+) -> None:
+    home, shared = tmp_path / "home", tmp_path / "memory"
+    home.mkdir()
+    if memory:
+        shared.mkdir()
+    monkeypatch.setattr(home_module, "MEMORY", shared)
+    with counting_folder(home) as folder:
+        assert folder.parent == (shared if memory else home)
+        assert folder.stat().st_mode & 0o777 == 0o700
+        (folder / "1.counts").touch()
+    assert not folder.exists()
 
 
 HOLDER = """

@@ -135,6 +135,7 @@ def up(
     "auth",
     "allow_anonymous",
     "reuse_port",
+    "counts_dir",
     "log_level",
 )
 def gateway(settings: Settings) -> None:

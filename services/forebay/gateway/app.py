@@ -8,6 +8,7 @@ what was taken is still written.
 import contextlib
 import socket
 from collections.abc import AsyncGenerator, Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -191,7 +192,7 @@ def create_app(
         clock=lanes.clock,
     )
     readers = Readers(lanes.redis, lanes.keys, lanes.link, lease_s=settings.lease_s)
-    meter = Meter()
+    meter = Meter(Path(settings.counts_dir) if settings.counts_dir else None)
     dispatch = Dispatch(
         settings=settings,
         registry=Registry(catalog, versions, split),
@@ -253,6 +254,7 @@ def create_app(
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncGenerator[None]:
         async with contextlib.AsyncExitStack() as stack:
+            stack.callback(meter.close)
             await stack.enter_async_context(lanes.running())
             await stack.enter_async_context(kept_going("repository", repository.run))
             await stack.enter_async_context(kept_going("readers", readers.run))

@@ -228,12 +228,12 @@ class Endpoint:
             await self._traced(scope, receive, send)
             return
         began = time.perf_counter()
-        active.count += 1
+        active[0] += 1.0
         status = CLIENT_GONE
         try:
             status = await self._traced(scope, receive, send)
         finally:
-            active.count -= 1
+            active[0] -= 1.0
             meter.answered(self._dialect, status, began)
 
     async def _traced(self, scope: Scope, receive: Receive, send: Send) -> int:

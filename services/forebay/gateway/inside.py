@@ -79,6 +79,7 @@ class Inside:
             settings,
             auth=Auth.NONE,  # whoever brings the work was asked when he brought it
             grpc_port=0,
+            counts_dir="",  # what it counts nobody reads
             sync_wait_s=max(LONGEST_S, settings.sync_wait_s),
             result_retention_s=min(KEPT_S, settings.result_retention_s),
         )

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import tempfile
 import time
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -21,6 +22,8 @@ from forebay.local.processes import GUARD_GRACE_S
 
 LOCK: Final = "up.lock"
 URL_FILE: Final = "redis-url"
+
+MEMORY: Final = Path("/dev/shm")  # noqa: S108 - what is made there has a name of chance, for us only
 
 LEFTOVERS_S: Final = GUARD_GRACE_S * len(Stage) + 5.0
 """The guard needs no longer than this to stop what a killed `forebay up` had started."""
@@ -62,6 +65,19 @@ async def until_left(home: Path, *, say: Callable[[str], None]) -> None:
     deadline = time.monotonic() + LEFTOVERS_S
     while time.monotonic() < deadline and _killed_owner(home):  # noqa: ASYNC110 - a file's lock
         await asyncio.sleep(POLL_S)
+
+
+@contextlib.contextmanager
+def counting_folder(home: Path) -> Generator[Path]:
+    """A folder for gateways to count in together: in memory if there is one, and gone at the end.
+
+    On a disk a process that counts may have to wait while the system writes to it.
+    """
+    at = MEMORY if os.access(MEMORY, os.W_OK | os.X_OK) else home
+    with tempfile.TemporaryDirectory(
+        prefix="forebay-", dir=at, ignore_cleanup_errors=True
+    ) as folder:
+        yield Path(folder)
 
 
 @contextlib.contextmanager

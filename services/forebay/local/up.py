@@ -18,7 +18,14 @@ from forebay.egress.rules import is_loopback
 from forebay.local.checks import check_exposure, check_port, check_redis, hold_port
 from forebay.local.children import FOREBAY, Stage, Task, environment
 from forebay.local.forks import Forks
-from forebay.local.home import forget_url, hold_home, tell_url, until_left, whole_path
+from forebay.local.home import (
+    counting_folder,
+    forget_url,
+    hold_home,
+    tell_url,
+    until_left,
+    whole_path,
+)
 from forebay.local.processes import Supervisor
 from forebay.local.server import EmbeddedServer
 from forebay.local.stopping import StopError, Stopping
@@ -87,8 +94,13 @@ class Up:
         catalog = catalogs.read(Path(self._settings.models_file))
         check_port(self._settings.host, self._settings.port)
         self._grpc_port = self._choose_grpc_port()
+<<<<<<< HEAD
         with self._held_ports():
             return await self._run_on_ports(catalog, lock, stopping)
+=======
+        with self._held_ports(), self._counting():
+            return await self._run_on_ports(catalog, lock, stop=stop, hurry=hurry)
+>>>>>>> b946ca39374615cfe03fd7647133458eeccffc62
 
     async def _run_on_ports(self, catalog: Catalog, lock: int, stopping: Stopping) -> int:
         server = await self._choose_server(stopping)
@@ -122,6 +134,15 @@ class Up:
             for setting, port in ports.items():
                 if port and settings.gateways > 1:
                     stack.enter_context(hold_port(settings.host, port, setting=setting))
+            yield
+
+    @contextlib.contextmanager
+    def _counting(self) -> Generator[None]:
+        """Have a folder where several gateways count together, unless one was given."""
+        with contextlib.ExitStack() as stack:
+            if self._settings.gateways > 1 and not self._settings.counts_dir:
+                folder = stack.enter_context(counting_folder(self._home))
+                self._given["counts_dir"] = str(folder)
             yield
 
     def _choose_grpc_port(self) -> int:

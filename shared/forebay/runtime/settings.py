@@ -94,6 +94,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     reuse_port: Annotated[
         bool, Meta(description="Several gateways may listen on the same port (Linux)")
     ] = False
+    counts_dir: Annotated[
+        str,
+        Meta(
+            description="Folder, best in memory, where gateways of one port count together; empty: "
+            "each by itself, but `forebay up` has one made"
+        ),
+    ] = ""
     max_body_bytes: Annotated[Count, Meta(description="Largest request body, bytes")] = 10_000_000
     max_file_bytes: Annotated[Count, Meta(description="Largest uploaded file, bytes")] = 200_000_000
     max_inputs: Annotated[Count, Meta(description="Most inputs in one request")] = 2_048
