@@ -94,13 +94,8 @@ class Up:
         catalog = catalogs.read(Path(self._settings.models_file))
         check_port(self._settings.host, self._settings.port)
         self._grpc_port = self._choose_grpc_port()
-<<<<<<< HEAD
-        with self._held_ports():
-            return await self._run_on_ports(catalog, lock, stopping)
-=======
         with self._held_ports(), self._counting():
-            return await self._run_on_ports(catalog, lock, stop=stop, hurry=hurry)
->>>>>>> b946ca39374615cfe03fd7647133458eeccffc62
+            return await self._run_on_ports(catalog, lock, stopping)
 
     async def _run_on_ports(self, catalog: Catalog, lock: int, stopping: Stopping) -> int:
         server = await self._choose_server(stopping)
