@@ -15,7 +15,6 @@ import msgspec
 
 from forebay.contract.errors import ArtifactError
 from forebay.contract.model import ModelSpec
-from forebay.local.checks import check_redis
 from forebay.local.children import environment
 from forebay.local.forks import Forks
 from forebay.local.home import whole_path
@@ -28,7 +27,15 @@ from forebay.runtime.settings import Settings
 
 log = logging.getLogger(__name__)
 
-PASSED_ON: Final = ("redis_url", "key_prefix", "worker_memory_mb", "idle_unload_s", "log_level")
+PASSED_ON: Final = (
+    "home",
+    "models_file",
+    "redis_url",
+    "key_prefix",
+    "worker_memory_mb",
+    "idle_unload_s",
+    "log_level",
+)
 """Settings that workers are to have as they were given here, by flags or otherwise."""
 
 
@@ -71,36 +78,28 @@ class Pool:
         self._show = show
 
     async def run(self) -> None:
-        """Serve until SIGINT, SIGTERM or SIGHUP; then drain.
+        """Serve until SIGINT, SIGTERM or SIGHUP, through any outage of Redis; then drain.
 
         Raises:
-            ForebayError: Redis can't be used, or a worker that is always wanted could not be kept
-                running. Whatever had been started has been stopped.
+            ForebayError: a worker that is always wanted could not be kept running. Whatever had
+                been started has been stopped.
         """
         stopping = Stopping()
         settings = self._settings
-        with contextlib.suppress(StopError):
-            await stopping.unless(
-                check_redis(settings.redis_url, timeout_s=settings.redis_timeout_s)
-            )
-            modules = imported(self._specs)
-            forks = Forks(modules) if modules and Forks.possible() else None
-            supervisor = Supervisor(drain_s=settings.drain_s, show=self._show, forks=forks)
-            await supervisor.open()
-            own = {name: getattr(settings, name) for name in PASSED_ON}
-            paths = {"home": settings.home, "models_file": settings.models_file}
-            workers = Workers(
-                supervisor,
-                {spec.name: spec for spec in self._specs},
-                settings,
-                environment({**own, **paths}),
-            )
-            try:
+        modules = imported(self._specs)
+        forks = Forks(modules) if modules and Forks.possible() else None
+        supervisor = Supervisor(drain_s=settings.drain_s, show=self._show, forks=forks)
+        await supervisor.open()
+        own = {name: getattr(settings, name) for name in PASSED_ON}
+        models = {spec.name: spec for spec in self._specs}
+        workers = Workers(supervisor, models, settings, environment(own))
+        try:
+            with contextlib.suppress(StopError):
                 await stopping.unless(self._serve(supervisor, workers))
-            finally:
-                log.info("draining")
-                await workers.aclose()
-                await supervisor.drain(hurry=stopping.hurry)
+        finally:
+            log.info("draining")
+            await workers.aclose()
+            await supervisor.drain(hurry=stopping.hurry)
 
     async def _serve(self, supervisor: Supervisor, workers: Workers) -> None:
         names = [spec.name for spec in self._specs]
