@@ -14,13 +14,13 @@ from typing import Any
 
 import httpx
 import msgspec
-import psutil
 import pytest
 from compose_spec import PyCompose
 from redis import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError
 
 from tests.fixtures.composing import FILE, ROOT, Containers, filled, passwords, services
+from tests.fixtures.processes import workers_of
 from tests.fixtures.waiting import PATIENCE_S, eventually_sync
 
 MODELS = """
@@ -48,9 +48,8 @@ def containers(tmp_path: Path) -> Iterator[Containers]:
 
 
 def test_it_is_a_compose_file_and_what_it_refers_to_is_there() -> None:
-    compose = PyCompose.from_dict(
-        msgspec.yaml.decode(filled(FILE.read_text("utf-8"), passwords()))
-    )
+    told = msgspec.yaml.decode(filled(FILE.read_text("utf-8"), passwords()))
+    compose = PyCompose.from_json(msgspec.json.encode(told).decode())
     compose.validate()
     names = set(compose.service_names())
     assert {*OURS, "valkey", "collector", "jaeger", "prometheus", "grafana"} == names
@@ -127,13 +126,13 @@ def test_its_processes_answer_together_with_a_key_and_workers_come_and_go(
 
     key = containers.ask("keys", "create", "--name", "me")
     headers = {"authorization": f"Bearer {key}", "prefer": "wait"}
-    assert not _children(workers, "echo")
+    assert not workers_of(workers, "echo")
     answer = httpx.post(
         f"{base}/v1/predictions", json=ECHO, headers=headers, timeout=PATIENCE_S
     ).json()
     assert answer["status"] == "succeeded", containers.said
-    assert answer["output"] == {"value": "as it was"}
-    eventually_sync(lambda: not _children(workers, "echo"), what=lambda: containers.said)
+    assert answer["output"] == "as it was"
+    eventually_sync(lambda: not workers_of(workers, "echo"), what=lambda: containers.said)
 
     seeing = containers.ask("keys", "create", "--name", "prometheus", "--scopes", "dashboard")
     metrics = httpx.get(f"{base}/metrics", headers={"authorization": f"Bearer {seeing}"})
@@ -151,7 +150,7 @@ def test_the_server_knows_nobody_but_its_users_and_forgets_nothing(
         stranger.ping()
     env = containers.services["valkey"]["environment"]
 
-    def user(name: str, whose: str) -> "Redis[Any]":
+    def user(name: str, whose: str) -> Redis:
         password = env[f"FOREBAY_{whose}_PASSWORD"]
         return Redis(
             port=containers.redis_port, username=name, password=password, decode_responses=True
@@ -161,7 +160,9 @@ def test_the_server_knows_nobody_but_its_users_and_forgets_nothing(
     assert operator.config_get("appendonly")["appendonly"] == "yes"
     assert operator.config_get("maxmemory-policy")["maxmemory-policy"] == "noeviction"
     operator.set("kept", "yes")
-    for name, whose in (("forebay-gateway", "GATEWAY"), ("forebay-background", "BACKGROUND"), ("forebay-pipeline", "WORKER")):  # fmt: skip
+    ours = {"gateway": "GATEWAY", "background": "BACKGROUND", "pipeline": "WORKER"}
+    for who, whose in ours.items():
+        name = f"forebay-{who}"
         with pytest.raises(NoPermissionError):
             user(name, whose).flushall()
         with pytest.raises(AuthenticationError):
@@ -218,11 +219,6 @@ def _has_all_that_is_drawn_and_alerted(metrics: str) -> None:
     series = set(re.findall(r"^(\w+)", metrics, re.MULTILINE))
     assert len(named) > 6
     assert named - labels <= series
-
-
-def _children(process: "subprocess.Popen[bytes]", model: str) -> list[int]:
-    found = psutil.Process(process.pid).children(recursive=True)
-    return [one.pid for one in found if one.cmdline()[-2:] == ["worker", model]]
 
 
 def _listens(port: int) -> bool:

@@ -1,7 +1,7 @@
 """`forebay workers run`: the workers of a machine, as many as there is work for, from none."""
 
 import asyncio
-import subprocess
+import contextlib
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import pytest
 
 from forebay.runtime.process import EXIT_HOPELESS
 from tests.fixtures.fleet import Fleet, fleet
+from tests.fixtures.processes import workers_of
 from tests.fixtures.waiting import PATIENCE_S, eventually
 
 CATALOG = """
@@ -37,16 +38,14 @@ def running(redis_url: str, key_prefix: str, tmp_path: Path) -> Iterator[Fleet]:
 @pytest.fixture
 async def client(running: Fleet) -> AsyncIterator[httpx.AsyncClient]:
     async with httpx.AsyncClient(base_url=running.url, timeout=PATIENCE_S) as made:
+
+        async def lives() -> bool:
+            with contextlib.suppress(httpx.TransportError):
+                return (await made.get("/health/live")).is_success
+            return False
+
+        await eventually(lives, what=lambda: running.said)
         yield made
-
-
-def workers_of(pool: "subprocess.Popen[bytes]", model: str) -> list[int]:
-    """Process ids of the workers of a model that a pool runs."""
-    return [
-        process.pid
-        for process in psutil.Process(pool.pid).children(recursive=True)
-        if process.cmdline()[-2:] == ["worker", model]
-    ]
 
 
 async def test_workers_come_with_work_and_go_without(
