@@ -24,8 +24,8 @@ _LONE: Final = (
     "[decision 78](decisions/0078-lone-rows.md)"
 )
 _QUIET: Final = (
-    "its median is 1.1 to 1.4 times that alone: it waits for no batch of the other's, but for a core "
-    "that reads, writes and tokenizes for him "
+    "its median is 1.0 to 1.4 times that alone: it waits for no batch of the other's, but for a "
+    "core that reads, writes and tokenizes for him "
     "([decision 67](decisions/0067-turns-on-a-full-lane.md))"
 )
 
