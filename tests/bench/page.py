@@ -59,7 +59,7 @@ CAVEATS = (
     "for sorting, too. They can be worse for the null model. "
     "[Decision 0007](decisions/0007-how-we-benchmark.md) says which were tried.",
     "BentoML goes by how long its last 50 batches have waited. At c=1 it is asked after c=64, and "
-    "waits for others then: in the first round, before that, it did 1,181 requests a second alone.",
+    "waits for others then; but not in the first round, which is the highest of its spread.",
     "Of bare jobs Forebay runs its `echo`, in batches and with 2,048 under way; the others run a "
     "Python function for each job. That is what their queues can do, not what your code takes.",
     "Of SmolLM2 a load of `c` is as many chats at once, streamed; counted are the tokens while all "
