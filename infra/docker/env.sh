@@ -1,9 +1,8 @@
 #!/bin/sh
 # Prints what docker-compose.yml needs from .env: a password for each of Redis' users.
 #
-#     sh infra/docker/env.sh > .env
+#     (umask 077 && sh infra/docker/env.sh > .env)
 set -eu
-umask 077
 for name in GATEWAY WORKER BACKGROUND OPERATOR; do
   printf 'FOREBAY_%s_PASSWORD=%s\n' "$name" "$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')"
 done

@@ -55,10 +55,12 @@ class Compared(msgspec.Struct, frozen=True):
         if isinstance(self.of, Ratio):
             worse, better = lower, higher
         else:
-            missed = not self.of.reached_by(self.now.median)
-            less_is_better = self.of.least is None
-            worse = missed and (higher if less_is_better else lower)
-            better = lower if less_is_better else higher
+            least, most = self.of.least, self.of.most
+            too_low = least is not None and self.now.median < least
+            too_high = most is not None and self.now.median > most
+            worse = (too_low and lower) or (too_high and higher)
+            # Between two bounds neither direction is the better one.
+            better = (most is None and higher) or (least is None and lower)
         return Change.WORSE if worse else Change.BETTER if better else Change.SAME
 
 

@@ -119,14 +119,14 @@ def test_callers_that_always_have_rows_get_as_much_of_the_machine(
 
 def test_who_has_heaped_up_rows_lets_go_ahead_who_asks_for_little_and_nobody_else() -> None:
     batcher = batcher_of([(NOISY, 10)] * HEAP)
-    assert batcher.asks_for_little(QUIET, 10)
-    assert not batcher.asks_for_little(QUIET, 11)
-    assert not batcher.asks_for_little(NOISY, 1)
+    assert batcher.asks_for_little(QUIET, (4, 6))
+    assert not batcher.asks_for_little(QUIET, (5, 6))
+    assert not batcher.asks_for_little(NOISY, (1,))
     batcher.add(Urgency.AHEAD, QUIET, length=10, deadline_at_ms=FAR_MS, caller=QUIET)
-    assert not batcher.asks_for_little(QUIET, 10)
+    assert not batcher.asks_for_little(QUIET, (10,))
     while callers(batcher):
         pass
-    assert not batcher.asks_for_little(QUIET, 1)
+    assert not batcher.asks_for_little(QUIET, (1,))
 
 
 @given(rows, st.lists(st.booleans(), max_size=80), st.integers(0, 40))
@@ -148,6 +148,6 @@ def test_what_waits_is_counted_until_it_has_left(
         for caller in range(4):
             most = max(length for one, length in waits.items() if one != caller)
             fits = most // HEAP - waits[caller]
-            assert not batcher.asks_for_little(caller, max(fits, 0) + 1)
+            assert not batcher.asks_for_little(caller, (max(fits, 0) + 1,))
             if fits > 0:
-                assert batcher.asks_for_little(caller, fits)
+                assert batcher.asks_for_little(caller, (fits,))

@@ -93,6 +93,22 @@ def test_a_share_is_worse_once_it_is_far_from_what_is_kept_and_misses_its_goal(
     assert found.change is change
 
 
+@pytest.mark.parametrize(
+    ("now", "change"),
+    [(112.0, Change.SAME), (130.0, Change.WORSE), (75.0, Change.WORSE), (91.0, Change.SAME)],
+)
+def test_between_two_bounds_a_share_is_worse_only_outside_of_them(
+    now: float, change: Change
+) -> None:
+    bound = Bound("beside a million rows", "queued-rate", least=90, most=110, unit=PERCENT)
+    (found,) = compare(
+        [], [], [bound],
+        kept_figures={"queued-rate": Spread(105, 104, 106)},
+        now_figures={"queued-rate": Spread(now, now, now)},
+    )  # fmt: skip
+    assert found.change is change
+
+
 def test_of_figures_only_shares_with_a_goal_are_compared() -> None:
     figures = {"cold-minilm": Spread(0.3, 0.3, 0.3), "mixed-rows": Spread(95, 94, 96)}
     rows = Bound("rows", "mixed-rows", 90, unit=PERCENT)

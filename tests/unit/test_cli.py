@@ -75,6 +75,7 @@ def test_the_version_is_told() -> None:
         (("models", "list", "--models-file", "gone.toml"), "no model catalog at gone.toml"),
         (("models", "build"), "Name one model"),
         (("models", "build", "echo", "--all"), "Name one model"),
+        (("models", "build", "echo", "--missing"), "--missing goes with --all"),
         (("models", "build", "nope"), "no model 'nope'"),
         (("models", "build", ""), "no model ''"),
         (("predict", "echo", "{broken"), "not JSON"),

@@ -30,15 +30,25 @@ def build(
     configuration: Configuration,
     name: Annotated[str | None, typer.Argument(help="The model, or MODEL@VERSION.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Build every model.")] = False,
+    missing: Annotated[
+        bool,
+        typer.Option(
+            "--missing",
+            help="With --all: those alone that aren't built, or are from another specification.",
+        ),
+    ] = False,
 ) -> None:
     """Turn a model's source into an artifact that workers can serve."""
     from forebay.cli.build import run
+    from forebay.local.up import missing_artifacts
     from forebay.runtime import catalog as catalogs
 
     settings = configuration.settings
     catalog = catalogs.read(Path(settings.models_file))
     if everything == (name is not None):
         raise InvalidInput("Name one model to build, or say --all.")
+    if missing and not everything:
+        raise InvalidInput("--missing goes with --all: one model that is named is built anyway.")
     if name is not None:
         spec = catalog.find(name)
         if spec.is_built:
@@ -46,11 +56,15 @@ def build(
         else:
             print(f"{name} needs no artifact: there is nothing to build.")
         return
+    specs = [spec for spec in catalog.served.values() if spec.is_built]
+    if missing:
+        specs = missing_artifacts(Path(settings.home), specs)
+        if not specs:
+            print("All models are built: there is nothing to do.")
     failed: list[str] = []
-    for spec in catalog.served.values():
+    for spec in specs:
         try:
-            if spec.is_built:
-                run(settings, spec)
+            run(settings, spec)
         except ForebayError as error:
             print(f"{spec.name}: {error.message}", file=sys.stderr)
             failed.append(spec.name)

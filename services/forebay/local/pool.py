@@ -68,8 +68,7 @@ class Pool:
         self._settings = msgspec.structs.replace(
             settings, home=str(home), models_file=str(Path(settings.models_file).resolve())
         )
-        served = {spec.name for spec in self._specs}
-        missing = [spec.name for spec in missing_artifacts(home, catalog) if spec.name in served]
+        missing = [spec.name for spec in missing_artifacts(home, self._specs)]
         if missing:
             raise ArtifactError(
                 f"Not built in {home}, or from another specification: {', '.join(missing)}. Run "

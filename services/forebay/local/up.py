@@ -6,7 +6,7 @@ import importlib.util
 import logging
 import os
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -99,7 +99,7 @@ class Up:
 
     async def _run_on_ports(self, catalog: Catalog, lock: int, stopping: Stopping) -> int:
         server = await self._choose_server(stopping)
-        for spec in missing_artifacts(self._home, catalog):
+        for spec in missing_artifacts(self._home, catalog.wanted):
             if code := await stopping.unless(self._build(spec)):
                 return code
         modules = imported(catalog.wanted)
@@ -286,14 +286,14 @@ class Up:
         return environment(settings)
 
 
-def missing_artifacts(home: Path, catalog: Catalog) -> list[ModelSpec]:
+def missing_artifacts(home: Path, specs: Iterable[ModelSpec]) -> list[ModelSpec]:
     """Models that have to be built first: not built yet, or built from another specification."""
     # Not at the top: most starts build nothing, and `up` should be quick to say what is wrong.
     from forebay.storage.artifacts import ArtifactStore, read_manifest
 
     store = ArtifactStore(home)
     missing: list[ModelSpec] = []
-    for spec in catalog.wanted:
+    for spec in specs:
         if not spec.is_built:
             continue
         try:

@@ -145,19 +145,20 @@ class Batcher(Generic[T]):
         """Rows of one urgency held."""
         return len(self._pools[urgency])
 
-    def asks_for_little(self, caller: int, length: int) -> bool:
+    def asks_for_little(self, caller: int, lengths: Iterable[int]) -> bool:
         """Whether rows of a caller may go ahead of others of realtime that wait here.
 
         They may where somebody else has heaped up so much that they hold him up by little.
 
         Args:
             caller: whose they are.
-            length: of all of them.
+            lengths: of each of them; read only if somebody else has rows here.
         """
         realtime, ahead = self._pools[Urgency.REALTIME].by_age, self._pools[Urgency.AHEAD].by_age
         crowd = realtime.crowd(caller)
-        if crowd < HEAP * length:
+        if not crowd:
             return False
+        length = sum(lengths)
         return crowd >= HEAP * (length + realtime.waits(caller) + ahead.waits(caller))
 
     def add(

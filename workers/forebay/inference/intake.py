@@ -26,7 +26,7 @@ from forebay.inference.batcher import Batcher
 from forebay.inference.execution import Execution
 from forebay.inference.ledger import Ledger
 from forebay.inference.trouble import Trouble
-from forebay.inference.urgency import Urgency, urgency_of
+from forebay.inference.urgency import OF_LANE, Urgency, urgency_of
 from forebay.lanes.consumer import Consumer, Delivery
 from forebay.lanes.scripts import READ_BYTES
 
@@ -97,7 +97,7 @@ class Intake:
         self._least_room = room_rows
         self._max_strikes = max_strikes
         self._reclaim_s = reclaim_s
-        self._urgency = Urgency.REALTIME if lane is Lane.REALTIME else Urgency.BULK
+        self._urgency = OF_LANE[lane]
         self._urgencies = {urgency for room in executor.rooms for urgency in room.urgencies}
         self._next_reclaim = 0.0
         self._taken_over = 0
@@ -304,8 +304,8 @@ class Intake:
             return self._urgency  # callers take turns among all of the lane's
         urgency = urgency_of(assembly.delivery)
         if urgency is Urgency.REALTIME:
-            length = sum(row.length for row in prepared if isinstance(row, PreparedRow))
-            if self._batcher.asks_for_little(assembly.computation.caller, length):
+            lengths = (row.length for row in prepared if isinstance(row, PreparedRow))
+            if self._batcher.asks_for_little(assembly.computation.caller, lengths):
                 return Urgency.AHEAD
         return urgency
 

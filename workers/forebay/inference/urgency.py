@@ -19,11 +19,12 @@ class Urgency(IntEnum):
     BULK = 2
 
 
-_OF_LANE: Final = {Lane.REALTIME: Urgency.REALTIME, Lane.BULK: Urgency.BULK}
+OF_LANE: Final = {Lane.REALTIME: Urgency.REALTIME, Lane.BULK: Urgency.BULK}
+"""Of rows that go ahead of nobody."""
 
 
 def urgency_of(delivery: Delivery) -> Urgency:
     """What the lane says of its rows. Of bulk nothing is urgent, whoever went ahead."""
     if delivery.went_ahead and delivery.lane is Lane.REALTIME:
         return Urgency.AHEAD
-    return _OF_LANE[delivery.lane]
+    return OF_LANE[delivery.lane]
