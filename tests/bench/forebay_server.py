@@ -88,7 +88,8 @@ class ForebayServer:
         home: a folder of its own for everything it writes.
         artifacts: folder of built models, linked into the home so that nothing is built again.
         log: takes its output.
-        models: the catalog, if it isn't the shipped one without the model that writes.
+        models: the catalog, if it isn't the shipped one without the model that writes, whose
+            workers are always there.
         env: what its environment says besides; see `guarded`.
 
     Attributes:
@@ -216,6 +217,7 @@ def cached_catalog(folder: Path) -> Path:
     for name in list(models):
         if name != Workload.MINILM:
             del models[name]
+    models[Workload.MINILM].pop("replicas", None)
     models[Workload.MINILM]["cache"] = {"enabled": True}
     path = folder / "cached.toml"
     path.write_text(tomlkit.dumps(told), "utf-8")

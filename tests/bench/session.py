@@ -22,6 +22,7 @@ from tests.bench.generation import contenders
 from tests.bench.generation.subject import open_subject
 from tests.bench.loads import LOADS, Contender, HttpContender, Load, Section, Workload
 from tests.bench.processes import Process, StartError
+from tests.fixtures.catalogs import steady_catalog
 
 MODEL = "minilm"
 
@@ -205,7 +206,7 @@ def started(
             passes = forebay_server.forward_passes(spec, folders.home)
             if Workload.SMOLLM2 in workloads:
                 find_artifact(folders, contenders.MODEL, tell=tell)
-                models = folders.root / "models.toml"
+                models = steady_catalog(bodies)
             if any(load.section is Section.REPEATED for load in loads):
                 models = forebay_server.cached_catalog(bodies)
             tell("Starting Forebay …")

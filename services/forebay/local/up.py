@@ -267,6 +267,9 @@ class Up:
             tuple(catalog.models.values()),
             time.monotonic() - self._began,
             grpc=Address(settings.host, self._grpc_port) if self._grpc_port else None,
+            resting=()
+            if self._one_worker
+            else tuple(spec.name for spec in catalog.models.values() if spec.replicas.from_zero),
             unserved=tuple(unserved.values()),
             asks_for_keys=settings.auth is Auth.KEYS,
         )

@@ -54,6 +54,7 @@ class Ready(msgspec.Struct, frozen=True):
     Attributes:
         seconds: what the whole start took.
         grpc: where gRPC is spoken, if it is.
+        resting: names of models whose worker is started by the first request.
         unserved: of each model that is too big for its worker, a sentence that says so.
         asks_for_keys: whether a request takes an API key.
     """
@@ -62,6 +63,7 @@ class Ready(msgspec.Struct, frozen=True):
     models: tuple[ModelSpec, ...]
     seconds: float
     grpc: Address | None = None
+    resting: tuple[str, ...] = ()
     unserved: tuple[str, ...] = ()
     asks_for_keys: bool = False
 
@@ -112,10 +114,13 @@ def text(ready: Ready) -> str:
     """The whole message."""
     models = ", ".join(spec.name for spec in ready.models)
     grpc = [] if ready.grpc is None else [f"gRPC (Open Inference Protocol): {ready.grpc.target}"]
+    names = "each" if len(ready.resting) == len(ready.models) else ", ".join(ready.resting)
+    resting = [f"Started by the first request: {names}"] if ready.resting else []
     lines: Sequence[str] = [
         f"Forebay is ready at {ready.address.url} after {ready.seconds:.1f} s.",
         *grpc,
         f"Models: {models}",
+        *resting,
         *(f"Not served: {why}" for why in ready.unserved),
         "",
         *([HOW_TO_GET_A_KEY] if ready.asks_for_keys else []),
