@@ -5,7 +5,7 @@
 
 A model that rests for 50 ms a row, so that more replicas help on any machine: from none to four.
 A burst is 240 requests at once, each waiting for its answer, and the next one comes when no worker
-is left. Told are, of each burst, how many were not answered right, when the first and the last were,
+is left. Told of each burst are how many were not answered right, when the first and the last were,
 the most replicas, and how often their number rose again after it had fallen.
 """
 
