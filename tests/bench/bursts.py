@@ -24,7 +24,7 @@ import msgspec
 from rich.console import Console
 
 from tests.bench.forebay_server import ForebayServer, read_worker_model
-from tests.bench.plots import DPI, HIGH, OTHERS, OURS, WIDE
+from tests.bench.plots import HIGH, OTHERS, OURS, WIDE, save
 from tests.bench.processes import StartError, command_line, descendants
 from tests.bench.table import Table
 
@@ -148,11 +148,11 @@ async def _burst(server: ForebayServer, begun: float) -> Burst:
     looks: list[Look] = []
     async with httpx.AsyncClient(timeout=ANSWER_S, limits=limits) as client:
         asked = asyncio.gather(*(ask(client, number) for number in range(REQUESTS)))
-        while not asked.done() or _workers(server):
+        while (there := _workers(server)) or not asked.done():
             if time.perf_counter() - since > GONE_S + ANSWER_S:
                 raise StartError("Workers are still there, or requests without an answer.")
             waiting = REQUESTS - len(answered)
-            looks.append(Look(time.perf_counter() - begun, waiting, _workers(server)))
+            looks.append(Look(time.perf_counter() - begun, waiting, there))
             await asyncio.sleep(LOOK_S)
         await asked
     looks.append(Look(time.perf_counter() - begun, 0, 0))
@@ -197,9 +197,7 @@ def draw(bursts: Sequence[Burst], path: Path) -> None:
     below.step(at, [look.workers for look in looks], color=OURS, where="post")
     below.set_ylabel("workers")
     below.set_xlabel("seconds")
-    figure.tight_layout()
-    figure.savefig(path, dpi=DPI, metadata={"Software": None})
-    plt.close(figure)
+    save(plt, figure, path)
 
 
 def main() -> None:

@@ -3,15 +3,13 @@
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, cast
-
-import tomlkit
+from typing import Any
 
 from tests.bench.forebay_server import ForebayServer
 from tests.bench.loads import Target, Workload, to_json
 from tests.bench.processes import StartError
 from tests.bench.stats import Figures, spread
-from tests.fixtures.catalogs import SHIPPED
+from tests.fixtures.catalogs import shipped, write
 
 IDLE_S = 1
 """How long a worker stays with nothing to do."""
@@ -53,8 +51,7 @@ def measure(root: Path, artifacts: Path, model: Workload, times: int) -> Figures
     """
     with tempfile.TemporaryDirectory(prefix="forebay-cold-") as name:
         folder = Path(name)
-        models = folder / "models.toml"
-        models.write_text(_catalog(model), "utf-8")
+        models = write(_catalog(model), folder / "models.toml")
         server = ForebayServer(
             root, home=folder / "home", artifacts=artifacts, log=folder / "log", models=models
         )
@@ -83,11 +80,7 @@ def _one(server: ForebayServer, asked: Target, model: Workload, number: int) -> 
     return took
 
 
-def _catalog(model: Workload) -> str:
-    told = tomlkit.parse(SHIPPED.read_text("utf-8"))
-    models = cast("dict[str, Any]", told["models"])
-    for name in list(models):
-        if name != model:
-            del models[name]
+def _catalog(model: Workload) -> dict[str, Any]:
+    models = shipped(model)
     models[model]["replicas"] = {"min": 0, "max": 1, "idle_s": IDLE_S}
-    return tomlkit.dumps(told)
+    return models

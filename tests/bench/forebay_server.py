@@ -9,11 +9,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, cast
 from urllib import request
 
 import msgspec
-import tomlkit
 
 from forebay.contract.model import ModelSpec
 from forebay.inference.backends.load import load
@@ -31,7 +29,7 @@ from tests.bench.processes import (
     peak_rss_bytes,
 )
 from tests.bench.vectors import from_base64
-from tests.fixtures.catalogs import SHIPPED, small_catalog
+from tests.fixtures.catalogs import shipped, small_catalog, write
 
 START_TIMEOUT_S = 90.0
 NAME = "forebay"
@@ -212,16 +210,10 @@ def read_worker_model(command: str) -> str | None:
 
 def cached_catalog(folder: Path) -> Path:
     """A catalog like the shipped one, of MiniLM alone, whose answers are kept."""
-    told = tomlkit.parse(SHIPPED.read_text("utf-8"))
-    models = cast("dict[str, Any]", told["models"])
-    for name in list(models):
-        if name != Workload.MINILM:
-            del models[name]
+    models = shipped(Workload.MINILM)
     models[Workload.MINILM].pop("replicas", None)
     models[Workload.MINILM]["cache"] = {"enabled": True}
-    path = folder / "cached.toml"
-    path.write_text(tomlkit.dumps(told), "utf-8")
-    return path
+    return write(models, folder / "cached.toml")
 
 
 def contenders(server: ForebayServer) -> list[HttpContender]:

@@ -85,7 +85,7 @@ def bars(plt: Any, results: Results, load: Load, path: Path) -> bool:
         color=[OURS if ours else OTHERS for _, _, ours in found],
     )
     axes.set_xlabel("answered right, per second")
-    _save(plt, figure, path)
+    save(plt, figure, path)
     return True
 
 
@@ -108,7 +108,7 @@ def growth(plt: Any, results: Results, loads: Sequence[Load], path: Path) -> boo
         axes.set_ylabel(told)
         axes.set_ylim(bottom=0)
     right.legend(frameon=False, fontsize="small")
-    _save(plt, figure, path)
+    save(plt, figure, path)
     return True
 
 
@@ -126,11 +126,12 @@ def waiting(plt: Any, results: Results, path: Path) -> bool:
     axes.set_ylabel("rows per second")
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False)
-    _save(plt, figure, path)
+    save(plt, figure, path)
     return True
 
 
-def _save(plt: Any, figure: Any, path: Path) -> None:
+def save(plt: Any, figure: Any, path: Path) -> None:
+    """Write a figure to a PNG file, and forget it."""
     figure.tight_layout()
     # Without the program's version, so that a picture of the same figures is the same file.
     figure.savefig(path, dpi=DPI, metadata={"Software": None})

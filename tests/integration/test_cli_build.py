@@ -5,23 +5,19 @@ import sys
 from pathlib import Path
 
 import msgspec
-import tomlkit
 
 from forebay.contract.model import Precision
 from forebay.local.up import missing_artifacts
 from forebay.storage.artifacts import ArtifactStore
 from tests.fixtures.artifacts import minilm_spec
-from tests.fixtures.catalogs import SHIPPED
+from tests.fixtures.catalogs import shipped, write
 
 
 def catalog_of(folder: Path, **changes: object) -> Path:
     """The shipped `minilm`, with these entries, and `echo`, which needs no build."""
-    models = tomlkit.parse(SHIPPED.read_text("utf-8"))["models"]
-    told = {"models": {name: models[name] for name in ("minilm", "echo")}}
-    told["models"]["minilm"].update(changes)
-    path = folder / "models.toml"
-    path.write_text(tomlkit.dumps(told), "utf-8")
-    return path
+    models = shipped("minilm", "echo")
+    models["minilm"] |= changes
+    return write(models, folder / "models.toml")
 
 
 def build_missing(home: Path, catalog: Path) -> "subprocess.CompletedProcess[str]":

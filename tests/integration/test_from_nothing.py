@@ -3,43 +3,33 @@
 The one that writes has its own tests (`test_smollm2`); here it would take minutes to build.
 """
 
-import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
 
 import httpx
-import psutil
 import pytest
-import tomlkit
 
 from forebay.runtime import catalog
-from tests.fixtures.catalogs import SHIPPED
+from tests.fixtures.catalogs import SHIPPED, shipped, write
+from tests.fixtures.processes import workers_of
 from tests.fixtures.stack import Stack, running_stack
 from tests.fixtures.waiting import PATIENCE_S, eventually_sync
+
+MODELS = ("minilm", "echo")
 
 
 def workers(stack: Stack) -> list[str]:
     """Models that have a process, each as often as it has one."""
-    found = []
-    for process in psutil.Process(stack.process.pid).children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            words = process.cmdline()
-            if "worker" in words:
-                found.append(words[words.index("worker") + 1])
-    return found
+    return [model for model in MODELS for _ in workers_of(stack.process, model)]
 
 
 @pytest.fixture
 def stack(minilm_home: Path, tmp_path: Path) -> Iterator[Stack]:
     """With the shipped tables, but for how long the last one stays."""
-    told = tomlkit.parse(SHIPPED.read_text("utf-8"))
-    models = cast("dict[str, Any]", told["models"])
-    del models["smollm2"]
+    models = shipped(*MODELS)
     for model in models.values():
         model["replicas"]["idle_s"] = 2
-    path = tmp_path / "models.toml"
-    path.write_text(tomlkit.dumps(told), "utf-8")
+    path = write(models, tmp_path / "models.toml")
     with running_stack(minilm_home, tmp_path, models_file=str(path)) as made:
         yield made
 

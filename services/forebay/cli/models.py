@@ -40,7 +40,6 @@ def build(
 ) -> None:
     """Turn a model's source into an artifact that workers can serve."""
     from forebay.cli.build import run
-    from forebay.local.up import missing_artifacts
     from forebay.runtime import catalog as catalogs
 
     settings = configuration.settings
@@ -58,6 +57,8 @@ def build(
         return
     specs = [spec for spec in catalog.served.values() if spec.is_built]
     if missing:
+        from forebay.local.up import missing_artifacts
+
         specs = missing_artifacts(Path(settings.home), specs)
         if not specs:
             print("All models are built: there is nothing to do.")
