@@ -46,10 +46,6 @@ REASONS: Final[Mapping[str, str]] = {
         "both are at what the cores do with this artifact in batches that are padded little; what "
         "is left is the path's ([decision 68](decisions/0068-batches-by-what-they-take.md))"
     ),
-    "tracing at 5 %, CPU of a request": (
-        "it is the difference of two servers that take 190 µs each, and rounds are further apart "
-        "than the goal is from none; what spans take is in [decision 73](decisions/0073-traces.md)"
-    ),
     "8 streams of SmolLM2, against the bare decode loop": (
         "the bare loop has both cores to itself; here the server, the gateway and the client that "
         "reads eight streams run on them, too ([decision 50](decisions/0050-what-a-step-costs.md))"
