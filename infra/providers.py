@@ -76,7 +76,7 @@ def main() -> None:
 
 def unpacked(package: str, folder: Path) -> Path:
     """The package's TypeScript, under this folder."""
-    subprocess.run(
+    subprocess.run(  # noqa: S603 - names and versions that are written above
         [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "-d", folder, package],
         check=True,
     )

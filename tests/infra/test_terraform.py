@@ -202,7 +202,8 @@ def test_alarms_are_told_somebody() -> None:
 
 
 def _source(folder: Path, module: str) -> Path:
-    return (folder / of_kind(folder, "module")[module]["source"].strip('"')).resolve()
+    source: str = of_kind(folder, "module")[module]["source"]
+    return (folder / source.strip('"')).resolve()
 
 
 @pytest.mark.skipif(CHECKOV is None, reason="there is no checkov")
