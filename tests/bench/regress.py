@@ -11,7 +11,8 @@ import msgspec
 
 from tests.bench import forebay_server
 from tests.bench.comparisons import PERCENT, TIMES, Bound, Comparison, Ratio
-from tests.bench.goals import COMPARED, GOALS, judge
+from tests.bench.goals import COMPARED, GOALS, TIMED, judge
+from tests.bench.loads import Section
 from tests.bench.stats import Figures, Sample, Spread
 from tests.bench.table import MISSING, Table, figure
 
@@ -92,7 +93,7 @@ def compare(
 def _is_compared(comparison: Comparison) -> TypeGuard[Ratio | Bound]:
     if isinstance(comparison, Bound):
         return bool(comparison.goal) and comparison.unit in (PERCENT, TIMES)
-    return isinstance(comparison, Ratio)
+    return isinstance(comparison, Ratio) and comparison not in TIMED
 
 
 def _failed(samples: Sequence[Sample], ratio: Ratio) -> int:
@@ -102,9 +103,29 @@ def _failed(samples: Sequence[Sample], ratio: Ratio) -> int:
     )
 
 
-def has_worse(compared: Sequence[Compared]) -> bool:
-    """Whether anything got worse."""
-    return any(one.change is Change.WORSE for one in compared)
+def worse(compared: Sequence[Compared]) -> list[Compared]:
+    """What got worse."""
+    return [one for one in compared if one.change is Change.WORSE]
+
+
+def where(compared: Sequence[Compared]) -> tuple[str, ...]:
+    """Loads and sections that measure these once more, as `--only` takes them."""
+    named = [
+        one.of.load.name if isinstance(one.of, Ratio) else Section(one.of.figure.split("-")[0])
+        for one in compared
+    ]
+    return tuple(dict.fromkeys(map(str, named)))
+
+
+def confirmed(first: Sequence[Compared], second: Sequence[Compared]) -> list[Compared]:
+    """What two looks say: worse is only what was so in both.
+
+    Args:
+        first: everything.
+        second: of a run that measured what was worse once more.
+    """
+    again = {one.of.title: one for one in second if one.now is not None}
+    return [again.get(one.of.title, one) if one.change is Change.WORSE else one for one in first]
 
 
 def changes_table(compared: Sequence[Compared]) -> Table:

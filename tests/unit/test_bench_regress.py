@@ -4,8 +4,9 @@ import pytest
 
 from tests.bench.comparisons import PERCENT, TIMES, Added, Bound, Ratio
 from tests.bench.forebay_server import UNCACHED
-from tests.bench.loads import NULL_64, Section
-from tests.bench.regress import Change, changes_table, compare, has_worse
+from tests.bench.goals import TIMED
+from tests.bench.loads import NULL_1, NULL_64, Section
+from tests.bench.regress import Change, changes_table, compare, confirmed, where, worse
 from tests.bench.run import CHECKED
 from tests.bench.session import Choice
 from tests.bench.stats import Sample, Spread
@@ -42,7 +43,7 @@ def test_worse_is_what_is_far_below_and_outside_the_spread(
     (found,) = compare(run((190, 200, 210)), run(now), [RATIO])
 
     assert found.change is change
-    assert has_worse([found]) is (change is Change.WORSE)
+    assert (worse([found]) == [found]) is (change is Change.WORSE)
 
 
 def test_a_slower_machine_is_not_worse() -> None:
@@ -62,7 +63,7 @@ def test_what_was_not_measured_is_told_and_not_called_worse() -> None:
     (found,) = compare(run((200, 200)), [], [RATIO])
 
     assert found.change is Change.NOT_CHECKED
-    assert not has_worse([found])
+    assert worse([found]) == []
 
 
 def test_times_and_what_is_not_kept_are_passed_over() -> None:
@@ -128,10 +129,44 @@ def test_a_check_runs_what_it_names_and_those_that_its_loads_are_for() -> None:
 
 
 def test_what_got_worse_comes_first() -> None:
-    same, worse = (
+    same, slower = (
         compare(run((200,)), run((200,)), [RATIO]),
         compare(run((200,)), run((100,)), [RATIO]),
     )
-    table = changes_table([*same, *worse])
+    table = changes_table([*same, *slower])
 
     assert [row[-1] for row in table.rows] == [Change.WORSE, Change.SAME]
+
+
+@pytest.mark.parametrize(("second", "change"), [(195, Change.SAME), (110, Change.WORSE)])
+def test_worse_is_what_was_so_twice(second: int, change: Change) -> None:
+    other = Ratio("against a third", NULL_1, "third")
+    samples = [sample("forebay", NULL_1, 0, 100), sample("third", NULL_1, 0, 100)]
+    first = compare([*run((200,)), *samples], [*run((100,)), *samples], [RATIO, other])
+    again = compare([*run((200,)), *samples], run((second,)), [RATIO, other])
+    assert [one.change for one in first] == [Change.WORSE, Change.SAME]
+    assert [one.change for one in confirmed(first, again)] == [change, Change.SAME]
+
+
+def test_what_was_not_measured_again_stays_worse() -> None:
+    first = compare(run((200,)), run((100,)), [RATIO])
+    assert confirmed(first, compare(run((200,)), [], [RATIO])) == first
+
+
+def test_only_what_seems_worse_is_measured_again() -> None:
+    bound = Bound("p99 of that alone", "mixed-p99", most=2, unit=TIMES)
+    found = compare(
+        run((200,)), run((100,)), [RATIO, bound],
+        kept_figures={"mixed-p99": Spread(1, 1, 1)}, now_figures={"mixed-p99": Spread(3, 3, 3)},
+    )  # fmt: skip
+    names = where(worse(found))
+    assert names == ("null-c64", "mixed")
+    choice = Choice(names, quick=True)
+    assert [load.name for load in choice.loads()] == ["null-c64"]
+    assert choice.sections() == [Section.MIXED]
+
+
+def test_what_depends_on_how_quick_a_machine_is_is_not_compared() -> None:
+    (timed,) = TIMED
+    samples = [sample("forebay", timed.load, 0, 100), sample(timed.other, timed.load, 0, 100)]
+    assert compare(samples, samples, TIMED) == []

@@ -107,3 +107,98 @@ def simulate(
         print_table(columns, [line.row for line in lines_of(trace, found).policies])
     if output is not None:
         print(f"\nThe plots are in {output}.")
+
+
+@autoscale.command()
+def capacity(
+    rates: Annotated[
+        list[float], typer.Argument(metavar="RATE...", min=0.01, help="Requests a second.")
+    ],
+    hits: Annotated[
+        float, typer.Option(min=0, max=1, help="Share that the response cache answers.")
+    ] = 0.0,
+    gateway_us: Annotated[
+        float | None, typer.Option(min=0.1, help="CPU time of a gateway for a request, µs.")
+    ] = None,
+    hit_us: Annotated[
+        float | None, typer.Option(min=0.1, help="Likewise for one from the response cache.")
+    ] = None,
+    redis_us: Annotated[
+        float | None, typer.Option(min=0.1, help="Time of a Redis shard for a row, µs.")
+    ] = None,
+    row_us: Annotated[
+        float | None, typer.Option(min=0.1, help="CPU time of a worker for a row, µs.")
+    ] = None,
+    kept_bytes: Annotated[
+        float | None, typer.Option(min=1, help="What a result takes in Redis.")
+    ] = None,
+    kept_s: Annotated[
+        float | None, typer.Option(min=0, help="How long results are kept, seconds.")
+    ] = None,
+    wait_s: Annotated[
+        float | None, typer.Option(min=0, help="How long rows wait, seconds.")
+    ] = None,
+    busy: Annotated[
+        float, typer.Option(min=0.01, max=1, help="Share of its time that a process is busy.")
+    ] = 0.6,
+    copies: Annotated[int, typer.Option(min=1, help="Of each Redis shard, all counted.")] = 3,
+    core_price: Annotated[float, typer.Option(min=0, help="Of a core and an hour.")] = 0.04,
+    gib_price: Annotated[
+        float, typer.Option(min=0, help="Of a GiB of Redis's memory and an hour.")
+    ] = 0.005,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Reckon what a rate takes: gateways, Redis shards and memory, workers, money.
+
+    A model of the load, with what a request takes by docs/benchmarks.md (MiniLM on CPUs); give your
+    own for another model.
+    """
+    from dataclasses import asdict
+
+    import msgspec
+
+    from forebay.autoscaler import capacity as reckoned
+    from forebay.cli.show import print_table
+
+    told = {
+        "gateway_us": gateway_us,
+        "hit_us": hit_us,
+        "redis_us": redis_us,
+        "row_us": row_us,
+        "kept_bytes": kept_bytes,
+        "kept_s": kept_s,
+        "wait_s": wait_s,
+    }
+    costs = reckoned.Costs(**{name: value for name, value in told.items() if value is not None})
+    terms = reckoned.Terms(
+        hits=hits, busy=busy, copies=copies, core_price=core_price, gib_price=gib_price
+    )
+    found = [reckoned.capacity(rate, costs, terms) for rate in rates]
+    if as_json:
+        lines = [asdict(one) | {"per_million": one.per_million} for one in found]
+        print(msgspec.json.format(msgspec.json.encode(lines), indent=2).decode())
+        return
+    columns = (
+        "requests/s",
+        "gateways",
+        "shards",
+        "Redis GiB",
+        "worker cores",
+        "an hour",
+        "a million",
+    )
+    rows = [
+        (
+            f"{one.rate:,.0f}",
+            f"{one.gateways:,}",
+            f"{one.shards:,}",
+            f"{one.redis_gib:,.1f}",
+            f"{one.worker_cores:,}",
+            f"{one.price:,.2f}",
+            f"{one.per_million:.3f}",
+        )
+        for one in found
+    ]
+    print_table(columns, rows)
+    most = reckoned.shard_rate(costs, terms)
+    print(f"\nOne model has its lanes on one shard: {most:,.0f} rows a second at most.")
