@@ -2,56 +2,22 @@
 
 data "aws_caller_identity" "current" {}
 
-data "aws_partition" "current" {}
-
-resource "aws_kms_key" "this" {
-  # checkov:skip=CKV2_AWS_64:its policy is a resource of its own, below
-  description             = "Alarms of ${var.name}"
-  enable_key_rotation     = true
-  deletion_window_in_days = 7
+locals {
+  senders = ["cloudwatch.amazonaws.com", "budgets.amazonaws.com"]
 }
 
-data "aws_iam_policy_document" "key" {
-  # checkov:skip=CKV_AWS_109:a key's policy: who has rights to the key in this account, by its own policies
-  # checkov:skip=CKV_AWS_111:likewise
-  # checkov:skip=CKV_AWS_356:in a key's policy the resource is the key
-  statement {
-    sid       = "Account"
-    actions   = ["kms:*"]
-    resources = ["*"]
+module "key" {
+  source = "../key"
 
-    principals {
-      type        = "AWS"
-      identifiers = ["arn:${data.aws_partition.current.partition}:iam::${data.aws_caller_identity.current.account_id}:root"]
-    }
-  }
-
-  statement {
-    sid       = "Senders"
-    actions   = ["kms:Decrypt", "kms:GenerateDataKey*"]
-    resources = ["*"]
-
-    principals {
-      type        = "Service"
-      identifiers = ["cloudwatch.amazonaws.com", "budgets.amazonaws.com"]
-    }
-
-    condition {
-      test     = "StringEquals"
-      variable = "aws:SourceAccount"
-      values   = [data.aws_caller_identity.current.account_id]
-    }
-  }
-}
-
-resource "aws_kms_key_policy" "this" {
-  key_id = aws_kms_key.this.id
-  policy = data.aws_iam_policy_document.key.json
+  name          = "${var.name}-alarms"
+  description   = "Alarms of ${var.name}"
+  deletion_days = 7
+  senders       = local.senders
 }
 
 resource "aws_sns_topic" "this" {
   name              = "${var.name}-alarms"
-  kms_master_key_id = aws_kms_key.this.id
+  kms_master_key_id = module.key.arn
 }
 
 data "aws_iam_policy_document" "topic" {
@@ -62,7 +28,7 @@ data "aws_iam_policy_document" "topic" {
 
     principals {
       type        = "Service"
-      identifiers = ["cloudwatch.amazonaws.com", "budgets.amazonaws.com"]
+      identifiers = local.senders
     }
 
     condition {

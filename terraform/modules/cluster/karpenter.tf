@@ -329,13 +329,13 @@ data "aws_iam_policy_document" "karpenter" {
   statement {
     sid       = "Disks"
     actions   = ["kms:Encrypt", "kms:Decrypt", "kms:ReEncryptFrom", "kms:ReEncryptTo", "kms:GenerateDataKeyWithoutPlaintext", "kms:DescribeKey"]
-    resources = [aws_kms_key.this.arn]
+    resources = [module.key.arn]
   }
 
   statement {
     sid       = "DisksGrant"
     actions   = ["kms:CreateGrant"]
-    resources = [aws_kms_key.this.arn]
+    resources = [module.key.arn]
 
     condition {
       test     = "Bool"

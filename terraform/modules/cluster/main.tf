@@ -3,100 +3,26 @@
 
 data "aws_region" "current" {}
 
-data "aws_caller_identity" "current" {}
-
 data "aws_partition" "current" {}
 
 locals {
   arn = "arn:${data.aws_partition.current.partition}"
 }
 
-resource "aws_kms_key" "this" {
-  # checkov:skip=CKV2_AWS_64:its policy is a resource of its own, below
-  description             = "Secrets, disks and logs of the cluster ${var.name}"
-  enable_key_rotation     = true
-  deletion_window_in_days = 30
-}
+module "key" {
+  source = "../key"
 
-resource "aws_kms_alias" "this" {
-  name          = "alias/${var.name}-cluster"
-  target_key_id = aws_kms_key.this.id
-}
-
-data "aws_iam_policy_document" "key" {
-  # checkov:skip=CKV_AWS_109:a key's policy: who has rights to the key in this account, by its own policies
-  # checkov:skip=CKV_AWS_111:likewise
-  # checkov:skip=CKV_AWS_356:in a key's policy the resource is the key
-  statement {
-    sid       = "Account"
-    actions   = ["kms:*"]
-    resources = ["*"]
-
-    principals {
-      type        = "AWS"
-      identifiers = ["${local.arn}:iam::${data.aws_caller_identity.current.account_id}:root"]
-    }
-  }
-
-  statement {
-    sid       = "CloudWatch"
-    actions   = ["kms:Encrypt*", "kms:Decrypt*", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:Describe*"]
-    resources = ["*"]
-
-    principals {
-      type        = "Service"
-      identifiers = ["logs.${data.aws_region.current.region}.amazonaws.com"]
-    }
-
-    condition {
-      test     = "ArnLike"
-      variable = "kms:EncryptionContext:aws:logs:arn"
-      values   = ["${local.arn}:logs:${data.aws_region.current.region}:${data.aws_caller_identity.current.account_id}:log-group:/aws/eks/${var.name}/cluster"]
-    }
-  }
-
-  # Managed node groups start their instances through Auto Scaling, with encrypted disks.
-  statement {
-    sid       = "Disks"
-    actions   = ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"]
-    resources = ["*"]
-
-    principals {
-      type        = "AWS"
-      identifiers = ["${local.arn}:iam::${data.aws_caller_identity.current.account_id}:role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"]
-    }
-  }
-
-  statement {
-    sid       = "DisksGrant"
-    actions   = ["kms:CreateGrant"]
-    resources = ["*"]
-
-    principals {
-      type        = "AWS"
-      identifiers = ["${local.arn}:iam::${data.aws_caller_identity.current.account_id}:role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"]
-    }
-
-    condition {
-      test     = "Bool"
-      variable = "kms:GrantIsForAWSResource"
-      values   = ["true"]
-    }
-  }
-}
-
-resource "aws_kms_key_policy" "this" {
-  key_id = aws_kms_key.this.id
-  policy = data.aws_iam_policy_document.key.json
+  name        = "${var.name}-cluster"
+  description = "Secrets, disks and logs of the cluster ${var.name}"
+  log_groups  = ["/aws/eks/${var.name}/cluster"]
+  disks       = true
 }
 
 resource "aws_cloudwatch_log_group" "control_plane" {
   # checkov:skip=CKV_AWS_338:how long is the environment's to say; production keeps a year
   name              = "/aws/eks/${var.name}/cluster"
   retention_in_days = var.log_days
-  kms_key_id        = aws_kms_key.this.arn
-
-  depends_on = [aws_kms_key_policy.this]
+  kms_key_id        = module.key.arn
 }
 
 data "aws_iam_policy_document" "control_plane_trust" {
@@ -144,7 +70,7 @@ resource "aws_eks_cluster" "this" {
     resources = ["secrets"]
 
     provider {
-      key_arn = aws_kms_key.this.arn
+      key_arn = module.key.arn
     }
   }
 
@@ -221,7 +147,7 @@ resource "aws_launch_template" "system" {
       volume_size           = 50
       volume_type           = "gp3"
       encrypted             = true
-      kms_key_id            = aws_kms_key.this.arn
+      kms_key_id            = module.key.arn
       delete_on_termination = true
     }
   }
@@ -259,7 +185,6 @@ resource "aws_eks_node_group" "system" {
   depends_on = [
     aws_eks_addon.network,
     aws_iam_role_policy_attachment.node,
-    aws_kms_key_policy.this,
   ]
 }
 

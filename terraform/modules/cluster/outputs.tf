@@ -28,7 +28,7 @@ output "oidc" {
 
 output "kms_key_arn" {
   description = "Key of secrets, disks and logs."
-  value       = aws_kms_key.this.arn
+  value       = module.key.arn
 }
 
 output "karpenter" {

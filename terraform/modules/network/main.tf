@@ -3,10 +3,6 @@
 
 data "aws_region" "current" {}
 
-data "aws_caller_identity" "current" {}
-
-data "aws_partition" "current" {}
-
 locals {
   # 10.40.0.0/20, 10.40.16.0/20, … for what runs; 10.40.240.0/24, … for balancers and NAT.
   private = { for at, zone in var.zones : zone => cidrsubnet(var.cidr, 4, at) }
@@ -60,6 +56,7 @@ resource "aws_subnet" "private" {
 }
 
 resource "aws_eip" "nat" {
+  # checkov:skip=CKV2_AWS_19:each is of the NAT gateway of its zone, below
   for_each = local.nats
 
   domain = "vpc"
@@ -143,54 +140,16 @@ resource "aws_cloudwatch_log_group" "flow" {
   # checkov:skip=CKV_AWS_338:how long is the environment's to say; production keeps a year
   name              = "/forebay/${var.name}/flow"
   retention_in_days = var.flow_log_days
-  kms_key_id        = aws_kms_key.logs.arn
-
-  depends_on = [aws_kms_key_policy.logs]
+  kms_key_id        = module.key.arn
 }
 
-resource "aws_kms_key" "logs" {
-  # checkov:skip=CKV2_AWS_64:its policy is a resource of its own, below
-  description             = "Flow logs of ${var.name}"
-  enable_key_rotation     = true
-  deletion_window_in_days = 7
-}
+module "key" {
+  source = "../key"
 
-data "aws_iam_policy_document" "logs_key" {
-  # checkov:skip=CKV_AWS_109:a key's policy: who has rights to the key in this account, by its own policies
-  # checkov:skip=CKV_AWS_111:likewise
-  # checkov:skip=CKV_AWS_356:in a key's policy the resource is the key
-  statement {
-    sid       = "Account"
-    actions   = ["kms:*"]
-    resources = ["*"]
-
-    principals {
-      type        = "AWS"
-      identifiers = ["arn:${data.aws_partition.current.partition}:iam::${data.aws_caller_identity.current.account_id}:root"]
-    }
-  }
-
-  statement {
-    sid       = "CloudWatch"
-    actions   = ["kms:Encrypt*", "kms:Decrypt*", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:Describe*"]
-    resources = ["*"]
-
-    principals {
-      type        = "Service"
-      identifiers = ["logs.${data.aws_region.current.region}.amazonaws.com"]
-    }
-
-    condition {
-      test     = "ArnLike"
-      variable = "kms:EncryptionContext:aws:logs:arn"
-      values   = ["arn:${data.aws_partition.current.partition}:logs:${data.aws_region.current.region}:${data.aws_caller_identity.current.account_id}:log-group:/forebay/${var.name}/flow"]
-    }
-  }
-}
-
-resource "aws_kms_key_policy" "logs" {
-  key_id = aws_kms_key.logs.id
-  policy = data.aws_iam_policy_document.logs_key.json
+  name          = "${var.name}-flow"
+  description   = "Flow logs of ${var.name}"
+  deletion_days = 7
+  log_groups    = ["/forebay/${var.name}/flow"]
 }
 
 data "aws_iam_policy_document" "flow_trust" {

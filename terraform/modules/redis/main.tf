@@ -2,12 +2,6 @@
 # either a Cluster that writes down what it is given in two zones before it answers (`durable`), or one
 # primary whose replicas have it in memory. Why, and what each may lose: docs/decisions/0077-terraform.md.
 
-data "aws_region" "current" {}
-
-data "aws_caller_identity" "current" {}
-
-data "aws_partition" "current" {}
-
 locals {
   host   = var.durable ? aws_elasticache_replication_group.this.configuration_endpoint_address : aws_elasticache_replication_group.this.primary_endpoint_address
   scheme = var.durable ? "rediss+cluster" : "rediss"
@@ -25,54 +19,12 @@ locals {
   )
 }
 
-resource "aws_kms_key" "this" {
-  # checkov:skip=CKV2_AWS_64:its policy is a resource of its own, below
-  description             = "Redis of ${var.name}"
-  enable_key_rotation     = true
-  deletion_window_in_days = 30
-}
+module "key" {
+  source = "../key"
 
-resource "aws_kms_alias" "this" {
-  name          = "alias/${var.name}-redis"
-  target_key_id = aws_kms_key.this.id
-}
-
-data "aws_iam_policy_document" "key" {
-  # checkov:skip=CKV_AWS_109:a key's policy: who has rights to the key in this account, by its own policies
-  # checkov:skip=CKV_AWS_111:likewise
-  # checkov:skip=CKV_AWS_356:in a key's policy the resource is the key
-  statement {
-    sid       = "Account"
-    actions   = ["kms:*"]
-    resources = ["*"]
-
-    principals {
-      type        = "AWS"
-      identifiers = ["arn:${data.aws_partition.current.partition}:iam::${data.aws_caller_identity.current.account_id}:root"]
-    }
-  }
-
-  statement {
-    sid       = "CloudWatch"
-    actions   = ["kms:Encrypt*", "kms:Decrypt*", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:Describe*"]
-    resources = ["*"]
-
-    principals {
-      type        = "Service"
-      identifiers = ["logs.${data.aws_region.current.region}.amazonaws.com"]
-    }
-
-    condition {
-      test     = "ArnLike"
-      variable = "kms:EncryptionContext:aws:logs:arn"
-      values   = ["arn:${data.aws_partition.current.partition}:logs:${data.aws_region.current.region}:${data.aws_caller_identity.current.account_id}:log-group:/forebay/${var.name}/redis/*"]
-    }
-  }
-}
-
-resource "aws_kms_key_policy" "this" {
-  key_id = aws_kms_key.this.id
-  policy = data.aws_iam_policy_document.key.json
+  name        = "${var.name}-redis"
+  description = "Redis of ${var.name}"
+  log_groups  = ["/forebay/${var.name}/redis/*"]
 }
 
 resource "aws_elasticache_subnet_group" "this" {
@@ -182,9 +134,7 @@ resource "aws_cloudwatch_log_group" "this" {
 
   name              = "/forebay/${var.name}/redis/${each.key}"
   retention_in_days = var.log_days
-  kms_key_id        = aws_kms_key.this.arn
-
-  depends_on = [aws_kms_key_policy.this]
+  kms_key_id        = module.key.arn
 }
 
 resource "aws_elasticache_replication_group" "this" {
@@ -213,7 +163,7 @@ resource "aws_elasticache_replication_group" "this" {
   transit_encryption_enabled = true
   transit_encryption_mode    = "required"
   at_rest_encryption_enabled = true
-  kms_key_id                 = aws_kms_key.this.arn
+  kms_key_id                 = module.key.arn
 
   snapshot_retention_limit  = var.snapshot_days
   snapshot_window           = "02:00-03:00"
@@ -282,7 +232,7 @@ resource "aws_elasticache_replication_group" "broker" {
   transit_encryption_enabled = true
   transit_encryption_mode    = "required"
   at_rest_encryption_enabled = true
-  kms_key_id                 = aws_kms_key.this.arn
+  kms_key_id                 = module.key.arn
 
   maintenance_window         = "sun:03:30-sun:04:30"
   auto_minor_version_upgrade = true
@@ -294,7 +244,7 @@ resource "aws_secretsmanager_secret" "urls" {
   # checkov:skip=CKV2_AWS_57:a new password is `terraform apply -replace` and a rollout: ../../README.md
   name_prefix = "${var.name}-redis-"
   description = "URLs of Redis, by the kind of process"
-  kms_key_id  = aws_kms_key.this.arn
+  kms_key_id  = module.key.arn
 }
 
 resource "aws_secretsmanager_secret_version" "urls" {

@@ -30,5 +30,5 @@ output "secret_arn" {
 
 output "kms_key_arn" {
   description = "Key that the secret is encrypted with."
-  value       = aws_kms_key.this.arn
+  value       = module.key.arn
 }

@@ -5,15 +5,15 @@ output "repositories" {
 
 output "bucket" {
   description = "Bucket of artifacts (artifacts/) and files (files/)."
-  value       = aws_s3_bucket.this.id
+  value       = module.bucket.id
 }
 
 output "bucket_arn" {
   description = "The same, for policies."
-  value       = aws_s3_bucket.this.arn
+  value       = module.bucket.arn
 }
 
 output "kms_key_arn" {
   description = "Key that all of it is encrypted with."
-  value       = aws_kms_key.this.arn
+  value       = module.key.arn
 }

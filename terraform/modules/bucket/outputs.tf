@@ -1,0 +1,9 @@
+output "id" {
+  description = "Its name."
+  value       = aws_s3_bucket.this.id
+}
+
+output "arn" {
+  description = "The same, for policies."
+  value       = aws_s3_bucket.this.arn
+}
