@@ -63,7 +63,7 @@ resource "aws_budgets_budget" "this" {
   # ../../README.md.
   cost_filter {
     name   = "TagKeyValue"
-    values = ["user:installation$${var.name}"]
+    values = [format("user:installation$%s", var.name)]
   }
 
   dynamic "notification" {

@@ -46,6 +46,20 @@ resource "aws_iam_role_policy_attachment" "control_plane" {
   policy_arn = "${local.arn}:iam::aws:policy/AmazonEKSClusterPolicy"
 }
 
+# It encrypts Kubernetes' secrets.
+data "aws_iam_policy_document" "control_plane" {
+  statement {
+    sid       = "Secrets"
+    actions   = ["kms:Encrypt", "kms:Decrypt", "kms:ListGrants", "kms:DescribeKey"]
+    resources = [module.key.arn]
+  }
+}
+
+resource "aws_iam_role_policy" "control_plane" {
+  role   = aws_iam_role.control_plane.id
+  policy = data.aws_iam_policy_document.control_plane.json
+}
+
 resource "aws_eks_cluster" "this" {
   # checkov:skip=CKV_AWS_39:from outside it is reached by `api_cidrs` alone, and by nobody if there are none
   name     = var.name
@@ -76,6 +90,7 @@ resource "aws_eks_cluster" "this" {
 
   depends_on = [
     aws_cloudwatch_log_group.control_plane,
+    aws_iam_role_policy.control_plane,
     aws_iam_role_policy_attachment.control_plane,
   ]
 }
@@ -192,6 +207,7 @@ resource "aws_eks_node_group" "system" {
 resource "aws_eks_addon" "network" {
   cluster_name                = aws_eks_cluster.this.name
   addon_name                  = "vpc-cni"
+  resolve_conflicts_on_create = "OVERWRITE" # EKS puts one of its own there first
   resolve_conflicts_on_update = "OVERWRITE"
   configuration_values        = jsonencode({ enableNetworkPolicy = "true" })
 }
@@ -199,12 +215,14 @@ resource "aws_eks_addon" "network" {
 resource "aws_eks_addon" "proxy" {
   cluster_name                = aws_eks_cluster.this.name
   addon_name                  = "kube-proxy"
+  resolve_conflicts_on_create = "OVERWRITE" # EKS puts one of its own there first
   resolve_conflicts_on_update = "OVERWRITE"
 }
 
 resource "aws_eks_addon" "names" {
   cluster_name                = aws_eks_cluster.this.name
   addon_name                  = "coredns"
+  resolve_conflicts_on_create = "OVERWRITE" # EKS puts one of its own there first
   resolve_conflicts_on_update = "OVERWRITE"
 
   depends_on = [aws_eks_node_group.system]

@@ -73,6 +73,7 @@ resource "aws_eks_addon" "mount" {
   cluster_name                = var.cluster.name
   addon_name                  = "aws-mountpoint-s3-csi-driver"
   service_account_role_arn    = aws_iam_role.this["mount"].arn
+  resolve_conflicts_on_create = "OVERWRITE"
   resolve_conflicts_on_update = "OVERWRITE"
 
   # On nodes that carry the GPUs' taint, too.
