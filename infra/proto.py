@@ -12,7 +12,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ROOT / "services"
-PROTO = "forebay/gateway/dialects/oip/rpc/wire/open_inference.proto"
+PROTOS = (
+    "forebay/gateway/dialects/oip/rpc/wire/open_inference.proto",
+    "forebay/autoscaler/keda/wire/external_scaler.proto",
+)
 
 
 def main() -> None:
@@ -33,7 +36,7 @@ def generate(folder: Path) -> None:
             f"-I{SOURCES}",
             f"--python_out={folder}",
             f"--pyi_out={folder}",
-            PROTO,
+            *PROTOS,
         ],
         check=True,
     )

@@ -137,7 +137,8 @@ def test_every_variable_is_a_setting_of_the_value_that_was_given(values: Values)
 def test_the_schema_knows_the_settings_that_the_chart_does_not_set() -> None:
     schema = json.loads((CHART / "values.schema.json").read_text("utf-8"))
     everything = SETS["production"] | {"settings": {}}
-    sets = {"allow_anonymous", *NOT_OF_A_CLUSTER}  # the first only where nobody needs a key
+    # The first only where nobody needs a key, the second where KEDA is told at once.
+    sets = {"allow_anonymous", "keda_port", *NOT_OF_A_CLUSTER}
     for _, container in containers(render(everything)):
         sets |= {one.removeprefix("FOREBAY_").lower() for one in variables(container)}
     sets -= {"drain_s", "log_level"}
@@ -346,6 +347,38 @@ def test_keda_asks_the_gateways_service_with_a_key() -> None:
         assert scaler["spec"]["scaleTargetRef"] == {"name": name}
     told = {"parameter": "token", "name": "monitoring-key", "key": "token"}
     assert auth["spec"]["secretTargetRef"] == [told]
+
+
+def test_keda_is_told_by_the_autoscaler_and_needs_no_key() -> None:
+    manifests = render(SETS["KEDA is told at once"])
+    assert of_kind(manifests, "TriggerAuthentication") == {}
+    service = of_kind(manifests, "Service")["demo-autoscaler"]
+    autoscaler = of_kind(manifests, "Deployment")["demo-autoscaler"]
+    (container,) = pod(autoscaler)["containers"]
+    told = load(environ=variables(container)).settings
+    (port,) = service["spec"]["ports"]
+    assert (told.host, told.keda_port) == ("0.0.0.0", port["port"])
+    assert container["ports"] == [{"name": port["targetPort"], "containerPort": told.keda_port}]
+    assert (
+        service["spec"]["selector"].items()
+        <= autoscaler["spec"]["template"]["metadata"]["labels"].items()
+    )
+    named = {one["metadata"]["name"]: name for name, one in workers(manifests).items()}
+    scaled = of_kind(manifests, "ScaledObject")
+    assert scaled
+    for name, scaler in scaled.items():
+        (trigger,) = scaler["spec"]["triggers"]
+        assert trigger == {
+            "type": "external-push",
+            "metricType": "AverageValue",
+            "metadata": {
+                "scalerAddress": f"demo-autoscaler.{NAMESPACE}.svc:{told.keda_port}",
+                "model": named[name],
+            },
+        }
+    policy = of_kind(manifests, "NetworkPolicy")["demo-autoscaler"]
+    (rule,) = policy["spec"]["ingress"]
+    assert rule["from"] == [{"namespaceSelector": {"matchLabels": {"name": "keda"}}}]
 
 
 def test_where_nobody_needs_a_key_keda_has_none() -> None:

@@ -370,7 +370,7 @@ def test_secrets_are_those_that_the_chart_names(tmp_path: Path) -> None:
     for name in ("chart", "objects"):
         (tmp_path / name).mkdir()
     made = of_kind(objects(tmp_path / "objects", {}), "ExternalSecret")
-    assert set(made) == {"forebay-redis", "forebay-monitoring"}
+    assert set(made) == {"forebay-redis"}
     (store,) = of_kind(objects(tmp_path / "objects", {}), "ClusterSecretStore")
     for one in made.values():
         assert one["spec"]["secretStoreRef"]["name"] == store

@@ -160,6 +160,11 @@ SETS: dict[str, Values] = {
         "networkPolicy": {"enabled": False},
         "home": {"existingClaim": "shared"},
     },
+    "KEDA is told at once": {
+        "models": RESTING,
+        "keda": {"enabled": True, "push": True},
+        "networkPolicy": {"kedaFrom": [{"namespaceSelector": {"matchLabels": {"name": "keda"}}}]},
+    },
     "KEDA, and nobody needs a key": {
         "models": RESTING,
         "gateway": {"auth": "none", "allowAnonymous": True, "port": 80},

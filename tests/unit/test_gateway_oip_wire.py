@@ -10,15 +10,17 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 WIRE = Path("forebay", "gateway", "dialects", "oip", "rpc", "wire")
+KEDA = Path("forebay", "autoscaler", "keda", "wire")
 
 
 @pytest.mark.skipif(importlib.util.find_spec("grpc_tools") is None, reason="needs grpcio-tools")
 def test_what_is_generated_is_what_make_proto_makes(tmp_path: Path) -> None:
     script = ROOT / "infra" / "proto.py"
     subprocess.run([sys.executable, str(script), str(tmp_path)], check=True)
-    for name in ("open_inference_pb2.py", "open_inference_pb2.pyi"):
-        made = (tmp_path / WIRE / name).read_text("utf-8")
-        assert made == (ROOT / "services" / WIRE / name).read_text("utf-8"), "run `make proto`"
+    for folder, name in ((WIRE, "open_inference"), (KEDA, "external_scaler")):
+        for made in (folder / f"{name}_pb2.py", folder / f"{name}_pb2.pyi"):
+            kept = (ROOT / "services" / made).read_text("utf-8")
+            assert (tmp_path / made).read_text("utf-8") == kept, "run `make proto`"
 
 
 def fields(message: Any) -> dict[str, tuple[int, int, bool]]:

@@ -52,8 +52,8 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- if and (eq $v.gateway.auth "none") (not $v.gateway.allowAnonymous) -}}
 {{- fail "gateway.auth: without keys anybody who reaches a gateway could use it. Ask for keys (gateway.auth: keys), or let anybody in (gateway.allowAnonymous: true)." -}}
 {{- end -}}
-{{- if and (eq $v.gateway.auth "keys") (or $v.keda.enabled $v.serviceMonitor.enabled) (not $v.gateway.keySecret.name) -}}
-{{- fail "gateway.keySecret.name: KEDA and Prometheus need an API key: make one (`forebay keys create --scopes dashboard`), put it in a Secret, and name that." -}}
+{{- if and (eq $v.gateway.auth "keys") (or (and $v.keda.enabled (not $v.keda.push)) $v.serviceMonitor.enabled) (not $v.gateway.keySecret.name) -}}
+{{- fail "gateway.keySecret.name: KEDA and Prometheus need an API key: make one (`forebay keys create --scopes dashboard`), put it in a Secret, and name that. With keda.push KEDA needs none." -}}
 {{- end -}}
 {{- if and $v.gateway.grpc.enabled (eq (int $v.gateway.grpc.port) (int $v.gateway.port)) -}}
 {{- fail "gateway.grpc.port: must be another than gateway.port." -}}

@@ -4,10 +4,12 @@ import asyncio
 import contextlib
 import logging
 import signal
+from collections.abc import Mapping
 
 from forebay.autoscaler.loop import Autoscaler
 from forebay.autoscaler.targets.elsewhere import Elsewhere
 from forebay.contract.errors import ConfigurationError
+from forebay.contract.model import ModelSpec
 from forebay.lanes.keys import Keys
 from forebay.lanes.producer import kept_going
 from forebay.runtime.catalog import Catalog
@@ -45,7 +47,23 @@ async def run(settings: Settings, catalog: Catalog) -> None:
         stack.push_async_callback(redis.aclose)
         blocking = connect_blocking(settings.redis_url, timeout_s=settings.redis_timeout_s)
         stack.push_async_callback(blocking.aclose)
-        scaler = Autoscaler(redis, blocking, Keys(settings.key_prefix), models, Elsewhere())
+        target = Elsewhere()
+        scaler = Autoscaler(redis, blocking, Keys(settings.key_prefix), models, target)
+        if settings.keda_port:
+            await stack.enter_async_context(_for_keda(settings, target, models))
         await stack.enter_async_context(kept_going("autoscaler", scaler.run))
         log.info("telling how many replicas there should be of: %s", ", ".join(sorted(models)))
         await stop.wait()
+
+
+def _for_keda(
+    settings: Settings, target: Elsewhere, models: Mapping[str, ModelSpec]
+) -> contextlib.AbstractAsyncContextManager[int]:
+    try:
+        from forebay.autoscaler.keda.server import listening
+        from forebay.autoscaler.keda.service import Service
+    except ImportError as error:
+        raise ConfigurationError(
+            f"keda_port is set, and {error.name} is not installed: pip install 'forebay[grpc]'."
+        ) from error
+    return listening(Service(target, models), host=settings.host, port=settings.keda_port)

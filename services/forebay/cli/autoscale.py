@@ -16,12 +16,12 @@ autoscale = typer.Typer(
 
 
 @autoscale.command()
-@flags.service("home", "models_file", "redis_url", "key_prefix", "log_level")
+@flags.service("home", "models_file", "redis_url", "key_prefix", "host", "keda_port", "log_level")
 def run(settings: Settings) -> None:
     """Tell how many replicas there should be, for whatever starts them.
 
     `forebay up` does that by itself. Elsewhere gateways pass it on at /autoscale/MODEL, which KEDA
-    can read.
+    can read. With --keda-port KEDA is told at once that a model is wanted (external-push).
     """
     import uvloop
 

@@ -80,6 +80,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             description="Port for gRPC; 0: none, but `forebay up` takes the one after `port`",
         ),
     ] = 0
+    keda_port: Annotated[
+        int,
+        Meta(
+            ge=0, le=65535, description="Port where `forebay autoscale run` answers KEDA; 0: none"
+        ),
+    ] = 0
     auth: Annotated[
         Auth, Meta(description="`keys`: whoever asks needs an API key (`forebay keys`); or `none`")
     ] = Auth.NONE

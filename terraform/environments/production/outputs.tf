@@ -13,11 +13,6 @@ output "bucket" {
   value       = module.registry.bucket
 }
 
-output "monitoring_secret" {
-  description = "Secret that the API key of the scope `dashboard` is put into."
-  value       = module.platform.monitoring_secret
-}
-
 output "redis" {
   description = "Host of the primary."
   value       = module.redis.host

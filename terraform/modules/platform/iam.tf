@@ -60,18 +60,18 @@ data "aws_iam_policy_document" "forebay" {
   }
 }
 
-# External Secrets: the URLs of Redis, and the key that Prometheus and KEDA ask with.
+# External Secrets: the URLs of Redis.
 data "aws_iam_policy_document" "secrets" {
   statement {
     sid       = "Read"
     actions   = ["secretsmanager:GetSecretValue", "secretsmanager:DescribeSecret"]
-    resources = [var.redis.secret_arn, aws_secretsmanager_secret.monitoring.arn]
+    resources = [var.redis.secret_arn]
   }
 
   statement {
     sid       = "Key"
     actions   = ["kms:Decrypt"]
-    resources = [var.redis.kms_key_arn, var.cluster.kms_key_arn]
+    resources = [var.redis.kms_key_arn]
   }
 }
 

@@ -3,15 +3,6 @@
 
 data "aws_region" "current" {}
 
-# The API key that KEDA and Prometheus send. Forebay makes it, so it is put here by hand, once:
-# ../../README.md. Terraform knows the secret and never what is in it.
-resource "aws_secretsmanager_secret" "monitoring" {
-  # checkov:skip=CKV2_AWS_57:keys of Forebay are made and ended by `forebay keys`
-  name_prefix = "${var.name}-monitoring-"
-  description = "API key of the scope `dashboard`, as {\"token\": \"…\"}"
-  kms_key_id  = var.cluster.kms_key_arn
-}
-
 resource "helm_release" "karpenter" {
   name       = "karpenter"
   namespace  = "kube-system"

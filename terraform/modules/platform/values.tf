@@ -1,14 +1,13 @@
 # What the charts are told; tests render them with this.
 
 locals {
-  namespace  = "forebay"
-  account    = "forebay"
-  urls       = "forebay-redis"
-  monitoring = "forebay-monitoring"
-  artifacts  = "forebay-artifacts"
-  on_system  = { "forebay.dev/nodes" = "system" }
-  on_cpus    = { "forebay.dev/nodes" = "cpu" }
-  on_gpus    = { "forebay.dev/nodes" = "gpu" }
+  namespace = "forebay"
+  account   = "forebay"
+  urls      = "forebay-redis"
+  artifacts = "forebay-artifacts"
+  on_system = { "forebay.dev/nodes" = "system" }
+  on_cpus   = { "forebay.dev/nodes" = "cpu" }
+  on_gpus   = { "forebay.dev/nodes" = "gpu" }
 
   # A cluster's own names for these: infra/chart/values.yaml.
   gpu_taint = { key = "nvidia.com/gpu", operator = "Exists", effect = "NoSchedule" }
@@ -48,7 +47,6 @@ locals {
 
     gateway = {
       nodeSelector = local.on_system
-      keySecret    = { name = local.monitoring, key = "token" }
       service      = { type = "LoadBalancer", annotations = local.balancer }
     }
 
@@ -62,7 +60,8 @@ locals {
       tolerations  = [local.gpu_taint]
     }
 
-    keda = { enabled = true }
+    # Told by the autoscaler, so nobody needs an API key before there is one.
+    keda = { enabled = true, push = true }
 
     networkPolicy = {
       # S3, and STS for what a service account may: public addresses of AWS, over TLS.
@@ -85,7 +84,7 @@ locals {
 
     secrets = {
       region = data.aws_region.current.region
-      from   = { (local.urls) = var.redis.secret_name, (local.monitoring) = aws_secretsmanager_secret.monitoring.name }
+      from   = { (local.urls) = var.redis.secret_name }
     }
 
     artifacts = {

@@ -1,0 +1,1 @@
+"""The protocol's messages: `open_inference.proto`, and what `make proto` makes of it."""
