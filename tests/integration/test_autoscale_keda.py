@@ -12,8 +12,7 @@ import httpx
 import pytest
 
 from forebay.autoscaler.keda.wire import external_scaler_pb2 as pb
-from forebay.autoscaler.targets import elsewhere
-from forebay.autoscaler.targets.elsewhere import Elsewhere
+from forebay.autoscaler.targets.elsewhere import FRESH_S, Elsewhere
 from forebay.local.server import free_port
 from forebay.runtime.process import EXIT_HOPELESS
 from tests.fixtures.fleet import Fleet, fleet
@@ -52,7 +51,7 @@ class Keda:
         self.is_active = unary("IsActive", pb.IsActiveResponse)
         self.spec = unary("GetMetricSpec", pb.GetMetricSpecResponse)
         self.metrics = unary("GetMetrics", pb.GetMetricsResponse)
-        self.stream = channel.unary_stream(
+        self.stream: Callable[[Any], Any] = channel.unary_stream(
             "/externalscaler.ExternalScaler/StreamIsActive",
             request_serializer=lambda message: message.SerializeToString(),
             response_deserializer=pb.IsActiveResponse.FromString,
@@ -125,9 +124,9 @@ async def test_the_metric_asks_for_as_many_replicas_as_it_counts(keda: Keda) -> 
 async def test_a_trigger_of_a_model_that_does_not_come_and_go_is_told_which_do(
     keda: Keda, model: str
 ) -> None:
-    for asked in (keda.is_active, keda.spec, keda.replicas):
+    for asked in (keda.is_active(ref(model)), keda.spec(ref(model)), keda.replicas(model)):
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await asked(model if asked == keda.replicas else ref(model))
+            await asked
         assert refused.value.code() is grpc.StatusCode.NOT_FOUND
         assert "rests" in str(refused.value.details())
     with pytest.raises(grpc.aio.AioRpcError, match="rests"):
@@ -157,10 +156,10 @@ def test_a_port_that_somebody_has_is_named(redis_url: str, tmp_path: Path) -> No
 
 def test_what_nobody_has_looked_at_lately_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
-    monkeypatch.setattr(elsewhere.time, "monotonic", lambda: now)
+    monkeypatch.setattr("forebay.autoscaler.targets.elsewhere.time.monotonic", lambda: now)
     target = Elsewhere()
     assert target.replicas("a") is None
     target.scale("a", 2, ())
     assert target.replicas("a") == 2
-    now += elsewhere.FRESH_S
+    now += FRESH_S
     assert target.replicas("a") is None

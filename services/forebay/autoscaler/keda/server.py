@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import grpc
 
@@ -16,7 +16,7 @@ GRACE_S = 1.0
 
 
 @contextlib.asynccontextmanager
-async def listening(service: Service, *, host: str, port: int) -> AsyncIterator[int]:
+async def listening(service: Service, *, host: str, port: int) -> AsyncGenerator[int]:
     """Serve until the block ends; yields the port.
 
     Args:
