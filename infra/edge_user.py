@@ -1,4 +1,4 @@
-"""Prints a Redis user for workers somewhere else, who reach the keys of their models and no others.
+"""Prints a Redis user for workers somewhere else, who reach the keys of no other models.
 
     python infra/edge_user.py minilm --host edge-1 >> users.acl
 

@@ -1,4 +1,4 @@
-"""A worker somewhere else: over TLS, as a user that reaches the keys of its model and no others."""
+"""A worker somewhere else: over TLS, as a user that reaches no other model's keys."""
 
 import socket
 import subprocess

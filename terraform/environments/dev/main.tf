@@ -1,4 +1,4 @@
-# Small: two zones, one way to the internet; `terraform destroy` leaves nothing.
+# Small: two zones, one way to the internet; `terraform destroy` leaves nothing that costs.
 
 locals {
   name = "forebay-dev"

@@ -12,12 +12,13 @@ locals {
   }
 }
 
+# The managed group's nodes get theirs from EKS; that of Karpenter's is of the same role.
 resource "aws_iam_instance_profile" "node" {
   name_prefix = "${var.name}-node-"
   role        = aws_iam_role.node.name
 }
 
-# The managed group's nodes get theirs from EKS; that of Karpenter's is of the same role.
+# Tells Karpenter of instances that AWS takes away.
 resource "aws_sqs_queue" "interruptions" {
   name                      = "${var.name}-interruptions"
   message_retention_seconds = 300
